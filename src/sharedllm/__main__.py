@@ -1,0 +1,3 @@
+from sharedllm.cli.main import main
+
+main()

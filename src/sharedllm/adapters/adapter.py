@@ -1,0 +1,40 @@
+"""What one user's adapter is, apart from how it is stored, trained or served."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class GateOutcome:
+    """What the gate found for one adapter; kept with every release.
+
+    Attributes:
+        passed: whether the adapter may be served.
+        reason: one sentence for the user, in either case.
+        figures: the numbers behind it, as plain JSON values.
+    """
+
+    passed: bool
+    reason: str
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Adapter:
+    """One vector for one base.
+
+    Attributes:
+        format: name of the vector layout, e.g. ``"norm"``.
+        base: fingerprint of the base it was trained on.
+        values: float32 ``[P]``, the relative deviations ``s`` in ``y = norm(x) * (1 + s)``; zeros are the base itself.
+        provenance: where it came from (recipe, text hash, seed, version), as plain JSON values.
+    """
+
+    format: str
+    base: str
+    values: npt.NDArray[np.float32]
+    provenance: Mapping[str, Any] = field(default_factory=dict)

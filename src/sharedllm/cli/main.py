@@ -1,0 +1,69 @@
+"""The `sharedllm` command: one lazily imported file per subcommand."""
+
+import importlib
+import sys
+from typing import NoReturn
+
+import click
+
+from sharedllm import __version__
+from sharedllm.errors import SharedLLMError
+
+# Command name -> (module under sharedllm.cli, one line for --help). The line is repeated here, and tested against the
+# command's own, so that --help need not import a single subcommand.
+COMMANDS = {
+    "base": ("base", "Fetch, list and inspect base models."),
+    "train": ("train", "Train adapters from users' text, gate them and store them."),
+    "evaluate": ("evaluate", "Measure a user's adapter on text it never saw."),
+    "ask": ("ask", "Answer a prompt with a user's own adapter."),
+    "users": ("users", "List users and manage their releases."),
+    "export": ("export", "Write a user's adapter for other tools: PEFT, merged, GGUF."),
+    "import": ("import_", "Store an adapter that another tool or machine wrote."),
+    "demo": ("demo", "Train, prove and compare three sample users, from nothing."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are run, never to list them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        module_name, _ = COMMANDS[cmd_name]
+        command = importlib.import_module(f"sharedllm.cli.{module_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="sharedllm")
+def sharedllm() -> None:
+    """One shared language model, one tiny adapter per user.
+
+    Begin with `sharedllm demo`, or with your own text: `sharedllm train alice notes/*.md`, then `sharedllm ask alice "…"`.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line. Errors of ours print one line and exit with status 2, an interrupt with 130."""
+    try:
+        sharedllm(standalone_mode=False)
+    except SharedLLMError as error:
+        click.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except click.exceptions.Exit as request:
+        sys.exit(request.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted: nothing half-written was kept", err=True)
+        sys.exit(130)
+    sys.exit(0)
