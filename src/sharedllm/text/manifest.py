@@ -1,0 +1,96 @@
+"""Many users in one file: a JSON object a line."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from sharedllm.errors import InvalidInput, ManifestError
+from sharedllm.text.reading import UserText, normalise_newlines, read_user
+from sharedllm.users import check_user_id
+
+MAX_LINE_BYTES = 64_000_000
+_SHAPE = 'Write {"user": "…", "files": ["…"]} or {"user": "…", "text": "…"} on it.'
+
+
+def read_manifest(path: Path) -> list[UserText]:
+    """Read the users of a manifest and their texts, in its order.
+
+    Each line is ``{"user": "…", "files": ["…"]}``, with paths relative to the manifest's folder, or
+    ``{"user": "…", "text": "…"}``. Blank lines are passed over. Everything is checked before anything is returned.
+
+    Raises:
+        ManifestError: the file cannot be read or names nobody; or, with the line's number, a line is not such an
+            object, is longer than `MAX_LINE_BYTES`, has a file that cannot be used or a user that an earlier line has.
+    """
+    users: list[UserText] = []
+    line_of: dict[str, int] = {}
+    for number, line in _lines(path):
+        try:
+            found = _read_line(line, path.parent)
+        except InvalidInput as error:
+            raise ManifestError(f"Line {number} of {path}: {error.message}", remedy=error.remedy) from error
+        if found.user in line_of:
+            raise ManifestError(
+                f"Lines {line_of[found.user]} and {number} of {path} are both for the user {found.user!r}",
+                remedy="Give each user one line, with all of their files.",
+            )
+        line_of[found.user] = number
+        users.append(found)
+    if not users:
+        raise ManifestError(
+            f"The manifest {path} names no user", remedy='Begin with a line {"user": "…", "files": ["…"]}.'
+        )
+    return users
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    try:
+        with path.open("rb") as stream:
+            number = 0
+            while line := stream.readline(MAX_LINE_BYTES + 1):
+                number += 1
+                if len(line) > MAX_LINE_BYTES:
+                    raise ManifestError(
+                        f"Line {number} of {path} is longer than {MAX_LINE_BYTES / 1e6:g} MB",
+                        remedy="Put the text into files and name them instead.",
+                    )
+                if number == 1:
+                    line = line.removeprefix(b"\xef\xbb\xbf")
+                if line.strip():
+                    yield number, line
+    except OSError as error:
+        raise ManifestError(
+            f"The manifest {path} cannot be read: {error.strerror}", remedy="Check the path and its permissions."
+        ) from error
+
+
+def _read_line(line: bytes, folder: Path) -> UserText:
+    try:
+        entry = json.loads(line.decode())
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"not UTF-8: byte 0x{line[error.start]:02x} at offset {error.start:,}", remedy="Save the manifest as UTF-8."
+        ) from error
+    # Beyond bad syntax: numbers of thousands of digits, and thousands of nested brackets.
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"not JSON ({error})", remedy=_SHAPE) from error
+    if not isinstance(entry, dict):
+        raise InvalidInput(f"a JSON {type(entry).__name__} instead of an object", remedy=_SHAPE)
+    unknown = sorted(entry.keys() - {"user", "files", "text"})
+    if unknown:
+        raise InvalidInput(f"unknown key {unknown[0]!r}", remedy=_SHAPE)
+    user, files, text = entry.get("user"), entry.get("files"), entry.get("text")
+    if not isinstance(user, str):
+        raise InvalidInput(f"the user is {user!r:.40} instead of a string", remedy=_SHAPE)
+    check_user_id(user)
+    if ("files" in entry) == ("text" in entry):
+        raise InvalidInput(f"the user {user!r} needs either files or a text", remedy=_SHAPE)
+    if "text" in entry:
+        if not isinstance(text, str) or not text.strip():
+            raise InvalidInput(f"the text of {user!r} is not a string with something in it", remedy=_SHAPE)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise InvalidInput(f"the text of {user!r} holds an unpaired surrogate", remedy="Remove it from the text.")
+        return UserText(user, normalise_newlines(text))
+    if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
+        raise InvalidInput(f"the files of {user!r} are not a list of paths", remedy=_SHAPE)
+    return read_user(user, [folder / name for name in files])

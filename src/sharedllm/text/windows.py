@@ -1,0 +1,98 @@
+"""A user's split as token ids: a flat array to train on, fixed windows to measure on."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sharedllm.errors import TooLittleText
+from sharedllm.text.splits import Repeats, Split, cut
+
+MIN_WINDOWS = 4
+_PIECE_CHARACTERS = 1_000_000
+
+
+@dataclass(frozen=True, eq=False)
+class TokenizedText:
+    """One user's text, ready to train on and to be measured on.
+
+    Attributes:
+        user: the user id.
+        train: int32 ``[tokens]``; training draws its own sequences from it.
+        validation: int64 ``[windows, window]``, at least `MIN_WINDOWS` of them.
+        heldout: int64 ``[windows, window]``, likewise.
+        sha256: of the text it came from, in hex.
+        repeats: lines that the training block shares with the other two.
+    """
+
+    user: str
+    train: npt.NDArray[np.int32]
+    validation: npt.NDArray[np.int64]
+    heldout: npt.NDArray[np.int64]
+    sha256: str
+    repeats: Repeats
+
+
+def windows(ids: Sequence[int] | npt.NDArray[np.integer], length: int) -> npt.NDArray[np.int64]:
+    """Cut ids into int64 ``[n, length]`` windows that do not overlap; the last ids that do not fill one are dropped."""
+    flat = np.asarray(ids, dtype=np.int64)
+    count = len(flat) // length
+    return flat[: count * length].reshape(count, length)
+
+
+def tokenize(user: str, split: Split, encode: Callable[[str], list[int]], *, window: int = 256) -> TokenizedText:
+    """Turn a user's split into token ids.
+
+    Args:
+        user: the user id.
+        split: the user's blocks.
+        encode: text to ids, without special tokens. It is called on pieces of at most a million characters, cut like
+            blocks, so that time and memory stay in proportion to the text whatever the tokenizer does with a long one.
+        window: tokens in a window.
+
+    Raises:
+        TooLittleText: a block has fewer than `MIN_WINDOWS` windows' worth of tokens.
+    """
+    train = _encode(split.train, encode)
+    validation = _encode(split.validation, encode)
+    heldout = _encode(split.heldout, encode)
+    needed = MIN_WINDOWS * window
+    shortest = min(len(train), len(validation), len(heldout))
+    if shortest < needed:
+        tokens = len(train) + len(validation) + len(heldout)
+        characters = len(split.train) + len(split.validation) + len(split.heldout)
+        # The gaps take some of it, and text to come need not be worth as many tokens as this.
+        margin = 1.05
+        wanted = margin * tokens * needed / max(shortest, 1)
+        wanted_characters = margin * characters * needed / max(shortest, 1)
+        raise TooLittleText(
+            f"The text of {user!r} has {tokens:,} tokens: {len(train):,} to train on, {len(validation):,} for"
+            f" validation and {len(heldout):,} held out, and each takes at least {needed:,}",
+            remedy=f"Give about {_round_up(wanted):,} tokens of text like it, some"
+            f" {_round_up(wanted_characters):,} characters ({_round_up(wanted_characters / 6):,} words of English).",
+        )
+    return TokenizedText(
+        user, train, windows(validation, window), windows(heldout, window), split.sha256, split.repeats
+    )
+
+
+def _encode(block: str, encode: Callable[[str], list[int]]) -> npt.NDArray[np.int32]:
+    return np.concatenate([np.asarray(encode(piece), dtype=np.int32) for piece in _pieces(block)])
+
+
+def _pieces(block: str) -> Iterator[str]:
+    start = 0
+    while len(block) - start > _PIECE_CHARACTERS:
+        limit = start + _PIECE_CHARACTERS
+        end = cut(block, range(limit, limit - _PIECE_CHARACTERS // 100, -1))
+        yield block[start:end]
+        start = end
+    yield block[start:]
+
+
+def _round_up(number: float) -> int:
+    """To two leading digits, as an estimate should read."""
+    step = int(10 ** max(0, math.floor(math.log10(max(number, 1))) - 1))
+    return math.ceil(number / step) * step

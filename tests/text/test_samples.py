@@ -1,0 +1,56 @@
+import pytest
+
+from sharedllm.errors import UnknownName
+from sharedllm.text.reading import normalise_newlines
+from sharedllm.text.samples import SAMPLES, general_text, sample_text
+from sharedllm.text.splits import split_text
+
+SIZES = {
+    "programmer": 703_194,
+    "novelist": 562_198,
+    "scientist": 975_873,
+    "journalist": 1_088_076,
+    "general": 2_433_304,
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_sample_is_the_pinned_text(name):
+    text = sample_text(name)
+    assert len(text) == SIZES[name]
+    assert normalise_newlines(text) == text
+    assert split_text(text).repeats.share < 0.05
+
+
+def test_the_programmer_writes_python_without_stubs():
+    text = sample_text("programmer")
+    assert "class Model(" in text
+    assert "def migrate(" in text
+    assert "from typing import overload" not in text
+
+
+def test_the_novelist_is_doyle_alone():
+    text = sample_text("novelist")
+    assert "Sherlock Holmes" in text
+    assert "Gutenberg" not in text
+
+
+def test_abstracts_are_paragraphs_without_fixed_width_lines():
+    paragraphs = sample_text("scientist").split("\n\n")
+    assert len(paragraphs) == 917
+    assert all(paragraph == paragraph.strip() and "\n " not in paragraph for paragraph in paragraphs[:-1])
+
+
+def test_articles_filed_twice_are_kept_once():
+    assert sample_text("journalist").count("Labour plans maternity pay rise\n") == 1
+
+
+def test_general_text_is_the_sample_of_that_name():
+    assert general_text() == sample_text("general")
+
+
+def test_an_unknown_sample_lists_the_known():
+    with pytest.raises(UnknownName) as refusal:
+        sample_text("poet")
+    assert "'poet'" in refusal.value.message
+    assert refusal.value.remedy == "Choose one of programmer, novelist, scientist, journalist, general."

@@ -1,0 +1,72 @@
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharedllm.errors import TooLittleText
+from sharedllm.text.splits import split_text
+from sharedllm.text.windows import tokenize, windows
+
+DIARY = "".join(f"On day {number} nothing happened that is worth a line.\n" for number in range(2_000))
+
+
+def code_points(text: str) -> list[int]:
+    return [ord(character) for character in text]
+
+
+def words(text: str) -> list[int]:
+    return [len(word) for word in text.split()]
+
+
+@given(st.lists(st.integers(0, 2**31), max_size=300), st.integers(1, 50))
+def test_windows_are_the_ids_in_order_without_the_tail(ids, length):
+    cut = windows(ids, length)
+    assert cut.dtype == np.int64
+    assert cut.shape == (len(ids) // length, length)
+    assert cut.ravel().tolist() == ids[: cut.size]
+
+
+def test_a_split_becomes_a_flat_array_and_windows():
+    split = split_text(DIARY)
+    text = tokenize("alice", split, code_points, window=32)
+    assert text.train.dtype == np.int32
+    assert text.train.tolist() == code_points(split.train)
+    assert text.validation.shape == (len(split.validation) // 32, 32)
+    assert text.heldout[0].tolist() == code_points(split.heldout[:32])
+    assert (text.user, text.sha256, text.repeats) == ("alice", split.sha256, split.repeats)
+
+
+def test_a_long_text_is_encoded_in_pieces_that_keep_its_lines():
+    split = split_text(DIARY * 40)
+    longest = 0
+
+    def encode(piece: str) -> list[int]:
+        nonlocal longest
+        longest = max(longest, len(piece))
+        return words(piece)
+
+    text = tokenize("alice", split, encode)
+    assert longest <= 1_000_000 < len(split.train)
+    assert text.train.tolist() == words(split.train)
+
+
+@pytest.mark.parametrize("characters", [2_000, 5_000, 20_000, 48_000])
+def test_too_little_text_counts_in_tokens_and_what_it_asks_for_is_enough(characters):
+    with pytest.raises(TooLittleText) as refusal:
+        tokenize("alice", split_text(DIARY[:characters]), words)
+    assert "The text of 'alice' has " in refusal.value.message
+    assert "each takes at least 1,024" in refusal.value.message
+    asked = re.fullmatch(
+        r"Give about [\d,]+ tokens of text like it, some ([\d,]+) characters \([\d,]+ words of English\).",
+        refusal.value.remedy,
+    )
+    assert asked is not None
+    tokenize("alice", split_text(DIARY[: int(asked[1].replace(",", ""))]), words)
+
+
+def test_the_minimum_follows_the_window():
+    text = tokenize("alice", split_text(DIARY[:20_000]), words, window=32)
+    assert len(text.validation) >= 4
+    assert len(text.heldout) >= 4
