@@ -8,11 +8,11 @@ MAX_USER_ID_CHARACTERS = 1024
 def check_user_id(user: str) -> str:
     """Return ``user`` unchanged if it can name a user.
 
-    Any non-empty Unicode string of at most `MAX_USER_ID_CHARACTERS` is an id. Ids are compared code point by code point,
-    never normalised, so that two people whose names merely look alike stay two people; and they are never used as paths.
+    Any non-empty Unicode string of at most `MAX_USER_ID_CHARACTERS` is an id. Ids are compared code point by code
+    point, never normalised, so that two people whose names look alike stay two people; and they are never paths.
 
     Raises:
-        InvalidUserId: empty, longer than the limit, or holding a NUL or an unpaired surrogate (no database stores those).
+        InvalidUserId: empty, too long, or holding a NUL or an unpaired surrogate, which no database stores.
     """
     if not user:
         raise InvalidUserId("A user id is empty", remedy="Give every user a name of at least one character.")

@@ -1,0 +1,236 @@
+"""`sharedllm users`: who has an adapter, which release of it answers, and how to change that."""
+
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sharedllm.cli.options import store_option
+from sharedllm.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from sharedllm.store import Store, UserSummary
+
+# They reorder the text around them, so an id could make a line read as somebody else's.
+BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
+
+
+@click.group()
+def command() -> None:
+    """List users and manage their releases.
+
+    Each training of a user makes a release: 1, 2, 3 and so on. Releases never change. The newest one that passed its
+    gate answers; the others stay, so that you can go back.
+    """
+
+
+@command.command("list")
+@store_option
+@json_option
+def list_users(store: str | None, as_json: bool) -> None:
+    """Show everybody in the store, in the order they arrived."""
+    with _open(store) as opened:
+        everybody = list(opened.users())
+    if as_json:
+        _print_json([asdict(user) for user in everybody])
+        return
+    if not everybody:
+        click.echo("No users yet. Train one: sharedllm train alice notes/*.md")
+        return
+    _print_table(
+        ("USER", "STATE", "SERVED", "RELEASES", "LAST CHANGE"),
+        ((u.user, u.state, _number(u.served), str(u.releases), _time(u.updated_at)) for u in everybody),
+    )
+
+
+@command.command()
+@click.argument("user")
+@store_option
+@json_option
+def show(user: str, store: str | None, as_json: bool) -> None:
+    """Show where USER stands: which release answers, what it was made from, and what its gate found."""
+    with _open(store) as opened:
+        summary = opened.user(user)
+        served = next((each for each in opened.releases(user) if each.number == summary.served), None)
+    if as_json:
+        _print_json(asdict(summary) | {"served_release": served and asdict(served)})
+        return
+    lines = {
+        "user": summary.user,
+        "state": summary.state if summary.reason is None else f"{summary.state}: {summary.reason}",
+        "releases": str(summary.releases),
+        "served": _number(summary.served),
+        "last change": _time(summary.updated_at),
+    }
+    if served is not None:
+        lines |= {
+            "  made": _time(served.created_at),
+            "  id": served.id,
+            "  adapter": f"{served.format}, {served.parameters:,} values, for base {served.base}",
+            "  gate": f"{'passed' if served.gate.passed else 'did not pass'}: {served.gate.reason}",
+            **{f"    {name}": _plain(value) for name, value in served.gate.figures.items()},
+            **{f"  {name}": _plain(value) for name, value in served.provenance.items()},
+        }
+    _print_table(None, lines.items())
+
+
+@command.command()
+@click.argument("user")
+@store_option
+@json_option
+def history(user: str, store: str | None, as_json: bool) -> None:
+    """Show all of USER's releases, and everything that happened to them."""
+    with _open(store) as opened:
+        served = opened.user(user).served
+        releases = opened.releases(user)
+        events = opened.events(user)
+    if as_json:
+        _print_json(
+            {
+                "user": user,
+                "served": served,
+                "releases": [asdict(release) for release in releases],
+                "events": [asdict(event) for event in events],
+            }
+        )
+        return
+    _print_table(
+        ("RELEASE", "MADE", "GATE", ""),
+        (
+            (
+                f"{release.number}{' *' if release.number == served else ''}",
+                _time(release.created_at),
+                "passed" if release.gate.passed else "held back",
+                release.gate.reason,
+            )
+            for release in releases
+        ),
+    )
+    click.echo("* served\n" if served is not None else "none is served\n")
+    _print_table(
+        ("EVENT", "RELEASE", "WHEN", "WHY"),
+        ((event.kind.replace("_", " "), _number(event.number), _time(event.at), event.reason) for event in events),
+    )
+
+
+@command.command()
+@click.argument("user")
+@click.option("--to", "number", type=int, metavar="N", help="The release to serve; see `sharedllm users history`.")
+@click.option(
+    "--override",
+    "override_reason",
+    metavar="REASON",
+    help="Serve it even though it failed its gate. The reason is kept in the history.",
+)
+@store_option
+def rollback(user: str, number: int | None, override_reason: str | None, store: str | None) -> None:
+    """Let another of USER's releases answer: the one before, or release N.
+
+    Nothing is deleted, so `--to` can also go forward again. A release that failed its gate is refused unless you
+    override the gate with a reason.
+    """
+    with _open(store) as opened:
+        release = opened.rollback(user, number, override_reason=override_reason)
+        standing = opened.user(user)
+    _say(user, f"serves release {release.number}", standing)
+
+
+@command.command()
+@click.argument("user")
+@click.option("--reason", required=True, help="Why; requests are told, and it is kept in the history.")
+@store_option
+def revoke(user: str, reason: str, store: str | None) -> None:
+    """Stop serving USER, keeping all releases. `sharedllm users restore` undoes it."""
+    with _open(store) as opened:
+        opened.revoke(user, reason)
+        standing = opened.user(user)
+    _say(user, "is revoked", standing)
+
+
+@command.command()
+@click.argument("user")
+@store_option
+def restore(user: str, store: str | None) -> None:
+    """Serve USER again after `sharedllm users revoke`."""
+    with _open(store) as opened:
+        opened.restore(user)
+        standing = opened.user(user)
+    _say(user, "is active", standing)
+
+
+@command.command()
+@click.argument("user")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@store_option
+def erase(user: str, yes: bool, store: str | None) -> None:
+    """Delete USER for good: every release, their history, their id.
+
+    It cannot be undone. The store's file is rewritten so that no trace stays in it, which takes as long as copying it.
+    Files that you exported, and backups that you made, are yours to delete.
+    """
+    with _open(store) as opened:
+        standing = opened.user(user)
+        if not yes:
+            click.echo(f"This deletes {printable(user)} and all of their releases ({standing.releases}) for good.")
+            if click.prompt("Type their id to confirm") != user:
+                raise InvalidInput(
+                    "That is not their id, and nothing was erased", remedy="Type it exactly, or give --yes."
+                )
+        erased = opened.erase(user)
+    click.echo(f"{printable(user)} is erased: releases {erased.releases}, events {erased.events}.")
+
+
+def printable(text: str) -> str:
+    """``text`` with whatever could steer a terminal written as an escape; letters and emoji of any script stay."""
+
+    def escaped(character: str) -> bool:
+        return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in BIDI_CONTROLS
+
+    return "".join(ascii(character)[1:-1] if escaped(character) else character for character in text)
+
+
+def _open(store: str | None) -> "Store":
+    from sharedllm.store import open_store
+
+    return open_store(store)
+
+
+def _say(user: str, what: str, standing: "UserSummary") -> None:
+    aside = ""
+    if standing.reason is not None and what != "is revoked":
+        aside = f", once restored (revoked: {printable(standing.reason)})"
+    click.echo(f"{printable(user)} {what}{aside}.")
+
+
+def _print_json(value: Any) -> None:
+    # ASCII only, so that neither a terminal nor a pipe's encoding can change what an id is.
+    click.echo(json.dumps(value, indent=2, default=datetime.isoformat))
+
+
+def _print_table(head: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> None:
+    # Imported here to keep --help fast. It knows that some characters take two columns and some none.
+    from rich.cells import cell_len
+
+    cells = [[printable(cell) for cell in row] for row in ([head] if head else []) + list(rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        line = "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
+        click.echo(line.rstrip())
+
+
+def _plain(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _number(number: int | None) -> str:
+    return "-" if number is None else str(number)
+
+
+def _time(at: datetime) -> str:
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S %z")

@@ -1,0 +1,51 @@
+"""The decision which adapter answers a request."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from sharedllm.errors import AdapterError, NotServed, UnknownUser, WrongBase
+from sharedllm.store import Release, Store
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Who answers.
+
+    Attributes:
+        kind: ``"own"`` for the user's own release, ``"base"`` for the base as it is.
+        user: who asked.
+        release: the release to apply; None exactly when ``kind`` is ``"base"``.
+        reason: one sentence for the user.
+    """
+
+    kind: Literal["own", "base"]
+    user: str
+    release: Release | None
+    reason: str
+
+
+def route(store: Store, user: str, *, base: str | None = None, fallback: bool = False) -> Decision:
+    """Decide who answers ``user``: their served release or, if the caller allows it, the base. Never anybody else's.
+
+    Args:
+        store: where releases are.
+        user: who asks.
+        base: fingerprint of the base that is loaded; a release made for another one is refused. None checks nothing.
+        fallback: whether the base may answer where the user's release cannot; the decision then says why.
+
+    Raises:
+        UnknownUser, NotServed, CorruptAdapter, WrongBase: the release cannot answer, and there is no fallback.
+        InvalidUserId, StoreError: nothing could be decided; no fallback hides that.
+    """
+    try:
+        release = store.served(user)
+        if base is not None and release.adapter.base != base:
+            raise WrongBase(
+                f"Release {release.number} of {user!r} was made for base {release.adapter.base!r}, not {base!r}",
+                remedy="Load the base it was made for, or train the user on this one.",
+            )
+    except (UnknownUser, NotServed, AdapterError) as refusal:
+        if not fallback:
+            raise
+        return Decision("base", user, None, f"The base answers. {refusal.message}")
+    return Decision("own", user, release, f"Release {release.number} of {user!r} answers.")

@@ -1,0 +1,201 @@
+"""What every store promises. `tests/store/test_contract.py` runs this page against each implementation."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from sharedllm.adapters.adapter import Adapter, GateOutcome
+
+UserState = Literal["active", "revoked"]
+EventKind = Literal["published", "held_back", "rolled_back", "overridden", "revoked", "restored"]
+
+
+@dataclass(frozen=True, eq=False)
+class Release:
+    """One stored version of a user's adapter. It never changes.
+
+    Attributes:
+        id: 32 hexadecimal digits, never used twice, not even after an erasure; what a cache may be keyed by.
+        user: whose it is.
+        number: 1, 2, 3, … within that user.
+        adapter: as stored, so its values are the float16 deviations read back as float32, ``[P]`` and read-only.
+        gate: what the gate found.
+        created_at: when it was stored, in UTC.
+    """
+
+    id: str
+    user: str
+    number: int
+    adapter: Adapter
+    gate: GateOutcome
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class ReleaseSummary:
+    """A release without its values; ``parameters`` says how many there are."""
+
+    id: str
+    user: str
+    number: int
+    format: str
+    base: str
+    parameters: int
+    provenance: Mapping[str, Any]
+    gate: GateOutcome
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class UserSummary:
+    """Where one user stands.
+
+    Attributes:
+        user: the id.
+        state: a revoked user is never served.
+        reason: why they are revoked; None while they are active.
+        served: number of the release that answers, or would after a `Store.restore`; None if none ever passed its gate.
+        releases: how many there are.
+        created_at: when their first release was stored, in UTC.
+        updated_at: when anything last happened to them, in UTC.
+    """
+
+    user: str
+    state: UserState
+    reason: str | None
+    served: int | None
+    releases: int
+    created_at: datetime
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class Event:
+    """Something that happened to a user: what, to which release (None: to all of them), why, and when in UTC."""
+
+    kind: EventKind
+    number: int | None
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Erased:
+    """How much an erasure removed."""
+
+    user: str
+    releases: int
+    events: int
+
+
+class Store(ABC):
+    """Adapters at rest, safe to use from several threads. After a fork, open another in the child.
+
+    Whatever the implementation:
+
+    - Releases are appended and never changed; numbers have no gaps, ids are never reused.
+    - A release is served only if its gate passed, or if someone overrode the gate and left their reason as an event.
+    - What is read was written for that very user: values carry a checksum over themselves and whom they belong to.
+    - Each call happens entirely or not at all, and once it has returned it survives a crash.
+    - Ids are compared code point by code point. Nothing is normalised, and an id is never a path.
+
+    Every method that takes a user raises `InvalidUserId` for what cannot name one, and all but `publish` and
+    `publish_many` raise `UnknownUser` for somebody the store does not hold. Any may raise `StoreError` or its kinds.
+    """
+
+    @abstractmethod
+    def publish(self, user: str, adapter: Adapter, gate: GateOutcome) -> Release:
+        """Append a release. It becomes the served one if its gate passed; otherwise whatever was served stays.
+
+        A revoked user stays revoked. The release returned is the stored one, values rounded to float16.
+
+        Raises:
+            InvalidInput: values that are not a finite ``[P]`` row or that float16 cannot hold, or provenance or figures
+                that are not JSON. Nothing was written.
+        """
+
+    @abstractmethod
+    def publish_many(self, items: Iterable[tuple[str, Adapter, GateOutcome]]) -> list[ReleaseSummary]:
+        """`publish` each ``(user, adapter, gate)`` in order, all or none.
+
+        The store is locked for writing while ``items`` is drawn from, so hand over adapters that are already made.
+        """
+
+    @abstractmethod
+    def served(self, user: str) -> Release:
+        """The release that answers for this user.
+
+        Raises:
+            NotServed: they are revoked, or no release of theirs passed its gate; the message says which and why.
+            CorruptAdapter: the release is damaged.
+        """
+
+    @abstractmethod
+    def release(self, user: str, number: int) -> Release:
+        """One release, served or not.
+
+        Raises:
+            UnknownName: no release has that number.
+            CorruptAdapter: the release is damaged.
+        """
+
+    @abstractmethod
+    def releases(self, user: str) -> list[ReleaseSummary]:
+        """All releases, oldest first. Values are not read, so damage to them is not noticed here."""
+
+    @abstractmethod
+    def events(self, user: str) -> list[Event]:
+        """All that happened to this user, oldest first."""
+
+    @abstractmethod
+    def user(self, user: str) -> UserSummary:
+        """Where this user stands."""
+
+    @abstractmethod
+    def users(self) -> Iterator[UserSummary]:
+        """Everybody, in the order they arrived, read as the iterator advances and without holding anyone else up."""
+
+    @abstractmethod
+    def rollback(self, user: str, number: int | None = None, *, override_reason: str | None = None) -> ReleaseSummary:
+        """Serve another release: ``number``, or the newest one before the served one that passed its gate.
+
+        One that failed its gate is served only with an ``override_reason``, which becomes an event.
+
+        Raises:
+            UnknownName: no release has that number.
+            NotServed: there is nothing to go back to, or it failed its gate and nobody gave a reason. Nothing changed.
+        """
+
+    @abstractmethod
+    def revoke(self, user: str, reason: str) -> None:
+        """Serve nothing for this user until `restore`. Revoking again replaces the reason."""
+
+    @abstractmethod
+    def restore(self, user: str) -> None:
+        """Undo `revoke`. Does nothing to an active user."""
+
+    @abstractmethod
+    def erase(self, user: str) -> Erased:
+        """Remove the user so that no byte of their id, values or history is left in the store's files.
+
+        On a file this rewrites the file, and takes as long as copying it.
+
+        Raises:
+            StoreBusy, DiskFull: the message says whether the user is still there, or is gone but for traces in the
+                file; opening the store again removes those.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back files and connections. Closing twice is safe."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()

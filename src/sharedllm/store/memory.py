@@ -1,0 +1,149 @@
+"""A store that lasts as long as the process."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from threading import RLock
+
+from sharedllm.adapters.adapter import Adapter, GateOutcome
+from sharedllm.store import rules
+from sharedllm.store.contract import Erased, Event, EventKind, Release, ReleaseSummary, Store, UserSummary
+from sharedllm.store.encoding import Draft, Record, check_reason, draft, now, seal, summarise, unseal
+from sharedllm.users import check_user_id
+
+
+@dataclass
+class _User:
+    """All that is kept of one user."""
+
+    records: list[Record] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    served: int | None = None
+    revoked: str | None = None
+
+    def record(self, user: str, number: int) -> Record:
+        if not 1 <= number <= len(self.records):
+            raise rules.unknown_release(user, number, len(self.records))
+        return self.records[number - 1]
+
+    def note(self, kind: EventKind, number: int | None, reason: str, at: str) -> None:
+        self.events.append(Event(kind, number, reason, datetime.fromisoformat(at)))
+
+
+class MemoryStore(Store):
+    """Keeps what a file would hold, bytes and checksums included, so that it behaves like one."""
+
+    def __init__(self) -> None:
+        self._users: dict[str, _User] = {}
+        self._lock = RLock()
+
+    def publish(self, user: str, adapter: Adapter, gate: GateOutcome) -> Release:
+        return unseal(self._append(draft(user, adapter, gate)))
+
+    def publish_many(self, items: Iterable[tuple[str, Adapter, GateOutcome]]) -> list[ReleaseSummary]:
+        drafts = [draft(user, adapter, gate) for user, adapter, gate in items]
+        with self._lock:
+            return [_summary(self._append(each)) for each in drafts]
+
+    def served(self, user: str) -> Release:
+        with self._lock:
+            entry = self._entry(user)
+            if entry.revoked is not None:
+                raise rules.revoked(user, entry.revoked)
+            if entry.served is None:
+                newest = _summary(entry.records[-1])
+                raise rules.held_back(user, newest.number, newest.gate.reason)
+            return unseal(entry.records[entry.served - 1])
+
+    def release(self, user: str, number: int) -> Release:
+        with self._lock:
+            return unseal(self._entry(user).record(user, number))
+
+    def releases(self, user: str) -> list[ReleaseSummary]:
+        with self._lock:
+            return [_summary(record) for record in self._entry(user).records]
+
+    def events(self, user: str) -> list[Event]:
+        with self._lock:
+            return list(self._entry(user).events)
+
+    def user(self, user: str) -> UserSummary:
+        with self._lock:
+            entry = self._entry(user)
+            return UserSummary(
+                user=user,
+                state="active" if entry.revoked is None else "revoked",
+                reason=entry.revoked,
+                served=entry.served,
+                releases=len(entry.records),
+                created_at=entry.events[0].at,
+                updated_at=entry.events[-1].at,
+            )
+
+    def users(self) -> Iterator[UserSummary]:
+        with self._lock:
+            everybody = [self.user(user) for user in self._users]
+        yield from everybody
+
+    def rollback(self, user: str, number: int | None = None, *, override_reason: str | None = None) -> ReleaseSummary:
+        if override_reason is not None:
+            check_reason(override_reason)
+        with self._lock:
+            entry = self._entry(user)
+            if number is None:
+                earlier = self.releases(user)[: (entry.served or 1) - 1]
+                number = max((release.number for release in earlier if release.gate.passed), default=None)
+            if number is None:
+                raise rules.nothing_before(user, entry.served)
+            target = _summary(entry.record(user, number))
+            kind, reason = rules.rollback_event(
+                user, number, target.gate, served=entry.served, override_reason=override_reason
+            )
+            entry.served = number
+            entry.note(kind, number, reason, now())
+            return target
+
+    def revoke(self, user: str, reason: str) -> None:
+        check_reason(reason)
+        with self._lock:
+            entry = self._entry(user)
+            entry.revoked = reason
+            entry.note("revoked", None, reason, now())
+
+    def restore(self, user: str) -> None:
+        with self._lock:
+            entry = self._entry(user)
+            if entry.revoked is not None:
+                entry.note("restored", None, f"had been revoked: {entry.revoked}", now())
+                entry.revoked = None
+
+    def erase(self, user: str) -> Erased:
+        with self._lock:
+            entry = self._entry(user)
+            del self._users[user]
+            return Erased(user, releases=len(entry.records), events=len(entry.events))
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+    def _entry(self, user: str) -> _User:
+        entry = self._users.get(check_user_id(user))
+        if entry is None:
+            raise rules.unknown_user(user)
+        return entry
+
+    def _append(self, new: Draft) -> Record:
+        with self._lock:
+            entry = self._users.setdefault(new.user, _User())
+            number = len(entry.records) + 1
+            at = now()
+            record = seal(new, number, at)
+            entry.records.append(record)
+            if new.passed:
+                entry.served = number
+            entry.note("published" if new.passed else "held_back", number, new.reason, at)
+            return record
+
+
+def _summary(record: Record) -> ReleaseSummary:
+    return summarise(record.head, len(record.deviations))

@@ -1,0 +1,58 @@
+"""Decisions that are the same in every store: what may be served, and what a refusal says."""
+
+from sharedllm.adapters.adapter import GateOutcome
+from sharedllm.errors import NotServed, UnknownName, UnknownUser
+from sharedllm.store.contract import EventKind
+
+
+def rollback_event(
+    user: str, number: int, gate: GateOutcome, *, served: int | None, override_reason: str | None
+) -> tuple[EventKind, str]:
+    """Decide whether release ``number`` may be served instead of ``served``; the event's kind and reason.
+
+    Raises:
+        NotServed: it failed its gate and there is no reason to override that.
+    """
+    if gate.passed:
+        return "rolled_back", override_reason or f"instead of release {served}"
+    if override_reason is None:
+        raise NotServed(
+            f"Release {number} of {user!r} did not pass its gate: {gate.reason}",
+            remedy="Choose one that passed, or give a reason to override the gate; it will be recorded.",
+        )
+    return "overridden", override_reason
+
+
+def unknown_user(user: str) -> UnknownUser:
+    """Nobody by that id."""
+    return UnknownUser(
+        f"The store holds no user {user!r}",
+        remedy="Train them first, or check the spelling: ids differ by letter case and by accents typed differently.",
+    )
+
+
+def unknown_release(user: str, number: int, count: int) -> UnknownName:
+    """The user has no release of that number."""
+    return UnknownName(f"{user!r} has no release {number}", remedy=f"Their releases are numbered 1 to {count}.")
+
+
+def revoked(user: str, reason: str) -> NotServed:
+    """The user is revoked."""
+    return NotServed(f"{user!r} is revoked: {reason}", remedy="Restore the user to serve them again.")
+
+
+def held_back(user: str, number: int, reason: str) -> NotServed:
+    """Nothing of the user's ever passed."""
+    return NotServed(
+        f"No release of {user!r} passed its gate; the newest, {number}, was held back: {reason}",
+        remedy="Train on more text, or override the gate with a reason.",
+    )
+
+
+def nothing_before(user: str, served: int | None) -> NotServed:
+    """There is no release to go back to."""
+    standing = "none is served" if served is None else f"release {served} is served"
+    return NotServed(
+        f"{user!r} has no earlier release that passed its gate: {standing}",
+        remedy="Look at their history and name a release.",
+    )

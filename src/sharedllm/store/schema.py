@@ -1,0 +1,53 @@
+"""The tables, as queries see them. `migrations/` is what creates them; a test keeps the two equal."""
+
+import sqlalchemy as sa
+
+# The newest migration. Known here so that opening an up-to-date store need not import the migration tool.
+HEAD = "store_0001"
+
+metadata = sa.MetaData()
+
+# Ids are found by their hash: it is short enough for any database's index at 1,024 characters of four bytes each, and
+# no collation, of any database, can take two different ids for one.
+users = sa.Table(
+    "users",
+    metadata,
+    sa.Column("key", sa.Integer, primary_key=True),
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("id_sha256", sa.LargeBinary(32), nullable=False, unique=True),
+    sa.Column("releases", sa.Integer, nullable=False),
+    sa.Column("served", sa.Integer),
+    sa.Column("revoked", sa.Text),
+    sa.Column("created_at", sa.String(32), nullable=False),
+    sa.Column("updated_at", sa.String(32), nullable=False),
+    sqlite_autoincrement=True,
+)
+
+# JSON is kept as the canonical text that the checksum covers: a database's own JSON type would rewrite it. The large
+# column comes last, so that reading the others stays within a row's first page.
+releases = sa.Table(
+    "releases",
+    metadata,
+    sa.Column("user_key", sa.Integer, sa.ForeignKey("users.key"), primary_key=True),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("id", sa.String(32), nullable=False),
+    sa.Column("format", sa.Text, nullable=False),
+    sa.Column("base", sa.Text, nullable=False),
+    sa.Column("provenance", sa.Text, nullable=False),
+    sa.Column("gate", sa.Text, nullable=False),
+    sa.Column("passed", sa.Boolean, nullable=False),
+    sa.Column("created_at", sa.String(32), nullable=False),
+    sa.Column("checksum", sa.String(64), nullable=False),
+    sa.Column("deviations", sa.LargeBinary, nullable=False),
+)
+
+events = sa.Table(
+    "events",
+    metadata,
+    sa.Column("key", sa.Integer, primary_key=True),
+    sa.Column("user_key", sa.Integer, sa.ForeignKey("users.key"), nullable=False, index=True),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("number", sa.Integer),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("at", sa.String(32), nullable=False),
+)

@@ -1,0 +1,118 @@
+"""SQLite as this store needs it: how connections are set up, what its errors mean, and how deleted bytes really go."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from sharedllm.errors import CorruptStore, DiskFull, StoreBusy, StoreError
+
+BUSY_SECONDS = 5.0
+
+PRAGMAS = (
+    "PRAGMA journal_mode = WAL",
+    # NORMAL would be faster and as safe against a killed process, but losing power could undo the last transactions,
+    # and a revocation or an erasure that was confirmed must not come undone.
+    "PRAGMA synchronous = FULL",
+    "PRAGMA secure_delete = ON",
+    "PRAGMA foreign_keys = ON",
+)
+
+
+def engines(path: str) -> tuple[sa.Engine, sa.Engine]:
+    """An engine for reading, and one whose transactions take the write lock when they begin.
+
+    A transaction that begins by reading and asks for the lock later is refused at once if anyone wrote in between;
+    one that asks first waits its turn, up to `BUSY_SECONDS`.
+    """
+    url = sa.URL.create("sqlite", database=path)
+    reading = sa.create_engine(url, connect_args={"timeout": BUSY_SECONDS})
+    sa.event.listen(reading, "connect", _set_up)
+    sa.event.listen(reading, "begin", _begin)
+    return reading, reading.execution_options(begin="BEGIN IMMEDIATE")
+
+
+@contextmanager
+def typed_errors(path: str) -> Iterator[None]:
+    """Turn the database's errors into ours. Every statement of the store runs inside this."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        raise _typed(error.orig, path) from error
+    except sqlite3.Error as error:
+        raise _typed(error, path) from error
+
+
+def scrub(reading: sa.Engine) -> None:
+    """Rewrite the file without what was deleted from it, if `mark_for_scrubbing` says that something was.
+
+    ``secure_delete`` zeroes a deleted row, but not the stale copies that a b-tree leaves in a page's free space when it
+    moves rows to a neighbour (seen in about one erasure in a thousand). Only a rewrite leaves nothing.
+
+    Raises:
+        StoreBusy: another process is reading or writing, so that the old pages cannot go yet.
+    """
+    with closing(reading.raw_connection()) as connection:
+        cursor = connection.cursor()
+        (mark,) = cursor.execute("PRAGMA user_version").fetchone()
+        if not mark:
+            return
+        cursor.execute("VACUUM")
+        (blocked, _, _) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if blocked:
+            raise StoreBusy(
+                "another process is reading, and until it is done the log keeps deleted rows",
+                remedy="Try again once it is done.",
+            )
+        # An erasure that began meanwhile has raised the mark, and must not lose it.
+        cursor.execute("BEGIN IMMEDIATE")
+        if cursor.execute("PRAGMA user_version").fetchone() == (mark,):
+            cursor.execute("PRAGMA user_version = 0")
+        cursor.execute("COMMIT")
+
+
+def mark_for_scrubbing(connection: sa.Connection) -> None:
+    """Note in the file, within the caller's transaction, that deleted rows have still to be scrubbed from it."""
+    mark = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+    connection.exec_driver_sql(f"PRAGMA user_version = {mark + 1}")
+
+
+def _set_up(connection: sqlite3.Connection, _: Any) -> None:
+    # The driver would begin transactions by itself, too late and only for some statements.
+    connection.isolation_level = None
+    try:
+        for pragma in PRAGMAS:
+            connection.execute(pragma)
+    except UnicodeDecodeError as error:
+        # The driver fails on SQLite's own message where that quotes a damaged schema.
+        raise sqlite3.DatabaseError(f"damaged schema: {error}") from None
+
+
+def _begin(connection: sa.Connection) -> None:
+    connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
+
+
+def _typed(error: BaseException | None, path: str) -> StoreError:
+    # Extended codes carry the primary one in their low byte. The driver's own complaints have none: they are about
+    # text that is not UTF-8, which only damage can have put there.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
+    match code:
+        case sqlite3.SQLITE_FULL:
+            return DiskFull(f"No room is left to write {path}", remedy="Free some space and try again.")
+        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
+            return StoreBusy(
+                f"Another process has been writing {path} for over {BUSY_SECONDS:.0f} seconds",
+                remedy="Try again when it has finished.",
+            )
+        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
+            return CorruptStore(
+                f"{path} is damaged, or is not a store ({error})",
+                remedy="Restore it from a backup, or name another file.",
+            )
+        case sqlite3.SQLITE_CANTOPEN:
+            return StoreError(f"{path} cannot be opened", remedy="Check that its folder exists and may be written to.")
+        case sqlite3.SQLITE_READONLY:
+            return StoreError(f"{path} is read-only", remedy="Make the file and its folder writable.")
+    return StoreError(f"{path} cannot be used: {error}", remedy="Check the disk that it is on.")

@@ -1,0 +1,187 @@
+"""`sharedllm users`, as a person and as a program would use it."""
+
+import json
+import subprocess
+import sys
+from datetime import datetime
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from sharedllm.adapters.adapter import Adapter, GateOutcome
+from sharedllm.cli.main import COMMANDS, sharedllm
+from sharedllm.cli.users import command, printable
+from sharedllm.errors import InvalidInput, NotServed, UnknownUser
+from sharedllm.store import open_store
+
+BETTER = GateOutcome(True, "improves by 1.2", {"improvement": 1.2})
+WORSE = GateOutcome(False, "no better than the base")
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    """Alice with releases 1 and 2 that passed and 3 that did not; 王小明 with one."""
+    monkeypatch.setenv("SHAREDLLM_STORE", str(tmp_path / "store.db"))
+    with open_store() as store:
+        for value, gate in ((0.1, BETTER), (0.2, BETTER), (0.3, WORSE)):
+            adapter = Adapter("norm", "base-1", np.array([value], np.float32), {"recipe": "documented"})
+            store.publish("alice", adapter, gate)
+        store.publish("王小明", Adapter("norm", "base-1", np.array([1], np.float32)), BETTER)
+        yield store
+
+
+def run(*arguments, **options):
+    """What `sharedllm users` prints; an error of ours is raised."""
+    result = CliRunner().invoke(sharedllm, ["users", *arguments], **options)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.output
+
+
+def test_the_summary_in_the_main_help_is_the_commands_own():
+    assert command.get_short_help_str(100) == COMMANDS["users"][1]
+
+
+@pytest.mark.parametrize("name", ["list", "show", "history", "rollback", "revoke", "restore", "erase"])
+def test_help_teaches_and_needs_no_store(name):
+    assert "Usage: sharedllm users" in run(name, "--help")
+
+
+def test_list_aligns_wide_characters(store):
+    lines = run("list").splitlines()
+    assert lines[0].split("  ")[0] == "USER"
+    assert lines[1].split()[:4] == ["alice", "active", "2", "3"]
+    assert lines[2].split()[:4] == ["王小明", "active", "1", "1"]
+    # Three characters of two columns each: three fewer characters before the next column.
+    assert lines[1].index("active") == lines[2].index("active") + 3
+
+
+def test_list_of_nobody_says_how_to_begin(tmp_path):
+    assert "sharedllm train" in run("list", "--store", str(tmp_path / "empty.db"))
+    assert json.loads(run("list", "--json", "--store", ":memory:")) == []
+
+
+def test_list_json(store):
+    alice, wang = json.loads(run("list", "--json"))
+    assert wang["user"] == "王小明"
+    assert list(alice) == ["user", "state", "reason", "served", "releases", "created_at", "updated_at"]
+    assert (alice["state"], alice["reason"], alice["served"], alice["releases"]) == ("active", None, 2, 3)
+    assert datetime.fromisoformat(alice["created_at"]) == store.user("alice").created_at
+
+
+def test_show(store):
+    shown = run("show", "alice")
+    for expected in ("active", "norm, 1 values, for base base-1", "passed: improves by 1.2", "documented"):
+        assert expected in shown
+
+
+def test_show_json(store):
+    shown = json.loads(run("show", "alice", "--json"))
+    assert shown["served_release"]["number"] == 2
+    assert shown["served_release"]["gate"] == {
+        "passed": True,
+        "reason": "improves by 1.2",
+        "figures": {"improvement": 1.2},
+    }
+    assert shown["served_release"]["provenance"] == {"recipe": "documented"}
+
+
+def test_history(store):
+    told = run("history", "alice")
+    assert "2 *" in told
+    assert "held back" in told
+    assert "no better than the base" in told
+
+
+def test_history_json(store):
+    told = json.loads(run("history", "alice", "--json"))
+    assert list(told) == ["user", "served", "releases", "events"]
+    assert [release["number"] for release in told["releases"]] == [1, 2, 3]
+    assert [event["kind"] for event in told["events"]] == ["published", "published", "held_back"]
+
+
+def test_rollback(store):
+    assert run("rollback", "alice") == "alice serves release 1.\n"
+    assert run("rollback", "alice", "--to", "2") == "alice serves release 2.\n"
+    with pytest.raises(NotServed, match="did not pass its gate"):
+        run("rollback", "alice", "--to", "3")
+    assert run("rollback", "alice", "--to", "3", "--override", "a demonstration") == "alice serves release 3.\n"
+    assert store.events("alice")[-1].reason == "a demonstration"
+
+
+def test_revoke_and_restore(store):
+    assert run("revoke", "alice", "--reason", "contract ended") == "alice is revoked.\n"
+    assert "revoked: contract ended" in run("show", "alice")
+    assert "once restored (revoked: contract ended)" in run("rollback", "alice")
+    assert run("restore", "alice") == "alice is active.\n"
+    assert store.served("alice").number == 1
+
+
+def test_revoke_needs_a_reason(store):
+    assert "Missing option '--reason'" in run("revoke", "alice")
+    with pytest.raises(InvalidInput):
+        run("revoke", "alice", "--reason", " ")
+    assert store.user("alice").state == "active"
+
+
+def test_erase_asks_for_the_id(store):
+    with pytest.raises(InvalidInput, match="nothing was erased"):
+        run("erase", "alice", input="alicia\n")
+    assert "Aborted" in run("erase", "alice", input="")
+    assert store.served("alice").number == 2
+    assert "alice is erased: releases 3, events 3." in run("erase", "alice", input="alice\n")
+    with pytest.raises(UnknownUser):
+        store.served("alice")
+
+
+def test_erase_without_asking(store):
+    assert run("erase", "王小明", "--yes") == "王小明 is erased: releases 1, events 1.\n"
+
+
+@pytest.mark.parametrize("name", ["show", "history", "rollback", "restore", "erase"])
+def test_an_unknown_user_is_an_error(store, name):
+    with pytest.raises(UnknownUser, match="'nobody'"):
+        run(name, "nobody")
+
+
+def test_an_error_is_one_line_and_status_2(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "sharedllm", "users", "show", "nobody", "--store", tmp_path / "store.db"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: The store holds no user 'nobody'. Train them first")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("user", "shown"),
+    [
+        ("\x1b[31mred", "\\x1b[31mred"),
+        ("two\nlines\x7f\x9b", "two\\nlines\\x7f\\x9b"),
+        ("\u202etxt.exe", "\\u202etxt.exe"),
+        ("line\u2028break", "line\\u2028break"),
+        ("👩‍👩‍👧 ok", "👩‍👩‍👧 ok"),
+        ("مرحبا שלום 王 é", "مرحبا שלום 王 é"),
+        ("a/../b\\c", "a/../b\\c"),
+    ],
+)
+def test_ids_cannot_steer_the_terminal(store, user, shown):
+    store.publish(user, Adapter("norm", "base-1", np.ones(1, np.float32)), BETTER)
+    assert printable(user) == shown
+    for arguments in (["list"], ["show", user], ["rollback", user, "--to", "1"], ["erase", user, "--yes"]):
+        output = run(*arguments)
+        assert shown in output
+        assert user == shown or user not in output
+
+
+def test_json_keeps_every_id_exactly(store):
+    user = "\x1b[31m\u202e\x9b👩‍👩‍👧é\u2028"
+    store.publish(user, Adapter("norm", "base-1", np.ones(1, np.float32)), BETTER)
+    output = run("list", "--json")
+    assert json.loads(output)[-1]["user"] == user
+    assert output.isascii()

@@ -1,0 +1,434 @@
+"""The contract of `sharedllm.store.Store`, asked of every implementation."""
+
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sharedllm.adapters.adapter import Adapter, GateOutcome
+from sharedllm.errors import InvalidInput, InvalidUserId, NotServed, UnknownName, UnknownUser
+
+from .samples import BETTER, WORSE, adapter
+
+IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60)
+ODD_IDS = [
+    "a/b",
+    "../../etc/passwd",
+    "..",
+    "C:\\con",
+    "O'Brien; DROP TABLE users",
+    "%s {0} ?",
+    "👩‍👩‍👧",
+    "שלום",
+    "مرحبا",
+    "\n\x1b[31m",
+    " ",
+    "Alice",
+    "alice",
+    "\u00e9",
+    "e\u0301",
+    "\ufb01",
+    "fi",
+    "ß",
+    "ss",
+    "x" * 1024,
+    "😀" * 1024,
+]
+one_store = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+def kinds(store, user):
+    return [(event.kind, event.number) for event in store.events(user)]
+
+
+# Publishing
+
+
+def test_what_is_published_is_what_is_served(store):
+    published = store.publish("alice", adapter(0.5, -0.25, recipe="documented", seed=3), BETTER)
+    served = store.served("alice")
+    for release in (published, served, store.release("alice", 1)):
+        assert release.user == "alice"
+        assert release.number == 1
+        assert release.id == published.id
+        assert release.adapter.format == "norm"
+        assert release.adapter.base == "base-1"
+        assert release.adapter.values.tolist() == [0.5, -0.25]
+        assert release.adapter.provenance == {"recipe": "documented", "seed": 3}
+        assert release.gate == BETTER
+        assert release.created_at == published.created_at
+
+
+def test_times_are_utc_and_now(store):
+    before = datetime.now(UTC)
+    release = store.publish("alice", adapter(), BETTER)
+    assert release.created_at.utcoffset() == timedelta(0)
+    assert before <= release.created_at <= datetime.now(UTC)
+
+
+def test_a_release_cannot_be_changed(store):
+    release = store.publish("alice", adapter(0.5), BETTER)
+    with pytest.raises(ValueError, match="read-only"):
+        release.adapter.values[0] = 1
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        release.number = 2
+
+
+def test_changing_the_array_that_was_published_changes_nothing(store):
+    mine = adapter(0.5)
+    store.publish("alice", mine, BETTER)
+    mine.values[0] = 9
+    assert store.served("alice").adapter.values.tolist() == [0.5]
+
+
+def test_numbers_count_within_a_user_and_ids_are_unique(store):
+    releases = [store.publish(user, adapter(), BETTER) for user in ("alice", "bob", "alice", "alice")]
+    assert [release.number for release in releases] == [1, 1, 2, 3]
+    assert len({release.id for release in releases}) == 4
+    assert all(len(release.id) == 32 and int(release.id, 16) for release in releases)
+
+
+def test_a_release_that_failed_its_gate_is_kept_and_not_served(store):
+    store.publish("alice", adapter(0.1), BETTER)
+    store.publish("alice", adapter(0.2), WORSE)
+    assert store.served("alice").number == 1
+    assert store.release("alice", 2).gate == WORSE
+    assert kinds(store, "alice") == [("published", 1), ("held_back", 2)]
+    assert store.events("alice")[1].reason == WORSE.reason
+
+
+def test_the_newest_release_that_passed_is_served(store):
+    for gate in (BETTER, WORSE, BETTER, WORSE):
+        store.publish("alice", adapter(), gate)
+    assert store.served("alice").number == 3
+
+
+def test_somebody_whose_releases_all_failed_is_told_why(store):
+    store.publish("alice", adapter(), WORSE)
+    with pytest.raises(NotServed, match="1, was held back: no better than the base"):
+        store.served("alice")
+
+
+def test_many_are_published_together(store):
+    summaries = store.publish_many((user, adapter(), BETTER) for user in ("alice", "bob", "alice"))
+    assert [(each.user, each.number, each.parameters) for each in summaries] == [
+        ("alice", 1, 2),
+        ("bob", 1, 2),
+        ("alice", 2, 2),
+    ]
+    assert summaries[2] == store.releases("alice")[1]
+
+
+def test_one_bad_adapter_keeps_all_of_its_batch_out(store):
+    store.publish("alice", adapter(0.1), BETTER)
+    with pytest.raises(InvalidInput):
+        store.publish_many([("alice", adapter(0.2), BETTER), ("bob", adapter(np.nan), BETTER)])
+    assert [user.user for user in store.users()] == ["alice"]
+    assert store.served("alice").number == 1
+    assert len(store.events("alice")) == 1
+
+
+def test_an_interrupted_batch_leaves_nothing(store):
+    def interrupted():
+        yield "alice", adapter(), BETTER
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.publish_many(interrupted())
+    assert list(store.users()) == []
+
+
+# Values
+
+
+@one_store
+@given(values=st.lists(st.floats(-65504, 65504, width=32), min_size=1, max_size=50))
+def test_values_come_back_as_their_nearest_float16(store, values):
+    given_values = np.array(values, np.float32)
+    store.publish("alice", adapter(*given_values), BETTER)
+    read = store.served("alice").adapter.values
+    assert read.dtype == np.float32
+    np.testing.assert_array_equal(read, given_values.astype(np.float16).astype(np.float32))
+
+
+@one_store
+@given(values=st.lists(st.floats(width=16, allow_nan=False, allow_infinity=False), min_size=1, max_size=50))
+def test_float16_values_survive_exactly(store, values):
+    store.publish("alice", adapter(*values), BETTER)
+    assert store.served("alice").adapter.values.tolist() == values
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        ([0, np.nan], "value 1 is nan"),
+        ([np.inf], "value 0 is inf"),
+        ([0, 0, -70000], "Value 2 .* -70000, too large for float16"),
+        ([], "shape \\[0\\]"),
+        ([[1, 2]], "shape \\[1, 2\\]"),
+    ],
+)
+def test_values_that_cannot_be_stored_are_refused_before_anything_is_written(store, values, complaint):
+    with pytest.raises(InvalidInput, match=complaint):
+        store.publish("alice", Adapter("norm", "base-1", np.array(values, np.float32)), BETTER)
+    assert list(store.users()) == []
+
+
+@pytest.mark.parametrize("value", [object(), float("nan"), {1, 2}, np.float32(1)])
+def test_provenance_and_figures_that_are_not_json_are_refused(store, value):
+    with pytest.raises(InvalidInput, match="provenance of 'alice'"):
+        store.publish("alice", adapter(odd=value), BETTER)
+    with pytest.raises(InvalidInput, match="gate outcome of 'alice'"):
+        store.publish("alice", adapter(), GateOutcome(True, "fine", {"odd": value}))
+    assert list(store.users()) == []
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@one_store
+@given(provenance=st.dictionaries(st.text(max_size=5), JSON, max_size=3))
+def test_provenance_is_any_json(store, provenance):
+    store.publish("alice", Adapter("norm", "base-1", np.ones(1, np.float32), provenance), BETTER)
+    assert store.served("alice").adapter.provenance == provenance
+    assert store.releases("alice")[-1].provenance == provenance
+
+
+# Ids
+
+
+@pytest.mark.parametrize("user", ODD_IDS)
+def test_any_unicode_string_names_a_user(store, user):
+    store.publish(user, adapter(), BETTER)
+    assert store.served(user).user == user
+    assert [each.user for each in store.users()] == [user]
+
+
+def test_ids_that_merely_look_alike_are_different_people(store):
+    for position, user in enumerate(ODD_IDS):
+        store.publish(user, adapter(position), BETTER)
+    for position, user in enumerate(ODD_IDS):
+        assert store.served(user).adapter.values.tolist() == [position]
+
+
+@one_store
+@given(user=IDS, other=IDS)
+def test_nobody_is_ever_served_for_somebody_else(store, user, other):
+    store.publish(user, adapter(), BETTER)
+    assert store.served(user).user == user
+    if other not in {each.user for each in store.users()}:
+        with pytest.raises(UnknownUser):
+            store.served(other)
+
+
+@pytest.mark.parametrize("user", ["", "a" * 1025, "a" * 10_000, "nul\0", "\ud800"])
+def test_what_cannot_name_a_user_is_refused_everywhere(store, user):
+    for ask in (
+        lambda: store.publish(user, adapter(), BETTER),
+        lambda: store.publish_many([(user, adapter(), BETTER)]),
+        lambda: store.served(user),
+        lambda: store.user(user),
+        lambda: store.revoke(user, "why"),
+        lambda: store.erase(user),
+    ):
+        with pytest.raises(InvalidUserId):
+            ask()
+    assert list(store.users()) == []
+
+
+def test_an_unknown_user_is_an_error_everywhere(store):
+    store.publish("alice", adapter(), BETTER)
+    for ask in (
+        lambda: store.served("Alice"),
+        lambda: store.release("Alice", 1),
+        lambda: store.releases("Alice"),
+        lambda: store.events("Alice"),
+        lambda: store.user("Alice"),
+        lambda: store.rollback("Alice"),
+        lambda: store.revoke("Alice", "why"),
+        lambda: store.restore("Alice"),
+        lambda: store.erase("Alice"),
+    ):
+        with pytest.raises(UnknownUser, match="'Alice'"):
+            ask()
+
+
+# Looking
+
+
+def test_users_are_listed_in_the_order_they_arrived(store):
+    for user in ("zoe", "alice", "mia", "alice"):
+        store.publish(user, adapter(), BETTER)
+    assert [each.user for each in store.users()] == ["zoe", "alice", "mia"]
+
+
+def test_more_users_than_a_page_are_all_listed_once(store):
+    everybody = [f"user {number}" for number in range(1201)]
+    store.publish_many((user, adapter(), BETTER) for user in everybody)
+    assert [each.user for each in store.users()] == everybody
+
+
+def test_a_user_can_be_changed_while_users_are_listed(store):
+    for user in ("alice", "bob"):
+        store.publish(user, adapter(), BETTER)
+    for each in store.users():
+        store.erase(each.user)
+    assert list(store.users()) == []
+
+
+def test_a_user_summary_tells_where_they_stand(store):
+    first = store.publish("alice", adapter(), BETTER)
+    store.publish("alice", adapter(), WORSE)
+    store.revoke("alice", "contract ended")
+    summary = store.user("alice")
+    assert (summary.user, summary.state, summary.reason) == ("alice", "revoked", "contract ended")
+    assert (summary.served, summary.releases) == (1, 2)
+    assert summary.created_at == first.created_at
+    assert summary.updated_at == store.events("alice")[-1].at
+    assert summary == next(store.users())
+
+
+@pytest.mark.parametrize("number", [0, -1, 2, 10**30])
+def test_an_unknown_release_is_an_error_that_says_which_exist(store, number):
+    store.publish("alice", adapter(), BETTER)
+    for ask in (store.release, store.rollback):
+        with pytest.raises(UnknownName, match=f"no release {number}. Their releases are numbered 1 to 1"):
+            ask("alice", number)
+
+
+# Rolling back
+
+
+def test_rollback_goes_to_the_newest_earlier_release_that_passed(store):
+    for gate in (BETTER, BETTER, WORSE, BETTER):
+        store.publish("alice", adapter(), gate)
+    assert store.rollback("alice").number == 2
+    assert store.served("alice").number == 2
+    assert store.rollback("alice").number == 1
+    assert kinds(store, "alice")[-2:] == [("rolled_back", 2), ("rolled_back", 1)]
+    with pytest.raises(NotServed, match="no earlier release that passed its gate: release 1 is served"):
+        store.rollback("alice")
+    assert store.served("alice").number == 1
+
+
+def test_rollback_to_a_number_and_forward_again(store):
+    for _ in range(3):
+        store.publish("alice", adapter(), BETTER)
+    store.rollback("alice", 1)
+    assert store.rollback("alice", 3) == store.releases("alice")[2]
+    assert store.served("alice").number == 3
+
+
+def test_a_new_release_that_passes_ends_a_rollback(store):
+    for _ in range(2):
+        store.publish("alice", adapter(), BETTER)
+    store.rollback("alice")
+    store.publish("alice", adapter(), BETTER)
+    assert store.served("alice").number == 3
+
+
+def test_a_release_that_failed_its_gate_is_served_only_for_a_recorded_reason(store):
+    store.publish("alice", adapter(), WORSE)
+    with pytest.raises(NotServed, match="did not pass its gate: no better than the base"):
+        store.rollback("alice", 1)
+    assert store.user("alice").served is None
+    assert len(store.events("alice")) == 1
+
+    store.rollback("alice", 1, override_reason="she asked for it")
+    assert store.served("alice").number == 1
+    event = store.events("alice")[-1]
+    assert (event.kind, event.number, event.reason) == ("overridden", 1, "she asked for it")
+
+
+def test_without_a_number_an_override_still_skips_what_failed(store):
+    store.publish("alice", adapter(), WORSE)
+    with pytest.raises(NotServed, match="none is served"):
+        store.rollback("alice", override_reason="anything will do")
+
+
+@pytest.mark.parametrize("reason", ["", "  \n", "nul\0", "\ud800"])
+def test_a_reason_must_say_something(store, reason):
+    store.publish("alice", adapter(), WORSE)
+    with pytest.raises(InvalidInput):
+        store.rollback("alice", 1, override_reason=reason)
+    with pytest.raises(InvalidInput):
+        store.revoke("alice", reason)
+    assert store.user("alice").state == "active"
+    assert len(store.events("alice")) == 1
+
+
+# Revoking
+
+
+def test_a_revoked_user_is_not_served_until_restored(store):
+    store.publish("alice", adapter(), BETTER)
+    store.revoke("alice", "contract ended")
+    with pytest.raises(NotServed, match="revoked: contract ended"):
+        store.served("alice")
+    store.restore("alice")
+    assert store.served("alice").number == 1
+    assert kinds(store, "alice") == [("published", 1), ("revoked", None), ("restored", None)]
+
+
+def test_publishing_or_rolling_back_does_not_restore(store):
+    store.publish("alice", adapter(), BETTER)
+    store.revoke("alice", "contract ended")
+    store.publish("alice", adapter(), BETTER)
+    store.rollback("alice")
+    with pytest.raises(NotServed, match="contract ended"):
+        store.served("alice")
+    store.restore("alice")
+    assert store.served("alice").number == 1
+
+
+def test_restoring_an_active_user_does_nothing(store):
+    store.publish("alice", adapter(), BETTER)
+    store.restore("alice")
+    assert kinds(store, "alice") == [("published", 1)]
+
+
+# Erasing
+
+
+def test_an_erased_user_was_never_there(store):
+    store.publish("bob", adapter(0.1), BETTER)
+    old = store.publish("alice", adapter(0.2), BETTER)
+    store.publish("alice", adapter(0.3), WORSE)
+    erased = store.erase("alice")
+    assert (erased.user, erased.releases, erased.events) == ("alice", 2, 2)
+    with pytest.raises(UnknownUser):
+        store.served("alice")
+    assert [each.user for each in store.users()] == ["bob"]
+    assert store.served("bob").adapter.values.tolist() == [np.float32(np.float16(0.1))]
+
+    again = store.publish("alice", adapter(), BETTER)
+    assert again.number == 1
+    assert again.id != old.id
+    assert kinds(store, "alice") == [("published", 1)]
+
+
+# Threads
+
+
+def test_threads_publishing_at_once_lose_nothing(store):
+    def publish(turn):
+        return store.publish("alice", adapter(turn), BETTER).number, store.served("alice").user
+
+    with ThreadPoolExecutor(6) as threads:
+        results = list(threads.map(publish, range(24)))
+    assert sorted(number for number, _ in results) == list(range(1, 25))
+    assert {user for _, user in results} == {"alice"}
+    assert sorted(store.release("alice", number).adapter.values[0] for number in range(1, 25)) == list(range(24))
+
+
+def test_closing_twice_is_safe(store):
+    store.close()
+    store.close()

@@ -1,0 +1,420 @@
+"""What only a file can get wrong: crashes, other processes, damage, a full disk, traces of the erased."""
+
+import os
+import random
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+
+from sharedllm.adapters.adapter import GateOutcome
+from sharedllm.errors import (
+    CorruptAdapter,
+    CorruptStore,
+    DiskFull,
+    SharedLLMError,
+    StoreBusy,
+    StoreError,
+    UnknownUser,
+)
+from sharedllm.store import open_store, sqlite
+from sharedllm.store.sql import SQLStore
+
+from .samples import BETTER, WORSE, adapter
+
+PARAMETERS = 35_136
+
+
+def large(seed, **provenance):
+    return adapter(*np.random.default_rng(seed).normal(0, 0.01, PARAMETERS), **provenance)
+
+
+def python(code, path, *arguments, **options):
+    """Start ``code`` in a process of its own, with a few names at hand."""
+    prelude = (
+        "import os, resource, sys, numpy as np\n"
+        "from sharedllm.adapters.adapter import Adapter, GateOutcome\n"
+        "from sharedllm.store import open_store\n"
+        "path, *arguments = sys.argv[1:]\n"
+        "def adapter(value, length=35136): return Adapter('norm', 'base-1', np.full(length, value, np.float32))\n"
+        "better = GateOutcome(True, 'better')\n"
+    )
+    command = [sys.executable, "-c", prelude + code, str(path), *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def edit(path, *statements):
+    """Change the file behind the store's back."""
+    with closing(sqlite3.connect(path)) as connection:
+        for statement in statements:
+            connection.execute(statement)
+        connection.commit()
+
+
+def test_a_store_outlives_its_process(path):
+    with open_store(path) as store:
+        published = store.publish("alice", large(1, recipe="documented"), BETTER)
+    with open_store(path) as store:
+        served = store.served("alice")
+    assert (served.id, served.gate, served.created_at) == (published.id, published.gate, published.created_at)
+    np.testing.assert_array_equal(served.adapter.values, published.adapter.values)
+
+
+def test_a_value_takes_two_bytes(path):
+    with open_store(path) as store:
+        store.publish("alice", large(1), BETTER)
+    with closing(sqlite3.connect(path)) as connection:
+        (blob,) = connection.execute("SELECT deviations FROM releases").fetchone()
+    assert len(blob) == 2 * PARAMETERS
+    np.testing.assert_array_equal(np.frombuffer(blob, "<f2"), large(1).values.astype(np.float16))
+
+
+# Crashes
+
+
+@pytest.mark.parametrize("moment", ["before the insert", "before the commit", "after the commit"])
+def test_a_process_that_dies_while_publishing_leaves_the_old_release_or_the_new(path, moment):
+    with open_store(path) as store:
+        store.publish("alice", adapter(0.5), BETTER)
+    killer = python(
+        """
+import sqlalchemy as sa
+store = open_store(path)
+if arguments[0] == "before the insert":
+    sa.event.listen(store._writer, "before_cursor_execute",
+        lambda connection, cursor, statement, *_: "INTO releases" in statement and os._exit(9))
+if arguments[0] == "before the commit":
+    sa.event.listen(store._writer, "commit", lambda connection: os._exit(9))
+store.publish("alice", adapter(0.25), better)
+os._exit(9)
+""",
+        path,
+        moment,
+    )
+    _, complaints = killer.communicate(timeout=60)
+    assert killer.returncode == 9, complaints
+    with open_store(path) as store:
+        expected = 2 if moment == "after the commit" else 1
+        assert store.served("alice").number == expected
+        assert set(store.served("alice").adapter.values.tolist()) == {1 / 2**expected}
+        assert len(store.releases("alice")) == len(store.events("alice")) == expected
+        assert store.publish("alice", adapter(), BETTER).number == expected + 1
+
+
+def test_a_process_killed_at_any_time_leaves_whole_releases(path):
+    for attempt in range(4):
+        publisher = python(
+            "store = open_store(path)\n"
+            "for turn in range(10_000):\n"
+            "    print(store.publish('alice', adapter(turn % 7), better).number, flush=True)\n",
+            path,
+        )
+        confirmed = int(publisher.stdout.readline())
+        time.sleep(0.01 + 0.02 * attempt)
+        publisher.send_signal(signal.SIGKILL)
+        rest, _ = publisher.communicate(timeout=60)
+        confirmed = max([confirmed, *(int(line) for line in rest.split("\n")[:-1])])
+        with open_store(path) as store:
+            count = store.user("alice").releases
+            assert count >= confirmed, "a confirmed release is gone"
+            assert store.served("alice").number == count
+            assert [store.release("alice", number).number for number in range(1, count + 1)] == [*range(1, count + 1)]
+            assert len(store.events("alice")) == count
+
+
+def test_an_erasure_cut_short_is_finished_at_the_next_opening(path):
+    with open_store(path) as store:
+        store.publish("bob", adapter(), BETTER)
+        store.publish("alice", adapter(), BETTER)
+        with patch.object(sqlite, "scrub", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+            store.erase("alice")
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (1,)
+    with open_store(path) as store:
+        assert [each.user for each in store.users()] == ["bob"]
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (0,)
+
+
+# Other processes
+
+
+def test_processes_that_create_and_write_the_same_store_all_succeed(path):
+    publish = (
+        "with open_store(path) as store:\n"
+        "    for turn in range(15): store.publish('shared', adapter(int(arguments[0])), better)\n"
+    )
+    publishers = [python(publish, path, number) for number in range(3)]
+    for publisher in publishers:
+        _, complaints = publisher.communicate(timeout=120)
+        assert publisher.returncode == 0, complaints
+    with open_store(path) as store:
+        assert [release.number for release in store.releases("shared")] == list(range(1, 46))
+        whose = [store.release("shared", number).adapter.values[0] for number in range(1, 46)]
+    assert sorted(whose) == [0] * 15 + [1] * 15 + [2] * 15
+
+
+def test_a_writer_that_waits_too_long_is_told_so_and_readers_never_wait(path):
+    with patch.object(sqlite, "BUSY_SECONDS", 0.1), open_store(path) as store:
+        store.publish("alice", adapter(), BETTER)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(StoreBusy, match=str(path)):
+                store.publish("alice", adapter(), BETTER)
+            assert store.served("alice").number == 1
+            other.execute("ROLLBACK")
+        assert store.publish("alice", adapter(), BETTER).number == 2
+
+
+def test_an_erasure_that_a_reader_holds_up_says_that_traces_remain(path):
+    with patch.object(sqlite, "BUSY_SECONDS", 0.1), open_store(path) as store:
+        store.publish("alice", adapter(), BETTER)
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN")
+            other.execute("SELECT * FROM users").fetchall()
+            with pytest.raises(StoreBusy, match="'alice' is erased, but traces of them may remain"):
+                store.erase("alice")
+        with pytest.raises(UnknownUser):
+            store.served("alice")
+    with open_store(path):
+        assert b"alice" not in everything(path)
+
+
+# Damage
+
+
+def test_a_changed_byte_among_the_values_is_noticed(path):
+    with open_store(path) as store:
+        store.publish("alice", adapter(1), BETTER)
+        store.publish("alice", adapter(2), BETTER)
+        store.publish("bob", adapter(3), BETTER)
+        edit(path, "UPDATE releases SET deviations = x'0140' WHERE number = 2")
+        with pytest.raises(CorruptAdapter, match="Release 2 of 'alice' is damaged"):
+            store.served("alice")
+        assert store.release("alice", 1).adapter.values.tolist() == [1]
+        assert store.served("bob").adapter.values.tolist() == [3]
+        assert store.rollback("alice").number == 1
+        assert store.served("alice").number == 1
+
+
+@pytest.mark.parametrize(
+    "column",
+    ["id", "format", "base", "provenance", "gate", "created_at", "checksum"],
+)
+def test_every_field_is_under_the_checksum(path, column):
+    with open_store(path) as store:
+        store.publish("alice", adapter(recipe="x"), BETTER)
+        edit(path, f"UPDATE releases SET {column} = replace({column}, substr({column}, 3, 1), '~')")
+        with pytest.raises(CorruptAdapter):
+            store.served("alice")
+
+
+@pytest.mark.parametrize("value", ["'text'", "7", "x''"])
+@pytest.mark.parametrize("column", ["provenance", "gate", "created_at", "deviations", "checksum"])
+def test_a_field_of_the_wrong_type_is_noticed(path, column, value):
+    with open_store(path) as store:
+        store.publish("alice", adapter(), BETTER)
+        edit(path, f"UPDATE releases SET {column} = {value}")
+        with pytest.raises((CorruptAdapter, CorruptStore)):
+            store.served("alice")
+
+
+def test_rows_swapped_between_users_serve_nobody(path):
+    with open_store(path) as store:
+        for user in ("alice", "bob"):
+            store.publish(user, adapter(), BETTER)
+        edit(
+            path,
+            "UPDATE releases SET user_key = -1 WHERE user_key = 1",
+            "UPDATE releases SET user_key = 1 WHERE user_key = 2",
+            "UPDATE releases SET user_key = 2 WHERE user_key = -1",
+        )
+        for user in ("alice", "bob"):
+            with pytest.raises(CorruptAdapter, match=user):
+                store.served(user)
+
+
+def test_rows_renumbered_within_a_user_are_noticed(path):
+    with open_store(path) as store:
+        for _ in range(2):
+            store.publish("alice", adapter(), BETTER)
+        edit(path, "DELETE FROM releases WHERE number = 2", "UPDATE releases SET number = 2")
+        with pytest.raises(CorruptAdapter):
+            store.served("alice")
+        for ask in (store.release, store.rollback):
+            with pytest.raises(CorruptAdapter):
+                ask("alice", 1)
+
+
+def test_any_damaged_byte_gives_the_right_release_or_an_error(path):
+    with open_store(path) as store:
+        for user in ("alice", "bob"):
+            for number in (1, 2):
+                store.publish(user, large(number, recipe=user), BETTER if number == 1 else WORSE)
+        values = [store.release("alice", number).adapter.values for number in (1, 2)]
+    whole = path.read_bytes()
+    chance = random.Random(7)
+    # Half of the damage goes where it hurts most: outside the values, which are all under one checksum anyway.
+    dense = [
+        offset for offset in range(len(whole)) if whole[offset : offset + 16].isascii() and any(whole[offset:][:4])
+    ]
+    noticed = 0
+    for turn in range(200):
+        offset = chance.choice(dense) if turn % 2 else chance.randrange(len(whole))
+        damaged = bytearray(whole)
+        damaged[offset] ^= 1 << chance.randrange(8)
+        path.write_bytes(damaged)
+        try:
+            with open_store(path) as store:
+                release = store.served("alice")
+                store.releases("alice")
+                store.events("alice")
+                list(store.users())
+        except SharedLLMError:
+            noticed += 1
+        else:
+            assert release.user == "alice"
+            np.testing.assert_array_equal(release.adapter.values, values[release.number - 1])
+            assert release.adapter.provenance == {"recipe": "alice"}
+    assert noticed > 10
+
+
+@pytest.mark.parametrize("content", [b"not a database at all, " * 100, os.urandom(5000)])
+def test_a_file_that_is_no_database_is_refused_and_left_alone(path, content):
+    path.write_bytes(content)
+    with pytest.raises(CorruptStore, match=str(path)):
+        open_store(path)
+    assert path.read_bytes() == content
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_a_truncated_file_is_refused_and_left_alone(path):
+    with open_store(path) as store:
+        store.publish("alice", large(1), BETTER)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CorruptStore, match=str(path)), open_store(path) as store:
+        store.served("alice")
+    assert path.read_bytes() == whole[: len(whole) // 2]
+
+
+def test_a_log_cut_short_gives_back_the_last_whole_release(path, tmp_path):
+    with open_store(path) as store:
+        store.publish("alice", adapter(1), BETTER)
+        store.publish("alice", adapter(2), BETTER)
+        copy = tmp_path / "copy.db"
+        copy.write_bytes(path.read_bytes())
+        log = path.with_name("store.db-wal").read_bytes()
+        copy.with_name("copy.db-wal").write_bytes(log[:-100])
+    with open_store(copy) as store:
+        assert store.served("alice").adapter.values.tolist() == [1]
+        assert store.user("alice").releases == 1
+
+
+# Disks
+
+
+def test_a_full_disk_keeps_what_there_was(path):
+    filler = python(
+        """
+resource.setrlimit(resource.RLIMIT_FSIZE, (2_000_000, 2_000_000))
+from sharedllm.errors import DiskFull, StoreError
+with open_store(path) as store:
+    try:
+        for turn in range(100): confirmed = store.publish("alice", adapter(turn), better).number
+    except StoreError:
+        print(confirmed, store.served("alice").number, set(store.served("alice").adapter.values.tolist()))
+""",
+        path,
+    )
+    printed, complaints = filler.communicate(timeout=60)
+    assert filler.returncode == 0, complaints
+    confirmed = int(printed.split()[0])
+    assert printed.split() == [str(confirmed), str(confirmed), f"{{{confirmed - 1}.0}}"]
+    with open_store(path) as store:
+        assert store.served("alice").number == confirmed
+        assert len(store.releases("alice")) == confirmed
+        assert store.publish("alice", large(1), BETTER).number == confirmed + 1
+
+
+def test_a_full_disk_is_called_that(path):
+    with open_store(path) as store:
+        store.publish("alice", adapter(1), BETTER)
+        with patch.object(sqlite, "PRAGMAS", (*sqlite.PRAGMAS, "PRAGMA max_page_count = 10")), open_store(path) as full:
+            with pytest.raises(DiskFull, match=r"No room is left to write .*store\.db\. Free some space"):
+                full.publish_many(("alice", large(turn), BETTER) for turn in range(5))
+            assert full.served("alice").adapter.values.tolist() == [1]
+            assert len(full.events("alice")) == 1
+        assert store.publish("alice", large(1), BETTER).number == 2
+
+
+def test_a_store_that_may_only_be_read_is_read(path):
+    with open_store(path) as store:
+        store.publish("alice", adapter(), BETTER)
+    edit(path, "PRAGMA user_version = 0")
+    with patch.object(sqlite, "PRAGMAS", (*sqlite.PRAGMAS, "PRAGMA query_only = ON")), SQLStore(str(path)) as store:
+        assert store.served("alice").number == 1
+        with pytest.raises(StoreError, match=r"store.db is read-only\. Make the file"):
+            store.publish("alice", adapter(), BETTER)
+        assert store.user("alice").releases == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="the superuser may write anywhere")
+def test_a_file_without_write_permission_is_left_alone(path):
+    with open_store(path) as store:
+        store.publish("alice", adapter(), BETTER)
+    path.chmod(0o400)
+    with open_store(path) as store:
+        assert store.served("alice").number == 1
+        with pytest.raises(StoreError, match="read-only"):
+            store.publish("alice", adapter(), BETTER)
+
+
+# Erasure
+
+
+def everything(path):
+    """All bytes that the store has on the disk."""
+    return b"".join(file.read_bytes() for file in path.parent.iterdir())
+
+
+def test_after_an_erasure_no_byte_of_the_user_is_left(path):
+    user = "alice ⁂ the one who leaves"
+    gate = GateOutcome(True, "alice improved by 3.14159", {})
+    mine = large(99, text_sha256="c0ffee" * 10)
+    with open_store(path) as store:
+        store.publish("bob", large(1), BETTER)
+        for _ in range(3):
+            store.publish(user, mine, gate)
+        store.revoke(user, "she asked to be forgotten")
+        ids = [release.id for release in store.releases(user)]
+        blob = mine.values.astype("<f2").tobytes()
+        traces = [user.encode(), b"3.14159", b"c0ffee", b"forgotten", *(each.encode() for each in ids)]
+        traces += [blob[start : start + 16] for start in range(0, len(blob), 1000)]
+        assert all(trace in everything(path) for trace in traces)
+        store.erase(user)
+        assert not [trace for trace in traces if trace in everything(path)]
+        assert store.served("bob").number == 1
+    assert not [trace for trace in traces if trace in everything(path)]
+
+
+def test_no_trace_stays_in_pages_that_were_split_or_merged(path):
+    """Deleting rows is not enough: b-trees leave copies behind when they move rows between pages."""
+    chance = random.Random(1)
+    with open_store(path) as store:
+        people = {f"user-{chance.randbytes(chance.choice([4, 40, 200])).hex()}" for _ in range(250)}
+        order = [user for user in people for _ in range(3)]
+        chance.shuffle(order)
+        store.publish_many((user, adapter(trace=f"trace {user}"), GateOutcome(True, f"gate {user}")) for user in order)
+        leaving = chance.sample(sorted(people), 12)
+        for user in leaving:
+            store.erase(user)
+        left = everything(path)
+    assert not [user for user in leaving if user.encode() in left]
+    assert all(user.encode() in left for user in people.difference(leaving))
