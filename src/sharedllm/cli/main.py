@@ -47,7 +47,8 @@ class LazyGroup(click.Group):
 def sharedllm() -> None:
     """One shared language model, one tiny adapter per user.
 
-    Begin with `sharedllm demo`, or with your own text: `sharedllm train alice notes/*.md`, then `sharedllm ask alice "…"`.
+    Begin with `sharedllm demo`, or with your own text: `sharedllm train alice notes/*.md`, then
+    `sharedllm ask alice "…"`.
     """
 
 

@@ -1,0 +1,111 @@
+"""The one mechanism behind every vector format: gather a row per sequence or token, multiply or add at each site."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sharedllm.adapters.layouts import Layout
+from sharedllm.base.loading import Base
+from sharedllm.base.sites import Site
+from sharedllm.errors import InvalidInput, WrongBase
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Injection:
+    """Hooks on a base that apply rows of a table while `rows` is active, and do nothing otherwise.
+
+    The base's parameters are never touched: a row of zeros gives the base's own activations bit for bit, and `remove`
+    leaves the model as it was.
+    """
+
+    def __init__(self, base: Base, layout: Layout) -> None:
+        if layout.base != base.fingerprint:
+            raise WrongBase(
+                f"The layout was made for base {layout.base[:12]}, not {base.fingerprint[:12]}",
+                remedy="Make it again with layout_of(base).",
+            )
+        self.layout = layout
+        self._pieces: tuple[torch.Tensor, ...] | None = None
+        self._index: torch.Tensor | None = None
+        self._handles = [
+            self._attach(base.model.get_submodule(site.name), site, number) for number, site in enumerate(layout.sites)
+        ]
+
+    @contextmanager
+    def rows(self, table: "torch.Tensor", index: "torch.Tensor") -> Iterator[None]:
+        """Apply ``table[index]`` to every forward pass inside the block.
+
+        Args:
+            table: ``[rows, P]``, float32 (float64 on a float64 model). Gradients flow into it.
+            index: int64, ``[batch]`` for one row per sequence or ``[batch, tokens]`` for one row per token.
+
+        Raises:
+            InvalidInput: the table's width is not ``P``; the index is not int64, has another shape, points outside the
+                table or (raised by the forward pass) does not fit its batch; or the injection was removed.
+        """
+        if not self._handles:
+            raise InvalidInput("The injection was removed from its base", remedy="Make a new one.")
+        import torch
+
+        if table.ndim != 2 or table.shape[1] != self.layout.size:
+            raise InvalidInput(
+                f"A table of shape {list(table.shape)} does not fit {self.layout.format} with P = {self.layout.size}",
+                remedy=f"Give rows of {self.layout.size} values.",
+            )
+        inside = not index.numel() or 0 <= int(index.min()) <= int(index.max()) < len(table)
+        # A mask of booleans would index too, and pick other rows.
+        if index.dtype != torch.int64 or index.ndim not in (1, 2) or not inside:
+            raise InvalidInput(
+                f"The {index.dtype} row index of shape {list(index.shape)} does not point into {len(table)} rows",
+                remedy="Give one int64 row number per sequence, or per token.",
+            )
+        outer = self._pieces, self._index
+        self._pieces, self._index = torch.split(table, self.layout.widths, dim=1), index
+        try:
+            yield
+        finally:
+            self._pieces, self._index = outer
+
+    def remove(self) -> None:
+        """Take the hooks off the model."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles = []
+
+    def _attach(self, module: Any, site: Site, number: int) -> Any:
+        if site.at == "input":
+
+            def change_input(module: Any, inputs: tuple[Any, ...]) -> Any:
+                if self._pieces is None:
+                    return None
+                return (self._apply(inputs[0], site, number), *inputs[1:])
+
+            return module.register_forward_pre_hook(change_input)
+
+        def change_output(module: Any, inputs: Any, output: Any) -> Any:
+            if self._pieces is None:
+                return None
+            if isinstance(output, tuple):
+                return (self._apply(output[0], site, number), *output[1:])
+            return self._apply(output, site, number)
+
+        return module.register_forward_hook(change_output)
+
+    def _apply(self, activation: "torch.Tensor", site: Site, number: int) -> "torch.Tensor":
+        pieces, index = self._pieces, self._index
+        values = pieces[number][index]  # type: ignore[index]
+        batch = [activation.shape[axis] for axis in (0, site.token_axis)[: values.ndim - 1]]
+        if batch != list(values.shape[:-1]):
+            # Broadcasting would quietly give one user's row to another's sequence.
+            raise InvalidInput(
+                f"A row index of shape {list(values.shape[:-1])} does not fit a batch of shape {batch}",
+                remedy="Give one row number per sequence, or per token.",
+            )
+        shape = [values.shape[0], *[1] * (activation.ndim - 2), site.width]
+        if values.ndim == 3:
+            shape[site.token_axis] = values.shape[1]
+        values = values.view(shape)
+        changed = activation * (1 + values) if site.kind == "scale" else activation + values
+        return changed.to(activation.dtype)

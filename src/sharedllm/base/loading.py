@@ -1,0 +1,147 @@
+"""The frozen base: one model, its tokenizer, its fingerprint."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from safetensors import SafetensorError
+
+from sharedllm.base.fingerprint import fingerprint
+from sharedllm.base.resolve import DEFAULT_BASE, resolve_base
+from sharedllm.errors import BaseError, UnsupportedBase
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Base:
+    """A causal language model that nothing ever writes to.
+
+    Attributes:
+        name: what the caller asked for.
+        folder: where its safetensors lie.
+        fingerprint: SHA-256 over weights, config and tokenizer, whatever dtype it runs in.
+        model: the transformers model, in evaluation mode, no parameter requiring gradients.
+        tokenizer: the transformers tokenizer.
+    """
+
+    name: str
+    folder: Path
+    fingerprint: str
+    model: Any
+    tokenizer: Any
+
+    @property
+    def device(self) -> "torch.device":
+        device: torch.device = self.model.device
+        return device
+
+    @property
+    def dtype(self) -> "torch.dtype":
+        dtype: torch.dtype = self.model.dtype
+        return dtype
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of ``text`` alone: no special tokens are added."""
+        # A user's text is longer than any context window on purpose; the tokenizer's warning about it is no news.
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        return ids
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of token ids, special tokens left out."""
+        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return text
+
+    def hidden(self, input_ids: "torch.Tensor") -> "torch.Tensor":
+        """Final hidden states ``[batch, tokens, width]`` of token ids ``[batch, tokens]``, after the last norm."""
+        hidden: torch.Tensor = self.model.base_model(input_ids=input_ids, use_cache=False).last_hidden_state
+        return hidden
+
+    @property
+    def head(self) -> "torch.Tensor":
+        """The output projection ``[vocabulary, width]``: logits are ``hidden @ head.T``."""
+        weight: torch.Tensor = self.model.get_output_embeddings().weight
+        return weight
+
+
+def load_base(name: str = DEFAULT_BASE, *, dtype: "torch.dtype | None" = None, device: str | None = None) -> Base:
+    """Load a base and freeze it.
+
+    Args:
+        name: a built-in name, a local folder, a ``.gguf`` file, or a hub id.
+        dtype: what to compute in; by default `preferred_dtype` of the device.
+        device: by default a GPU if there is one.
+
+    Raises:
+        UnknownName, DownloadError: see `resolve_base`.
+        BaseError: the folder does not hold a causal language model in safetensors, or not all of its weights.
+        UnsupportedBase: the logits are not a plain projection of the last hidden state.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    folder = resolve_base(name)
+    identity = fingerprint(folder)
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    logging.disable_progress_bar()
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            output_loading_info=True,
+            dtype=dtype or preferred_dtype(device),
+            use_safetensors=True,
+            attn_implementation=_attention(device),
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise BaseError(
+            f"{folder} does not load as a causal language model: {error}",
+            remedy="Give a folder that transformers can load without running code from it.",
+        ) from error
+    if report["missing_keys"]:
+        raise BaseError(
+            f"{folder} has no weights for {', '.join(sorted(report['missing_keys'])[:3])}",
+            remedy="Copy or download the folder again; random numbers would stand in for what is missing.",
+        )
+    model.to(device).eval().requires_grad_(False)
+    base = Base(name, folder, identity, model, tokenizer)
+    _check_head(base)
+    return base
+
+
+def preferred_dtype(device: str) -> "torch.dtype":
+    """bfloat16 where the hardware multiplies it natively, else float32."""
+    import torch
+
+    if device.startswith("cuda"):
+        native = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        capabilities = torch.cpu.get_capabilities()
+        native = any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    return torch.bfloat16 if native else torch.float32
+
+
+def _attention(device: str) -> str:
+    # On the CPU torch's fused attention has a slow backward pass: at windows of 256 tokens it takes three times as long
+    # as plain matrix products (benchmarks/README.md).
+    return "sdpa" if device.startswith("cuda") else "eager"
+
+
+def _check_head(base: Base) -> None:
+    """Losses are computed from hidden states in slices; refuse a model that does more than project them."""
+    import torch
+
+    ids = torch.arange(8, device=base.device).unsqueeze(0) % base.head.shape[0]
+    with torch.no_grad():
+        expected = base.model(input_ids=ids, use_cache=False).logits
+        ours = base.hidden(ids) @ base.head.T
+    # A soft cap far above these few logits would change them too little to be seen here.
+    capped = getattr(base.model.config.get_text_config(), "final_logit_softcapping", None)
+    if capped or not torch.allclose(expected.float(), ours.float(), rtol=1e-2, atol=1e-2):
+        raise UnsupportedBase(
+            f"{base.name} transforms its logits after the output projection",
+            remedy="Use a base without logit soft-capping, scaling or an output bias.",
+        )

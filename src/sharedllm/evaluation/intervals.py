@@ -1,0 +1,79 @@
+"""Intervals for the difference between two models on the same windows."""
+
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from sharedllm.errors import InvalidInput
+from sharedllm.evaluation.perplexity import Losses
+
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A relative change of perplexity with its bootstrap interval.
+
+    Attributes:
+        estimate: ``1 - perplexity(model) / perplexity(reference)``: 0.1 is 10 % lower, negative is worse.
+        low: lower end.
+        high: upper end.
+        confidence: of the interval, e.g. 0.95.
+        windows: how many windows were resampled.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    confidence: float
+    windows: int
+
+    def as_dict(self) -> dict[str, float]:
+        """Plain JSON values."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        return f"{self.estimate:+.1%} [{self.low:+.1%}, {self.high:+.1%}]"
+
+
+def improvement(reference: Losses, model: Losses, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
+    """How much lower the model's perplexity is than the reference's, paired per window.
+
+    A percentile bootstrap (Efron and Tibshirani 1993, chapter 13) over windows: each resample draws windows with
+    replacement and takes both models' losses on the same draw, so what makes a window hard cancels. Neighbouring
+    windows of one text are not independent, so the interval is somewhat too narrow; it says nothing about other texts.
+
+    Raises:
+        InvalidInput: the two were not measured on the same number of windows and tokens, a loss is not finite, or there
+            are fewer than two windows: one has no spread, and its interval would claim certainty.
+    """
+    if reference.nats.shape != model.nats.shape or reference.tokens != model.tokens:
+        raise InvalidInput(
+            f"{len(reference.nats)} windows cannot be paired with {len(model.nats)}",
+            remedy="Measure both models on the same windows.",
+        )
+    if len(reference.nats) < 2 or reference.tokens < 1:
+        raise InvalidInput(
+            f"{len(reference.nats)} windows of {reference.tokens} predicted tokens are too few to compare models on",
+            remedy="Give more text to measure on.",
+        )
+    if not np.isfinite(reference.nats).all() or not np.isfinite(model.nats).all():
+        raise InvalidInput(
+            "A loss is missing or not finite, so the two models cannot be compared",
+            remedy="Measure again; if it persists, the adapter is broken and must not be served.",
+        )
+    difference = (model.nats - reference.nats) / model.tokens
+    means = _resampled_means(difference, resamples, seed)
+    tail = (1 - CONFIDENCE) / 2
+    high, low = 1 - np.exp(np.quantile(means, [tail, 1 - tail]))
+    return Interval(float(1 - np.exp(difference.mean())), float(low), float(high), CONFIDENCE, len(difference))
+
+
+def _resampled_means(values: npt.NDArray[np.float64], resamples: int, seed: int) -> npt.NDArray[np.float64]:
+    random = np.random.default_rng(seed)
+    # Resampling n values with replacement is a multinomial draw of how often each occurs: one matrix product.
+    counts = random.multinomial(len(values), np.full(len(values), 1 / len(values)), size=resamples)
+    means: npt.NDArray[np.float64] = counts @ values / len(values)
+    return means

@@ -1,0 +1,127 @@
+"""Perplexity of a base under rows of a vector table, window by window."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sharedllm.adapters.injection import Injection
+from sharedllm.base.loading import Base
+from sharedllm.errors import InvalidInput
+
+if TYPE_CHECKING:
+    import torch
+
+Windows = npt.NDArray[np.int64]
+
+# Tokens in one forward pass: enough to keep the matrix products large, small enough for a laptop's memory.
+_TOKENS_AT_ONCE = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Losses:
+    """Total negative log-likelihood of each window.
+
+    Attributes:
+        nats: float64 ``[windows]``, summed over the window's predicted tokens.
+        tokens: predicted tokens in each window: its length less one, since the first has no context.
+    """
+
+    nats: npt.NDArray[np.float64]
+    tokens: int
+
+    @property
+    def perplexity(self) -> float:
+        """``exp(total negative log-likelihood / predicted tokens)``, token-weighted over the windows.
+
+        Raises:
+            InvalidInput: there is no predicted token, so there is no perplexity.
+        """
+        with np.errstate(over="ignore"):
+            return float(np.exp(self.nats_per_token))
+
+    @property
+    def nats_per_token(self) -> float:
+        """The logarithm of `perplexity`, finite where perplexity itself overflows.
+
+        Raises:
+            InvalidInput: there is no predicted token.
+        """
+        predicted = self.tokens * len(self.nats)
+        if predicted < 1:
+            raise InvalidInput(
+                "There are no windows to measure on", remedy="Give text of at least one window of two tokens."
+            )
+        return float(self.nats.sum() / predicted)
+
+
+def spread(windows: Windows, limit: int) -> Windows:
+    """At most ``limit`` windows, evenly spaced over the block they come from."""
+    if len(windows) <= limit:
+        return windows
+    chosen: Windows = windows[np.linspace(0, len(windows) - 1, limit).round().astype(int)]
+    return chosen
+
+
+def base_losses(base: Base, windows: Windows, *, on_batch: Callable[[int], Any] | None = None) -> Losses:
+    """Losses of the model as it stands on windows int64 ``[n, window]``; ``on_batch`` hears how many are done."""
+    return _losses(base, windows, lambda ids, part: base.hidden(ids), on_batch)
+
+
+def row_losses(
+    base: Base,
+    injection: Injection,
+    table: npt.NDArray[np.float32],
+    windows: Windows,
+    *,
+    on_batch: Callable[[int], Any] | None = None,
+) -> list[Losses]:
+    """Losses of every row of a table on every window.
+
+    Args:
+        base: the base the injection is attached to.
+        injection: of the table's layout.
+        table: float32 ``[rows, P]``; a row of zeros is the base.
+        windows: int64 ``[n, window]``.
+        on_batch: told how many (row, window) pairs a batch finished.
+
+    Returns:
+        One `Losses` a row, in the table's order.
+    """
+    import torch
+
+    rows = torch.from_numpy(np.ascontiguousarray(table)).to(base.device)
+    index = torch.arange(len(table), device=base.device).repeat_interleave(len(windows))
+    repeated = np.tile(windows, (len(table), 1))
+
+    def hidden(ids: "torch.Tensor", part: slice) -> "torch.Tensor":
+        with injection.rows(rows, index[part]):
+            return base.hidden(ids)
+
+    losses = _losses(base, repeated, hidden, on_batch)
+    return [Losses(nats, losses.tokens) for nats in losses.nats.reshape(len(table), len(windows))]
+
+
+def _losses(
+    base: Base,
+    windows: Windows,
+    hidden: Callable[["torch.Tensor", slice], "torch.Tensor"],
+    on_batch: Callable[[int], Any] | None,
+) -> Losses:
+    import torch
+
+    from sharedllm.evaluation.likelihood import token_losses
+
+    batch = max(1, _TOKENS_AT_ONCE // windows.shape[1])
+    nats = []
+    with torch.inference_mode():
+        for begin in range(0, len(windows), batch):
+            part = slice(begin, begin + batch)
+            ids = torch.from_numpy(windows[part]).to(base.device)
+            losses = token_losses(hidden(ids, part)[:, :-1], base.head, ids[:, 1:])
+            nats.append(losses.double().sum(dim=1).cpu().numpy())
+            if on_batch:
+                on_batch(len(ids))
+    return Losses(np.concatenate(nats) if nats else np.empty(0), windows.shape[1] - 1)
