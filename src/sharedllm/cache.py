@@ -1,4 +1,4 @@
-"""Where downloads live on this machine, and how a pinned package gets there."""
+"""Where things live on this machine, and how a pinned package gets there."""
 
 import hashlib
 import os
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
-from platformdirs import user_cache_dir
+from platformdirs import user_cache_dir, user_data_dir
 
 from sharedllm.errors import DownloadError
 
@@ -42,7 +42,12 @@ class PinnedPackage:
 def cache_dir() -> Path:
     """The folder for what can be fetched or computed again: ``$SHAREDLLM_CACHE``, or the user's cache folder."""
     chosen = os.environ.get("SHAREDLLM_CACHE")
-    return Path(chosen).expanduser() if chosen else Path(user_cache_dir("sharedllm"))
+    return Path(chosen).expanduser() if chosen else Path(user_cache_dir("sharedllm", appauthor=False))
+
+
+def data_dir() -> Path:
+    """The user's own folder for what cannot be computed again; it may not exist yet."""
+    return Path(user_data_dir("sharedllm", appauthor=False))
 
 
 def fetch_package(package: PinnedPackage, *, progress: bool = True) -> Path:

@@ -2,15 +2,15 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from sharedllm.adapters.layouts import Layout
+from sharedllm.adapters.scaling import Scale
 from sharedllm.base.loading import Base
 from sharedllm.base.sites import Site
 from sharedllm.errors import InvalidInput, WrongBase
-
-if TYPE_CHECKING:
-    import torch
 
 
 class Injection:
@@ -34,7 +34,7 @@ class Injection:
         ]
 
     @contextmanager
-    def rows(self, table: "torch.Tensor", index: "torch.Tensor") -> Iterator[None]:
+    def rows(self, table: torch.Tensor, index: torch.Tensor) -> Iterator[None]:
         """Apply ``table[index]`` to every forward pass inside the block.
 
         Args:
@@ -47,8 +47,6 @@ class Injection:
         """
         if not self._handles:
             raise InvalidInput("The injection was removed from its base", remedy="Make a new one.")
-        import torch
-
         if table.ndim != 2 or table.shape[1] != self.layout.size:
             raise InvalidInput(
                 f"A table of shape {list(table.shape)} does not fit {self.layout.format} with P = {self.layout.size}",
@@ -93,7 +91,7 @@ class Injection:
 
         return module.register_forward_hook(change_output)
 
-    def _apply(self, activation: "torch.Tensor", site: Site, number: int) -> "torch.Tensor":
+    def _apply(self, activation: torch.Tensor, site: Site, number: int) -> torch.Tensor:
         pieces, index = self._pieces, self._index
         values = pieces[number][index]  # type: ignore[index]
         batch = [activation.shape[axis] for axis in (0, site.token_axis)[: values.ndim - 1]]
@@ -107,5 +105,7 @@ class Injection:
         if values.ndim == 3:
             shape[site.token_axis] = values.shape[1]
         values = values.view(shape)
-        changed = activation * (1 + values) if site.kind == "scale" else activation + values
-        return changed.to(activation.dtype)
+        if site.kind == "scale":
+            scaled: torch.Tensor = Scale.apply(activation, values)  # type: ignore[no-untyped-call]
+            return scaled
+        return (activation + values).to(activation.dtype)

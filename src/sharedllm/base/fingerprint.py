@@ -74,6 +74,8 @@ def _tensors(files: list[Path]) -> Iterator[bytes | memoryview]:
     for path in files:
         with path.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
+            if length > path.stat().st_size:
+                raise ValueError(f"{path.name} is cut short or not in safetensors")
             header = json.loads(stream.read(length))
             data = memoryview(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))[8 + length :]
         header.pop("__metadata__", None)

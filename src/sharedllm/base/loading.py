@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
 
+from sharedllm.base.attention import register_attention
 from sharedllm.base.fingerprint import fingerprint
 from sharedllm.base.resolve import DEFAULT_BASE, resolve_base
 from sharedllm.errors import BaseError, UnsupportedBase
@@ -44,9 +45,11 @@ class Base:
         return dtype
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of ``text`` alone: no special tokens are added."""
+        """Token ids of ``text`` alone: no special tokens are added, and none is taken from what somebody wrote."""
         # A user's text is longer than any context window on purpose; the tokenizer's warning about it is no news.
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)[
+            "input_ids"
+        ]
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -125,9 +128,7 @@ def preferred_dtype(device: str) -> "torch.dtype":
 
 
 def _attention(device: str) -> str:
-    # On the CPU torch's fused attention has a slow backward pass: at windows of 256 tokens it takes three times as long
-    # as plain matrix products (benchmarks/README.md).
-    return "sdpa" if device.startswith("cuda") else "eager"
+    return "sdpa" if device.startswith("cuda") else register_attention()
 
 
 def _check_head(base: Base) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import re
 import shutil
+import struct
 import tempfile
 import zipfile
 from dataclasses import dataclass
@@ -117,17 +118,20 @@ def _convert_gguf(gguf: Path, sha256: str) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(
             str(gguf.resolve().parent),
             gguf_file=gguf.name,
+            output_loading_info=True,
             dtype=torch.float32,
             quantization_config=GgufConfig(dequantize=True),
         )
+        if missing := sorted(report["missing_keys"]):
+            raise ValueError(f"it has no {', '.join(missing[:3])}")
         model.save_pretrained(scratch)
         AutoTokenizer.from_pretrained(str(gguf.resolve().parent), gguf_file=gguf.name).save_pretrained(scratch)
         if not folder.is_dir():
             scratch.rename(folder)
-    except (ValueError, KeyError, NotImplementedError, OSError) as error:
+    except (OSError, ValueError, LookupError, OverflowError, RuntimeError, struct.error) as error:
         raise BaseError(
             f"{gguf} cannot be read as a GGUF model: {error}",
             remedy="Check that the file is whole and of an architecture that transformers converts.",

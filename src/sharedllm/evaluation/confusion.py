@@ -70,14 +70,30 @@ class Confusion:
         return Margins(*(1 - own / other for other in (float(np.mean(others)), min(others), max(others))))
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values, perplexities and per-window losses; the base's key is ``"base"`` in a list of readers."""
+        """Plain JSON values, perplexities and per-window losses; the base is the first reader."""
         return {
             "texts": self.texts,
             "readers": ["base" if reader is BASE else reader for reader in self.readers],
             "perplexity": [[self.perplexity(text, reader) for reader in self.readers] for text in self.texts],
             "tokens_per_window": {text: self.losses[text][BASE].tokens for text in self.texts},
-            "window_nats": [[self.losses[text][reader].nats.tolist() for reader in self.readers] for text in self.texts],
+            "window_nats": [
+                [self.losses[text][reader].nats.tolist() for reader in self.readers] for text in self.texts
+            ],
         }
+
+    @staticmethod
+    def from_dict(stored: Mapping[str, Any]) -> "Confusion":
+        """Read back what `as_dict` gave."""
+        readers = [BASE, *stored["readers"][1:]]
+        return Confusion(
+            {
+                text: {
+                    reader: Losses(np.array(nats), stored["tokens_per_window"][text])
+                    for reader, nats in zip(readers, row, strict=True)
+                }
+                for text, row in zip(stored["texts"], stored["window_nats"], strict=True)
+            }
+        )
 
 
 def confusion(

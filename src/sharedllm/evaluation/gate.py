@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
+from sharedllm.adapters.belonging import check_fits
 from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
 from sharedllm.errors import InvalidInput
-from sharedllm.evaluation.intervals import improvement
+from sharedllm.evaluation.intervals import Interval, improvement
 from sharedllm.evaluation.perplexity import Losses, Windows, row_losses, spread
 
 MAX_WINDOWS = 32
@@ -41,7 +42,11 @@ class Gate:
             adapter: the candidate.
             validation: int64 ``[windows, tokens]`` of the user's own text, none of which it was trained on.
             general: int64 ``[windows, tokens]`` of general text.
+
+        Raises:
+            WrongBase: the adapter was not made for this base and format.
         """
+        check_fits(adapter, injection.layout)
         table = np.stack([np.zeros_like(adapter.values), adapter.values])
         own = row_losses(base, injection, table, spread(validation, self.max_windows))
         other = row_losses(base, injection, table, spread(general, self.max_windows))
@@ -60,7 +65,7 @@ class Gate:
             "general_tolerance": self.general_tolerance,
         }
         if gain.low <= 0:
-            reason = f"held back: it does not clearly help on text it was not trained on (perplexity {gain} better)"
+            reason = f"held back: it does not clearly help; {_in_words(gain)}"
             return GateOutcome(False, reason, figures)
         if -drift.low > self.general_tolerance:
             reason = (
@@ -68,4 +73,12 @@ class Gate:
                 " allowed"
             )
             return GateOutcome(False, reason, figures)
-        return GateOutcome(True, f"passed: perplexity {gain} better on validation text", figures)
+        return GateOutcome(True, f"passed: {_in_words(gain)}", figures)
+
+
+def _in_words(gain: Interval) -> str:
+    change = f"{abs(gain.estimate):.1%} {'lower' if gain.estimate > 0 else 'higher'}"
+    return (
+        f"on validation text perplexity is {change} than the base's ({gain.confidence:.0%} interval of the improvement:"
+        f" {gain.low:+.1%} to {gain.high:+.1%})"
+    )

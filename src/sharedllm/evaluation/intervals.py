@@ -1,6 +1,8 @@
 """Intervals for the difference between two models on the same windows."""
 
+import math
 from dataclasses import asdict, dataclass
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
@@ -41,9 +43,11 @@ class Interval:
 def improvement(reference: Losses, model: Losses, *, resamples: int = RESAMPLES, seed: int = 0) -> Interval:
     """How much lower the model's perplexity is than the reference's, paired per window.
 
-    A percentile bootstrap (Efron and Tibshirani 1993, chapter 13) over windows: each resample draws windows with
-    replacement and takes both models' losses on the same draw, so what makes a window hard cancels. Neighbouring
-    windows of one text are not independent, so the interval is somewhat too narrow; it says nothing about other texts.
+    A bootstrap over windows: each resample draws windows with replacement and takes both models' losses on the same
+    draw, so what makes a window hard cancels. The ends are expanded percentiles (Hesterberg 2015, section 4.3), since
+    plain ones are too narrow for few windows: four of them pass the gate only if every single one improves.
+    Neighbouring windows of one text are not independent, which no resampling of windows can see, and the interval says
+    nothing about other texts.
 
     Raises:
         InvalidInput: the two were not measured on the same number of windows and tokens, a loss is not finite, or there
@@ -66,9 +70,24 @@ def improvement(reference: Losses, model: Losses, *, resamples: int = RESAMPLES,
         )
     difference = (model.nats - reference.nats) / model.tokens
     means = _resampled_means(difference, resamples, seed)
-    tail = (1 - CONFIDENCE) / 2
+    tail = _expanded_tail(len(difference))
     high, low = 1 - np.exp(np.quantile(means, [tail, 1 - tail]))
     return Interval(float(1 - np.exp(difference.mean())), float(low), float(high), CONFIDENCE, len(difference))
+
+
+def _expanded_tail(count: int) -> float:
+    """The tail to cut so that a percentile interval of few values is as wide as Student's t would make it.
+
+    The quantile of t is the expansion of Abramowitz and Stegun 26.7.5, within 1 % from three degrees of freedom on.
+    """
+    normal = NormalDist()
+    z = normal.inv_cdf((1 + CONFIDENCE) / 2)
+    freedom = count - 1
+    t = z
+    t += (z**3 + z) / (4 * freedom)
+    t += (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
+    t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
+    return normal.cdf(-t * math.sqrt(count / freedom))
 
 
 def _resampled_means(values: npt.NDArray[np.float64], resamples: int, seed: int) -> npt.NDArray[np.float64]:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from sharedllm.cache import data_dir
 from sharedllm.errors import StoreError, UnknownName
 from sharedllm.store.contract import Store
 
@@ -39,9 +40,7 @@ def open_store(where: str | Path | Store | None = None) -> Store:
 
 
 def _default_file() -> Path:
-    import platformdirs
-
-    folder = platformdirs.user_data_path("sharedllm", appauthor=False)
+    folder = data_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

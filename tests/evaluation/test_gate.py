@@ -1,0 +1,115 @@
+import json
+
+import numpy as np
+import pytest
+from tests import models
+
+from sharedllm.adapters.adapter import Adapter
+from sharedllm.errors import WrongBase
+from sharedllm.evaluation.gate import Gate
+from sharedllm.evaluation.perplexity import Losses
+
+TOKENS = 255
+HARD = np.random.default_rng(0).uniform(2, 5, 32)
+NOISE = np.random.default_rng(1).normal(0, 0.005, 32)
+
+
+def pair(change, noise=NOISE):
+    """Losses of a base and of an adapter that changes each token's loss by ``change``, give or take."""
+    return [Losses(HARD * TOKENS, TOKENS), Losses((HARD + change + noise) * TOKENS, TOKENS)]
+
+
+NOT_A_NUMBER = [pair(0)[0], Losses(np.full(32, np.nan), TOKENS)]
+NO_WINDOWS = [Losses(np.empty(0), TOKENS)] * 2
+ONE_WINDOW = [Losses(losses.nats[:1], TOKENS) for losses in pair(-0.5)]
+WILD = 40 * NOISE
+
+
+@pytest.mark.parametrize(
+    ("own", "general", "passed", "reason"),
+    [
+        (pair(-0.1), pair(0.0), True, "passed: on validation text perplexity is 9"),
+        (pair(-0.1), pair(+0.05), True, "passed"),
+        (pair(-0.1), pair(-0.05), True, "passed"),
+        (pair(0.0), pair(0.0), False, "does not clearly help"),
+        (pair(+0.1), pair(0.0), False, "does not clearly help"),
+        (pair(-0.01, WILD), pair(0.0), False, "does not clearly help"),
+        (pair(-0.1), pair(+0.2), False, "general text may get 22"),
+        (pair(-0.1), pair(+0.09, WILD), False, "more than the 10% allowed"),
+        (NOT_A_NUMBER, pair(0.0), False, "not finite"),
+        (pair(-0.1), NOT_A_NUMBER, False, "not finite"),
+        (NO_WINDOWS, pair(0.0), False, "too few"),
+        (pair(-0.1), NO_WINDOWS, False, "too few"),
+        (ONE_WINDOW, pair(0.0), False, "too few"),
+    ],
+    ids=[
+        "helps",
+        "helps-within-tolerance",
+        "helps-everywhere",
+        "no-change",
+        "harms",
+        "helps-in-doubt",
+        "harms-general-text",
+        "may-harm-general-text",
+        "own-nan",
+        "general-nan",
+        "own-empty",
+        "general-empty",
+        "one-window",
+    ],
+)
+def test_decisions(own, general, passed, reason):
+    outcome = Gate().decide(own, general)
+    assert outcome.passed is passed
+    assert reason in outcome.reason
+    assert outcome.reason.startswith("passed: " if passed else "held back: ")
+    json.dumps(outcome.figures, allow_nan=False)
+
+
+def test_the_tolerance_is_the_gates():
+    own, general = pair(-0.1), pair(+0.2)
+    assert Gate(general_tolerance=0.3).decide(own, general).passed
+    assert not Gate(general_tolerance=0.1).decide(own, general).passed
+
+
+def test_the_figures_say_what_was_decided_on():
+    figures = Gate().decide(pair(-0.1), pair(+0.01)).figures
+    assert figures["own"]["adapter"] < figures["own"]["base"]
+    assert figures["own"]["improvement"]["low"] > 0
+    assert figures["own"]["improvement"]["windows"] == 32
+    assert figures["general"]["change"]["estimate"] == pytest.approx(-0.01, abs=0.005)
+    assert figures["general_tolerance"] == 0.1
+
+
+def test_an_adapter_is_judged_against_the_base(base_of, inject):
+    base = base_of()
+    injection = inject(base)
+    random = np.random.default_rng(0)
+    own, general = (random.integers(3, models.VOCABULARY, (8, 24)) for _ in range(2))
+    nothing = Adapter("norm", base.fingerprint, np.zeros(injection.layout.size, np.float32))
+    outcome = Gate().judge(base, injection, nothing, own, general)
+    assert not outcome.passed
+    assert outcome.figures["own"]["improvement"]["estimate"] == pytest.approx(0, abs=1e-6)
+    broken = Adapter("norm", base.fingerprint, np.full(injection.layout.size, np.nan, np.float32))
+    outcome = Gate().judge(base, injection, broken, own, general)
+    assert not outcome.passed
+    assert "not finite" in outcome.reason
+
+
+@pytest.mark.parametrize(("format", "fingerprint"), [("steering", None), ("norm", "0" * 64)])
+def test_an_adapter_that_does_not_belong_is_not_judged(base_of, inject, format, fingerprint):
+    base = base_of()
+    injection = inject(base)
+    stray = Adapter(format, fingerprint or base.fingerprint, np.zeros(injection.layout.size, np.float32))
+    windows = np.full((4, 24), 5)
+    with pytest.raises(WrongBase):
+        Gate().judge(base, injection, stray, windows, windows)
+
+
+def test_only_so_many_windows_are_read(base_of, inject):
+    base = base_of()
+    injection = inject(base)
+    windows = np.random.default_rng(0).integers(3, models.VOCABULARY, (20, 24))
+    nothing = Adapter("norm", base.fingerprint, np.zeros(injection.layout.size, np.float32))
+    figures = Gate(max_windows=5).judge(base, injection, nothing, windows, windows).figures
+    assert figures["own"]["improvement"]["windows"] == figures["general"]["change"]["windows"] == 5

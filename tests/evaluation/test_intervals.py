@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sharedllm.errors import InvalidInput
+from sharedllm.evaluation.intervals import improvement
+from sharedllm.evaluation.perplexity import Losses
+
+TOKENS = 255
+
+
+def losses(per_token, tokens=TOKENS):
+    return Losses(np.asarray(per_token, dtype=float) * tokens, tokens)
+
+
+def test_golden():
+    """Every token half as surprising by ln 2: perplexity falls by half, and no window disagrees."""
+    interval = improvement(losses([2.0, 3.0, 4.0]), losses(np.array([2.0, 3.0, 4.0]) - np.log(2)))
+    assert (interval.estimate, interval.low, interval.high) == pytest.approx((0.5, 0.5, 0.5))
+    assert (interval.confidence, interval.windows) == (0.95, 3)
+    assert str(interval) == "+50.0% [+50.0%, +50.0%]"
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 10), st.floats(0, 10)), min_size=2, max_size=40))
+def test_the_estimate_is_the_ratio_of_the_perplexities_and_lies_inside(pairs):
+    reference, model = losses([pair[0] for pair in pairs]), losses([pair[1] for pair in pairs])
+    interval = improvement(reference, model)
+    assert interval.estimate == pytest.approx(1 - model.perplexity / reference.perplexity, rel=1e-9, abs=1e-9)
+    slack = 1e-9 * (1 + abs(interval.low))
+    assert interval.low - slack <= interval.estimate <= interval.high + slack
+
+
+def test_what_makes_a_window_hard_cancels():
+    random = np.random.default_rng(0)
+    hard = random.uniform(1, 9, 32)
+    gain = random.normal(0.1, 0.01, 32)
+    interval = improvement(losses(hard), losses(hard - gain))
+    assert interval.high - interval.low < 0.01
+    unpaired = improvement(losses(hard), losses(random.permutation(hard) - gain))
+    assert unpaired.high - unpaired.low > 0.5
+
+
+def test_the_same_losses_give_the_same_interval():
+    random = np.random.default_rng(1)
+    first, second = losses(random.normal(3, 1, 20)), losses(random.normal(3, 1, 20))
+    assert improvement(first, second) == improvement(first, second)
+    assert improvement(first, second, seed=1) != improvement(first, second, seed=2)
+
+
+def test_swapping_the_two_swaps_the_ends_in_log_space():
+    random = np.random.default_rng(2)
+    first, second = losses(random.normal(3, 1, 20)), losses(random.normal(3, 1, 20))
+    there, back = improvement(first, second), improvement(second, first)
+    assert 1 - back.low == pytest.approx(1 / (1 - there.high))
+    assert 1 - back.high == pytest.approx(1 / (1 - there.low))
+
+
+def test_a_multinomial_draw_is_resampling_with_replacement():
+    random = np.random.default_rng(3)
+    difference = random.normal(-0.1, 0.2, 15)
+    interval = improvement(losses(np.full(15, 4.0)), losses(4.0 + difference), resamples=40_000)
+    means = difference[random.integers(15, size=(40_000, 15))].mean(axis=1)
+    # Student's t table, 14 degrees of freedom: 2.1448. Expanded by sqrt(15 / 14) it cuts 1.32 % of a normal's tail.
+    high, low = 1 - np.exp(np.quantile(means, [0.0132, 1 - 0.0132]))
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=0.004)
+
+
+def test_four_windows_show_an_improvement_only_if_each_of_them_improves():
+    reference = losses([4.0, 4.0, 4.0, 4.0])
+    assert improvement(reference, losses([3.9, 3.8, 3.9, 3.99])).low > 0
+    assert improvement(reference, losses([3.5, 3.5, 3.5, 4.01])).low < 0
+
+
+@pytest.mark.parametrize("windows", [6, 10])
+def test_few_windows_widen_the_interval_enough(windows):
+    random = np.random.default_rng(5)
+    covered = 0
+    for trial in range(300):
+        change = random.normal(-0.05, 0.1, windows)
+        interval = improvement(losses(np.full(windows, 3.0)), losses(3.0 + change), resamples=1_000, seed=trial)
+        covered += interval.low <= 1 - np.exp(-0.05) <= interval.high
+    assert covered / 300 >= 0.9
+
+
+def test_it_covers_the_truth_about_as_often_as_it_says():
+    random = np.random.default_rng(4)
+    truth = 1 - np.exp(-0.05)
+    covered = 0
+    for trial in range(200):
+        hard = random.uniform(2, 5, 32)
+        interval = improvement(losses(hard), losses(hard + random.normal(-0.05, 0.1, 32)), resamples=1_000, seed=trial)
+        covered += interval.low <= truth <= interval.high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+@pytest.mark.parametrize("poison", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("which", ["reference", "model", "both"])
+def test_a_loss_that_is_not_finite_is_refused(poison, which):
+    good, bad = losses([1.0, 2.0, 3.0]), losses([1.0, poison, 3.0])
+    pair = {"reference": (bad, good), "model": (good, bad), "both": (bad, bad)}[which]
+    with pytest.raises(InvalidInput, match="not finite"):
+        improvement(*pair)
+
+
+@pytest.mark.parametrize(
+    ("reference", "model"),
+    [(losses([1, 2, 3]), losses([1, 2])), (losses([1, 2], 255), losses([1, 2], 127))],
+    ids=["windows", "tokens"],
+)
+def test_other_windows_cannot_be_paired(reference, model):
+    with pytest.raises(InvalidInput, match="paired"):
+        improvement(reference, model)
+
+
+@pytest.mark.parametrize("nothing", [losses([]), losses([3.0]), losses([3.0, 3.0], tokens=0)])
+def test_too_few_windows_are_no_evidence(nothing):
+    with pytest.raises(InvalidInput, match="too few"):
+        improvement(nothing, nothing)

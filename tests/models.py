@@ -1,0 +1,113 @@
+"""Small random bases, one per architecture, saved the way a real one is: weights, config and a byte-level tokenizer."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import BPE
+from transformers import (
+    Gemma2Config,
+    Gemma3TextConfig,
+    GPT2Config,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+)
+from transformers.models.auto.modeling_auto import AutoModelForCausalLM
+
+SPECIAL = ["<pad>", "<s>", "</s>"]
+VOCABULARY = 256 + len(SPECIAL)
+
+_SIZES: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 512,
+    # Larger than what people train from, so that a few layers already tell tokens apart.
+    "initializer_range": 0.2,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def llama(folder: Path, *, seed: int = 0, **config: Any) -> Path:
+    """RMSNorm before attention and feed-forward, tied embeddings."""
+    return _save(LlamaConfig(**{**_SIZES, "tie_word_embeddings": True, **config}), folder, seed)
+
+
+def qwen3(folder: Path, *, seed: int = 0, **config: Any) -> Path:
+    """Also norms the queries and keys of each head, before the heads are moved in front of the tokens."""
+    return _save(Qwen3Config(**{**_SIZES, **config}), folder, seed)
+
+
+def gemma3(folder: Path, *, seed: int = 0, **config: Any) -> Path:
+    """Stores gain - 1, and norms queries and keys."""
+    sizes = {**_SIZES, "sliding_window": 8, "query_pre_attn_scalar": 8}
+    return _save(Gemma3TextConfig(**{**sizes, **config}), folder, seed)
+
+
+def gpt2(folder: Path, *, seed: int = 0, **config: Any) -> Path:
+    """LayerNorm with biases, learned positions."""
+    sizes = {
+        "vocab_size": VOCABULARY,
+        "n_embd": 32,
+        "n_layer": 2,
+        "n_head": 4,
+        "n_positions": 512,
+        "initializer_range": 0.2,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "resid_pdrop": 0.0,
+        "embd_pdrop": 0.0,
+        "attn_pdrop": 0.0,
+    }
+    return _save(GPT2Config(**{**sizes, **config}), folder, seed)
+
+
+def gemma2(folder: Path, *, seed: int = 0, **config: Any) -> Path:
+    """Caps its logits after the output projection, which nothing here supports."""
+    sizes = {**_SIZES, "sliding_window": 8, "query_pre_attn_scalar": 8, "final_logit_softcapping": 1.0}
+    sizes |= {"attn_logit_softcapping": None}
+    return _save(Gemma2Config(**{**sizes, **config}), folder, seed)
+
+
+ARCHITECTURES: dict[str, Callable[[Path], Path]] = {"llama": llama, "qwen3": qwen3, "gemma3": gemma3, "gpt2": gpt2}
+"""Those that every vector format `norm` must work on."""
+
+
+def tokenizer() -> PreTrainedTokenizerFast:
+    """One token a byte, after the special tokens."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate(SPECIAL + alphabet)}
+    bytewise = Tokenizer(BPE(vocab=vocabulary, merges=[]))
+    bytewise.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bytewise.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(
+        tokenizer_object=bytewise,
+        pad_token="<pad>",
+        bos_token="<s>",
+        eos_token="</s>",
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def _save(config: Any, folder: Path, seed: int) -> Path:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        for name, parameter in model.named_parameters():
+            if "norm" in name or ".ln_" in name:
+                # Gains as real models have them: far from one another, and not one.
+                noise = torch.randn_like(parameter) * 0.3
+                parameter.data.add_(noise)
+    folder.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
