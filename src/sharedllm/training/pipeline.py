@@ -1,0 +1,95 @@
+"""From tokenized text to a stored release: train, gate, publish, one user after the other as they finish."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sharedllm.adapters.injection import Injection
+from sharedllm.base.loading import Base
+from sharedllm.errors import SharedLLMError, UnknownUser
+from sharedllm.evaluation.gate import Gate
+from sharedllm.evaluation.perplexity import Windows
+from sharedllm.store.contract import Release, ReleaseSummary, Store
+from sharedllm.text.windows import TokenizedText
+from sharedllm.training.checkpoints import Checkpoints
+from sharedllm.training.recipes import Recipe
+from sharedllm.training.vectors import train_vectors
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of one user: a release, or the error that kept them from having one."""
+
+    user: str
+    release: Release | None
+    error: SharedLLMError | None
+
+
+def train_and_store(
+    base: Base,
+    injection: Injection,
+    store: Store,
+    texts: Iterable[TokenizedText],
+    recipe: Recipe,
+    general: Windows,
+    *,
+    gate: Gate | None = None,
+    checkpoints: Checkpoints | None = None,
+    sources: Mapping[str, Sequence[str]] | None = None,
+    on_step: Callable[[str, int], Any] | None = None,
+) -> Iterator[Outcome]:
+    """Train every text's user, judge each adapter as it is done, and store it whatever the verdict.
+
+    A release is in the store before its outcome is yielded, and before its checkpoint is dropped: a crash in between
+    trains that user again from the last step, and loses nobody else.
+
+    Args:
+        base: the frozen base.
+        injection: of the layout to train, attached to it.
+        store: where releases go.
+        texts: the users.
+        recipe: how to train.
+        general: int64 ``[windows, tokens]`` of general text, for the gate.
+        gate: by default `Gate()`.
+        checkpoints: where unfinished training is kept.
+        sources: by user, where the text came from, kept as provenance so that it can be read again for an evaluation.
+        on_step: told the user and the steps taken, after each step.
+    """
+    judge = (gate or Gate()).judge
+    validation: dict[str, Windows] = {}
+
+    def noting(each: Iterable[TokenizedText]) -> Iterator[TokenizedText]:
+        for text in each:
+            validation[text.user] = text.validation
+            yield text
+
+    for trained in train_vectors(base, injection, noting(texts), recipe, checkpoints=checkpoints, on_step=on_step):
+        windows = validation.pop(trained.user)
+        if trained.adapter is None:
+            yield Outcome(trained.user, None, trained.error)
+            continue
+        origin = {"sources": list((sources or {}).get(trained.user, []))}
+        adapter = replace(trained.adapter, provenance={**trained.adapter.provenance, **origin})
+        verdict = judge(base, injection, adapter, windows, general)
+        yield Outcome(trained.user, store.publish(trained.user, adapter, verdict), None)
+
+
+def already_trained(store: Store, base: str, user: str, text: str, recipe: Recipe) -> ReleaseSummary | None:
+    """The user's newest release made from this very text, recipe and base, if there is one.
+
+    Args:
+        store: where releases are.
+        base: the base's fingerprint.
+        user: whose release.
+        text: the text's SHA-256.
+        recipe: how it would be trained.
+    """
+    try:
+        releases = store.releases(user)
+    except UnknownUser:
+        return None
+    for release in reversed(releases):
+        made_from = release.base, release.provenance.get("text_sha256"), release.provenance.get("recipe")
+        if made_from == (base, text, recipe.as_dict()):
+            return release
+    return None

@@ -1,0 +1,117 @@
+"""How to train: small frozen objects, the same for every method."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+from sharedllm.errors import InvalidInput, UnknownName
+
+Method = Literal["norm", "steering", "ia3", "lora-r4", "full"]
+Parameter = Literal["relative", "gain"]
+Schedule = Literal["constant", "cosine"]
+
+_CHOICES = {"method": get_args(Method), "parameter": get_args(Parameter), "schedule": get_args(Schedule)}
+_WHOLE = {
+    "warmup": 0,
+    "steps": 1,
+    "windows_per_step": 1,
+    "window": 2,
+    "check_every": 0,
+    "patience": 0,
+}
+_BELOW = {"learning_rate": math.inf, "weight_decay": math.inf, "beta1": 1.0, "beta2": 1.0}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides a training run besides the base and the text.
+
+    Attributes:
+        name: for provenance.
+        method: a vector format, or one of the baselines ``lora-r4`` and ``full``.
+        parameter: what AdamW moves: the ``relative`` deviation ``s``, or the ``gain`` itself, as the documents do.
+        learning_rate: peak, per step.
+        schedule: ``constant``, or ``cosine`` to zero at the last step.
+        warmup: steps over which the rate rises linearly from zero.
+        steps: at most this many.
+        windows_per_step: sequences of one user in a step.
+        window: tokens in a sequence.
+        beta1, beta2: AdamW's averaging.
+        weight_decay: AdamW's decoupled decay towards the base.
+        check_every: validate after every so many steps and keep the best row; 0 keeps the last row unseen.
+        patience: stop after this many checks in a row without a new best; 0 never stops early.
+        seed: of the order of the windows.
+    """
+
+    name: str
+    method: Method = "norm"
+    parameter: Parameter = "relative"
+    learning_rate: float = 1e-2
+    schedule: Schedule = "cosine"
+    warmup: int = 0
+    steps: int = 100
+    windows_per_step: int = 2
+    window: int = 256
+    beta1: float = 0.9
+    beta2: float = 0.999
+    weight_decay: float = 0.0
+    check_every: int = 25
+    patience: int = 0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field, choices in _CHOICES.items():
+            if getattr(self, field) not in choices:
+                raise self._refusal(field, f"Use one of: {', '.join(choices)}.")
+        for field, least in _WHOLE.items():
+            if not isinstance(getattr(self, field), int) or getattr(self, field) < least:
+                raise self._refusal(field, f"Use a whole number of at least {least}.")
+        for field, limit in _BELOW.items():
+            if not 0 <= getattr(self, field) < limit:
+                raise self._refusal(field, f"Use a finite number of at least 0{', below 1' if limit == 1 else ''}.")
+        if self.parameter == "gain" and self.method in {"steering", "ia3"}:
+            raise self._refusal("parameter", f"Use relative: the {self.method} format does not act on gains.")
+
+    def _refusal(self, field: str, remedy: str) -> InvalidInput:
+        return InvalidInput(f"The {field} of recipe {self.name!r} is {getattr(self, field)!r}", remedy=remedy)
+
+    def rate(self, step: int) -> float:
+        """Learning rate of a step, counted from 0."""
+        ramp = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        if self.schedule == "constant":
+            return self.learning_rate * ramp
+        return self.learning_rate * ramp * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+    def checks(self, step: int) -> bool:
+        """Whether to validate when so many steps are taken."""
+        return self.check_every > 0 and (step >= self.steps or step % self.check_every == 0)
+
+    def is_over(self, step: int, stale: int) -> bool:
+        """Whether training ends when so many steps are taken and the last ``stale`` checks brought no new best."""
+        return step >= self.steps or 0 < self.patience <= stale
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values, for provenance."""
+        return asdict(self)
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        # The source documents' own: AdamW on the gains, one rate for every method, the last step is what counts.
+        Recipe("documented", parameter="gain", learning_rate=5e-5, schedule="constant", check_every=0),
+        Recipe("default"),
+    )
+}
+DEFAULT_RECIPE = "default"
+
+
+def recipe_named(name: str) -> Recipe:
+    """A registered recipe.
+
+    Raises:
+        UnknownName: there is none of that name.
+    """
+    if name not in RECIPES:
+        raise UnknownName(f"{name!r} is not a recipe", remedy=f"Use one of: {', '.join(RECIPES)}.")
+    return RECIPES[name]

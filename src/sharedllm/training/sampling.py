@@ -1,0 +1,47 @@
+"""Which windows of a user's text a step reads: a pure function of seed, text and step."""
+
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+
+from sharedllm.errors import TooLittleText
+from sharedllm.text.windows import TokenizedText
+from sharedllm.training.recipes import Recipe
+
+
+def step_windows(text: TokenizedText, recipe: Recipe, step: int) -> npt.NDArray[np.int64]:
+    """The sequences of one user for one step, int64 ``[windows_per_step, window]``.
+
+    Each epoch cuts the training ids into windows at a phase of its own and reads them in a shuffled order, none twice.
+    Nothing depends on who else is being trained, on earlier calls or on a shared generator, so a run can be resumed at
+    any step and a user's batches are theirs alone.
+
+    Raises:
+        TooLittleText: there are fewer training ids than one window takes.
+    """
+    tokens = len(text.train)
+    if tokens < recipe.window:
+        raise TooLittleText(
+            f"The text of {text.user!r} has {tokens:,} tokens to train on, and a window takes {recipe.window:,}",
+            remedy="Give more text, or use a recipe with a shorter window.",
+        )
+    per_epoch = (tokens - recipe.window) // recipe.window
+    if per_epoch < 1:
+        return np.stack([_cut(text.train, 0, recipe.window)] * recipe.windows_per_step)
+    chosen = []
+    for draw in range(step * recipe.windows_per_step, (step + 1) * recipe.windows_per_step):
+        epoch, position = divmod(draw, per_epoch)
+        random = np.random.default_rng(_entropy(text.sha256, recipe.seed, epoch))
+        phase = int(random.integers(recipe.window))
+        order = random.permutation(per_epoch)
+        chosen.append(_cut(text.train, phase + int(order[position]) * recipe.window, recipe.window))
+    return np.stack(chosen)
+
+
+def _cut(ids: npt.NDArray[np.int32], start: int, length: int) -> npt.NDArray[np.int64]:
+    return ids[start : start + length].astype(np.int64)
+
+
+def _entropy(sha256: str, seed: int, epoch: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"{sha256} {seed} {epoch}".encode()).digest()[:16], "little")

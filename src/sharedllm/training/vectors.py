@@ -1,0 +1,268 @@
+"""Many users' vectors trained in one batch; one user is a batch of one.
+
+Each pass takes some users' next sequences, gives every sequence its user's row, and sums the users' losses. A row only
+touches the sequences of its own user, so the gradient of the sum with respect to a row is that user's gradient.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from sharedllm import __version__
+from sharedllm.adapters.adapter import Adapter
+from sharedllm.adapters.injection import Injection
+from sharedllm.adapters.layouts import Layout
+from sharedllm.base.loading import Base
+from sharedllm.base.sites import site_gains
+from sharedllm.errors import Diverged, InvalidInput, SharedLLMError
+from sharedllm.evaluation.likelihood import token_losses
+from sharedllm.evaluation.perplexity import row_losses, spread
+from sharedllm.text.windows import TokenizedText
+from sharedllm.training.checkpoints import Checkpoints, Progress
+from sharedllm.training.optimiser import RowState
+from sharedllm.training.recipes import Recipe
+from sharedllm.training.sampling import step_windows
+
+if TYPE_CHECKING:
+    import torch
+
+VALIDATION_WINDOWS = 8
+"""Validation windows read at each check; the gate reads more."""
+
+_CHECKPOINT_SECONDS = 20.0
+_TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 65_536}
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What became of one user.
+
+    Attributes:
+        user: the user id.
+        adapter: the trained adapter, or None where training failed.
+        error: why it failed.
+        losses: (step, validation loss in nats per token) of every check.
+    """
+
+    user: str
+    adapter: Adapter | None
+    error: SharedLLMError | None
+    losses: list[tuple[int, float]]
+
+
+@dataclass(eq=False)
+class _Slot:
+    """A place in the batch: one user, and the number of their row.
+
+    The progress is of whole steps, replaced at once when one is over: an interruption at any point leaves the last.
+    """
+
+    text: TokenizedText
+    row: int
+    progress: Progress
+
+
+def train_vectors(
+    base: Base,
+    injection: Injection,
+    texts: Iterable[TokenizedText],
+    recipe: Recipe,
+    *,
+    checkpoints: Checkpoints | None = None,
+    on_step: Callable[[str, int], Any] | None = None,
+) -> Iterator[Trained]:
+    """Train one adapter per text, as many users at once as fit, and yield each as it is done.
+
+    A user's result does not depend on who else is in the batch, beyond the rounding of differently shaped matrix
+    products. A user whose loss stops being finite is yielded with an error; the others go on. When the iterator is
+    closed or interrupted, a checkpoint is written of every user whose result the consumer has not taken and come back
+    from for the next; it holds whole steps, so that a resumed run ends with the same bits.
+
+    Args:
+        base: the frozen base.
+        injection: of the layout to train, attached to it.
+        texts: the users, read lazily.
+        recipe: its ``method`` is the layout's format.
+        checkpoints: where to keep and find unfinished training; None keeps nothing.
+        on_step: told the user and the steps taken, after each step.
+
+    Raises:
+        InvalidInput: the recipe's method is not the format of the injection's layout.
+        DiskFull: a checkpoint could not be written.
+    """
+    if recipe.method != injection.layout.format:
+        raise InvalidInput(
+            f"A recipe for {recipe.method} cannot train the {injection.layout.format} format",
+            remedy="Attach the layout of the recipe's method, or change the method.",
+        )
+    return _Batch(base, injection, recipe, checkpoints, on_step).run(iter(texts))
+
+
+class _Batch:
+    def __init__(
+        self,
+        base: Base,
+        injection: Injection,
+        recipe: Recipe,
+        checkpoints: Checkpoints | None,
+        on_step: Callable[[str, int], Any] | None,
+    ) -> None:
+        import torch
+
+        self._base, self._injection, self._recipe = base, injection, recipe
+        self._checkpoints, self._on_step = checkpoints, on_step
+        size = max(1, _TOKENS_AT_ONCE.get(base.device.type, 2048) // (recipe.windows_per_step * recipe.window))
+        dtype = torch.promote_types(base.dtype, torch.float32)
+        self._state = RowState.zeros(size, injection.layout.size, base.device, dtype)
+        self._relative = _relative_per_parameter(base, injection.layout, recipe).to(dtype)
+        self._free = list(range(size))
+
+    def run(self, texts: Iterator[TokenizedText]) -> Iterator[Trained]:
+        slots: list[_Slot] = []
+        saved_at = time.monotonic()
+        try:
+            while True:
+                while self._free and (text := next(texts, None)) is not None:
+                    slots.append(self._admit(text))
+                if not slots:
+                    return
+                for slot, error in self._step(slots):
+                    # Should the consumer fail here, the work must be there again: the slot is kept until they are back.
+                    yield self._result(slot, error)
+                    slots.remove(slot)
+                    self._free.append(slot.row)
+                    if self._checkpoints:
+                        self._checkpoints.discard(slot.text.user, slot.text.sha256, self._recipe)
+                if time.monotonic() - saved_at > _CHECKPOINT_SECONDS:
+                    self._save(slots)
+                    saved_at = time.monotonic()
+        finally:
+            self._save(slots)
+
+    def _admit(self, text: TokenizedText) -> _Slot:
+        import torch
+
+        row = self._free.pop()
+        progress = self._checkpoints.load(text.user, text.sha256, self._recipe) if self._checkpoints else None
+        if progress is None:
+            zeros = torch.zeros_like(self._state.values[0])
+            progress = Progress(0, zeros, zeros, zeros, zeros, math.inf, 0, [])
+        rows = {name: getattr(progress, name).to(self._state.values) for name in ("values", "mean", "square", "best")}
+        for name in ("values", "mean", "square"):
+            getattr(self._state, name)[row] = rows[name]
+        return _Slot(text, row, replace(progress, **rows))
+
+    def _step(self, slots: list[_Slot]) -> list[tuple[_Slot, SharedLLMError | None]]:
+        """One step of every user in the batch; returns those who are done, with the error that ended them if any."""
+        import torch
+
+        recipe = self._recipe
+        # A resumed user may have been done already.
+        done: list[tuple[_Slot, SharedLLMError | None]] = [(slot, None) for slot in slots if self._is_over(slot)]
+        running = [slot for slot in slots if not self._is_over(slot)]
+        if not running:
+            return done
+        rows = [slot.row for slot in running]
+        windows = np.concatenate([step_windows(slot.text, recipe, slot.progress.step) for slot in running])
+        losses, gradient = self._gradient(rows, torch.from_numpy(windows).to(self._base.device))
+        finite = (torch.isfinite(losses) & torch.isfinite(gradient).all(dim=1)).tolist()
+        healthy = [place for place, good in enumerate(finite) if good]
+        self._state.update(
+            [rows[place] for place in healthy],
+            gradient[healthy],
+            [running[place].progress.step for place in healthy],
+            recipe,
+        )
+        for slot, good in zip(running, finite, strict=True):
+            progress = self._progress(slot) if good else None
+            if progress is None:
+                done.append((slot, _diverged(slot)))
+                continue
+            slot.progress = progress
+            if self._on_step:
+                self._on_step(slot.text.user, progress.step)
+            if self._is_over(slot):
+                done.append((slot, None))
+        return done
+
+    def _is_over(self, slot: _Slot) -> bool:
+        return self._recipe.is_over(slot.progress.step, slot.progress.stale)
+
+    def _gradient(self, rows: list[int], windows: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
+        """Mean loss of each row's sequences, ``[rows]``, and its gradient, ``[rows, P]``."""
+        import torch
+
+        values = self._state.values[rows].requires_grad_()
+        index = torch.arange(len(rows), device=windows.device).repeat_interleave(self._recipe.windows_per_step)
+        with torch.enable_grad():
+            with self._injection.rows(values * self._relative, index):
+                hidden = self._base.hidden(windows)
+            losses = token_losses(hidden[:, :-1], self._base.head, windows[:, 1:]).view(len(rows), -1).mean(dim=1)
+            (gradient,) = torch.autograd.grad(losses.sum(), values)
+        return losses.detach(), gradient
+
+    def _progress(self, slot: _Slot) -> Progress | None:
+        """Where the user stands after an update, validated if it is time to; None if that loss is no number."""
+        before = slot.progress
+        rows = {name: getattr(self._state, name)[slot.row].clone() for name in ("values", "mean", "square")}
+        after = replace(before, step=before.step + 1, **rows)
+        if not self._recipe.check_every:
+            return replace(after, best=after.values)
+        if not self._recipe.checks(after.step):
+            return after
+        loss = self._validate(slot.text, after.values)
+        if not math.isfinite(loss):
+            return None
+        after = replace(after, losses=[*before.losses, (after.step, loss)])
+        if loss < before.best_loss:
+            return replace(after, best=after.values, best_loss=loss, stale=0)
+        return replace(after, stale=before.stale + 1)
+
+    def _validate(self, text: TokenizedText, values: "torch.Tensor") -> float:
+        row = (values * self._relative).cpu().numpy()
+        (losses,) = row_losses(self._base, self._injection, row[None], spread(text.validation, VALIDATION_WINDOWS))
+        return losses.nats_per_token
+
+    def _result(self, slot: _Slot, error: SharedLLMError | None) -> Trained:
+        if error is not None:
+            return Trained(slot.text.user, None, error, slot.progress.losses)
+        provenance = {
+            "recipe": self._recipe.as_dict(),
+            "steps": slot.progress.step,
+            "text_sha256": slot.text.sha256,
+            "repeated_lines": slot.text.repeats.lines,
+            "version": __version__,
+        }
+        values = (slot.progress.best * self._relative).float().cpu().numpy()
+        adapter = Adapter(self._injection.layout.format, self._base.fingerprint, values, provenance)
+        return Trained(slot.text.user, adapter, None, slot.progress.losses)
+
+    def _save(self, slots: list[_Slot]) -> None:
+        if self._checkpoints is None:
+            return
+        for slot in slots:
+            self._checkpoints.save(slot.text.user, slot.text.sha256, self._recipe, slot.progress)
+
+
+def _relative_per_parameter(base: Base, layout: Layout, recipe: Recipe) -> "torch.Tensor":
+    """How far ``s`` moves when the trained parameter moves by one: ``[P]``.
+
+    Where the parameter is the gain itself, ``g = g_base (1 + s)`` makes it ``1 / g_base``; a gain of zero stays zero.
+    """
+    import torch
+
+    if recipe.parameter == "relative":
+        return torch.ones(layout.size, device=base.device)
+    gains = site_gains(base.model, layout.sites)
+    return torch.where(gains == 0, torch.zeros_like(gains), 1 / gains)
+
+
+def _diverged(slot: _Slot) -> Diverged:
+    return Diverged(
+        f"The loss of {slot.text.user!r} stopped being finite at step {slot.progress.step}",
+        remedy="Train them again with a lower learning rate; nobody else was affected.",
+    )
