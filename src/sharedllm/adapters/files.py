@@ -1,0 +1,97 @@
+"""An adapter as one file of its own: safetensors with a float16 tensor ``values``, and who it is for as metadata."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sharedllm.adapters.adapter import Adapter
+from sharedllm.adapters.outputs import new_file
+from sharedllm.adapters.tensor_file import read_tensors
+from sharedllm.errors import AdapterError, CorruptAdapter, InvalidInput
+
+SCHEMA = "sharedllm-adapter/1"
+_DESCRIPTION = ("schema", "format", "base", "provenance")
+
+
+def save_adapter(adapter: Adapter, path: Path) -> None:
+    """Write an adapter to a new file, whole or not at all; values are rounded to float16.
+
+    Raises:
+        InvalidInput: the file exists or cannot be written, a value is not finite or too large for float16, or the
+            provenance is not JSON.
+        DiskFull: no room is left.
+    """
+    from safetensors.numpy import save_file
+
+    values = _as_stored(adapter.values)
+    try:
+        provenance = json.dumps(dict(adapter.provenance), sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput(
+            f"The adapter's provenance is not JSON: {error}",
+            remedy="Use plain, finite numbers, strings, lists and dicts.",
+        ) from error
+    about = {"schema": SCHEMA, "format": adapter.format, "base": adapter.base, "provenance": provenance}
+    with new_file(path) as partial:
+        save_file({"values": values}, partial, metadata=about | {"sha256": _checksum(about, values)})
+
+
+def load_adapter(path: Path) -> Adapter:
+    """Read an adapter that `save_adapter` wrote.
+
+    Raises:
+        InvalidInput: there is no such file.
+        CorruptAdapter: damaged, truncated or not an adapter.
+        AdapterError: written by a newer version.
+    """
+    tensors, about = read_tensors(path, "numpy")
+    schema = about.get("schema", "")
+    if schema != SCHEMA and schema.startswith("sharedllm-adapter/"):
+        raise AdapterError(
+            f"{path} has the format {schema!r}, and this version reads {SCHEMA!r}",
+            remedy="Use the newer version of sharedllm that made it.",
+        )
+    values = tensors.get("values")
+    if schema != SCHEMA or values is None or values.dtype != np.float16 or values.ndim != 1:
+        raise CorruptAdapter(
+            f"{path} is not an adapter of ours", remedy="Give a file that `sharedllm export --to adapter` wrote."
+        )
+    remedy = "Get the file again from where it was made."
+    if not about.keys() >= {*_DESCRIPTION, "sha256"} or _checksum(about, values) != about["sha256"]:
+        raise CorruptAdapter(f"{path} is damaged: its checksum does not match", remedy=remedy)
+    # A checksum can be right over contents that no save would have written.
+    provenance = _json_object(about["provenance"])
+    if provenance is None or not np.isfinite(values).all():
+        raise CorruptAdapter(f"{path} holds values that are not finite, or no provenance", remedy=remedy)
+    return Adapter(about["format"], about["base"], values.astype(np.float32), provenance)
+
+
+def _as_stored(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    with np.errstate(over="ignore"):
+        stored = values.astype("<f2")
+    bad = np.flatnonzero(~np.isfinite(stored))
+    if len(bad):
+        raise InvalidInput(
+            f"Value {bad[0]} of the adapter is {values[bad[0]]:.6g}, which float16 cannot hold",
+            remedy="Train again with a lower learning rate.",
+        )
+    return stored
+
+
+def _json_object(text: str) -> dict[str, Any] | None:
+    try:
+        parsed = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return parsed if isinstance(parsed, dict) else None
+
+
+def _checksum(about: dict[str, str], values: npt.NDArray[np.float16]) -> str:
+    # A JSON list keeps the fields apart: no two different descriptions are the same text.
+    digest = hashlib.sha256(json.dumps([about[key] for key in _DESCRIPTION]).encode())
+    digest.update(values.tobytes())
+    return digest.hexdigest()

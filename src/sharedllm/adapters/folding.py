@@ -1,0 +1,163 @@
+"""An adapter worked into its base's own weights, which is how other tools can run it.
+
+A scale at a module's output multiplies what the module multiplies with: the gain of a norm or the rows of a projection,
+and its bias; a scale at its input, the columns. Everything starts from the weights as the base's files hold them, since
+the model in memory may have been rounded to bfloat16, which is coarser than most deviations.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from sharedllm.adapters.adapter import Adapter
+from sharedllm.adapters.belonging import check_fits
+from sharedllm.adapters.layouts import Layout
+from sharedllm.base.loading import Base
+from sharedllm.base.sites import Site, gain_offset
+from sharedllm.errors import AdapterError, BaseError, UnsupportedBase
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Stored:
+    """A weight or bias at a site, as the base's files hold it.
+
+    Attributes:
+        site: where it acts.
+        part: ``"weight"`` or ``"bias"``.
+        values: the slice of an adapter's values that belongs to the site.
+        file: the safetensors file.
+        name: its name in that file.
+        tensor: in the file's own dtype, on the CPU.
+        offset: what the module adds to it, 1 where a norm stores gain - 1.
+    """
+
+    site: Site
+    part: str
+    values: slice
+    file: Path
+    name: str
+    tensor: "torch.Tensor"
+    offset: float
+
+    @property
+    def effective(self) -> "torch.Tensor":
+        """What the module multiplies or adds with, float64: for a norm, its gain."""
+        return self.tensor.double() + self.offset
+
+    def fold(self, row: npt.NDArray[np.float32]) -> "torch.Tensor":
+        """What to store instead, float32, for the adapter values ``row``, float32 ``[P]``."""
+        import torch
+
+        scale = 1 + torch.tensor(row[self.values], dtype=torch.float64)
+        if self.site.at == "input":
+            folded = self.tensor.double() * scale if self.part == "weight" else self.tensor.double()
+        else:
+            folded = self.effective * scale.view(-1, *[1] * (self.tensor.ndim - 1)) - self.offset
+        return folded.float()
+
+
+def check_is_norm(adapter: Adapter, layout: Layout, tool: str) -> None:
+    """Refuse what cannot be written as gains of norms.
+
+    Raises:
+        WrongBase: see `check_fits`.
+        AdapterError: another format.
+    """
+    check_fits(adapter, layout)
+    if adapter.format != "norm":
+        raise AdapterError(
+            f"{tool} can hold new gains for norms, and a {adapter.format!r} adapter changes something else",
+            remedy="Export it --to adapter, or train with the norm format.",
+        )
+
+
+def check_folds(adapter: Adapter, layout: Layout) -> None:
+    """Refuse what no weight of the base can absorb.
+
+    Raises:
+        WrongBase: see `check_fits`.
+        AdapterError: the format adds to activations.
+    """
+    check_fits(adapter, layout)
+    if any(site.kind == "shift" for site in layout.sites):
+        raise AdapterError(
+            f"A {adapter.format!r} adapter adds to activations where the base has no bias to hold it",
+            remedy="Export it --to adapter, or train with the norm format.",
+        )
+
+
+def stored_weights(base: Base, layout: Layout) -> list[Stored]:
+    """Weights, and biases where there are any, of the modules at a layout's sites, each weight before its bias.
+
+    Raises:
+        BaseError: the folder's list of weight files cannot be read.
+        UnsupportedBase: a weight is not in the files under the module's name, or is not what the model computes with.
+    """
+    where = weight_files(base.folder)
+    stored = []
+    begin = 0
+    for site in layout.sites:
+        values = slice(begin, begin + site.width)
+        begin += site.width
+        module = base.model.get_submodule(site.name)
+        for part in ("weight", "bias"):
+            loaded = getattr(module, part, None)
+            if loaded is None:
+                continue
+            file, name, tensor = _find(base, where, f"{site.name}.{part}", loaded)
+            offset = gain_offset(module) if part == "weight" and tensor.ndim == 1 else 0.0
+            stored.append(Stored(site, part, values, file, name, tensor, offset))
+    return stored
+
+
+def weight_files(folder: Path) -> dict[str, Path]:
+    """Which file of a model folder holds which tensor.
+
+    Raises:
+        BaseError: no ``model.safetensors`` and no readable list of its parts.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    index, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
+    try:
+        if single.is_file():
+            with safe_open(single, "pt") as opened:
+                return dict.fromkeys(opened.keys(), single)
+        return {name: folder / file for name, file in json.loads(index.read_text())["weight_map"].items()}
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise BaseError(
+            f"The weights in {folder} cannot be listed: {error}", remedy="Save the base again with save_pretrained."
+        ) from error
+
+
+def _find(
+    base: Base, where: dict[str, Path], parameter: str, loaded: "torch.Tensor"
+) -> tuple[Path, str, "torch.Tensor"]:
+    import torch
+    from safetensors import safe_open
+
+    for name in _spellings(base, parameter):
+        if name not in where:
+            continue
+        with safe_open(where[name], "pt") as opened:
+            tensor: torch.Tensor = opened.get_tensor(name)
+        if torch.equal(tensor.to(loaded.dtype), loaded.detach().cpu()):
+            return where[name], name, tensor
+    raise UnsupportedBase(
+        f"{base.folder} does not hold {parameter} under that name, with the values that the model uses",
+        remedy="Load the base with transformers, save it with save_pretrained, and use that folder.",
+    )
+
+
+def _spellings(base: Base, parameter: str) -> Iterator[str]:
+    """Checkpoints saved from the model without its head lack the prefix that the whole model has."""
+    yield parameter
+    yield parameter.removeprefix(f"{base.model.base_model_prefix}.")

@@ -1,0 +1,85 @@
+"""`sharedllm export`: a user's adapter as files that other tools read."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sharedllm.cli.options import base_option, json_option, store_option
+from sharedllm.cli.printing import print_json
+from sharedllm.printable import printable
+
+if TYPE_CHECKING:
+    from sharedllm.adapters.adapter import Adapter
+
+
+@click.command()
+@click.argument("user")
+@click.option(
+    "--to",
+    "kind",
+    type=click.Choice(["peft", "merged", "gguf", "adapter"]),
+    required=True,
+    help="What to write; see above.",
+)
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--release", "number", type=int, metavar="N", help="By default the release that answers for USER.")
+@base_option
+@store_option
+@json_option
+def command(
+    user: str, kind: str, out: Path, number: int | None, base_name: str, store: str | None, as_json: bool
+) -> None:
+    """Write a user's adapter for other tools: PEFT, merged, GGUF.
+
+    OUT must not exist yet, or be an empty folder. The base must be the one that the adapter was trained on.
+
+    \b
+    --to peft      a folder with PEFT's LN_TUNING adapter, to load over the base
+    --to merged    a folder with the whole model, for transformers and most other runtimes
+    --to gguf      a file with the whole model, for llama.cpp; the base must be a GGUF file
+    --to adapter   a file with the adapter alone, for `sharedllm import` on another machine
+
+    The files are no longer ours to look after: `sharedllm users erase` does not reach them.
+    """
+    from dataclasses import replace
+
+    from sharedllm.store import open_store
+
+    with open_store(store) as opened:
+        release = opened.served(user) if number is None else opened.release(user, number)
+    # Where a user's own files lie is no business of whoever gets the export.
+    provenance = {name: value for name, value in release.adapter.provenance.items() if name != "sources"}
+    _write(kind, replace(release.adapter, provenance=provenance), base_name, out)
+    if as_json:
+        gate = {"passed": release.gate.passed, "reason": release.gate.reason}
+        print_json({"user": user, "release": release.number, "to": kind, "path": str(out), "gate": gate})
+        return
+    click.echo(f"Wrote release {release.number} of {printable(user)} to {printable(str(out))}.")
+    if not release.gate.passed:
+        click.echo(f"Note that this release did not pass its gate: {printable(release.gate.reason)}")
+
+
+def _write(kind: str, adapter: "Adapter", base_name: str, out: Path) -> None:
+    if kind == "adapter":
+        from sharedllm.adapters.files import save_adapter
+
+        save_adapter(adapter, out)
+        return
+    from sharedllm.cli.opening import open_base
+
+    opened = open_base(base_name, adapter.format)
+    base, layout = opened.base, opened.injection.layout
+    match kind:
+        case "peft":
+            from sharedllm.adapters.peft_folder import export_peft
+
+            export_peft(base, layout, adapter, out)
+        case "merged":
+            from sharedllm.adapters.merged import export_merged
+
+            export_merged(base, layout, adapter, out)
+        case "gguf":
+            from sharedllm.adapters.gguf_file import export_gguf, gguf_source
+
+            export_gguf(gguf_source(base), base, layout, adapter, out)

@@ -1,0 +1,95 @@
+"""`sharedllm import`: an adapter from elsewhere, stored as a new release and served only if it passes here."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sharedllm.cli.options import base_option, json_option, store_option
+from sharedllm.cli.printing import print_json
+from sharedllm.printable import printable
+from sharedllm.users import check_user_id
+
+if TYPE_CHECKING:
+    from sharedllm.adapters.adapter import Adapter, GateOutcome
+    from sharedllm.cli.opening import Opened
+
+UNTESTED = "held back: imported without text to test it on"
+
+
+@click.command()
+@click.argument("user")
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option(
+    "--text",
+    "texts",
+    multiple=True,
+    metavar="PATH",
+    help="Text of USER's to test it on, a file, a folder or - for stdin; may be given several times.",
+)
+@base_option
+@store_option
+@json_option
+def command(user: str, path: Path, texts: tuple[str, ...], base_name: str, store: str | None, as_json: bool) -> None:
+    """Store an adapter that another tool or machine wrote.
+
+    PATH is a folder with PEFT's LN_TUNING adapter, or a file that `sharedllm export --to adapter` wrote, for this base.
+    It becomes a new release of USER.
+
+    What it was tested on elsewhere does not count here. With --text it is put through the gate, and answers for USER if
+    it passes; without, it is stored and held back. Only the block of the text that training validates on is read: give
+    the very text that `sharedllm train` read, or any that the adapter was not trained on.
+    """
+    from sharedllm.store import open_store
+
+    check_user_id(user)
+    adapter, opened = _read(path, base_name)
+    gate = _judge(user, texts, opened, adapter)
+    with open_store(store) as opened_store:
+        release = opened_store.publish(user, adapter, gate)
+    verified = adapter.provenance["imported"]["base_verified"]
+    if as_json:
+        outcome = {"passed": gate.passed, "reason": gate.reason, "figures": gate.figures}
+        print_json({"user": user, "release": release.number, "base_verified": verified, "gate": outcome})
+        return
+    click.echo(f"Stored as release {release.number} of {printable(user)}; {printable(gate.reason)}.")
+    if not verified:
+        click.echo("It does not say which base it was trained on; the names and shapes fit this one.")
+    if gate.reason == UNTESTED:
+        click.echo(
+            f"To let it answer, import it again with --text, or run sharedllm users rollback --to {release.number}"
+            " --override REASON for this user."
+        )
+
+
+def _read(path: Path, base_name: str) -> tuple["Adapter", "Opened"]:
+    from dataclasses import replace
+
+    from sharedllm.adapters.belonging import check_fits
+    from sharedllm.adapters.files import load_adapter
+    from sharedllm.adapters.peft_folder import import_peft
+    from sharedllm.cli.opening import open_base
+
+    if path.is_dir():
+        opened = open_base(base_name)
+        return import_peft(opened.base, opened.injection.layout, path), opened
+    adapter = load_adapter(path)
+    opened = open_base(base_name, adapter.format)
+    check_fits(adapter, opened.injection.layout)
+    imported = {"from": "adapter file", "base_verified": True}
+    return replace(adapter, provenance={**adapter.provenance, "imported": imported}), opened
+
+
+def _judge(user: str, texts: tuple[str, ...], opened: "Opened", adapter: "Adapter") -> "GateOutcome":
+    from sharedllm.adapters.adapter import GateOutcome
+    from sharedllm.cli.opening import general_windows
+    from sharedllm.cli.sources import read_sources
+    from sharedllm.evaluation.gate import Gate
+    from sharedllm.text.splits import split_text
+    from sharedllm.text.windows import tokenize
+
+    if not texts:
+        return GateOutcome(False, UNTESTED)
+    own = tokenize(user, split_text(read_sources(user, texts).text, user=user), opened.base.encode).validation
+    general = general_windows(opened.base, "validation", own.shape[1])
+    return Gate().judge(opened.base, opened.injection, adapter, own, general)

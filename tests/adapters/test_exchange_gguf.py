@@ -1,0 +1,224 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from gguf import MODEL_ARCH_NAMES, GGUFReader, GGUFWriter, get_tensor_name_map
+from tests import models
+from tests.adapters.exchange import assert_same_logits, load, logits, our_logits, random_adapter
+from transformers import AutoModelForCausalLM, GgufConfig
+
+from sharedllm.adapters.gguf_file import export_gguf, gguf_source
+from sharedllm.adapters.layouts import layout_of
+from sharedllm.base.loading import load_base
+from sharedllm.errors import AdapterError, BaseError, InvalidInput, UnsupportedBase, WrongBase
+
+TEXT = "The quick brown fox jumps over the lazy dog, and then it rests in the shade of a tree."
+
+
+@pytest.fixture(params=models.ARCHITECTURES)
+def base(request, base_of):
+    return base_of(request.param)
+
+
+@pytest.fixture
+def source(base, tmp_path):
+    return write_gguf(base, tmp_path / "base.gguf")
+
+
+@pytest.fixture(scope="module")
+def real():
+    return load_base(dtype=torch.float32, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def patched(real, tmp_path_factory):
+    """The built-in base's file with an adapter, and the adapter."""
+    layout = layout_of(real)
+    adapter = random_adapter(layout, spread=0.05)
+    path = tmp_path_factory.mktemp("gguf") / "patched.gguf"
+    export_gguf(gguf_source(real), real, layout, adapter, path)
+    return path, adapter
+
+
+def test_only_the_norms_bytes_differ(base, source, tmp_path):
+    layout = layout_of(base)
+    adapter = random_adapter(layout)
+    export_gguf(source, base, layout, adapter, tmp_path / "out.gguf")
+    assert_only_norms_differ(source, tmp_path / "out.gguf")
+
+
+def test_every_gain_and_bias_is_multiplied_by_one_plus_s(base, source, tmp_path):
+    layout = layout_of(base)
+    adapter = random_adapter(layout)
+    export_gguf(source, base, layout, adapter, tmp_path / "out.gguf")
+    before, after = tensors(source), tensors(tmp_path / "out.gguf")
+    scales = []
+    for name in before:
+        if "norm" not in name:
+            continue
+        if name.endswith(".weight"):
+            scales.append(after[name].data / before[name].data)
+        else:
+            np.testing.assert_allclose(after[name].data / before[name].data, scales[-1], rtol=1e-6)
+    # In the order of the file, which here is the model's.
+    np.testing.assert_allclose(np.concatenate(scales) - 1, adapter.values, atol=1e-6)
+
+
+# What a file does not tell, or its reader does not ask: the models must have the reader's own values.
+@pytest.mark.parametrize(
+    ("architecture", "config"),
+    [(models.gemma3, {"query_pre_attn_scalar": 256}), (models.qwen3, {"head_dim": 128})],
+    ids=["gemma3", "qwen3"],
+)
+def test_transformers_reads_the_file_and_gives_our_logits(tmp_path, architecture, config):
+    base = load(architecture(tmp_path / "base", **config))
+    layout = layout_of(base)
+    adapter = random_adapter(layout)
+    export_gguf(write_gguf(base, tmp_path / "base.gguf"), base, layout, adapter, tmp_path / "out.gguf")
+    assert_same_logits(logits(load_gguf(tmp_path / "out.gguf")), our_logits(base, layout, adapter), logits(base.model))
+
+
+def test_the_real_file_differs_only_in_its_norms_and_gives_our_logits_in_transformers(real, patched):
+    path, adapter = patched
+    assert_only_norms_differ(gguf_source(real), path)
+    ids = torch.tensor([real.encode(TEXT)])
+    ours = our_logits(real, layout_of(real), adapter, ids)
+    # Thirty layers of float32 rounding on logits of up to about twenty.
+    torch.testing.assert_close(logits(load_gguf(path), ids), ours, rtol=1e-3, atol=1e-3)
+
+
+def test_llama_cpp_follows_the_adapter(real, patched):
+    """llama.cpp multiplies in 4 and 8 bits, so its predictions differ a little; the adapter's effect is far larger."""
+    llama_cpp = pytest.importorskip("llama_cpp")
+    path, adapter = patched
+    ids = real.encode(TEXT)
+    ours = our_logits(real, layout_of(real), adapter, torch.tensor([ids]))[0].log_softmax(-1)
+    base = logits(real.model, torch.tensor([ids]))[0].log_softmax(-1)
+
+    def llama(file):
+        model = llama_cpp.Llama(str(file), n_ctx=64, n_threads=2, logits_all=True, verbose=False)
+        model.eval(ids)
+        return torch.from_numpy(model.scores[: len(ids)].copy()).log_softmax(-1)
+
+    theirs, their_base = llama(path), llama(gguf_source(real))
+    assert divergence(ours, theirs) < 0.02
+    assert divergence(base, their_base) < 0.02
+    assert divergence(ours, their_base) > 0.2
+    assert (ours.argmax(-1) == theirs.argmax(-1)).float().mean() >= 0.9
+
+
+def test_another_models_file_is_refused(base, tmp_path):
+    other = load(models.ARCHITECTURES[family(base)](tmp_path / "other", seed=1))
+    layout = layout_of(base)
+    with pytest.raises(WrongBase, match="of this base"):
+        export_gguf(write_gguf(other, tmp_path / "o.gguf"), base, layout, random_adapter(layout), tmp_path / "out.gguf")
+    assert not (tmp_path / "out.gguf").exists()
+
+
+def test_norms_that_are_not_float32_are_refused(tmp_path):
+    base = load(models.llama(tmp_path / "base"))
+    layout = layout_of(base)
+    source = write_gguf(base, tmp_path / "base.gguf", dtype=np.float16)
+    with pytest.raises(UnsupportedBase, match="as float32"):
+        export_gguf(source, base, layout, random_adapter(layout), tmp_path / "out.gguf")
+
+
+@pytest.mark.parametrize("length", [0, 3, 40, 400])
+def test_a_truncated_file_is_refused(tmp_path, length):
+    base = load(models.llama(tmp_path / "base"))
+    layout = layout_of(base)
+    source = write_gguf(base, tmp_path / "base.gguf")
+    source.write_bytes(source.read_bytes()[:length])
+    with pytest.raises(BaseError, match=r"base\.gguf cannot be read"):
+        export_gguf(source, base, layout, random_adapter(layout), tmp_path / "out.gguf")
+
+
+def test_only_norm_adapters_of_this_base_are_written_and_nothing_is_overwritten(tmp_path):
+    base = load(models.llama(tmp_path / "base"))
+    source = write_gguf(base, tmp_path / "base.gguf")
+    ia3, norm = layout_of(base, "ia3"), layout_of(base)
+    with pytest.raises(AdapterError, match="'ia3'"):
+        export_gguf(source, base, ia3, random_adapter(ia3), tmp_path / "out.gguf")
+    with pytest.raises(WrongBase):
+        export_gguf(source, base, norm, replace(random_adapter(norm), base="0" * 64), tmp_path / "out.gguf")
+    before = source.read_bytes()
+    with pytest.raises(InvalidInput, match="exists already"):
+        export_gguf(source, base, norm, random_adapter(norm), source)
+    assert source.read_bytes() == before
+
+
+def test_a_base_that_is_no_gguf_has_no_source(base):
+    with pytest.raises(UnsupportedBase, match="not loaded from a GGUF"):
+        gguf_source(base)
+
+
+def test_a_gguf_base_is_its_own_source(base, source):
+    assert gguf_source(replace(base, name=str(source))) == source
+
+
+def family(base):
+    return base.model.config.model_type.removesuffix("_text")
+
+
+def write_gguf(base, path, *, dtype=np.float32):
+    """A base as GGUF the way converters write it, as far as the names and norms go: Gemma's are stored as gains."""
+    config, architecture = base.model.config, family(base)
+    [number] = [number for number, name in MODEL_ARCH_NAMES.items() if name == architecture]
+    writer = GGUFWriter(path, architecture)
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(config.max_position_embeddings)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_head_count(config.num_attention_heads)
+    writer.add_vocab_size(config.vocab_size)
+    if architecture != "gpt2":
+        writer.add_feed_forward_length(config.intermediate_size)
+        writer.add_head_count_kv(config.num_key_value_heads)
+        writer.add_key_length(config.head_dim)
+        writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    if architecture == "gemma3":
+        writer.add_sliding_window(config.sliding_window)
+    names = get_tensor_name_map(number, config.num_hidden_layers)
+    for name, tensor in base.model.state_dict().items():
+        if name == "lm_head.weight" and config.tie_word_embeddings:
+            continue
+        shift = 1 if architecture == "gemma3" and "norm" in name else 0
+        writer.add_tensor(names.get_name(name, (".weight", ".bias")), (tensor + shift).numpy().astype(dtype))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def load_gguf(path: Path):
+    return AutoModelForCausalLM.from_pretrained(
+        path.parent,
+        gguf_file=path.name,
+        dtype=torch.float32,
+        quantization_config=GgufConfig(dequantize=True),
+        attn_implementation="eager",
+    ).eval()
+
+
+def tensors(path):
+    return {tensor.name: tensor for tensor in GGUFReader(path).tensors}
+
+
+def assert_only_norms_differ(before, after):
+    old, new = np.fromfile(before, np.uint8), np.fromfile(after, np.uint8)
+    assert len(old) == len(new)
+    elsewhere = np.ones(len(old), bool)
+    for name, tensor in tensors(before).items():
+        if "norm" not in name:
+            continue
+        inside = slice(tensor.data_offset, tensor.data_offset + tensor.n_bytes)
+        assert (old[inside] != new[inside]).any()
+        elsewhere[inside] = False
+    assert (old == new)[elsewhere].all()
+
+
+def divergence(expected, given):
+    """Mean Kullback-Leibler divergence in nats of two ``[tokens, vocabulary]`` log-probabilities."""
+    return float((expected.exp() * (expected - given)).sum(-1).mean())
