@@ -11,8 +11,9 @@ from click.testing import CliRunner
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.cli.main import COMMANDS, sharedllm
-from sharedllm.cli.users import command, printable
+from sharedllm.cli.users import command
 from sharedllm.errors import InvalidInput, NotServed, UnknownUser
+from sharedllm.printable import printable
 from sharedllm.store import open_store
 
 BETTER = GateOutcome(True, "improves by 1.2", {"improvement": 1.2})

@@ -1,24 +1,19 @@
 """`sharedllm users`: who has an adapter, which release of it answers, and how to change that."""
 
 import json
-import unicodedata
-from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from sharedllm.cli.options import store_option
+from sharedllm.cli.options import json_option, store_option
+from sharedllm.cli.printing import print_json, print_table
 from sharedllm.errors import InvalidInput
+from sharedllm.printable import printable
 
 if TYPE_CHECKING:
     from sharedllm.store import Store, UserSummary
-
-# They reorder the text around them, so an id could make a line read as somebody else's.
-BIDI_CONTROLS = "\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")
 
 
 @click.group()
@@ -38,12 +33,12 @@ def list_users(store: str | None, as_json: bool) -> None:
     with _open(store) as opened:
         everybody = list(opened.users())
     if as_json:
-        _print_json([asdict(user) for user in everybody])
+        print_json([asdict(user) for user in everybody])
         return
     if not everybody:
         click.echo("No users yet. Train one: sharedllm train alice notes/*.md")
         return
-    _print_table(
+    print_table(
         ("USER", "STATE", "SERVED", "RELEASES", "LAST CHANGE"),
         ((u.user, u.state, _number(u.served), str(u.releases), _time(u.updated_at)) for u in everybody),
     )
@@ -59,7 +54,7 @@ def show(user: str, store: str | None, as_json: bool) -> None:
         summary = opened.user(user)
         served = next((each for each in opened.releases(user) if each.number == summary.served), None)
     if as_json:
-        _print_json(asdict(summary) | {"served_release": served and asdict(served)})
+        print_json(asdict(summary) | {"served_release": served and asdict(served)})
         return
     lines = {
         "user": summary.user,
@@ -77,7 +72,7 @@ def show(user: str, store: str | None, as_json: bool) -> None:
             **{f"    {name}": _plain(value) for name, value in served.gate.figures.items()},
             **{f"  {name}": _plain(value) for name, value in served.provenance.items()},
         }
-    _print_table(None, lines.items())
+    print_table(None, lines.items())
 
 
 @command.command()
@@ -91,7 +86,7 @@ def history(user: str, store: str | None, as_json: bool) -> None:
         releases = opened.releases(user)
         events = opened.events(user)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "user": user,
                 "served": served,
@@ -100,7 +95,7 @@ def history(user: str, store: str | None, as_json: bool) -> None:
             }
         )
         return
-    _print_table(
+    print_table(
         ("RELEASE", "MADE", "GATE", ""),
         (
             (
@@ -113,7 +108,7 @@ def history(user: str, store: str | None, as_json: bool) -> None:
         ),
     )
     click.echo("* served\n" if served is not None else "none is served\n")
-    _print_table(
+    print_table(
         ("EVENT", "RELEASE", "WHEN", "WHY"),
         ((event.kind.replace("_", " "), _number(event.number), _time(event.at), event.reason) for event in events),
     )
@@ -174,6 +169,8 @@ def erase(user: str, yes: bool, store: str | None) -> None:
     It cannot be undone. The store's file is rewritten so that no trace stays in it, which takes as long as copying it.
     Files that you exported, and backups that you made, are yours to delete.
     """
+    from sharedllm.training.checkpoints import checkpoint_folder, erase_checkpoints
+
     with _open(store) as opened:
         standing = opened.user(user)
         if not yes:
@@ -183,16 +180,8 @@ def erase(user: str, yes: bool, store: str | None) -> None:
                     "That is not their id, and nothing was erased", remedy="Type it exactly, or give --yes."
                 )
         erased = opened.erase(user)
+    erase_checkpoints(checkpoint_folder(), user)
     click.echo(f"{printable(user)} is erased: releases {erased.releases}, events {erased.events}.")
-
-
-def printable(text: str) -> str:
-    """``text`` with whatever could steer a terminal written as an escape; letters and emoji of any script stay."""
-
-    def escaped(character: str) -> bool:
-        return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in BIDI_CONTROLS
-
-    return "".join(ascii(character)[1:-1] if escaped(character) else character for character in text)
 
 
 def _open(store: str | None) -> "Store":
@@ -206,22 +195,6 @@ def _say(user: str, what: str, standing: "UserSummary") -> None:
     if standing.reason is not None and what != "is revoked":
         aside = f", once restored (revoked: {printable(standing.reason)})"
     click.echo(f"{printable(user)} {what}{aside}.")
-
-
-def _print_json(value: Any) -> None:
-    # ASCII only, so that neither a terminal nor a pipe's encoding can change what an id is.
-    click.echo(json.dumps(value, indent=2, default=datetime.isoformat))
-
-
-def _print_table(head: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> None:
-    # Imported here to keep --help fast. It knows that some characters take two columns and some none.
-    from rich.cells import cell_len
-
-    cells = [[printable(cell) for cell in row] for row in ([head] if head else []) + list(rows)]
-    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
-    for row in cells:
-        line = "  ".join(cell + " " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True))
-        click.echo(line.rstrip())
 
 
 def _plain(value: object) -> str:

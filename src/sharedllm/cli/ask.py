@@ -1,0 +1,84 @@
+"""`sharedllm ask`: one prompt, answered with the user's own adapter."""
+
+import click
+
+from sharedllm.cli.options import base_option, json_option, store_option
+from sharedllm.cli.printing import print_json
+from sharedllm.printable import printable
+from sharedllm.users import check_user_id
+
+
+@click.command()
+@click.argument("user")
+@click.argument("prompt")
+@click.option("--compare", is_flag=True, help="Show the base's answer beside it.")
+@click.option("--base-only", is_flag=True, help="Answer with the base, whoever asks.")
+@click.option("--allow-base", is_flag=True, help="Let the base answer if no release of USER's may; it says so.")
+@click.option(
+    "--continue", "continuing", is_flag=True, help="Continue PROMPT as text instead of answering it as a chat."
+)
+@click.option("--max-tokens", type=click.IntRange(1, 4096), default=128, show_default=True)
+@base_option
+@store_option
+@json_option
+def command(
+    user: str,
+    prompt: str,
+    compare: bool,
+    base_only: bool,
+    allow_base: bool,
+    continuing: bool,
+    max_tokens: int,
+    base_name: str,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Answer PROMPT with USER's own adapter.
+
+    The answer goes to standard output; which release gave it, to the error stream. Decoding is greedy, so the same
+    question has the same answer.
+
+    \b
+      sharedllm ask alice "What should I write about next?" --compare
+    """
+    import numpy as np
+
+    from sharedllm.adapters.belonging import check_fits
+    from sharedllm.base.fingerprint import fingerprint
+    from sharedllm.base.resolve import resolve_base
+    from sharedllm.cli.opening import open_base
+    from sharedllm.routing import Decision, route
+    from sharedllm.serving.generation import Request, chat_prompt, generate
+    from sharedllm.store import open_store
+
+    check_user_id(user)
+    if base_only:
+        decision = Decision("base", user, None, "The base answers, as asked.")
+    else:
+        with open_store(store) as opened_store:
+            identity = fingerprint(resolve_base(base_name))
+            decision = route(opened_store, user, base=identity, fallback=allow_base)
+    opened = open_base(base_name, decision.release.adapter.format if decision.release else "norm")
+    zeros = np.zeros(opened.injection.layout.size, np.float32)
+    values = zeros
+    if decision.release is not None:
+        check_fits(decision.release.adapter, opened.injection.layout)
+        values = decision.release.adapter.values
+    ids = opened.base.encode(prompt) if continuing else chat_prompt(opened.base, prompt)
+    rows = [values, zeros] if compare else [values]
+    answer, *rest = generate(opened.base, opened.injection, [Request(ids, row) for row in rows], max_tokens=max_tokens)
+    if as_json:
+        routed = {"kind": decision.kind, "reason": decision.reason}
+        number = decision.release.number if decision.release else None
+        print_json({"user": user, "route": routed | {"release": number}, "answer": answer} | _base_answer(rest))
+        return
+    click.echo(printable(decision.reason), err=True)
+    if not compare:
+        click.echo(printable(answer, keep="\n\t"))
+        return
+    shown = [printable(text, keep="\n\t") for text in (*rest, answer)]
+    click.echo(f"base:\n{shown[0]}\n\n{printable(user)}:\n{shown[1]}")
+
+
+def _base_answer(rest: list[str]) -> dict[str, str]:
+    return {"base_answer": rest[0]} if rest else {}

@@ -1,0 +1,144 @@
+"""`sharedllm demo`: the main job on three real people, from nothing."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sharedllm import __version__
+from sharedllm.base.resolve import DEFAULT_BASE
+from sharedllm.cli.options import store_option
+from sharedllm.cli.progress import progress_bar
+from sharedllm.errors import SharedLLMError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from sharedllm.cli.opening import Opened
+    from sharedllm.evaluation.perplexity import Windows
+    from sharedllm.reporting.report import Report, Voice
+    from sharedllm.store import Release
+
+USERS = ("programmer", "novelist", "scientist")
+PROMPT_TOKENS = 64
+VOICE_TOKENS = 40
+WINDOWS = 32
+
+
+@click.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("sharedllm-demo.html"),
+    show_default=True,
+    help="Where to write the report page; its numbers go beside it as JSON.",
+)
+@store_option
+def command(out: Path, store: str | None) -> None:
+    """Train, prove and compare three sample users, from nothing.
+
+    Fetches the base (93 MB) and the texts of a programmer, a novelist and a scientist (100 MB), trains an adapter for
+    each in one run, puts each through the gate, stores them, and shows whose adapter helps on whose text. A second run
+    reuses what is there.
+    """
+    from sharedllm.cli.sources import SAMPLE, read_sources
+    from sharedllm.cli.train import train_users
+    from sharedllm.reporting.page import write_page
+    from sharedllm.reporting.report import Report
+    from sharedllm.reporting.terminal import render
+    from sharedllm.store import open_store
+    from sharedllm.training.recipes import DEFAULT_RECIPE, recipe_named
+
+    texts = [read_sources(user, [f"{SAMPLE}{user}"]) for user in USERS]
+    origins = {user: [f"{SAMPLE}{user}"] for user in USERS}
+    with open_store(store) as opened_store:
+        results = train_users(opened_store, DEFAULT_BASE, texts, origins, recipe_named(DEFAULT_RECIPE))
+        releases = {}
+        for user, result in results.items():
+            if isinstance(result, SharedLLMError):
+                raise result
+            releases[user] = opened_store.release(user, result.number)
+    numbers = out.with_suffix(".json")
+    key = _key(releases)
+    stored = json.loads(numbers.read_text()) if numbers.is_file() else {}
+    if stored.get("key") == key:
+        report = Report.from_dict(stored["report"])
+    else:
+        report = _measure(releases, {text.user: text.text for text in texts})
+        out.parent.mkdir(parents=True, exist_ok=True)
+        numbers.write_text(json.dumps({"key": key, "report": report.as_dict()}, indent=1) + "\n")
+    write_page(report, out)
+    render(report)
+    click.echo(f"\nreport page: {out.resolve()}")
+    click.echo('next: sharedllm ask novelist "Who came to the door?" --compare')
+
+
+def _measure(releases: "Mapping[str, Release]", texts: Mapping[str, str]) -> "Report":
+    from datetime import UTC, datetime
+
+    from sharedllm.cli.opening import general_windows, open_base
+    from sharedllm.evaluation.confusion import confusion
+    from sharedllm.evaluation.intervals import improvement
+    from sharedllm.evaluation.perplexity import spread
+    from sharedllm.reporting.report import Report
+    from sharedllm.text.splits import split_text
+    from sharedllm.text.windows import tokenize
+
+    opened = open_base(DEFAULT_BASE)
+    base, injection = opened.base, opened.injection
+    adapters = {user: release.adapter.values for user, release in releases.items()}
+    recipe = next(iter(releases.values())).adapter.provenance["recipe"]
+    window = int(recipe["window"])
+    heldout = {
+        user: spread(tokenize(user, split_text(text), base.encode, window=window).heldout, WINDOWS)
+        for user, text in texts.items()
+    }
+    general = spread(general_windows(base, "heldout", window), WINDOWS)
+    readers = 1 + len(adapters)
+    total = readers * (sum(map(len, heldout.values())) + len(general))
+    with progress_bar("measuring", total) as advance:
+        matrix = confusion(base, injection, adapters, heldout | {"general": general}, on_batch=advance)
+    on_general = matrix.losses["general"]
+    return Report(
+        base=DEFAULT_BASE,
+        fingerprint=base.fingerprint,
+        recipe=recipe["name"],
+        window=window,
+        confusion=type(matrix)({user: matrix.losses[user] for user in releases}),
+        general={user: improvement(on_general[None], on_general[user]) for user in releases},
+        gates={user: release.gate for user, release in releases.items()},
+        voices=_voices(opened, adapters, heldout),
+        made_at=datetime.now(UTC).isoformat(timespec="seconds"),
+        version=__version__,
+    )
+
+
+def _voices(
+    opened: "Opened", adapters: "Mapping[str, NDArray[np.float32]]", heldout: "Mapping[str, Windows]"
+) -> "list[Voice]":
+    """Each user's own held-out words, continued by the base and by their adapter, all in one batch."""
+    import numpy as np
+
+    from sharedllm.reporting.report import Voice
+    from sharedllm.serving.generation import Request, generate
+
+    zeros = np.zeros(opened.injection.layout.size, np.float32)
+    prompts = {user: heldout[user][0, :PROMPT_TOKENS].tolist() for user in adapters}
+    requests = [Request(prompts[user], row) for user, values in adapters.items() for row in (zeros, values)]
+    texts = generate(opened.base, opened.injection, requests, max_tokens=VOICE_TOKENS)
+    return [
+        Voice(user, opened.base.decode(prompts[user]), unadapted, own)
+        for user, unadapted, own in zip(adapters, texts[::2], texts[1::2], strict=True)
+    ]
+
+
+def _key(releases: "Mapping[str, Release]") -> str:
+    """Names the measurement: these releases, read by this version."""
+    content = json.dumps(
+        [__version__, PROMPT_TOKENS, VOICE_TOKENS, WINDOWS, [release.id for release in releases.values()]]
+    )
+    return hashlib.sha256(content.encode()).hexdigest()

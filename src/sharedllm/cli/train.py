@@ -1,0 +1,173 @@
+"""`sharedllm train`: from text to a release that has passed its gate, or that says why it has not."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sharedllm.cli.options import base_option, json_option, store_option
+from sharedllm.cli.printing import print_json
+from sharedllm.cli.progress import progress_bar
+from sharedllm.errors import InvalidInput, SharedLLMError
+from sharedllm.printable import printable
+from sharedllm.users import check_user_id
+
+if TYPE_CHECKING:
+    from sharedllm.store import Release, ReleaseSummary, Store
+    from sharedllm.text.reading import UserText
+    from sharedllm.training.recipes import Recipe
+
+
+@click.command()
+@click.argument("user", required=False)
+@click.argument("sources", nargs=-1)
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path),
+    help='Train many users at once: a file of lines like {"user": "alice", "files": ["notes/a.md"]}.',
+)
+@click.option(
+    "--recipe", "recipe_name", default="default", show_default=True, help="How to train: default, documented."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the order in which the text is read.")
+@base_option
+@store_option
+@json_option
+def command(
+    user: str | None,
+    sources: tuple[str, ...],
+    manifest: Path | None,
+    recipe_name: str,
+    seed: int,
+    base_name: str,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Train USER's adapter from SOURCES, prove it, and store it.
+
+    SOURCES are files, folders, - for standard input, or sample:programmer, sample:novelist and so on. About 80 % of the
+    text trains; the rest, in blocks of its own, decides whether the adapter helps. One that does not is stored but not
+    served, and you are told why.
+
+    \b
+      sharedllm train alice notes/*.md
+      sharedllm train --manifest users.jsonl
+
+    Interrupt it as you like: the same command resumes. The same text and recipe are not trained twice.
+    """
+    from dataclasses import replace
+
+    from sharedllm.store import open_store
+    from sharedllm.training.recipes import recipe_named
+
+    recipe = replace(recipe_named(recipe_name), seed=seed)
+    texts, origins = _read(user, sources, manifest)
+    for text in texts:
+        for path in text.skipped:
+            click.echo(f"skipped {printable(str(path))}: not UTF-8 text", err=True)
+    with open_store(store) as opened:
+        results = train_users(opened, base_name, texts, origins, recipe)
+    if as_json:
+        print_json([_as_dict(user, result) for user, result in results.items()])
+    else:
+        for trained, result in results.items():
+            click.echo(f"{printable(trained)}: {printable(_sentence(result))}")
+    if any(isinstance(result, SharedLLMError) for result in results.values()):
+        sys.exit(2)
+
+
+def train_users(
+    store: "Store", base_name: str, texts: "Sequence[UserText]", origins: dict[str, list[str]], recipe: "Recipe"
+) -> "dict[str, Release | ReleaseSummary | SharedLLMError]":
+    """Train whoever has no release of this text, base and recipe yet; everyone's release, or what went wrong.
+
+    Raises:
+        TooLittleText: one of the users has too little text. Nobody is trained.
+    """
+    from sharedllm.base.fingerprint import fingerprint
+    from sharedllm.base.resolve import resolve_base
+    from sharedllm.text.splits import split_text
+    from sharedllm.training.pipeline import already_trained
+
+    splits = {text.user: split_text(text.text, user=text.user) for text in texts}
+    identity = fingerprint(resolve_base(base_name))
+    results: dict[str, Release | ReleaseSummary | SharedLLMError] = {}
+    for user, split in splits.items():
+        known = already_trained(store, identity, user, split.sha256, recipe)
+        if known is not None:
+            click.echo(f"{printable(user)}: nothing new in the text; release {known.number} is made from it", err=True)
+            results[user] = known
+    new = {user: split for user, split in splits.items() if user not in results}
+    if new:
+        results |= _train(store, base_name, new, origins, recipe)
+    return {user: results[user] for user in splits}
+
+
+def _train(
+    store: "Store", base_name: str, splits: dict[str, Any], origins: dict[str, list[str]], recipe: "Recipe"
+) -> "dict[str, Release | SharedLLMError]":
+    from sharedllm.cli.opening import general_windows, open_base
+    from sharedllm.text.windows import tokenize
+    from sharedllm.training.checkpoints import Checkpoints, checkpoint_folder
+    from sharedllm.training.pipeline import train_and_store
+
+    opened = open_base(base_name)
+    texts = [tokenize(user, split, opened.base.encode, window=recipe.window) for user, split in splits.items()]
+    for text in texts:
+        if text.repeats.lines:
+            click.echo(
+                f"{printable(text.user)}: {text.repeats.lines} lines ({text.repeats.share:.1%}) of the text kept for"
+                " testing also occur in the training text, which flatters the figures",
+                err=True,
+            )
+    results: dict[str, Release | SharedLLMError] = {}
+    with progress_bar("training", len(texts) * recipe.steps) as advance:
+        outcomes = train_and_store(
+            opened.base,
+            opened.injection,
+            store,
+            texts,
+            recipe,
+            general_windows(opened.base, "validation", recipe.window),
+            checkpoints=Checkpoints(checkpoint_folder(), opened.base.fingerprint),
+            sources=origins,
+            on_step=lambda user, step: advance(1),
+        )
+        for outcome in outcomes:
+            result = outcome.release or outcome.error
+            if result is not None:
+                results[outcome.user] = result
+    return results
+
+
+def _read(
+    user: str | None, sources: tuple[str, ...], manifest: Path | None
+) -> "tuple[list[UserText], dict[str, list[str]]]":
+    from sharedllm.cli.sources import MANIFEST, read_sources, remembered
+    from sharedllm.text.manifest import read_manifest
+
+    if manifest is not None:
+        if user is not None:
+            raise InvalidInput(f"Both {user!r} and a manifest are given", remedy="Give one or the other.")
+        texts = read_manifest(manifest)
+        return texts, {text.user: [f"{MANIFEST}{manifest.absolute()}"] for text in texts}
+    if user is None or not sources:
+        raise InvalidInput(
+            "No text is given", remedy="Name a user and their files, `sharedllm train alice notes/*.md`, or --manifest."
+        )
+    return [read_sources(check_user_id(user), sources)], {user: remembered(sources)}
+
+
+def _sentence(result: "Release | ReleaseSummary | SharedLLMError") -> str:
+    if isinstance(result, SharedLLMError):
+        return f"failed: {result}"
+    return f"release {result.number} {result.gate.reason}"
+
+
+def _as_dict(user: str, result: "Release | ReleaseSummary | SharedLLMError") -> dict[str, Any]:
+    if isinstance(result, SharedLLMError):
+        return {"user": user, "release": None, "error": str(result)}
+    gate = {"passed": result.gate.passed, "reason": result.gate.reason, "figures": result.gate.figures}
+    return {"user": user, "release": result.number, "gate": gate}
