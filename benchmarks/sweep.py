@@ -3,7 +3,8 @@
     python -m benchmarks.sweep            # all configurations; those already in the result file are not run again
 
 Every configuration reads the same number of training tokens from each user unless it says otherwise. Only validation
-text is read here: held-out text is for reporting, and would no longer be held out if it chose the default.
+text is read here: held-out text is for reporting, and would no longer be held out if it chose the default. Cost is CPU
+time over all threads, which other work on the machine disturbs less than it does the clock.
 """
 
 import json
@@ -29,18 +30,14 @@ WINDOWS = 32
 START = Recipe("sweep", parameter="relative", learning_rate=1e-2, schedule="cosine", check_every=50)
 CONFIGURATIONS = [
     START,
-    *(replace(START, learning_rate=rate) for rate in (2e-2, 4e-2)),
+    replace(START, learning_rate=2e-2),
+    replace(START, learning_rate=5e-3),
     replace(START, parameter="gain", learning_rate=1e-3),
     replace(START, windows_per_step=1, steps=200, check_every=100),
-    replace(START, windows_per_step=4, steps=50, check_every=25, learning_rate=2e-2),
+    replace(START, windows_per_step=4, steps=50, check_every=25),
     replace(START, learning_rate=5e-3, schedule="constant"),
-    replace(START, beta2=0.95),
-    replace(START, warmup=10, learning_rate=2e-2),
-    replace(START, beta1=0.8, beta2=0.95),
     replace(START, steps=200),
-    replace(START, steps=50, learning_rate=2e-2),
-    replace(START, learning_rate=3e-3),
-    replace(START, parameter="gain", learning_rate=2e-3),
+    replace(START, beta2=0.95),
 ]
 
 
@@ -54,21 +51,21 @@ def main() -> None:
     for recipe in CONFIGURATIONS:
         if any(run["recipe"] == asdict(recipe) for run in runs):
             continue
-        started = time.perf_counter()
+        started = time.process_time()
         trained = list(train_vectors(base, injection, texts, recipe))
-        seconds = time.perf_counter() - started
+        seconds = time.process_time() - started
         perplexity = {}
         for result in trained:
             if result.adapter is not None:
                 (losses,) = row_losses(base, injection, result.adapter.values[None], measured[result.user])
                 perplexity[result.user] = losses.perplexity
         curves = {result.user: result.losses for result in trained}
-        runs.append({"recipe": asdict(recipe), "seconds": seconds, "perplexity": perplexity, "curves": curves})
+        runs.append({"recipe": asdict(recipe), "cpu_seconds": seconds, "perplexity": perplexity, "curves": curves})
         RESULT.parent.mkdir(exist_ok=True)
         RESULT.write_text(
             json.dumps({"environment": describe(), "base_perplexity": unadapted, "runs": runs}, indent=1) + "\n"
         )
-        print(recipe.parameter, recipe.schedule, recipe.learning_rate, recipe.steps, f"{seconds:.0f} s", perplexity)
+        print(recipe.parameter, recipe.schedule, recipe.learning_rate, recipe.steps, f"{seconds:.0f} CPU s", perplexity)
 
 
 if __name__ == "__main__":

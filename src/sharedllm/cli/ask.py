@@ -4,6 +4,7 @@ import click
 
 from sharedllm.cli.options import base_option, json_option, store_option
 from sharedllm.cli.printing import print_json
+from sharedllm.errors import InvalidInput
 from sharedllm.printable import printable
 from sharedllm.users import check_user_id
 
@@ -17,7 +18,9 @@ from sharedllm.users import check_user_id
 @click.option(
     "--continue", "continuing", is_flag=True, help="Continue PROMPT as text instead of answering it as a chat."
 )
-@click.option("--max-tokens", type=click.IntRange(1, 4096), default=128, show_default=True)
+@click.option(
+    "--max-tokens", type=click.IntRange(1, 4096), default=128, show_default=True, help="How long the answer may get."
+)
 @base_option
 @store_option
 @json_option
@@ -33,10 +36,10 @@ def command(
     store: str | None,
     as_json: bool,
 ) -> None:
-    """Answer PROMPT with USER's own adapter.
+    """Answer a prompt with a user's own adapter.
 
-    The answer goes to standard output; which release gave it, to the error stream. Decoding is greedy, so the same
-    question has the same answer.
+    PROMPT is put to the base with USER's served release on it. The answer goes to standard output; which release gave
+    it, to the error stream. Decoding is greedy, so the same question has the same answer.
 
     \b
       sharedllm ask alice "What should I write about next?" --compare
@@ -52,6 +55,8 @@ def command(
     from sharedllm.store import open_store
 
     check_user_id(user)
+    if any("\ud800" <= character <= "\udfff" for character in prompt):
+        raise InvalidInput(f"The prompt {prompt[:40]!a} is not valid Unicode text", remedy="Give it in UTF-8.")
     if base_only:
         decision = Decision("base", user, None, "The base answers, as asked.")
     else:

@@ -12,7 +12,7 @@ from sharedllm import __version__
 from sharedllm.base.resolve import DEFAULT_BASE
 from sharedllm.cli.options import store_option
 from sharedllm.cli.progress import progress_bar
-from sharedllm.errors import SharedLLMError
+from sharedllm.errors import InvalidInput, SharedLLMError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,11 +48,11 @@ def command(out: Path, store: str | None) -> None:
     from sharedllm.cli.sources import SAMPLE, read_sources
     from sharedllm.cli.train import train_users
     from sharedllm.reporting.page import write_page
-    from sharedllm.reporting.report import Report
     from sharedllm.reporting.terminal import render
     from sharedllm.store import open_store
     from sharedllm.training.recipes import DEFAULT_RECIPE, recipe_named
 
+    numbers = out.with_suffix(".report.json")
     texts = [read_sources(user, [f"{SAMPLE}{user}"]) for user in USERS]
     origins = {user: [f"{SAMPLE}{user}"] for user in USERS}
     with open_store(store) as opened_store:
@@ -62,19 +62,35 @@ def command(out: Path, store: str | None) -> None:
             if isinstance(result, SharedLLMError):
                 raise result
             releases[user] = opened_store.release(user, result.number)
-    numbers = out.with_suffix(".json")
     key = _key(releases)
-    stored = json.loads(numbers.read_text()) if numbers.is_file() else {}
-    if stored.get("key") == key:
-        report = Report.from_dict(stored["report"])
-    else:
-        report = _measure(releases, {text.user: text.text for text in texts})
-        out.parent.mkdir(parents=True, exist_ok=True)
-        numbers.write_text(json.dumps({"key": key, "report": report.as_dict()}, indent=1) + "\n")
+    report = _measured(numbers, key) or _measure(releases, {text.user: text.text for text in texts})
     write_page(report, out)
+    _keep(numbers, key, report)
     render(report)
     click.echo(f"\nreport page: {out.resolve()}")
     click.echo('next: sharedllm ask novelist "Who came to the door?" --compare')
+
+
+def _measured(numbers: Path, key: str) -> "Report | None":
+    """The report of an earlier run on the same releases, if its numbers are there and whole."""
+    from sharedllm.reporting.report import Report
+
+    try:
+        stored = json.loads(numbers.read_text(encoding="utf-8"))
+        return Report.from_dict(stored["report"]) if stored["key"] == key else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _keep(numbers: Path, key: str, report: "Report") -> None:
+    content = json.dumps({"key": key, "report": report.as_dict()}, indent=1) + "\n"
+    try:
+        numbers.write_text(content, encoding="utf-8")
+    except OSError as error:
+        raise InvalidInput(
+            f"The report's numbers cannot be written to {numbers}: {error.strerror}",
+            remedy="Make room there, or choose another path.",
+        ) from error
 
 
 def _measure(releases: "Mapping[str, Release]", texts: Mapping[str, str]) -> "Report":

@@ -7,7 +7,7 @@ import click
 from sharedllm.cli.options import base_option, json_option, store_option
 from sharedllm.cli.printing import print_json, print_table
 from sharedllm.cli.progress import progress_bar
-from sharedllm.errors import InvalidInput, TextError
+from sharedllm.errors import CorruptAdapter
 from sharedllm.printable import printable
 from sharedllm.users import check_user_id
 
@@ -28,38 +28,26 @@ WINDOWS = 32
 def command(
     user: str, sources: tuple[str, ...], number: int | None, base_name: str, store: str | None, as_json: bool
 ) -> None:
-    """Measure USER's adapter on their held-out text and on general text.
+    """Measure a user's adapter on text it never saw.
 
-    The text itself is not kept, so it is read again from where it was when it was trained on, or from SOURCES. It must
-    be the same text: otherwise what is held out now could have been trained on before. Up to seven other users'
-    adapters read the same text, to tell what is theirs from what any adapter would do.
+    That is the held-out block of USER's text, and general text. The text itself is not kept, so it is read again from
+    where it was when it was trained on, or from SOURCES. It must be the same text: otherwise what is held out now could
+    have been trained on before. Up to seven other users' adapters read the same text, to tell what is theirs from what
+    any adapter would do.
     """
     from sharedllm.adapters.belonging import check_fits
     from sharedllm.cli.opening import general_windows, open_base
-    from sharedllm.cli.sources import read_sources
+    from sharedllm.cli.sources import read_again
     from sharedllm.evaluation.confusion import confusion
     from sharedllm.evaluation.perplexity import row_losses, spread
     from sharedllm.store import open_store
-    from sharedllm.text.splits import split_text
     from sharedllm.text.windows import tokenize
 
     check_user_id(user)
     with open_store(store) as opened_store:
         release = _release(opened_store, user, number)
         others = _others(opened_store, release)
-    origin = sources or tuple(release.adapter.provenance.get("sources", ()))
-    if not origin or (origin == ("-",) and not sources):
-        raise TextError(
-            f"Release {release.number} of {user!r} does not say where its text is",
-            remedy="Name the files: sharedllm evaluate USER FILES…",
-        )
-    split = split_text(read_sources(user, origin).text, user=user)
-    if split.sha256 != release.adapter.provenance.get("text_sha256"):
-        raise InvalidInput(
-            f"The text of {user!r} is not what release {release.number} was trained on, so what is held out now may"
-            " have been trained on",
-            remedy="Train again on the new text, or give the files as they were.",
-        )
+    split = read_again(release, sources)
     opened = open_base(base_name, release.adapter.format)
     check_fits(release.adapter, opened.injection.layout)
     window = int(release.adapter.provenance.get("recipe", {}).get("window", 256))
@@ -130,7 +118,12 @@ def _others(store: "Store", release: "Release") -> dict[str, Any]:
             break
         if summary.user == release.user or summary.served is None or summary.state != "active":
             continue
-        adapter = store.served(summary.user).adapter
+        try:
+            adapter = store.served(summary.user).adapter
+        except CorruptAdapter as error:
+            # A damaged release of somebody else's is no reason to measure nothing.
+            click.echo(f"left out {printable(summary.user)}: {printable(error.message)}", err=True)
+            continue
         if (adapter.base, adapter.format) == (release.adapter.base, release.adapter.format):
             found[summary.user] = adapter.values
     return found

@@ -32,7 +32,7 @@ def command(
 ) -> None:
     """Write a user's adapter for other tools: PEFT, merged, GGUF.
 
-    OUT must not exist yet, or be an empty folder. The base must be the one that the adapter was trained on.
+    OUT must not exist yet, or be an empty folder. The base must be the one that USER's adapter was trained on.
 
     \b
     --to peft      a folder with PEFT's LN_TUNING adapter, to load over the base

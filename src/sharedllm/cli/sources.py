@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 from sharedllm.errors import InvalidInput, TextError
 
 if TYPE_CHECKING:
+    from sharedllm.store import Release
     from sharedllm.text.reading import UserText
+    from sharedllm.text.splits import Split
 
 SAMPLE = "sample:"
 MANIFEST = "manifest:"
@@ -38,6 +40,35 @@ def read_sources(user: str, sources: Sequence[str]) -> "UserText":
         if text.user == user:
             return text
     raise TextError(f"{path} no longer has a line for {user!r}", remedy="Give the files to read.")
+
+
+def read_again(release: "Release", sources: Sequence[str]) -> "Split":
+    """The text a release was trained on, split as it was then.
+
+    Args:
+        release: which release.
+        sources: where the text is now; empty for where the release remembers it.
+
+    Raises:
+        TextError: the text cannot be found, or not be read.
+        InvalidInput: it is another text, so that its test blocks may have been trained on.
+    """
+    from sharedllm.text.splits import split_text
+
+    origin = sources or tuple(release.adapter.provenance.get("sources", ()))
+    if not origin or ("-" in origin and not sources):
+        raise TextError(
+            f"Release {release.number} of {release.user!r} does not say where its text is",
+            remedy="Name the files, after the user.",
+        )
+    split = split_text(read_sources(release.user, origin).text, user=release.user)
+    if split.sha256 != release.adapter.provenance.get("text_sha256"):
+        raise InvalidInput(
+            f"The text of {release.user!r} is not what release {release.number} was trained on, so what is held out now"
+            " may have been trained on",
+            remedy="Train again on the new text, or give the files as they were.",
+        )
+    return split
 
 
 def remembered(sources: Sequence[str]) -> list[str]:

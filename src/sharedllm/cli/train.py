@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from sharedllm.text.reading import UserText
     from sharedllm.training.recipes import Recipe
 
+# Longer names cannot be files, and asking about one is an error.
+_LONGEST_PATH = 255
+
 
 @click.command()
 @click.argument("user", required=False)
@@ -45,11 +48,11 @@ def command(
     store: str | None,
     as_json: bool,
 ) -> None:
-    """Train USER's adapter from SOURCES, prove it, and store it.
+    """Train adapters from users' text, gate them and store them.
 
-    SOURCES are files, folders, - for standard input, or sample:programmer, sample:novelist and so on. About 80 % of the
-    text trains; the rest, in blocks of its own, decides whether the adapter helps. One that does not is stored but not
-    served, and you are told why.
+    SOURCES of USER's text are files, folders, - for standard input, or sample:programmer, sample:novelist and so on.
+    About 80 % of the text trains; the rest, in blocks of its own, decides whether the adapter helps. One that does not
+    is stored but not served, and you are told why.
 
     \b
       sharedllm train alice notes/*.md
@@ -123,6 +126,13 @@ def _train(
                 err=True,
             )
     results: dict[str, Release | SharedLLMError] = {}
+    taken = dict.fromkeys(splits, 0)
+
+    def on_step(user: str, step: int) -> None:
+        # A resumed user's first step counts for those before it as well.
+        advance(step - taken[user])
+        taken[user] = step
+
     with progress_bar("training", len(texts) * recipe.steps) as advance:
         outcomes = train_and_store(
             opened.base,
@@ -133,7 +143,7 @@ def _train(
             general_windows(opened.base, "validation", recipe.window),
             checkpoints=Checkpoints(checkpoint_folder(), opened.base.fingerprint),
             sources=origins,
-            on_step=lambda user, step: advance(1),
+            on_step=on_step,
         )
         for outcome in outcomes:
             result = outcome.release or outcome.error
@@ -157,7 +167,14 @@ def _read(
         raise InvalidInput(
             "No text is given", remedy="Name a user and their files, `sharedllm train alice notes/*.md`, or --manifest."
         )
-    return [read_sources(check_user_id(user), sources)], {user: remembered(sources)}
+    check_user_id(user)
+    if len(user) <= _LONGEST_PATH and Path(user).is_file():
+        # `train notes/*.md` without a user would otherwise quietly train a person called notes/a.md.
+        raise InvalidInput(
+            f"{user!r} is a file here, and it stands where the user's name goes",
+            remedy="Name the user first: sharedllm train alice notes/*.md (or --manifest, for a user of that name).",
+        )
+    return [read_sources(user, sources)], {user: remembered(sources)}
 
 
 def _sentence(result: "Release | ReleaseSummary | SharedLLMError") -> str:

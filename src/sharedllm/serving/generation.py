@@ -52,7 +52,13 @@ def generate(base: Base, injection: Injection, requests: Sequence[Request], *, m
     """
     import torch
 
-    limit = base.model.config.get_text_config().max_position_embeddings - max_tokens
+    context = base.model.config.get_text_config().max_position_embeddings
+    limit = context - max_tokens
+    if limit < 1:
+        raise InvalidInput(
+            f"{max_tokens:,} new tokens do not fit the base's context of {context:,} with a prompt",
+            remedy=f"Ask for at most {context - 1:,}, less the prompt.",
+        )
     for request in requests:
         if not 0 < len(request.prompt) <= limit:
             raise InvalidInput(

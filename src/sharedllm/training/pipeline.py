@@ -1,12 +1,13 @@
 """From tokenized text to a stored release: train, gate, publish, one user after the other as they finish."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
-from sharedllm.errors import SharedLLMError, UnknownUser
+from sharedllm.errors import InvalidInput, SharedLLMError, UnknownUser
 from sharedllm.evaluation.gate import Gate
 from sharedllm.evaluation.perplexity import Windows
 from sharedllm.store.contract import Release, ReleaseSummary, Store
@@ -63,15 +64,24 @@ def train_and_store(
             validation[text.user] = text.validation
             yield text
 
-    for trained in train_vectors(base, injection, noting(texts), recipe, checkpoints=checkpoints, on_step=on_step):
-        windows = validation.pop(trained.user)
-        if trained.adapter is None:
-            yield Outcome(trained.user, None, trained.error)
-            continue
-        origin = {"sources": list((sources or {}).get(trained.user, []))}
-        adapter = replace(trained.adapter, provenance={**trained.adapter.provenance, **origin})
-        verdict = judge(base, injection, adapter, windows, general)
-        yield Outcome(trained.user, store.publish(trained.user, adapter, verdict), None)
+    training = train_vectors(base, injection, noting(texts), recipe, checkpoints=checkpoints, on_step=on_step)
+    # Closing it, not waiting for it to be collected, is what writes the others' checkpoints if this one fails.
+    with closing(training):
+        for trained in training:
+            windows = validation.pop(trained.user)
+            if trained.adapter is None:
+                yield Outcome(trained.user, None, trained.error)
+                continue
+            origin = {"sources": list((sources or {}).get(trained.user, []))}
+            adapter = replace(trained.adapter, provenance={**trained.adapter.provenance, **origin})
+            verdict = judge(base, injection, adapter, windows, general)
+            try:
+                release = store.publish(trained.user, adapter, verdict)
+            except InvalidInput as error:
+                # Values that cannot be stored, as after a rate far too high, are this user's failure alone.
+                yield Outcome(trained.user, None, error)
+                continue
+            yield Outcome(trained.user, release, None)
 
 
 def already_trained(store: Store, base: str, user: str, text: str, recipe: Recipe) -> ReleaseSummary | None:

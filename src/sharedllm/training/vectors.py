@@ -6,7 +6,7 @@ touches the sequences of its own user, so the gradient of the sum with respect t
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +74,7 @@ def train_vectors(
     *,
     checkpoints: Checkpoints | None = None,
     on_step: Callable[[str, int], Any] | None = None,
-) -> Iterator[Trained]:
+) -> Generator[Trained, None, None]:
     """Train one adapter per text, as many users at once as fit, and yield each as it is done.
 
     A user's result does not depend on who else is in the batch, beyond the rounding of differently shaped matrix
@@ -121,7 +121,7 @@ class _Batch:
         self._relative = _relative_per_parameter(base, injection.layout, recipe).to(dtype)
         self._free = list(range(size))
 
-    def run(self, texts: Iterator[TokenizedText]) -> Iterator[Trained]:
+    def run(self, texts: Iterator[TokenizedText]) -> Generator[Trained, None, None]:
         slots: list[_Slot] = []
         saved_at = time.monotonic()
         try:

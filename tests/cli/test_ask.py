@@ -1,0 +1,119 @@
+"""`sharedllm ask`: who answers, and how one knows."""
+
+import numpy as np
+import pytest
+from tests import models
+
+from sharedllm.adapters.adapter import Adapter, GateOutcome
+from sharedllm.adapters.layouts import layout_of
+from sharedllm.store import open_store
+
+QUESTION = "Who came to the door?"
+
+
+@pytest.fixture
+def ask(run):
+    def ask(*arguments, **options):
+        return run("ask", "--max-tokens", "12", *arguments, **options)
+
+    return ask
+
+
+@pytest.fixture
+def alice(machine, base_of):
+    """Alice has a release that is served, and that writes quite unlike the base."""
+    layout = layout_of(base_of("llama"), "norm")
+    values = np.random.default_rng(0).normal(0, 1, layout.size).astype(np.float32)
+    with open_store(machine.store) as store:
+        store.publish("alice", Adapter("norm", layout.base, values), GateOutcome(True, "passed: made up"))
+
+
+def test_the_answer_is_on_standard_output_and_who_gave_it_on_the_error_stream(alice, ask):
+    ran = ask("alice", QUESTION)
+    assert ran.code == 0
+    assert "Release 1 of 'alice' answers." in ran.err
+    assert ran.out.strip()
+    assert "Release" not in ran.out
+
+
+def test_the_same_question_has_the_same_answer(alice, ask):
+    assert ask("alice", QUESTION).out == ask("alice", QUESTION).out
+
+
+def test_json_says_who_answered(alice, ask):
+    own = ask("alice", QUESTION, "--json").json
+    assert own["user"] == "alice"
+    assert own["route"] == {"kind": "own", "reason": "Release 1 of 'alice' answers.", "release": 1}
+    assert list(own) == ["user", "route", "answer"]
+
+
+def test_comparing_shows_both_answers_each_the_one_it_gives_alone(alice, ask):
+    both = ask("alice", QUESTION, "--compare", "--json").json
+    assert both["answer"] == ask("alice", QUESTION, "--json").json["answer"]
+    assert both["base_answer"] == ask("alice", QUESTION, "--base-only", "--json").json["answer"]
+    assert both["answer"] != both["base_answer"]
+    shown = ask("alice", QUESTION, "--compare").out
+    assert shown.startswith("base:\n")
+    assert "\n\nalice:\n" in shown
+
+
+def test_the_base_alone_answers_anybody_and_asks_no_store(ask, machine):
+    base = ask("nobody", QUESTION, "--base-only", "--json").json
+    assert base["route"] == {"kind": "base", "reason": "The base answers, as asked.", "release": None}
+    assert not machine.store.exists()
+
+
+@pytest.mark.parametrize("why", ["unknown", "revoked", "held back", "another base"])
+def test_where_no_release_may_answer_the_base_does_only_if_allowed(why, run, ask, notes, tmp_path):
+    base = None
+    if why != "unknown":
+        run("train", "bob", notes("bob"), *(["--recipe", "documented"] if why == "held back" else []))
+    if why == "revoked":
+        run("users", "revoke", "bob", "--reason", "left the school")
+    if why == "another base":
+        base = models.llama(tmp_path / "other", seed=1)
+    refused = ask("bob", QUESTION, base=base)
+    assert (refused.code, refused.out) == (2, "")
+    assert "bob" in refused.err
+    allowed = ask("bob", QUESTION, "--allow-base", "--json", base=base)
+    assert allowed.code == 0
+    assert (allowed.json["route"]["kind"], allowed.json["route"]["release"]) == ("base", None)
+    assert allowed.json["route"]["reason"].startswith("The base answers. ")
+    assert allowed.json["answer"] == ask("bob", QUESTION, "--base-only", "--json", base=base).json["answer"]
+
+
+def test_a_prompt_can_be_continued_instead_of_answered(alice, ask, folder_of, tmp_path):
+    chatty = models.llama(tmp_path / "chatty")
+    (chatty / "chat_template.jinja").write_text("Q: {{ messages[0]['content'] }} A:")
+    answered = ask("x", "hello", "--base-only", "--json", base=chatty).json["answer"]
+    continued = ask("x", "hello", "--base-only", "--json", "--continue", base=chatty).json["answer"]
+    by_hand = ask("x", "Q: hello A:", "--base-only", "--json", "--continue", base=chatty).json["answer"]
+    assert answered == by_hand
+    assert answered != continued
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options", "expected"),
+    [
+        ("", [], ["0 tokens", "between 1 and 500"]),
+        ("word " * 200, [], ["1,000 tokens", "between 1 and 500"]),
+        ("hello", ["--max-tokens", "4000"], ["4,000 new tokens", "context of 512"]),
+        ("\udcff", [], ["\\udcff", "UTF-8"]),
+    ],
+)
+def test_a_prompt_that_cannot_be_put_is_refused(prompt, options, expected, ask):
+    ran = ask("alice", prompt, "--base-only", *options)
+    assert (ran.code, ran.out) == (2, "")
+    for words in expected:
+        assert words in ran.err
+
+
+def test_what_the_model_writes_cannot_steer_the_terminal(ask, monkeypatch):
+    monkeypatch.setattr("sharedllm.serving.generation.generate", lambda *_, **__: ["two\nlines \x1b[2J"])
+    assert ask("alice", QUESTION, "--base-only").out == "two\nlines \\x1b[2J\n"
+
+
+def test_an_impossible_id_is_refused(ask):
+    ran = ask("x" * 10_000, QUESTION)
+    assert ran.code == 2
+    assert "10,000 characters" in ran.err

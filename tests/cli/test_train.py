@@ -1,0 +1,371 @@
+"""`sharedllm train`: from text to a release that answers, or that says why it does not."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sharedllm.evaluation.gate import Gate
+from sharedllm.store import open_store
+from sharedllm.training import vectors
+from sharedllm.training.recipes import RECIPES
+from sharedllm.users import MAX_USER_ID_CHARACTERS
+
+
+@pytest.fixture
+def manifest(tmp_path):
+    """A manifest with the given lines; what is no string is written as JSON."""
+
+    def manifest(*lines):
+        path = tmp_path / "users.jsonl"
+        path.write_text("".join(f"{line if isinstance(line, str) else json.dumps(line)}\n" for line in lines))
+        return path
+
+    return manifest
+
+
+def values_of(machine, user, number=1):
+    with open_store(machine.store) as store:
+        return store.release(user, number).adapter.values
+
+
+def test_a_file_becomes_a_release_that_answers(run, machine, notes):
+    ran = run("train", "alice", notes("alice"))
+    assert ran.code == 0
+    assert ran.out.startswith("alice: release 1 passed: ")
+    with open_store(machine.store) as store:
+        release = store.served("alice")
+    assert release.adapter.values.any()
+    assert release.adapter.provenance["sources"] == [str(notes("alice"))]
+    assert not machine.checkpoints()
+
+
+def test_files_folders_and_standard_input_are_one_text(run, tmp_path, notes):
+    folder = tmp_path / "diary"
+    folder.mkdir()
+    (folder / "a.md").write_text("From the folder.\n" * 100)
+    (folder / "photo.png").write_bytes(b"\x89PNG\0\xff")
+    ran = run("train", "alice", notes("alice"), folder, "-", stdin=b"From a pipe.\n" * 100)
+    assert ran.code == 0
+    assert "photo.png: not UTF-8 text" in ran.err
+    whole = notes("alice").read_text() + "\n" + "From the folder.\n" * 100 + "\n" + "From a pipe.\n" * 100
+    again = tmp_path / "whole.txt"
+    again.write_text(whole)
+    assert "nothing new in the text" in run("train", "alice", again).err
+
+
+def test_a_sample_user(run, machine, notes, monkeypatch):
+    monkeypatch.setattr("sharedllm.text.samples.sample_text", lambda name: notes(name).read_text())
+    assert run("train", "bob", "sample:novelist").out.startswith("bob: release 1 ")
+    with open_store(machine.store) as store:
+        assert store.release("bob", 1).adapter.provenance["sources"] == ["sample:novelist"]
+
+
+def test_a_manifest_trains_everybody_in_its_order(run, machine, notes, manifest):
+    lines = [{"user": "bob", "files": [notes("bob").name]}, {"user": "alice", "text": notes("alice").read_text()}]
+    ran = run("train", "--manifest", manifest(*lines))
+    assert ran.code == 0
+    assert [line.partition(":")[0] for line in ran.out.splitlines()] == ["bob", "alice"]
+    assert sorted(machine.users()) == ["alice", "bob"]
+    together = values_of(machine, "alice")
+    run("train", "alone", notes("alice"))
+    # Another batch size may round the matrix products otherwise, and a stored value has eleven bits.
+    np.testing.assert_allclose(values_of(machine, "alone"), together, rtol=0.02, atol=1e-3)
+
+
+def test_json(run, notes):
+    (alice,) = run("train", "alice", notes("alice"), "--json").json
+    assert list(alice) == ["user", "release", "gate"]
+    assert (alice["user"], alice["release"], alice["gate"]["passed"]) == ("alice", 1, True)
+    assert alice["gate"]["figures"]["own"]["improvement"]["low"] > 0
+
+
+def test_the_same_text_is_not_trained_twice(run, machine, notes, monkeypatch):
+    first = run("train", "alice", notes("alice"), "--json").json
+    monkeypatch.setattr("sharedllm.cli.opening.open_base", None)
+    ran = run("train", "alice", notes("alice"), "--json")
+    assert ran.code == 0
+    assert "alice: nothing new in the text; release 1 is made from it" in ran.err
+    assert ran.json == first
+    with open_store(machine.store) as store:
+        assert len(store.releases("alice")) == 1
+
+
+@pytest.mark.parametrize("change", [["--seed", "1"], ["--recipe", "other"]])
+def test_another_seed_or_recipe_makes_another_release(change, run, notes, monkeypatch):
+    monkeypatch.setitem(RECIPES, "other", replace(RECIPES["default"], name="other", steps=3))
+    run("train", "alice", notes("alice"))
+    assert run("train", "alice", notes("alice"), *change).out.startswith("alice: release 2 ")
+
+
+def test_an_adapter_that_does_not_help_is_stored_not_served_and_says_why(run, machine, notes, monkeypatch):
+    monkeypatch.setitem(RECIPES, "default", replace(RECIPES["default"], learning_rate=0.0))
+    ran = run("train", "alice", notes("alice"))
+    assert ran.code == 0
+    assert ran.out.startswith("alice: release 1 held back: ")
+    with open_store(machine.store) as store:
+        assert (store.user("alice").served, store.user("alice").releases) == (None, 1)
+
+
+def test_lines_that_occur_on_both_sides_of_the_split_are_reported(run, tmp_path):
+    path = tmp_path / "chorus.txt"
+    path.write_text("The same forty characters and then some more.\n" * 200)
+    assert "also occur in the training text" in run("train", "alice", path).err
+
+
+@pytest.mark.parametrize(
+    "user",
+    ["a/b/../c", "..", ".hidden", "👩‍👩‍👧", "שלום עולם", "مرحبا", "王小明", "-", "x" * MAX_USER_ID_CHARACTERS],
+    ids=lambda user: ascii(user)[:20],
+)
+def test_any_unicode_string_can_name_a_user(user, run, machine, notes, tmp_path):
+    ran = run("train", user, notes("alice"), "--json")
+    assert (ran.code, ran.json[0]["user"]) == (0, user)
+    assert machine.users() == [user]
+    assert {path.name for path in tmp_path.iterdir()} <= {"store.db", "data", "cache", "alice.txt"}
+
+
+BAD_INPUT = {
+    "too few characters": (["alice", "short.txt"], ["'alice' has 10 characters", "some 50,000 characters"]),
+    "too few tokens": (["alice", "few.txt"], ["'alice' has", "tokens", "Give about"]),
+    "empty file": (["alice", "empty.txt"], ["empty.txt", "is empty", "leave it out"]),
+    "empty folder": (["alice", "nothing"], ["nothing", "Name UTF-8 text files"]),
+    "binary file": (["alice", "binary.bin"], ["binary.bin", "NUL byte", "plain text"]),
+    "undecodable file": (["alice", "latin.txt"], ["latin.txt", "0xf6", "iconv"]),
+    "missing path": (["alice", "alice.txt", "gone.txt"], ["gone.txt", "No such file", "Check the path"]),
+    "empty standard input": (["alice", "-"], ["standard input", "empty"]),
+    "unknown sample": (["alice", "sample:poet"], ["'poet'", "novelist"]),
+    "sample and file": (["alice", "sample:novelist", "alice.txt"], ["sample:novelist", "alone"]),
+    "unknown base": (["alice", "alice.txt", "--base", "nobase"], ["'nobase'", "smollm2-135m"]),
+    "folder that is no base": (["alice", "alice.txt", "--base", "nothing"], ["nothing", "config.json"]),
+    "unknown recipe": (["alice", "alice.txt", "--recipe", "secret"], ["'secret'", "default"]),
+    "no sources": (["alice"], ["No text is given", "sharedllm train alice"]),
+    "no arguments": ([], ["No text is given", "--manifest"]),
+    "user and manifest": (["alice", "--manifest", "users.jsonl"], ["'alice'", "manifest", "one or the other"]),
+    "missing manifest": (["--manifest", "gone.jsonl"], ["gone.jsonl", "Check the path"]),
+    "empty id": (["", "alice.txt"], ["user id is empty", "at least one character"]),
+    "long id": (["x" * 10_000, "alice.txt"], ["10,000 characters", "1,024"]),
+    "id with NUL": (["a\0b", "alice.txt"], ["'a\\x00b'", "Remove NUL"]),
+    "id that is not Unicode": (["a\udcff", "alice.txt"], ["'a\\udcff'", "surrogates"]),
+}
+
+
+@pytest.mark.parametrize(("arguments", "expected"), BAD_INPUT.values(), ids=BAD_INPUT)
+def test_bad_input_is_named_with_its_remedy_and_leaves_nothing(
+    arguments, expected, run, machine, notes, tmp_path, monkeypatch
+):
+    (tmp_path / "short.txt").write_text("Too short.")
+    (tmp_path / "few.txt").write_text("word " * 500)
+    (tmp_path / "empty.txt").write_text(" \n")
+    (tmp_path / "binary.bin").write_bytes(b"\x7fELF\0\0")
+    (tmp_path / "latin.txt").write_bytes("Größe".encode("latin-1") * 500)
+    (tmp_path / "nothing").mkdir()
+    notes("alice")
+    monkeypatch.chdir(tmp_path)
+    ran = run("train", *arguments)
+    assert (ran.code, ran.out) == (2, "")
+    *_, error = ran.err.splitlines()
+    assert error.startswith("error: ")
+    for words in expected:
+        assert words in error
+    assert not machine.users()
+    assert not machine.checkpoints()
+
+
+GOOD_LINE = {"user": "alice", "files": ["alice.txt"]}
+BAD_LINES = {
+    "no JSON": ("alice notes", ["Line 2", "not JSON", '{"user"']),
+    "no object": ("[]", ["Line 2", "list"]),
+    "unknown key": ({"user": "bob", "file": "bob.txt"}, ["Line 2", "'file'"]),
+    "missing file": ({"user": "bob", "files": ["gone.txt"]}, ["Line 2", "gone.txt", "Check the path"]),
+    "no id": ({"user": "", "text": "hello"}, ["Line 2", "empty"]),
+    "same user again": (GOOD_LINE, ["Lines 1 and 2", "'alice'", "one line"]),
+    "too little text": ({"user": "bob", "text": "hello"}, ["'bob'", "5 characters"]),
+}
+
+
+@pytest.mark.parametrize(("line", "expected"), BAD_LINES.values(), ids=BAD_LINES)
+def test_a_bad_line_in_a_manifest_is_named_by_its_number_and_nobody_is_trained(
+    line, expected, run, machine, notes, manifest
+):
+    notes("alice")
+    ran = run("train", "--manifest", manifest(GOOD_LINE, line))
+    assert ran.code == 2
+    for words in expected:
+        assert words in ran.err
+    assert not machine.users()
+    assert not machine.checkpoints()
+
+
+def test_a_corrupt_store_is_left_as_it_is(run, machine, notes):
+    machine.store.write_bytes(b"this is no database" * 100)
+    ran = run("train", "alice", notes("alice"))
+    assert ran.code == 2
+    assert str(machine.store) in ran.err
+    assert machine.store.read_bytes() == b"this is no database" * 100
+    assert not machine.checkpoints()
+
+
+def test_a_store_where_nothing_can_be_written_costs_no_training(run, machine, notes, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    ran = run("train", "alice", notes("alice"), "--store", tmp_path / "file" / "store.db")
+    assert ran.code == 2
+    assert "store.db" in ran.err
+    assert not machine.checkpoints()
+
+
+@pytest.fixture
+def poisoned(monkeypatch):
+    """Make a user's validation loss no number."""
+    validate = vectors._Batch._validate
+
+    def poisoned(user):
+        def validated(self, text, values):
+            return float("nan") if text.user == user else validate(self, text, values)
+
+        monkeypatch.setattr(vectors._Batch, "_validate", validated)
+
+    return poisoned
+
+
+def test_a_user_whose_loss_is_no_number_stops_and_the_others_finish(run, machine, notes, manifest, poisoned):
+    poisoned("bob")
+    lines = [{"user": name, "files": [notes(name).name]} for name in ("alice", "bob", "carol")]
+    ran = run("train", "--manifest", manifest(*lines), "--json")
+    assert ran.code == 2
+    alice, bob, carol = ran.json
+    assert (alice["release"], carol["release"]) == (1, 1)
+    assert bob["release"] is None
+    assert "'bob' stopped being finite at step 2" in bob["error"]
+    assert sorted(machine.users()) == ["alice", "carol"]
+    assert not machine.checkpoints()
+
+
+def test_the_error_of_one_user_is_shown_to_a_person_too(run, notes, poisoned):
+    poisoned("alice")
+    ran = run("train", "alice", notes("alice"))
+    assert ran.code == 2
+    assert "alice: failed: " in ran.out
+    assert "lower learning rate" in ran.out
+
+
+WAITING = """
+import sys, time
+from pathlib import Path
+import sharedllm.text.samples
+from sharedllm.cli.main import main
+from sharedllm.training import recipes, vectors
+from tests.cli.conftest import QUICK, writing
+
+flag = Path(sys.argv.pop(1))
+recipes.RECIPES["default"] = QUICK
+sharedllm.text.samples.general_text = lambda: writing("general")
+vectors._CHECKPOINT_SECONDS = 0
+step_windows = vectors.step_windows
+
+def waiting(text, recipe, step):
+    if step == 4:
+        flag.touch()
+        time.sleep(300)
+    return step_windows(text, recipe, step)
+
+vectors.step_windows = waiting
+main()
+"""
+"""`sharedllm`, but the training writes a checkpoint after every step and waits in the fifth for what may come."""
+
+
+@pytest.mark.parametrize(("stopped_by", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_a_stopped_training_leaves_nothing_half_written_and_resumes_to_the_same_bits(
+    stopped_by, status, run, machine, notes, folder_of, tmp_path
+):
+    command = ["train", "alice", notes("alice"), "--base", folder_of("llama")]
+    flag = tmp_path / "in-step-5"
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING, flag, *command],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not flag.exists():
+        assert process.poll() is None, process.stderr.read()
+        time.sleep(0.02)
+    process.send_signal(stopped_by)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (status, "")
+    assert "Traceback" not in err
+    assert machine.users() == []
+    assert len(machine.checkpoints()) == 1
+
+    steps = []
+    update = vectors.RowState.update
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vectors.RowState, "update", lambda self, *rest: (steps.append(rest[2]), update(self, *rest)))
+        assert run(*command).out.startswith("alice: release 1 ")
+    assert steps == [[4], [5]]
+    assert not machine.checkpoints()
+
+    whole = tmp_path / "whole.db"
+    run(*command, "--store", whole)
+    with open_store(whole) as store:
+        np.testing.assert_array_equal(values_of(machine, "alice"), store.release("alice", 1).adapter.values)
+
+
+def test_an_interrupt_while_one_is_judged_loses_nobodys_training(run, machine, notes, manifest, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    lines = [{"user": name, "files": [notes(name).name]} for name in ("alice", "bob")]
+    command = ["train", "--manifest", manifest(*lines)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Gate, "judge", interrupted)
+        assert run(*command).code == 130
+    assert machine.users() == []
+    assert len(machine.checkpoints()) == 2
+    monkeypatch.setattr(vectors, "step_windows", None)
+    assert run(*command).code == 0
+    assert sorted(machine.users()) == ["alice", "bob"]
+
+
+def test_the_progress_bar_of_a_resumed_training_begins_where_it_was(run, notes, monkeypatch):
+    step_windows = vectors.step_windows
+    bars = []
+
+    @contextmanager
+    def bar(what, total):
+        bars.append([])
+        yield bars[-1].append
+        assert sum(bars[-1]) == total
+
+    def interrupted(text, recipe, step):
+        if step == 4:
+            raise KeyboardInterrupt
+        return step_windows(text, recipe, step)
+
+    monkeypatch.setattr("sharedllm.cli.train.progress_bar", bar)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(vectors, "step_windows", interrupted)
+        assert run("train", "alice", notes("alice")).code == 130
+    assert run("train", "alice", notes("alice")).code == 0
+    assert bars == [[1, 1, 1, 1], [5, 1]]
+
+
+def test_nothing_is_drawn_where_there_is_no_terminal(run, notes, folder_of):
+    assert run("train", "alice", notes("alice")).err == f"loading {folder_of('llama')}…\n"
+
+
+def test_a_forgotten_user_is_not_the_first_file(run, machine, notes):
+    file = notes()
+    ran = run("train", file, file)
+    assert ran.code == 2
+    assert str(file) in ran.err
+    assert "Name the user first" in ran.err
+    assert not machine.users()

@@ -1,0 +1,95 @@
+"""Everybody's text read with everybody's adapter."""
+
+import json
+
+import numpy as np
+import pytest
+
+from sharedllm.evaluation.confusion import BASE, Confusion, confusion
+from sharedllm.evaluation.intervals import improvement
+from sharedllm.evaluation.perplexity import Losses, base_losses, row_losses
+
+# The source documents' experiment 61, as they recorded it: rows are whose text is read, columns whose adapter reads it.
+USERS = ["programmer", "novelist", "scientist"]
+MATRIX = [[6922, 8927, 10552], [148, 113, 136], [126, 147, 130]]
+MARGIN_OVER_MEAN = {"programmer": 0.2893, "novelist": 0.2042, "scientist": 0.0476}
+MARGIN_OVER_BEST = {"programmer": 0.2246, "novelist": 0.1691, "scientist": -0.0317}
+
+
+def with_perplexity(perplexity):
+    return Losses(np.full(4, np.log(perplexity) * 10), 10)
+
+
+@pytest.fixture
+def recorded():
+    return Confusion(
+        {
+            text: {BASE: with_perplexity(2 * max(row))}
+            | {reader: with_perplexity(value) for reader, value in zip(USERS, row, strict=True)}
+            for text, row in zip(USERS, MATRIX, strict=True)
+        }
+    )
+
+
+def test_rows_are_texts_and_columns_are_readers_the_base_first(recorded):
+    assert recorded.texts == USERS
+    assert recorded.readers == [BASE, *USERS]
+    found = [[round(recorded.perplexity(text, reader)) for reader in USERS] for text in USERS]
+    assert found == MATRIX
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_margins_are_the_recorded_ones(recorded, user):
+    margins = recorded.margins(user)
+    assert margins.mean == pytest.approx(MARGIN_OVER_MEAN[user], abs=5e-5)
+    assert margins.best == pytest.approx(MARGIN_OVER_BEST[user], abs=5e-5)
+    assert margins.best <= margins.mean <= margins.worst
+
+
+def test_the_margin_over_the_worst_other(recorded):
+    assert recorded.margins("scientist").worst == pytest.approx(1 - 130 / 147)
+
+
+def test_the_base_is_no_other_user(recorded):
+    row = recorded.losses["novelist"]
+    assert Confusion({"novelist": {BASE: row[BASE], "novelist": row["novelist"]}}).margins("novelist") is None
+
+
+def test_an_improvement_is_over_the_base_unless_another_is_named(recorded):
+    assert recorded.improvement("novelist", "novelist").estimate == pytest.approx(1 - 113 / (2 * 148))
+    assert recorded.improvement("novelist", "novelist", over="scientist").estimate == pytest.approx(1 - 113 / 136)
+
+
+def test_it_can_be_written_as_json_and_read_back(recorded):
+    stored = json.loads(json.dumps(recorded.as_dict()))
+    assert stored["readers"] == ["base", *USERS]
+    assert stored["perplexity"][1] == pytest.approx([296, 148, 113, 136])
+    again = Confusion.from_dict(stored)
+    assert again.as_dict() == recorded.as_dict()
+    assert again.margins("novelist") == recorded.margins("novelist")
+
+
+def test_a_user_who_is_called_base_is_not_taken_for_it():
+    table = Confusion({"base": {BASE: with_perplexity(20), "base": with_perplexity(10)}})
+    again = Confusion.from_dict(table.as_dict())
+    assert again.perplexity("base", BASE) == pytest.approx(20)
+    assert again.perplexity("base", "base") == pytest.approx(10)
+
+
+def test_every_cell_is_what_its_reader_scores_alone(base_of, inject):
+    base = base_of("llama")
+    injection = inject(base)
+    random = np.random.default_rng(0)
+    adapters = {user: random.normal(0, 0.1, injection.layout.size).astype(np.float32) for user in ("alice", "bob")}
+    texts = {"alice": random.integers(3, 200, (8, 16)), "bob": random.integers(3, 200, (5, 16))}
+    advanced = []
+    table = confusion(base, injection, adapters, texts, on_batch=advanced.append)
+    assert (table.texts, table.readers) == (["alice", "bob"], [BASE, "alice", "bob"])
+    for text, windows in texts.items():
+        np.testing.assert_allclose(table.losses[text][BASE].nats, base_losses(base, windows).nats, rtol=1e-5)
+        for reader, values in adapters.items():
+            (alone,) = row_losses(base, injection, values[None], windows)
+            np.testing.assert_allclose(table.losses[text][reader].nats, alone.nats, rtol=1e-5)
+    assert sum(advanced) == 3 * (8 + 5)
+    expected = improvement(table.losses["alice"]["bob"], table.losses["alice"]["alice"])
+    assert table.improvement("alice", "alice", over="bob") == expected

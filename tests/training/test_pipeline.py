@@ -1,0 +1,172 @@
+"""From tokenized text to a stored release."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sharedllm.adapters.adapter import GateOutcome
+from sharedllm.errors import Diverged, InvalidInput, StoreBusy
+from sharedllm.store import open_store
+from sharedllm.text.windows import windows
+from sharedllm.training import vectors
+from sharedllm.training.checkpoints import Checkpoints
+from sharedllm.training.pipeline import already_trained, train_and_store
+from sharedllm.training.recipes import Recipe
+
+RECIPE = Recipe("r", learning_rate=2e-2, steps=4, window=16, check_every=2)
+
+
+class Verdict:
+    """A gate that passes whose text the test says, and keeps what it was shown."""
+
+    def __init__(self, *passing):
+        self.passing = passing
+        self.shown = []
+
+    def judge(self, base, injection, adapter, validation, general):
+        self.shown.append((adapter, validation, general))
+        return GateOutcome(adapter.provenance["text_sha256"] in self.passing, "as the test says")
+
+
+@pytest.fixture
+def store():
+    with open_store(":memory:") as store:
+        yield store
+
+
+@pytest.fixture
+def checkpoints(tmp_path):
+    return Checkpoints(tmp_path, "base-1")
+
+
+@pytest.fixture
+def general(text_of):
+    return windows(text_of("general").train[:128], 16)
+
+
+@pytest.fixture
+def train(base_of, inject, text_of, store, general):
+    """Train some users into the store; outcomes come as they are made."""
+    base = base_of("llama")
+    injection = inject(base)
+
+    def train(users, recipe=RECIPE, **options):
+        texts = [text_of(user) for user in users]
+        return train_and_store(base, injection, store, texts, recipe, general, **options)
+
+    return train
+
+
+@pytest.fixture
+def poisoned(monkeypatch, text_of):
+    """Bob's validation loss is no number."""
+    validate = vectors._Batch._validate
+    monkeypatch.setattr(
+        vectors._Batch,
+        "_validate",
+        lambda self, text, values: float("nan") if text.user == "bob" else validate(self, text, values),
+    )
+
+
+def test_everybody_gets_a_release_that_says_where_it_came_from(train, store, text_of, base_of):
+    outcomes = list(train(["alice", "bob"], sources={"alice": ["/home/alice/diary"]}))
+    assert [outcome.user for outcome in outcomes] == ["alice", "bob"]
+    for outcome in outcomes:
+        assert outcome.error is None
+        stored = store.release(outcome.user, 1)
+        assert (stored.id, stored.gate) == (outcome.release.id, outcome.release.gate)
+        assert stored.adapter.base == base_of("llama").fingerprint
+        assert stored.adapter.provenance["text_sha256"] == text_of(outcome.user).sha256
+        assert stored.adapter.provenance["recipe"] == RECIPE.as_dict()
+    assert store.release("alice", 1).adapter.provenance["sources"] == ["/home/alice/diary"]
+    assert store.release("bob", 1).adapter.provenance["sources"] == []
+
+
+def test_only_what_the_gate_passes_is_served_and_the_rest_is_stored_with_its_reason(train, store, text_of):
+    list(train(["alice", "bob"], gate=Verdict(text_of("alice").sha256)))
+    assert (store.user("alice").served, store.user("bob").served) == (1, None)
+    assert store.release("bob", 1).gate == GateOutcome(False, "as the test says")
+
+
+def test_the_gate_reads_each_users_own_validation_text_and_general_text(train, text_of, general):
+    gate = Verdict()
+    list(train(["alice", "bob"], gate=gate))
+    for user, (adapter, validation, other) in zip(["alice", "bob"], gate.shown, strict=True):
+        assert adapter.provenance["text_sha256"] == text_of(user).sha256
+        assert np.array_equal(validation, text_of(user).validation)
+        assert other is general
+
+
+def test_a_release_is_in_the_store_before_its_checkpoint_is_gone(train, store, text_of, checkpoints, monkeypatch):
+    discard = Checkpoints.discard
+    seen = []
+
+    def discarding(self, user, text, recipe):
+        seen.append((user, store.user(user).releases))
+        discard(self, user, text, recipe)
+
+    monkeypatch.setattr(Checkpoints, "discard", discarding)
+    list(train(["alice", "bob"], checkpoints=checkpoints))
+    assert seen == [("alice", 1), ("bob", 1)]
+
+
+def test_a_release_is_in_the_store_when_its_outcome_is_told(train, store):
+    for outcome in train(["alice", "bob", "carol"]):
+        assert store.release(outcome.user, 1).id == outcome.release.id
+
+
+def test_a_store_that_cannot_be_written_costs_no_training(train, store, checkpoints, monkeypatch):
+    def busy(*_):
+        raise StoreBusy("The store is busy", remedy="Try again.")
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(StoreBusy):
+        patch.setattr(store, "publish", busy)
+        list(train(["alice", "bob"], checkpoints=checkpoints))
+    monkeypatch.setattr(vectors, "step_windows", None)
+    assert {outcome.user for outcome in train(["alice", "bob"], checkpoints=checkpoints)} == {"alice", "bob"}
+    assert store.user("alice").releases == store.user("bob").releases == 1
+
+
+def test_one_who_diverges_has_an_error_and_no_release_and_the_others_are_published(train, store, poisoned):
+    outcomes = {outcome.user: outcome for outcome in train(["alice", "bob", "carol"])}
+    assert isinstance(outcomes["bob"].error, Diverged)
+    assert outcomes["bob"].release is None
+    assert [user.user for user in store.users()] == ["alice", "carol"]
+
+
+def test_one_whose_release_the_store_refuses_has_its_error_and_the_others_are_published(train, store, monkeypatch):
+    publish = store.publish
+
+    def refusing(user, *rest):
+        if user == "bob":
+            raise InvalidInput("A value is too large for float16", remedy="Lower the learning rate.")
+        return publish(user, *rest)
+
+    monkeypatch.setattr(store, "publish", refusing)
+    outcomes = {outcome.user: outcome for outcome in train(["alice", "bob", "carol"])}
+    assert isinstance(outcomes["bob"].error, InvalidInput)
+    assert outcomes["alice"].release
+    assert outcomes["carol"].release
+
+
+def test_progress_is_told_step_by_step(train):
+    told = []
+    list(train(["alice", "bob"], on_step=lambda *step: told.append(step)))
+    assert told == [(user, step) for step in (1, 2, 3, 4) for user in ("alice", "bob")]
+
+
+def test_what_was_trained_from_this_very_text_recipe_and_base_is_known(train, store, text_of, base_of):
+    list(train(["alice"]))
+    base, text = base_of("llama").fingerprint, text_of("alice").sha256
+    assert already_trained(store, base, "alice", text, RECIPE).number == 1
+    assert already_trained(store, "other", "alice", text, RECIPE) is None
+    assert already_trained(store, base, "alice", "other", RECIPE) is None
+    assert already_trained(store, base, "alice", text, replace(RECIPE, seed=1)) is None
+    assert already_trained(store, base, "bob", text, RECIPE) is None
+
+
+def test_the_newest_of_the_same_is_the_one_that_is_known(train, store, text_of, base_of):
+    list(train(["alice"]))
+    list(train(["alice"]))
+    assert already_trained(store, base_of("llama").fingerprint, "alice", text_of("alice").sha256, RECIPE).number == 2
