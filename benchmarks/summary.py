@@ -1,0 +1,108 @@
+"""The README's figures, made from the result files: nothing there is typed by hand.
+
+    python -m benchmarks.summary          # rewrites the part of README.md between its two marks
+
+A test fails where README.md and the result files disagree.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- figures: python -m benchmarks.summary -->\n", "<!-- end of figures -->\n"
+
+
+def main() -> None:
+    README.write_text(with_figures(README.read_text()))
+
+
+def with_figures(readme: str) -> str:
+    """A README with its figures as the result files have them."""
+    before, _, rest = readme.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + figures() + END + after
+
+
+def figures() -> str:
+    """Markdown of every headline figure."""
+    training, quality, store, startup = (_load(name) for name in ("training", "quality", "store", "startup"))
+    return f"""
+**Quality.** Perplexity on held-out text, in windows of {quality["window"]} tokens, and how much lower than the base's
+it is, with a 95 % interval:
+
+| | base | + 500 tokens of own text | norm adapter (70 KB) | LoRA-r4 at its best rate (2.4 MB) |
+|---|---|---|---|---|
+{_quality_rows(quality)}
+
+A norm adapter's share of LoRA-r4's gain: {_shares(quality)}. {_general(quality)}
+
+**Training.** SmolLM2-135M, 100 steps of 512 tokens, {training["environment"]["cores"]} cores
+({training["environment"]["cpu"]}): {_training(training)}
+
+**Store.** {_store(store)}
+
+**Start.** `sharedllm --help` takes {startup["median_seconds"]["sharedllm --help"]:.2f} s; an interpreter that does
+nothing takes {startup["median_seconds"]["python -c pass"]:.2f} s.
+
+"""
+
+
+def _quality_rows(quality: dict[str, Any]) -> str:
+    rows = []
+    for user, measured in quality["users"].items():
+        heldout = measured["heldout"]
+        cells = [f"{heldout['base']['perplexity']:.2f}"]
+        for name in ("context", "norm", "lora-r4"):
+            gain = heldout[name]["improvement"]
+            cells.append(
+                f"{heldout[name]['perplexity']:.2f} ({gain['estimate']:.1%}, {gain['low']:.1%} to {gain['high']:.1%})"
+            )
+        rows.append(f"| {user} | {' | '.join(cells)} |")
+    return "\n".join(rows)
+
+
+def _shares(quality: dict[str, Any]) -> str:
+    shares = []
+    for user, measured in quality["users"].items():
+        norm, lora = (measured["heldout"][name]["improvement"]["estimate"] for name in ("norm", "lora-r4"))
+        shares.append(f"{user} {norm / lora:.0%}")
+    return ", ".join(shares)
+
+
+def _general(quality: dict[str, Any]) -> str:
+    changes = [
+        f"{user} {-measured['general']['norm']['improvement']['estimate']:+.1%}"
+        for user, measured in quality["users"].items()
+    ]
+    return f"Perplexity of general text changes by {', '.join(changes)} under it."
+
+
+def _training(training: dict[str, Any]) -> str:
+    summary, runs = training["summary"], training["runs"]
+    perplexity = summary["heldout_perplexity"]
+    return f"""{runs["ours"]["median_step_seconds"]:.2f} s a step.
+PEFT's `LNTuningConfig` takes {summary["speed_against_peft"]:.1f} times as long in its plain float32 loop, and
+{summary["speed_against_peft_bf16"]:.2f} times with our precision settings. Held-out perplexity is
+{perplexity["ours"]:.2f} for ours, {perplexity["peft"]:.2f} and {perplexity["peft-bf16"]:.2f} for PEFT's. A step reaches
+{summary["share_of_product_rate"]:.0%} of the machine's own bfloat16 matrix-product rate, in
+{summary["peak_memory_gb"]:.1f} GB of memory."""
+
+
+def _store(store: dict[str, Any]) -> str:
+    ours, files = store["store"], store["files"]
+    warm, cold, file = ours["get"]["warm"], ours["get"]["cold"], files["get"]["warm"]
+    return f"""{store["adapters"]:,} releases of {store["parameters"]:,} values in SQLite:
+{ours["put_per_second"]:,.0f} puts a second in batches, a get in {warm["p50_us"]:,.0f} µs (p99 {warm["p99_us"]:,.0f} µs,
+cold {cold["p50_us"]:,.0f} µs), checksum verified. One safetensors file per user: {files["put_per_second"]:,.0f} puts a
+second without fsync, {file["p50_us"]:,.0f} µs a get (p99 {file["p99_us"]:,.0f} µs), nothing verified."""
+
+
+def _load(name: str) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((RESULTS / f"{name}.json").read_text())
+    return result
+
+
+if __name__ == "__main__":
+    main()
