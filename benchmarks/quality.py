@@ -15,13 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.environment import describe
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.loading import Base, load_base
 from sharedllm.evaluation.intervals import improvement
 from sharedllm.evaluation.likelihood import token_losses
 from sharedllm.evaluation.perplexity import Losses, Windows, base_losses, row_losses, spread
+from sharedllm.reporting.environment import describe
 from sharedllm.text.samples import general_text, sample_text
 from sharedllm.text.splits import split_text
 from sharedllm.text.windows import TokenizedText, tokenize, windows

@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.environment import describe
+from sharedllm.reporting.environment import describe
 
 RESULT = Path(__file__).parent / "results" / "startup.json"
 RUNS = 20

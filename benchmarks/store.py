@@ -24,8 +24,8 @@ import numpy.typing as npt
 from rich.progress import track
 from safetensors.numpy import load_file, save_file
 
-from benchmarks.environment import describe
 from sharedllm.adapters.adapter import Adapter, GateOutcome
+from sharedllm.reporting.environment import describe
 from sharedllm.store import Store, open_store
 
 RESULTS = Path(__file__).parent / "results" / "store.json"

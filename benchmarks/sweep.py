@@ -12,11 +12,11 @@ import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from benchmarks.environment import describe
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.loading import load_base
 from sharedllm.evaluation.perplexity import base_losses, row_losses, spread
+from sharedllm.reporting.environment import describe
 from sharedllm.text.samples import sample_text
 from sharedllm.text.splits import split_text
 from sharedllm.text.windows import tokenize

@@ -26,7 +26,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from benchmarks.environment import describe
+from sharedllm.reporting.environment import describe
 
 RESULT = Path(__file__).parent / "results" / "training.json"
 STEPS = 100

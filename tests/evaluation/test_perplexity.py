@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from tests import models
 
 from sharedllm.errors import InvalidInput
-from sharedllm.evaluation.perplexity import Losses, base_losses, row_losses, spread
+from sharedllm.evaluation.perplexity import (
+    Losses,
+    base_losses,
+    base_token_log_probabilities,
+    row_losses,
+    spread,
+    token_log_probabilities,
+)
 
 
 def token_windows(count, length, seed=0):
@@ -85,6 +92,26 @@ def test_progress_counts_every_window_of_every_row(base_of, inject):
     row_losses(base, injection, table, token_windows(7, 200), on_batch=heard.append)
     assert sum(heard) == 21
     assert len(heard) > 1
+
+
+def test_log_probabilities_of_tokens_add_up_to_the_losses_of_windows(base_of, inject):
+    base = base_of()
+    injection = inject(base)
+    table = np.random.default_rng(0).normal(0, 0.5, (2, injection.layout.size)).astype(np.float32)
+    windows = token_windows(5, 24)
+    measured = token_log_probabilities(base, injection, table, windows)
+    assert (measured.shape, measured.dtype) == ((2, 5, 23), np.float64)
+    for of_row, losses in zip(measured, row_losses(base, injection, table, windows), strict=True):
+        np.testing.assert_array_equal(-of_row.sum(axis=1), losses.nats)
+
+
+def test_log_probabilities_are_the_models_own_of_the_next_token(base_of):
+    base = base_of("llama", torch.float64)
+    windows = token_windows(3, 24)
+    with torch.no_grad():
+        ids = torch.from_numpy(windows)
+        expected = base.model(input_ids=ids).logits.log_softmax(-1)[:, :-1].gather(2, ids[:, 1:, None])[..., 0]
+    np.testing.assert_allclose(base_token_log_probabilities(base, windows), expected.numpy(), rtol=1e-9)
 
 
 @given(st.integers(0, 200), st.integers(1, 50))

@@ -8,6 +8,7 @@ import click
 
 from sharedllm import __version__
 from sharedllm.errors import SharedLLMError
+from sharedllm.printable import printable
 
 # Command name -> (module under sharedllm.cli, one line for --help). The line is repeated here, and tested against the
 # command's own, so that --help need not import a single subcommand.
@@ -17,6 +18,7 @@ COMMANDS = {
     "evaluate": ("evaluate", "Measure a user's adapter on text it never saw."),
     "ask": ("ask", "Answer a prompt with a user's own adapter."),
     "users": ("users", "List users and manage their releases."),
+    "compress": ("compress", "Quantise a user's adapter to int8, if it survives that."),
     "export": ("export", "Write a user's adapter for other tools: PEFT, merged, GGUF."),
     "import": ("import_", "Store an adapter that another tool or machine wrote."),
     "demo": ("demo", "Train, prove and compare three sample users, from nothing."),
@@ -57,7 +59,7 @@ def main() -> NoReturn:
     try:
         sharedllm(standalone_mode=False)
     except SharedLLMError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo("error: " + printable(str(error), keep="\n"), err=True)
         sys.exit(2)
     except click.exceptions.Exit as request:
         sys.exit(request.exit_code)
@@ -65,6 +67,6 @@ def main() -> NoReturn:
         error.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: nothing half-written was kept", err=True)
+        click.echo("interrupted: nothing is half-written, and the same command goes on from here", err=True)
         sys.exit(130)
     sys.exit(0)

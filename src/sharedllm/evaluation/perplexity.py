@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 Windows = npt.NDArray[np.int64]
+TokenLogProbabilities = npt.NDArray[np.float64]
 
 # Tokens in one forward pass: enough to keep the matrix products large, small enough for a laptop's memory.
 _TOKENS_AT_ONCE = 2048
@@ -67,7 +68,7 @@ def spread(windows: Windows, limit: int) -> Windows:
 
 def base_losses(base: Base, windows: Windows, *, on_batch: Callable[[int], Any] | None = None) -> Losses:
     """Losses of the model as it stands on windows int64 ``[n, window]``; ``on_batch`` hears how many are done."""
-    return _losses(base, windows, lambda ids, part: base.hidden(ids), on_batch)
+    return _total(base_token_log_probabilities(base, windows, on_batch=on_batch))
 
 
 def row_losses(
@@ -90,6 +91,32 @@ def row_losses(
     Returns:
         One `Losses` a row, in the table's order.
     """
+    measured = token_log_probabilities(base, injection, table, windows, on_batch=on_batch)
+    return [_total(of_row) for of_row in measured]
+
+
+def base_token_log_probabilities(
+    base: Base, windows: Windows, *, on_batch: Callable[[int], Any] | None = None
+) -> TokenLogProbabilities:
+    """Natural-log probability of every predicted token under the model as it stands, float64 ``[n, window - 1]``."""
+    return _measure(base, windows, lambda ids, part: base.hidden(ids), on_batch)
+
+
+def token_log_probabilities(
+    base: Base,
+    injection: Injection,
+    table: npt.NDArray[np.float32],
+    windows: Windows,
+    *,
+    on_batch: Callable[[int], Any] | None = None,
+) -> TokenLogProbabilities:
+    """Natural-log probability of every predicted token under every row of a table, in one order for all rows.
+
+    Args: as for `row_losses`.
+
+    Returns:
+        float64 ``[rows, n, window - 1]``; the losses are computed in float32, or in float64 on a float64 base.
+    """
     import torch
 
     rows = torch.from_numpy(np.ascontiguousarray(table)).to(base.device)
@@ -100,28 +127,32 @@ def row_losses(
         with injection.rows(rows, index[part]):
             return base.hidden(ids)
 
-    losses = _losses(base, repeated, hidden, on_batch)
-    return [Losses(nats, losses.tokens) for nats in losses.nats.reshape(len(table), len(windows))]
+    measured = _measure(base, repeated, hidden, on_batch)
+    return measured.reshape(len(table), len(windows), windows.shape[1] - 1)
 
 
-def _losses(
+def _total(log_probabilities: TokenLogProbabilities) -> Losses:
+    return Losses(-log_probabilities.sum(axis=1), log_probabilities.shape[1])
+
+
+def _measure(
     base: Base,
     windows: Windows,
     hidden: Callable[["torch.Tensor", slice], "torch.Tensor"],
     on_batch: Callable[[int], Any] | None,
-) -> Losses:
+) -> TokenLogProbabilities:
     import torch
 
     from sharedllm.evaluation.likelihood import token_losses
 
     batch = max(1, _TOKENS_AT_ONCE // windows.shape[1])
-    nats = []
+    found = np.empty((len(windows), windows.shape[1] - 1))
     with torch.inference_mode():
         for begin in range(0, len(windows), batch):
             part = slice(begin, begin + batch)
             ids = torch.from_numpy(windows[part]).to(base.device)
             losses = token_losses(hidden(ids, part)[:, :-1], base.head, ids[:, 1:])
-            nats.append(losses.double().sum(dim=1).cpu().numpy())
+            found[part] = -losses.double().cpu().numpy()
             if on_batch:
                 on_batch(len(ids))
-    return Losses(np.concatenate(nats) if nats else np.empty(0), windows.shape[1] - 1)
+    return found

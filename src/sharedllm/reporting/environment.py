@@ -1,4 +1,4 @@
-"""What a result was measured on; every benchmark records it beside its numbers."""
+"""What a result was measured on; every benchmark and experiment records it beside its numbers."""
 
 import os
 import platform

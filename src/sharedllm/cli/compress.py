@@ -1,0 +1,149 @@
+"""`sharedllm compress`: one user's adapter in int8, if measurement says that it survives."""
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sharedllm.cli.options import base_option, json_option, store_option
+from sharedllm.cli.printing import print_json, print_table
+from sharedllm.cli.progress import progress_bar
+from sharedllm.errors import InvalidInput
+from sharedllm.printable import printable
+from sharedllm.users import check_user_id
+
+if TYPE_CHECKING:
+    from sharedllm.adapters.adapter import GateOutcome
+    from sharedllm.cli.opening import Opened
+    from sharedllm.compression.int8 import Int8
+    from sharedllm.evaluation.perplexity import Losses
+    from sharedllm.store import Release, Store
+
+
+@click.command()
+@click.argument("user")
+@click.argument("sources", nargs=-1)
+@base_option
+@store_option
+@json_option
+def command(user: str, sources: tuple[str, ...], base_name: str, store: str | None, as_json: bool) -> None:
+    """Quantise a user's adapter to int8, if it survives that.
+
+    Some adapters do and some end up worse than none, so it is decided user by user. No adapter, the one that USER is
+    served and its int8 form read the validation block of USER's text, which is read again from where it was when it was
+    trained on, or from SOURCES. int8 is kept only if its perplexity is at most 1.5 times the raw one's and below that
+    of no adapter. It then becomes a new release and has to pass the gate like any other; `sharedllm users rollback`
+    goes back. Otherwise nothing changes, and you are told why.
+
+    The store keeps 16 bits a value either way, so nothing is saved in it. The sizes shown are of the values packed;
+    the release records the scales that lead back to the int8 integers.
+    """
+    from sharedllm.adapters.belonging import check_fits
+    from sharedllm.cli.opening import open_base
+    from sharedllm.cli.sources import read_again
+    from sharedllm.compression.int8 import quantise
+    from sharedllm.compression.policy import decide
+    from sharedllm.store import open_store
+
+    check_user_id(user)
+    with open_store(store) as opened_store:
+        release = opened_store.served(user)
+        if "compression" in release.adapter.provenance:
+            raise InvalidInput(
+                f"Release {release.number} of {user!r} is int8 already",
+                remedy="There is nothing to do, unless you roll the user back to a release that is not.",
+            )
+        split = read_again(release, sources)
+        opened = open_base(base_name, release.adapter.format)
+        check_fits(release.adapter, opened.injection.layout)
+        packed = quantise(release.adapter.values, opened.injection.layout.widths)
+        window = int(release.adapter.provenance.get("recipe", {}).get("window", 256))
+        none, raw, int8 = _measure(opened, release, packed, split, window)
+        decision = decide(none.perplexity, raw.perplexity, int8.perplexity)
+        published = None
+        if decision.kept == "int8":
+            verdict = _judge(opened, packed, window, [none, int8])
+            published = _publish(opened_store, release, packed, verdict)
+    about: dict[str, Any] = {
+        "user": user,
+        "release": release.number,
+        "window": window,
+        "windows": len(raw.nats),
+        "perplexity": {name: _finite(each) for name, each in (("none", none), ("raw", raw), ("int8", int8))},
+        "bytes": {"raw": 2 * len(release.adapter.values), "int8": packed.bytes},
+        "kept": decision.kept,
+        "reason": decision.reason,
+        "published": published
+        and {"release": published.number, "served": published.gate.passed, "gate": published.gate.reason},
+    }
+    if as_json:
+        print_json(about)
+        return
+    click.echo(f"{printable(user)}, release {release.number}, windows of {window} tokens\n")
+    print_table(
+        ("ADAPTER", "PERPLEXITY", "BYTES"),
+        [
+            ("none", f"{none.perplexity:.2f}", "0"),
+            ("raw", f"{raw.perplexity:.2f}", f"{about['bytes']['raw']:,}"),
+            ("int8", f"{int8.perplexity:.2f}", f"{about['bytes']['int8']:,}"),
+        ],
+    )
+    click.echo(f"\n{decision.reason}")
+    if published is not None:
+        click.echo(f"release {published.number} {published.gate.reason}")
+        answers = published if published.gate.passed else release
+        click.echo(f"release {answers.number} answers")
+
+
+def _measure(opened: "Opened", release: "Release", packed: "Int8", split: Any, window: int) -> "list[Losses]":
+    """No adapter, raw and int8 on the validation windows that the gate reads."""
+    import numpy as np
+
+    from sharedllm.evaluation.gate import MAX_WINDOWS
+    from sharedllm.evaluation.perplexity import row_losses, spread
+    from sharedllm.text.windows import tokenize
+
+    raw = release.adapter.values
+    table = np.stack([np.zeros_like(raw), raw, packed.dequantised()])
+    validation = tokenize(release.user, split, opened.base.encode, window=window).validation
+    windows = spread(validation, MAX_WINDOWS)
+    with progress_bar("measuring", len(table) * len(windows)) as advance:
+        return row_losses(opened.base, opened.injection, table, windows, on_batch=advance)
+
+
+def _judge(opened: "Opened", packed: "Int8", window: int, own: "list[Losses]") -> "GateOutcome":
+    import numpy as np
+
+    from sharedllm.cli.opening import general_windows
+    from sharedllm.evaluation.gate import MAX_WINDOWS, Gate
+    from sharedllm.evaluation.perplexity import row_losses, spread
+
+    values = packed.dequantised()
+    table = np.stack([np.zeros_like(values), values])
+    general = spread(general_windows(opened.base, "validation", window), MAX_WINDOWS)
+    with progress_bar("judging", len(table) * len(general)) as advance:
+        return Gate().decide(own, row_losses(opened.base, opened.injection, table, general, on_batch=advance))
+
+
+def _publish(store: "Store", release: "Release", packed: "Int8", verdict: "GateOutcome") -> "Release":
+    """Store the values that int8 stands for, with the scales that lead back to its integers.
+
+    Raises:
+        InvalidInput: somebody changed which release answers in the meantime; theirs must not be replaced by this one.
+    """
+    from dataclasses import replace
+
+    if store.served(release.user).id != release.id:
+        raise InvalidInput(
+            f"Another release of {release.user!r} began to answer while release {release.number} was measured",
+            remedy="Run it again.",
+        )
+    compression = {"method": "int8", "of": release.number, "bytes": packed.bytes, "scales": packed.scales.tolist()}
+    provenance = {**release.adapter.provenance, "compression": compression}
+    adapter = replace(release.adapter, values=packed.dequantised(), provenance=provenance)
+    return store.publish(release.user, adapter, verdict)
+
+
+def _finite(losses: "Losses") -> float | None:
+    """A perplexity that JSON can hold."""
+    return losses.perplexity if math.isfinite(losses.perplexity) else None

@@ -1,0 +1,149 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from sharedllm.combining.mixture import attributions, bayesian_mixture, uniform_mixture
+from sharedllm.errors import InvalidInput
+
+LOG_PROBABILITY = st.floats(-200, 0)
+MEMBERS = arrays.arrays(np.float64, st.tuples(st.integers(1, 6), st.integers(1, 40)), elements=LOG_PROBABILITY)
+CLOSE = 1e-10
+
+
+def perplexity(log_probabilities):
+    return math.exp(-log_probabilities.mean())
+
+
+def test_golden():
+    """Half of 1/2 and 1/8 is 5/16; then, once the first was right four times as often, 4/5 of 1/4 and 1/5 of 1/2."""
+    members = np.log([[1 / 2, 1 / 4], [1 / 8, 1 / 2]])
+    assert np.exp(uniform_mixture(members).log_probabilities) == pytest.approx([5 / 16, 3 / 8])
+    mixture = bayesian_mixture(members[0], members[1:])
+    assert np.exp(mixture.log_probabilities) == pytest.approx([5 / 16, 4 / 5 / 4 + 1 / 5 / 2])
+    assert np.exp(mixture.log_weights) == pytest.approx(np.array([[1 / 2, 4 / 5], [1 / 2, 1 / 5]]))
+
+
+@given(MEMBERS)
+def test_a_uniform_mixture_lies_between_the_mean_and_the_best_member(members):
+    mixed = uniform_mixture(members).log_probabilities
+    assert (mixed >= members.mean(axis=0) - CLOSE).all()
+    assert (mixed <= members.max(axis=0) + CLOSE).all()
+    assert (mixed >= members.max(axis=0) - np.log(len(members)) - CLOSE).all()
+
+
+@given(arrays.arrays(np.float64, (3, 20), elements=st.floats(-10, 0)))
+def test_its_perplexity_is_at_most_the_geometric_mean_of_the_members(members):
+    geometric_mean = math.prod(map(perplexity, members)) ** (1 / len(members))
+    assert perplexity(uniform_mixture(members).log_probabilities) <= geometric_mean * (1 + 1e-9)
+
+
+@given(MEMBERS, st.floats(0.01, 5))
+def test_a_uniform_mixture_protects_against_nothing_when_all_are_worse_than_the_base(members, lead):
+    base = np.minimum(members.max(axis=0) + lead, 0)
+    worse = members - lead
+    assert (uniform_mixture(worse).log_probabilities <= base + CLOSE).all()
+
+
+@given(MEMBERS, st.data())
+def test_the_bayesian_mixture_loses_at_most_log_n_plus_1_to_the_best_whatever_the_text(members, data):
+    base = data.draw(arrays.arrays(np.float64, members.shape[1], elements=LOG_PROBABILITY))
+    total = bayesian_mixture(base, members).log_probabilities.sum()
+    best = max(base.sum(), members.sum(axis=1).max())
+    assert total >= best - math.log(len(members) + 1) - 1e-8
+    assert total <= best + 1e-8
+
+
+def test_adapters_that_always_harm_cost_a_constant_in_all():
+    base, harmful = np.full(5_000, -3.0), np.full((3, 5_000), -4.0)
+    loss = -bayesian_mixture(base, harmful).log_probabilities.sum()
+    assert loss == pytest.approx(15_000 + math.log(4), abs=1e-6)
+    assert -uniform_mixture(harmful).log_probabilities.sum() == pytest.approx(20_000)
+
+
+@given(MEMBERS)
+def test_a_bayesian_mixture_is_the_posterior_predictive(members):
+    """The same, said as a ratio of evidences rather than with weights."""
+    base, others = members[0], members[1:]
+    evidence = np.logaddexp.reduce(np.cumsum(members, axis=1), axis=0) - np.log(len(members))
+    expected = np.diff(evidence, prepend=0.0)
+    np.testing.assert_allclose(bayesian_mixture(base, others).log_probabilities, expected, atol=1e-8)
+
+
+@given(MEMBERS)
+def test_no_token_is_predicted_with_weights_that_have_seen_it(members):
+    changed = members.copy()
+    changed[:, -1] = -1.0
+    before, after = (bayesian_mixture(each[0], each[1:]).log_weights for each in (members, changed))
+    assert (before == after).all()
+    np.testing.assert_allclose(np.exp(before).sum(axis=0), 1)
+
+
+@given(MEMBERS)
+def test_attributions_add_up_to_the_mixture(members):
+    for mixture in (uniform_mixture(members), bayesian_mixture(members[0], members[1:])):
+        credited = attributions(members, mixture.log_weights)
+        assert np.abs(credited.sum(axis=0) - mixture.log_probabilities).max() < CLOSE
+        assert (credited <= CLOSE).all()
+
+
+def test_the_residual_of_bet_18s_size_is_rounding():
+    """1,000 tokens and 3 specialists, their log-probabilities as a model gives them."""
+    logits = np.random.default_rng(0).normal(0, 3, (3, 1000, 500))
+    members = logits[..., 0] - np.logaddexp.reduce(logits, axis=2)
+    mixture = uniform_mixture(members)
+    # Against probabilities summed the plain way, not against the function's own logarithms.
+    expected = np.log(np.exp(members).mean(axis=0))
+    assert np.abs(attributions(members, mixture.log_weights).sum(axis=0) - expected).max() < CLOSE
+
+
+def test_a_token_that_one_member_alone_expected_is_attributed_to_it():
+    members = np.array([[-0.1], [-60.0], [-800.0]])
+    credited = attributions(members, uniform_mixture(members).log_weights)
+    assert credited[0, 0] == pytest.approx(-0.1 - math.log(3))
+    assert np.abs(credited[1:]).max() < 1e-20
+
+
+def test_a_mixture_may_be_a_member():
+    certain = np.zeros((3, 5))
+    mixed = uniform_mixture(certain).log_probabilities
+    assert (bayesian_mixture(mixed, certain).log_probabilities <= 0).all()
+
+
+def test_members_that_agree_share_alike():
+    members = np.full((4, 3), -2.0)
+    assert attributions(members, uniform_mixture(members).log_weights) == pytest.approx(np.full((4, 3), -0.5))
+
+
+def test_windows_may_stay_apart():
+    members = np.random.default_rng(0).uniform(-5, 0, (3, 4, 10))
+    mixture = bayesian_mixture(members[0], members[1:])
+    assert mixture.log_probabilities.shape == (4, 10)
+    np.testing.assert_allclose(mixture.log_weights[:, :, 0], -np.log(3))
+    alone = bayesian_mixture(members[0, 2], members[1:, 2])
+    np.testing.assert_allclose(mixture.log_probabilities[2], alone.log_probabilities)
+    np.testing.assert_allclose(attributions(members, mixture.log_weights).sum(axis=0), mixture.log_probabilities)
+
+
+@pytest.mark.parametrize("bad", [0.1, np.nan, np.inf, -np.inf])
+def test_what_is_no_log_probability_is_refused(bad):
+    members = np.full((2, 3), -1.0)
+    members[1, 2] = bad
+    with pytest.raises(InvalidInput, match="above zero or not finite"):
+        uniform_mixture(members)
+    with pytest.raises(InvalidInput, match="above zero or not finite"):
+        bayesian_mixture(members[0], members[1:])
+    with pytest.raises(InvalidInput, match="above zero or not finite"):
+        attributions(members, np.full((2, 3), -np.log(2)))
+
+
+def test_shapes_that_do_not_go_together_are_refused():
+    with pytest.raises(InvalidInput, match="not a mixture"):
+        uniform_mixture(np.empty((0, 3)))
+    with pytest.raises(InvalidInput, match="did not read"):
+        bayesian_mixture(np.full(4, -1.0), np.full((2, 3), -1.0))
+    with pytest.raises(InvalidInput, match="not those of"):
+        attributions(np.full((2, 3), -1.0), np.full((3, 3), -1.0))

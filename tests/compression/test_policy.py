@@ -1,0 +1,56 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sharedllm.compression.policy import WORST_RATIO, decide
+
+PERPLEXITY = st.floats(1, 1e6)
+
+
+@pytest.mark.parametrize(
+    ("none", "raw", "int8", "kept", "reason"),
+    [
+        (20, 10, 11, "int8", "1.100 times"),
+        (20, 10, 15, "int8", "25.0% less than no adapter"),
+        (20, 10, 15.01, "raw", "more than 1.5"),
+        (12, 10, 12, "raw", "no better than no adapter (12 against 12)"),
+        (12, 10, 13, "raw", "no better than no adapter"),
+        (20, 10, 9, "int8", "0.900 times"),
+        (10, 20, 15, "raw", "no better than no adapter"),
+    ],
+)
+def test_both_conditions_must_hold(none, raw, int8, kept, reason):
+    decision = decide(none, raw, int8)
+    assert decision.kept == kept
+    assert reason in decision.reason
+
+
+@pytest.mark.parametrize(
+    ("user", "none", "raw", "int8"), [("novelist", 113, 113, 156), ("scientist", 130, 130, 218)], ids=str
+)
+def test_the_documents_own_failures_stay_raw(user, none, raw, int8):
+    assert decide(none, raw, int8).kept == "raw"
+
+
+def test_the_documents_programmer_may_be_int8():
+    """Whose no-adapter perplexity is recorded only as high."""
+    assert decide(1e4, 6922, 8100).kept == "int8"
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize(("position", "name"), [(0, "no adapter"), (1, "the raw adapter"), (2, "the int8 adapter")])
+def test_what_was_not_measured_stays_raw_and_is_named(bad, position, name):
+    measured = [20.0, 10.0, 11.0]
+    measured[position] = bad
+    decision = decide(*measured)
+    assert decision.kept == "raw"
+    assert f"the perplexity of {name}" in decision.reason
+
+
+@given(PERPLEXITY, PERPLEXITY, PERPLEXITY)
+def test_int8_is_kept_exactly_when_both_hold(none, raw, int8):
+    decision = decide(none, raw, int8)
+    assert (decision.kept == "int8") == (int8 <= WORST_RATIO * raw and int8 < none)
+    assert decision.reason.startswith("int8 is kept" if decision.kept == "int8" else "raw stays")

@@ -1,0 +1,100 @@
+"""What the documents say can be done, done."""
+
+import json
+import re
+import shlex
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from sharedllm.adapters.adapter import GateOutcome
+from sharedllm.cli import evaluate
+from sharedllm.cli.main import COMMANDS, sharedllm
+from sharedllm.evaluation.gate import Gate
+from sharedllm.text.samples import sample_text
+from sharedllm.training import vectors
+from sharedllm.training.recipes import RECIPES
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
+DOCUMENTS = {name: (ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md", "docs/architecture.md")}
+ENOUGH = int(re.search(r"takes about ([\d,]+) characters", README)[1].replace(",", ""))
+"""How much text the README asks of a user: every file that its examples train on alone has just that."""
+
+
+def blocks(*languages):
+    return re.findall(rf"^```({'|'.join(languages)})\n(.*?)^```", README, flags=re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def desk(tmp_path, monkeypatch):
+    """A folder with what the README's commands name, and training that takes a moment on the real base."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.delenv("SHAREDLLM_STORE", raising=False)
+    monkeypatch.setitem(RECIPES, "default", replace(RECIPES["default"], steps=2, check_every=2))
+    monkeypatch.setattr(vectors, "VALIDATION_WINDOWS", 1)
+    monkeypatch.setattr(evaluate, "WINDOWS", 2)
+    # Two steps need not help, and who is held back could not answer in the commands after.
+    monkeypatch.setattr(Gate, "judge", lambda *_: GateOutcome(True, "passed: the test says so"))
+    text = sample_text("novelist")
+    notes = Path("notes")
+    notes.mkdir()
+    for number, name in enumerate(("a", "b", "diary")):
+        (notes / f"{name}.md").write_text(text[number * ENOUGH : (number + 1) * ENOUGH])
+    lines = [{"user": "bob", "files": ["notes/a.md"]}, {"user": "carol", "files": ["notes/b.md"]}]
+    Path("users.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+    return tmp_path
+
+
+def words(command):
+    """The command's arguments as a shell would give them."""
+    for word in shlex.split(command):
+        yield from sorted(map(str, Path().glob(word))) if "*" in word else [word]
+
+
+@pytest.mark.timeout(600)
+def test_the_commands_and_the_library_example_work_as_written_one_after_the_other(desk, capsys):
+    for language, block in blocks("sh", "python"):
+        if language == "python":
+            exec(compile(block, "README.md", "exec"), {})
+            assert re.fullmatch(r"[+-]\d+\.\d% \[.*\]\n", capsys.readouterr().out)
+            continue
+        for command in block.splitlines():
+            program, *arguments = words(command)
+            assert program == "sharedllm"
+            done = CliRunner().invoke(sharedllm, arguments)
+            assert done.exit_code == 0, f"{command}\n{done.output}"
+    assert (desk / "alice-peft").is_dir()
+    assert (desk / "alice-model").is_dir()
+    assert (desk / "alice.gguf").is_file()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_is_in_the_readme(command):
+    assert re.search(rf"(sharedllm|make) {command}\b", README)
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_every_make_target_that_is_named_exists(document):
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE)
+    named = re.findall(r"(?:^    |`)make ([a-z]+)", DOCUMENTS[document], flags=re.MULTILINE)
+    assert named
+    assert set(named) <= set(targets)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_file_and_folder_that_is_named_exists(document):
+    named = re.findall(r"`([a-z_]+(?:/[a-z_0-9]+)*(?:/|\.py|\.toml|\.txt|\.md))`", DOCUMENTS[document])
+    missing = [path for path in named if not any((root / path).exists() for root in (ROOT, ROOT / "src" / "sharedllm"))]
+    assert named
+    assert not missing
+
+
+def test_the_layers_in_the_architecture_are_the_ones_that_are_checked():
+    (contract,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    assert "\n".join(contract["layers"]) in ARCHITECTURE
