@@ -1,0 +1,1 @@
+"""Pre-registered experiments on the package; nothing imports them."""

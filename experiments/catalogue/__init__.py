@@ -1,0 +1,1 @@
+"""What every bet shares: criteria, inputs, readings, results, and the command line."""
