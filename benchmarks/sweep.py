@@ -36,8 +36,8 @@ CONFIGURATIONS = [
     replace(START, windows_per_step=1, steps=200, check_every=100),
     replace(START, windows_per_step=4, steps=50, check_every=25),
     replace(START, learning_rate=5e-3, schedule="constant"),
-    replace(START, steps=200),
-    replace(START, beta2=0.95),
+    replace(START, learning_rate=5e-3, schedule="constant", windows_per_step=1, steps=200, check_every=100),
+    replace(START, learning_rate=1e-2, schedule="constant", windows_per_step=1, steps=200, check_every=100),
 ]
 
 
