@@ -17,7 +17,7 @@ import numpy as np
 
 from experiments.catalogue.bet import Bet
 from experiments.catalogue.context import Context
-from experiments.catalogue.readings import Readings, share_of_gain
+from experiments.catalogue.readings import Readings, flag, share_of_gain
 from experiments.catalogue.running import main
 from experiments.catalogue.verdict import Criterion, Measured, pairs, reached, share
 from sharedllm.base.loading import Base
@@ -71,8 +71,8 @@ def measure(readings: Readings) -> Mapping[str, float]:
         gains = [readings.gain(user, pair) for user in users]
         kept = [share_of_gain(gain, readings.gain(user, "own")) for user, gain in zip(users, gains, strict=True)]
         found[f"kept_by_both/{pair}"] = float(np.min(kept))
-        found[f"both_helped/{pair}"] = float(min(gains) > 0)
-        found[f"both_harmed/{pair}"] = float(max(gains) < 0)
+        found[f"both_helped/{pair}"] = flag(min(gains) > 0, *gains)
+        found[f"both_harmed/{pair}"] = flag(max(gains) < 0, *gains)
         for user, part in zip(users, kept, strict=True):
             found[f"ppl/{pair}/{user}"] = readings.perplexity(user, pair)
             found[f"kept/{pair}/{user}"] = part

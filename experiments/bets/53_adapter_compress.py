@@ -16,7 +16,7 @@ from collections.abc import Mapping
 
 from experiments.catalogue.bet import Bet
 from experiments.catalogue.context import Context
-from experiments.catalogue.readings import Readings
+from experiments.catalogue.readings import Readings, flag
 from experiments.catalogue.running import main
 from experiments.catalogue.verdict import Criterion, Measured, share, undercut
 
@@ -79,7 +79,8 @@ def measure(readings: Readings) -> Mapping[str, float]:
         for condition in CONDITIONS:
             found[f"ppl/{user}/{condition}"] = readings.perplexity(user, "base" if condition == "none" else condition)
         for form in ("int8", "int8_gains"):
-            found[f"{form}_worse_than_none/{user}"] = float(found[f"ppl/{user}/{form}"] > found[f"ppl/{user}/none"])
+            with_int8, without = found[f"ppl/{user}/{form}"], found[f"ppl/{user}/none"]
+            found[f"{form}_worse_than_none/{user}"] = flag(with_int8 > without, with_int8, without)
             found[f"{form}_over_raw/{user}"] = found[f"ppl/{user}/{form}"] / found[f"ppl/{user}/raw"]
     return found
 

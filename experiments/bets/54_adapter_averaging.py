@@ -15,7 +15,7 @@ import numpy as np
 
 from experiments.catalogue.bet import Bet
 from experiments.catalogue.context import Context
-from experiments.catalogue.readings import Readings, share_of_gain
+from experiments.catalogue.readings import Readings, flag, share_of_gain
 from experiments.catalogue.running import main
 from experiments.catalogue.verdict import Criterion, Measured, pairs, share
 
@@ -66,8 +66,8 @@ def measure(readings: Readings) -> Mapping[str, float]:
         found[f"ppl/{user}/own"] = readings.perplexity(user, "own")
     for pair in pairs(readings.users):
         gains = [readings.gain(user, pair) for user in pair.split("+")]
-        found[f"both_helped/{pair}"] = float(min(gains) > 0)
-        found[f"both_harmed/{pair}"] = float(max(gains) < 0)
+        found[f"both_helped/{pair}"] = flag(min(gains) > 0, *gains)
+        found[f"both_harmed/{pair}"] = flag(max(gains) < 0, *gains)
         for user, gain in zip(pair.split("+"), gains, strict=True):
             found[f"ppl/{pair}/{user}"] = readings.perplexity(user, pair)
             found[f"kept/{pair}/{user}"] = share_of_gain(gain, readings.gain(user, "own"))

@@ -104,6 +104,11 @@ class Readings:
         return readings
 
 
+def flag(holds: bool, *of: float) -> float:
+    """1 or 0; NaN, and so no data, where a number it was decided from is not finite."""
+    return float(holds) if all(map(math.isfinite, of)) else float("nan")
+
+
 def share_of_gain(part: float, whole: float) -> float:
     """``part / whole`` of two gains; NaN, and so no data, where there is no gain to have a share of."""
     return part / whole if whole > 0 else float("nan")

@@ -26,5 +26,7 @@ def recipes(protocol: Protocol, method: Method, *, steps: int = STEPS, seed: int
         # A steering vector acts on no gain; it trains what it adds.
         parameter = "relative" if method in ("steering", "ia3") else documented.parameter
         return [replace(documented, method=method, parameter=parameter, steps=steps, seed=seed)]
-    tuned = replace(RECIPES["default"], name="tuned", method=method, steps=steps, seed=seed)
+    # As many tokens a step as the documented protocol, so that the two differ in how they train and not in how much.
+    tokens = {name: getattr(RECIPES["documented"], name) for name in ("windows_per_step", "window")}
+    tuned = replace(RECIPES["default"], name="tuned", method=method, steps=steps, check_every=25, seed=seed, **tokens)
     return [replace(tuned, learning_rate=rate) for rate in RATES[method]]

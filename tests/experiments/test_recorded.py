@@ -58,3 +58,15 @@ def test_the_margins_come_out_of_their_matrix_when_its_rows_are_the_users_who_ar
         for user, expected in RECORDED["61"][name].items():
             assert measured[f"{name}/{user}"] == pytest.approx(expected, abs=1e-4)
             assert measured[f"seed_0/{name}/{user}"] == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("number", ["31", "53", "54"])
+def test_a_reading_that_is_no_number_is_no_data_and_not_a_flag(bets, number):
+    bet = bets[number]
+    readings = Readings(USERS)
+    readers = ["base", "own", "raw", "int8", "int8_gains", *Measured(USERS, {}).pairs]
+    for user in USERS:
+        for reader in readers:
+            readings.add(user, reader, Losses(np.full(4, np.nan if reader != "base" else 2.0), 1))
+    measured = Measured(USERS, bet.measure(readings))
+    assert [outcome["holds"] for outcome in judge(bet.criteria, measured).values()] == [None, None, None]
