@@ -54,7 +54,9 @@ def test_every_command_has_help_that_explains_it_and_its_arguments(name, run):
 @pytest.mark.parametrize("name", ALL)
 def test_what_a_program_would_read_comes_as_json(name):
     _, command = ALL[name]
-    writes_only = {"base", "users", "demo", "users rollback", "users revoke", "users restore", "users erase"}
+    groups = {"base", "users", "bets"}
+    changing = {f"users {verb}" for verb in ("rollback", "revoke", "restore", "erase")}
+    writes_only = groups | changing | {"demo", "bets run", "bets report"}
     assert ("as_json" in {parameter.name for parameter in command.params}) != (name in writes_only)
 
 

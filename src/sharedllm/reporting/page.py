@@ -79,7 +79,15 @@ def write_page(report: Report, path: Path) -> Path:
     Raises:
         InvalidInput: the report has no measurements, or the path cannot be written.
     """
-    page = _render(report)
+    return write_whole(_render(report), path)
+
+
+def write_whole(page: str, path: Path) -> Path:
+    """Write a page to ``path``, whole or not at all, and return the path.
+
+    Raises:
+        InvalidInput: the path cannot be written.
+    """
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -95,10 +103,8 @@ def write_page(report: Report, path: Path) -> Path:
         ) from error
 
 
-def _render(report: Report) -> str:
-    found = story.findings(report)
-    names = story.labels(dict.fromkeys(_users(report)), _LABEL_CHARACTERS)
-    limit = _colour_limit(report)
+def templates() -> Environment:
+    """The templates of this folder: nothing that they are given becomes markup by itself."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -110,11 +116,21 @@ def _render(report: Report) -> str:
         "percent": lambda value: story.percent(value).replace("-", "−"),
         "perplexity": story.perplexity_text,
         "printable": printable,
-        "bound": lambda value: f"{value:+.0%}".replace("-", "−") if value else "0%",
-        "continuation": story.continuation,
-        "verdict": story.gate_verdict,
-        "reason": story.gate_reason,
     }
+    return environment
+
+
+def _render(report: Report) -> str:
+    found = story.findings(report)
+    names = story.labels(dict.fromkeys(_users(report)), _LABEL_CHARACTERS)
+    limit = _colour_limit(report)
+    environment = templates()
+    environment.filters.update(
+        bound=lambda value: f"{value:+.0%}".replace("-", "−") if value else "0%",
+        continuation=story.continuation,
+        verdict=story.gate_verdict,
+        reason=story.gate_reason,
+    )
     return environment.get_template("page.html.j2").render(
         report=report,
         headline=story.headline(report),

@@ -1,0 +1,107 @@
+"""The catalogue's report: every bet with its flags, figures and meaning on one HTML page that needs nothing else."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sharedllm.evaluation.intervals import CONFIDENCE
+from sharedllm.reporting import findings as story
+from sharedllm.reporting.bets import TIERS, Bet
+from sharedllm.reporting.bets_figures import HEAT_LIMIT, Figure, figures
+from sharedllm.reporting.bets_meaning import Meaning, headline, meanings
+from sharedllm.reporting.page import DARK, LIGHT, templates, write_whole
+
+
+@dataclass(frozen=True)
+class Section:
+    """What the page says of one bet.
+
+    Attributes:
+        bet: the bet.
+        meanings: one for each protocol.
+        figures: where figures help.
+        compared: names of measurements that the documents give, too.
+        names: of all measurements.
+    """
+
+    bet: Bet
+    meanings: Sequence[Meaning]
+    figures: Sequence[Figure]
+    compared: Sequence[str]
+    names: Sequence[str]
+
+
+def write_bets_page(bets: Sequence[Bet], path: Path) -> Path:
+    """Write the page to ``path``, whole or not at all, and return the path.
+
+    Raises:
+        InvalidInput: the path cannot be written.
+    """
+    environment = templates()
+    environment.filters |= {
+        "number": number_text,
+        "ratio": ratio_text,
+        "flag": flag_text,
+        "share": share_text,
+    }
+    page = environment.get_template("bets.html.j2").render(
+        sections=[_section(bet) for bet in bets],
+        headline=headline(bets),
+        tiers=TIERS,
+        bases=sorted(_bases(bets)),
+        newest=max(_dates(bets), default=story.NO_DATA),
+        limit=HEAT_LIMIT,
+        light=LIGHT,
+        dark=DARK,
+        confidence=CONFIDENCE,
+    )
+    return write_whole(page, path)
+
+
+def number_text(value: float | None) -> str:
+    """A measurement with the digits that matter."""
+    if value is None or not math.isfinite(value):
+        return story.NO_DATA
+    digits = ",.0f" if 1_000 <= abs(value) < 1e12 else ".4g"
+    return f"{value:{digits}}".replace("-", "−")
+
+
+def ratio_text(value: float) -> str:
+    """A multiple, such as 0.86×."""
+    if not math.isfinite(value):
+        return story.NO_DATA
+    if value < 0.1 or value >= 1e4:
+        return f"{value:.2g}×"
+    return f"{value:,.{3 if value < 2 else 2 if value < 10 else 0}f}×"
+
+
+def flag_text(holds: bool | None) -> str:
+    """A flag as a reader sees it."""
+    return {True: "yes", False: "no", None: story.NO_DATA}[holds]
+
+
+def share_text(share: float) -> str:
+    """The share of resamples, never rounded to certainty."""
+    if 0 < share < 0.01:
+        return "under 1%"
+    return "over 99%" if 0.99 < share < 1 else f"{share:.0%}"
+
+
+def _section(bet: Bet) -> Section:
+    names = dict.fromkeys(name for run in bet.runs.values() for name in run.numbers)
+    return Section(
+        bet=bet,
+        meanings=meanings(bet),
+        figures=figures(bet),
+        compared=[name for name in bet.documents if not names or name in names],
+        names=list(names),
+    )
+
+
+def _bases(bets: Iterable[Bet]) -> set[str]:
+    return {run.world["base"]["name"] for bet in bets for run in bet.runs.values() if run.world}
+
+
+def _dates(bets: Iterable[Bet]) -> list[str]:
+    return [run.world["date"] for bet in bets for run in bet.runs.values() if run.world]
