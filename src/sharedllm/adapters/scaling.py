@@ -9,7 +9,7 @@ class Scale(torch.autograd.Function):
     """One pass over the activation instead of three with a float32 copy between them.
 
     ``a + a * s`` is exactly ``a`` where ``s`` is zero, and rounds once, like the norm itself does. The gradient of the
-    values is a sum over tokens of small numbers, so it is taken in float32 whatever the base runs in.
+    values is a sum over tokens of small numbers, so it is added up in float32 whatever the base runs in.
     """
 
     @staticmethod
@@ -28,5 +28,6 @@ class Scale(torch.autograd.Function):
         of_activation = torch.addcmul(upstream, upstream, narrow) if ctx.needs_input_grad[0] else None
         of_values = None
         if ctx.needs_input_grad[1]:
-            of_values = (upstream.to(ctx.values_dtype) * activation).sum_to_size(narrow.shape)
+            repeated = [axis for axis, size in enumerate(narrow.shape) if size == 1]
+            of_values = (upstream * activation).sum(repeated, keepdim=True, dtype=ctx.values_dtype)
         return of_activation, of_values

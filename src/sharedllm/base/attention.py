@@ -64,13 +64,18 @@ def stacked_attention(
     key_heads, keys = key.shape[1], key.shape[2]
     group = heads // key_heads
     scale = width**-0.5 if scaling is None else scaling
-    stacked = (query * scale).reshape(batch * key_heads, group * queries, width)
+    stacked = query.reshape(batch * key_heads, group * queries, width)
     transposed = key.reshape(batch * key_heads, keys, width).transpose(1, 2)
     if attention_mask is None:
-        scores = torch.bmm(stacked, transposed)
+        mask = query.new_zeros(1, 1, 1)
     else:
-        mask = attention_mask.expand(-1, group, -1, -1).reshape(-1, 1, group * queries, keys)
-        mask = mask.expand(batch, key_heads, -1, -1).reshape(batch * key_heads, group * queries, keys)
-        scores = torch.baddbmm(mask, stacked, transposed)
+        # Without padding all sequences have one mask, and transformers gives the same memory for each of them.
+        shared = attention_mask.shape[0] == 1 or attention_mask.stride(0) == 0
+        mask = (attention_mask[:1] if shared else attention_mask).expand(-1, group, -1, -1)
+        mask = mask.reshape(-1, 1, group * queries, keys)
+        if not shared:
+            mask = mask.expand(-1, key_heads, -1, -1)
+        mask = mask.reshape(-1, group * queries, keys)
+    scores = torch.baddbmm(mask, stacked, transposed, alpha=scale)
     output = torch.bmm(scores.softmax(dim=-1), value.reshape(batch * key_heads, keys, -1))
     return output.view(batch, heads, queries, -1).transpose(1, 2).contiguous(), None
