@@ -85,3 +85,12 @@ def test_nothing_is_kept_for_a_gradient_that_nobody_wants():
     with torch.inference_mode():
         losses = token_losses(hidden.detach(), head, targets)
     assert not losses.requires_grad
+
+
+def test_hidden_states_of_another_dtype_are_read_in_the_heads():
+    random = torch.Generator().manual_seed(0)
+    hidden, head = torch.randn(5, 8, generator=random), torch.randn(11, 8, generator=random).bfloat16()
+    targets = torch.arange(5)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = token_losses(hidden, head, targets)
+    assert torch.equal(mixed, token_losses(hidden.bfloat16(), head, targets))

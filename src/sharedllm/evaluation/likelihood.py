@@ -48,12 +48,13 @@ def token_losses(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor
 
     Args:
         hidden: ``[..., width]`` final hidden states.
-        head: ``[vocabulary, width]`` frozen output projection, in the dtype of ``hidden``.
+        head: ``[vocabulary, width]`` frozen output projection, in whose dtype the products are taken.
         targets: int64 ``[...]``.
 
     Returns:
-        float32 ``[...]`` (float64 when ``hidden`` is).
+        float32 ``[...]`` (float64 when ``head`` is).
     """
-    flat = hidden.reshape(-1, hidden.shape[-1])
+    # Autocast may leave hidden states wider than the head, and does not reach into the function.
+    flat = hidden.reshape(-1, hidden.shape[-1]).to(head.dtype)
     losses: torch.Tensor = _TokenLosses.apply(flat, head, targets.reshape(-1))  # type: ignore[no-untyped-call]
     return losses.view(targets.shape)
