@@ -45,7 +45,7 @@ def main() -> None:
         return
     environment = describe()
     rates = [_product_rate()]
-    runs = {}
+    runs: dict[str, dict[str, Any]] = {}
     for name in ORDER:
         print(name, "…", file=sys.stderr)
         command = [sys.executable, "-m", "benchmarks.training", "--worker", name]

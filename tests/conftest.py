@@ -1,6 +1,7 @@
 """Small random bases, made once a session and shared by every test that never writes to them."""
 
 import hashlib
+import signal
 
 import pytest
 import torch
@@ -9,6 +10,9 @@ from tests import models
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.loading import load_base
+
+# A runner started in the background ignores interrupts; the commands that tests interrupt would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
