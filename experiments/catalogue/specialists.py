@@ -114,10 +114,27 @@ def _choices(
 def _train_vector(context: Context, text: TokenizedText, recipe: Recipe, base: Base) -> tuple[float, Adapter]:
     _announce(context, text, recipe)
     checkpoints = Checkpoints(context.out / "checkpoints", base.fingerprint)
-    (trained,) = train_vectors(base, context.injection(recipe.method, base), [text], recipe, checkpoints=checkpoints)
+    _continue_shorter(checkpoints, text, recipe)
+    training = train_vectors(base, context.injection(recipe.method, base), [text], recipe, checkpoints=checkpoints)
+    trained = next(training)
+    # Closed before it is told that the result was taken, it keeps its last checkpoint, for a longer training to go on.
+    training.close()
     if trained.adapter is None:
         raise trained.error or TrainingError(f"Training {text.user!r} gave no adapter", remedy="Run it again.")
     return min((loss for _, loss in trained.losses), default=0.0), trained.adapter
+
+
+def _continue_shorter(checkpoints: Checkpoints, text: TokenizedText, recipe: Recipe) -> None:
+    """Begin where the longest shorter training ended, if the longer one would have passed through that point."""
+    if recipe.schedule != "constant" or checkpoints.load(text.user, text.sha256, recipe):
+        return
+    for steps in range(recipe.steps - 1, 0, -1):
+        # A shorter training also validates at its end; a longer one has to do so there too.
+        if not recipe.check_every or steps % recipe.check_every == 0:
+            reached = checkpoints.load(text.user, text.sha256, replace(recipe, steps=steps))
+            if reached is not None and reached.step == steps:
+                checkpoints.save(text.user, text.sha256, recipe, reached)
+                return
 
 
 def _announce(context: Context, text: TokenizedText, recipe: Recipe) -> None:

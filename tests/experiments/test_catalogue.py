@@ -16,6 +16,7 @@ from experiments.catalogue.verdict import Measured, criteria_hash, judge
 
 from sharedllm.errors import InvalidInput, UnknownName
 from sharedllm.evaluation.perplexity import base_losses
+from sharedllm.training import sampling, vectors
 from sharedllm.training.baselines import train_baseline
 
 NUMBERS = ["04", "13", "18", "31", "46", "49", "52", "53", "54", "55", "58", "60", "61", "63"]
@@ -141,6 +142,28 @@ def test_other_seeds_follow_the_first_ones_choice_of_rate(base_of, made_up_text,
     second, first = context.copy("ann", "lora-r4", seed=1), context.copy("ann", "lora-r4", seed=0)
     assert second.rate == first.rate
     assert list(context.used["49_lora_ann-tuned-seed1.safetensors"]["losses"]) == [repr(first.rate)]
+
+
+def test_a_longer_training_goes_on_from_a_shorter_one_and_gives_what_it_gives_alone(
+    base_of, made_up_text, tmp_path, monkeypatch
+):
+    taken = []
+    monkeypatch.setattr(
+        vectors, "step_windows", lambda text, recipe, step: taken.append(step) or draw(text, recipe, step)
+    )
+    draw = sampling.step_windows
+
+    def context(name):
+        size = replace(QUICK, max_steps=5)
+        return Context(base_of(), ("ann",), (0,), "documented", out=tmp_path / name, size=size, read_text=made_up_text)
+
+    alone, after = context("alone"), context("after")
+    expected = alone.adapter("ann", steps=5)
+    assert taken == [0, 1, 2, 3, 4]
+    taken.clear()
+    after.adapter("ann", steps=2)
+    assert np.array_equal(after.adapter("ann", steps=5), expected)
+    assert taken == [0, 1, 2, 3, 4]
 
 
 def test_a_bet_that_trains_once_refuses_several_seeds(bets, quick):
