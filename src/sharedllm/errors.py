@@ -20,7 +20,10 @@ SharedLLMError
 │   ├── CorruptStore
 │   ├── StoreBusy         another process is writing
 │   └── DiskFull
-└── NotServed             the user exists, but no release of theirs may answer
+├── NotServed             the user exists, but no release of theirs may answer
+└── ServingError
+    ├── QueueFull         too many requests are waiting; says when to come back
+    └── EngineStopped     the engine is shutting down, or has failed
 
 An error says which value was wrong and what to do about it: the message names the value, the remedy the way out.
 """
@@ -116,3 +119,23 @@ class DiskFull(StoreError):
 
 class NotServed(SharedLLMError):
     """The user is known, but no release of theirs may answer: revoked, or none passed its gate."""
+
+
+class ServingError(SharedLLMError):
+    """The engine cannot take a request."""
+
+
+class QueueFull(ServingError):
+    """Too many requests are waiting, of everybody or of this owner.
+
+    Attributes:
+        retry_after: seconds after which there is likely to be room.
+    """
+
+    def __init__(self, message: str, *, remedy: str, retry_after: float) -> None:
+        super().__init__(message, remedy=remedy)
+        self.retry_after = retry_after
+
+
+class EngineStopped(ServingError):
+    """The engine is shutting down, or its thread has failed."""

@@ -1,0 +1,168 @@
+"""What the engine is asked, and what it answers: one request, its tokens as they come, and how it ended."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+Reason = Literal["stop", "length", "cancelled", "deadline", "erased", "shutdown", "failed"]
+"""``stop``: an end token or a stop string; ``length``: as many tokens as were asked for, or as fit the context."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is drawn.
+
+    Attributes:
+        temperature: 0 takes the likeliest token; otherwise logits are divided by it.
+        top_p: draw among the likeliest tokens whose probabilities first add up to this (Holtzman et al. 2020).
+        seed: of the request's own noise, which depends on nothing but this, ``choice`` and the position.
+        choice: which of several answers to the same prompt this is.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    seed: int = 0
+    choice: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One prompt, who asks, and the row that answers.
+
+    Attributes:
+        prompt: token ids, at least one.
+        owner: who asks; requests of one owner wait for one another's turn, and end when the owner is erased.
+        release: id of the release that answers, never used twice; None for the base as it is.
+        values: the release's row, float32 ``[P]``; None for the base as it is.
+        max_tokens: at most this many new tokens; 0 only reads the prompt.
+        sampling: how tokens are drawn.
+        stop: strings that end the answer and are not part of it.
+        top_logprobs: how many of the likeliest tokens are told at every position.
+        score_prompt: tell the log-probability of every prompt token but the first.
+        glass_box: tell every new token's log-probability under the base beside the one under the row that answered.
+        seconds: the request ends with ``deadline`` this long after it was submitted; None leaves it all the time.
+        ignore_end: go on after an end token; for measurements.
+    """
+
+    prompt: Sequence[int]
+    owner: str
+    release: str | None = None
+    values: npt.NDArray[np.float32] | None = None
+    max_tokens: int = 16
+    sampling: Sampling = Sampling()
+    stop: Sequence[str] = ()
+    top_logprobs: int = 0
+    score_prompt: bool = False
+    glass_box: bool = False
+    seconds: float | None = None
+    ignore_end: bool = False
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A token and how likely it was.
+
+    Attributes:
+        id: the token.
+        logprob: natural logarithm of its probability under the row that answered, at temperature 1; None for the first
+            token of a prompt.
+        top: the likeliest tokens at this place and their log-probabilities, likeliest first.
+        base_logprob: the same token under the base; only where the glass box was asked for.
+    """
+
+    id: int
+    logprob: float | None
+    top: tuple[tuple[int, float], ...] = ()
+    base_logprob: float | None = None
+
+
+@dataclass(frozen=True)
+class Token:
+    """One new token, and the text that became certain with it.
+
+    Attributes:
+        scored: the token and its log-probability.
+        text: what can be shown now; empty while a character, or what may be a stop string, is incomplete.
+    """
+
+    scored: Scored
+    text: str
+
+
+@dataclass(frozen=True)
+class Finished:
+    """How a request ended; the last thing that is delivered, exactly once.
+
+    Attributes:
+        reason: why it ended.
+        text: what was held back and turned out to belong to the answer.
+        prompt_tokens: how many ids the prompt had.
+        new_tokens: how many tokens were drawn, an end token included.
+        prompt_scores: every prompt token, where that was asked for.
+        glass_box: every new token under both, where that was asked for.
+        error: what went wrong, for ``failed`` alone.
+    """
+
+    reason: Reason
+    text: str
+    prompt_tokens: int
+    new_tokens: int
+    prompt_scores: tuple[Scored, ...] = ()
+    glass_box: tuple[Scored, ...] = ()
+    error: str | None = None
+
+
+Event = Token | Finished
+Deliver = Callable[[Event], None]
+"""Called on the engine's thread, in order, ending with `Finished`; it must return at once."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one engine holds at once.
+
+    Attributes:
+        running: requests in the batch.
+        waiting: requests in the queue, of everybody together.
+        waiting_per_owner: requests in the queue of one owner.
+        cache_tokens: keys and values held, in tokens, over all running requests.
+        batch_tokens: tokens read in one pass; longer prompts take several.
+        table_bytes: device memory for adapters.
+    """
+
+    running: int = 64
+    waiting: int = 512
+    waiting_per_owner: int = 64
+    cache_tokens: int = 32_768
+    batch_tokens: int = 512
+    table_bytes: int = 256 * 1024**2
+
+
+@dataclass
+class Counters:
+    """What the engine has done since it began; read by the metrics.
+
+    Attributes:
+        waiting: requests in the queue now.
+        running: requests in the batch now.
+        owners: distinct rows in the batch now, the base among them.
+        batches: passes of the model.
+        prompt_tokens: read.
+        new_tokens: drawn.
+        table_hits: requests whose row was on the device already.
+        table_misses: requests whose row had to be copied there.
+        finished: requests by how they ended.
+    """
+
+    waiting: int = 0
+    running: int = 0
+    owners: int = 0
+    batches: int = 0
+    prompt_tokens: int = 0
+    new_tokens: int = 0
+    table_hits: int = 0
+    table_misses: int = 0
+    finished: dict[str, int] = field(default_factory=dict)
