@@ -1,0 +1,172 @@
+"""transformers' continuous batching, driven one pass at a time: all that we use of it and that is private there.
+
+Its scheduler, its paged cache and its input tensors are its own. Its thread, its queue, its sampling and its prefix
+sharing are not used: a shared prefix would be keyed by tokens alone, and keys and values depend on the row as well.
+`tests/serving/test_paging.py` fails when what is reached for here moves.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sharedllm.base.loading import Base
+from sharedllm.errors import UnsupportedBase
+from sharedllm.serving.ragged import plan, register_ragged
+
+if TYPE_CHECKING:
+    import torch
+
+PAGE_TOKENS = 32
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one forward pass reads.
+
+    Attributes:
+        names: the requests, in the order of their tokens.
+        lengths: tokens of each.
+        draws: whether the pass reaches the end of what is known of each, so that a new token is drawn.
+    """
+
+    names: list[str]
+    lengths: list[int]
+    draws: list[bool]
+
+
+Rows = Callable[[Pass], AbstractContextManager[None]]
+"""Applies everybody's rows to the forward pass inside the block."""
+Draw = Callable[[list[str], "torch.Tensor"], list[int]]
+"""From the requests that draw and their logits, float ``[requests, vocabulary]``, to their tokens."""
+
+
+class Pager:
+    """Requests in, one pass of the model at a time.
+
+    Attributes:
+        passed: what the last pass read.
+    """
+
+    def __init__(
+        self, base: Base, *, running: int, cache_tokens: int, batch_tokens: int, rows: Rows, draw: Draw
+    ) -> None:
+        from transformers import ContinuousBatchingConfig, LogitsProcessorList
+        from transformers.generation.continuous_batching import cache, cb_logits_processors, continuous_api, scheduler
+        from transformers.generation.continuous_batching.distributed import DistributedHelper
+        from transformers.generation.continuous_batching.initialization import resolve_continuous_batching_config
+
+        self._base = base
+        self._attention = base.model.config._attn_implementation
+        config = base.model.config.get_text_config()
+        kinds = set(cache.group_layers_by_attn_type(config))
+        self._ragged = base.device.type == "cpu" and kinds == {"full_attention"}
+        self.passed = Pass([], [], [])
+        self._rows, self._draw = rows, draw
+        base.model.set_attn_implementation(register_ragged() if self._ragged else "sdpa")
+        processors = cb_logits_processors.ContinuousBatchingLogitsProcessorList(LogitsProcessorList())
+        settings = resolve_continuous_batching_config(
+            config=config,
+            cb_config=ContinuousBatchingConfig(
+                page_size=PAGE_TOKENS,
+                num_blocks=-(-cache_tokens // PAGE_TOKENS),
+                max_batch_tokens=max(batch_tokens, running),
+                max_requests_per_batch=running,
+                max_blocks_per_request=0,
+                allow_block_sharing=False,
+                use_async_batching=False,
+                use_cuda_graph=False,
+            ),
+            workload_hints=None,
+            has_logit_processors=False,
+            device=base.device,
+        )
+        alone = DistributedHelper(device_mesh=None, cpu_group_timeout=None)
+        self._cache = cache.PagedAttentionCache(
+            config=config,
+            continuous_batching_config=settings,
+            device=base.device,
+            distributed_helper=alone,
+            dtype=base.dtype,
+            model_supports_logits_to_keep=True,
+        )
+        self._scheduler = scheduler.FIFOScheduler(
+            cache=self._cache, safety_margin=0.0, max_requests_per_batch=settings.max_requests_per_batch
+        )
+        self._processor = continuous_api.ContinuousBatchProcessor(
+            cache=self._cache,
+            config=config,
+            generation_config=base.model.generation_config,
+            continuous_batching_config=settings,
+            logit_processor=processors,
+            input_queue=None,
+            cancel_queue=None,
+            output_router=continuous_api.OutputRouter(),
+            background_thread_status=continuous_api.BackgroundThreadStatus(),
+            model_device=base.device,
+            model_dtype=base.dtype,
+            scheduler=self._scheduler,
+            distributed_helper=alone,
+        )
+        self._inputs = self._processor.inputs_and_outputs
+        # On the instance, so that the library's own step calls ours for what happens between inputs and tokens.
+        self._processor.model_runner._forward_process_and_sample = self._forward
+        if not base.model._supports_logits_to_keep():
+            raise UnsupportedBase(
+                f"{type(base.model).__name__} computes logits for every token of a prompt",
+                remedy="Use a base whose forward pass takes logits_to_keep.",
+            )
+
+    @property
+    def capacity(self) -> int:
+        """Tokens whose keys and values fit the cache."""
+        tokens: int = self._cache.num_blocks * PAGE_TOKENS
+        return tokens
+
+    def add(self, name: str, prompt: Sequence[int], *, max_tokens: int, ends: Sequence[int]) -> None:
+        """Queue a request; it is in the next pass that has room for it."""
+        from transformers.generation.continuous_batching.requests import RequestState
+
+        self._scheduler.add_waiting_request(
+            RequestState(
+                request_id=name, initial_tokens=list(prompt), max_new_tokens=max_tokens, eos_token_id=list(ends)
+            )
+        )
+
+    def drop(self, name: str) -> None:
+        """Forget a request and give back its keys and values, before the next pass."""
+        self._scheduler.set_request_cancellation(name)
+
+    def step(self) -> bool:
+        """Run one pass of the model; False if there was nothing to run."""
+        if not self._processor.prepare_next_batch():
+            return False
+        self._processor._generation_step(self._base.model)
+        self._processor.update_batch()
+        return True
+
+    def close(self) -> None:
+        """Leave the model as it was."""
+        self._base.model.set_attn_implementation(self._attention)
+
+    def _forward(self, model: Any, inputs: dict[str, Any], carried: Any, before: Any, output: "torch.Tensor") -> None:
+        """Stands in for the library's forward pass and sampling."""
+        states = self._inputs.requests_in_batch
+        self.passed = Pass(
+            [each.state.request_id for each in states],
+            [each.query_length for each in states],
+            [each.has_new_token for each in states],
+        )
+        drawing = [name for name, draws in zip(self.passed.names, self.passed.draws, strict=True) if draws]
+        # The library counts a place for every request in the pass, also for those that are not read to their end yet.
+        inputs["logits_to_keep"] = inputs["logits_indices"][: len(drawing)]
+        if self._ragged:
+            totals = [each.state.position_offset for each in states]
+            (read,), (written,) = inputs["read_index"], inputs["write_index"]
+            steps = plan(self.passed.lengths, totals, read, written, self._base.dtype)
+            allocator = self._cache.cache_allocators["full_attention"]
+            inputs["ragged"] = steps, allocator._kv_token_views.__getitem__
+        with self._rows(self.passed):
+            logits = model(**inputs).logits[0]
+        if drawing:
+            output[0, : len(drawing)] = output.new_tensor(self._draw(drawing, logits))

@@ -1,0 +1,148 @@
+"""Attention over requests of different lengths in one pass, for the CPU.
+
+transformers would give every token a mask over the keys of all requests; the work then grows with the square of how
+many there are. Here requests that read one new token are one padded product over their own keys, and a longer prompt
+is one of its own.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+NAME = "ragged"
+
+
+@dataclass(frozen=True, eq=False)
+class Stretch:
+    """The new tokens of one request that reads several.
+
+    Attributes:
+        tokens: their places in the pass.
+        keys: places in the cache of all its keys, old and new; None where all of them are in this pass.
+        mask: True where a token may look, ``[tokens, keys]``; None where ``keys`` is.
+    """
+
+    tokens: slice
+    keys: "torch.Tensor | None"
+    mask: "torch.Tensor | None"
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Who attends to what in one pass; the same for every layer.
+
+    Attributes:
+        written: places in the cache of the pass's tokens, ``[tokens]``.
+        single: places in the pass of the requests that read one token, ``[single]``.
+        keys: places in the cache of their keys, padded with any, ``[single, longest]``.
+        mask: 0 where there is a key and minus infinity where there is padding, ``[single, 1, 1, longest]``.
+        stretches: the requests that read more.
+    """
+
+    written: "torch.Tensor"
+    single: "torch.Tensor"
+    keys: "torch.Tensor"
+    mask: "torch.Tensor"
+    stretches: list[Stretch]
+
+
+def plan(lengths: Sequence[int], totals: Sequence[int], read: Any, written: Any, dtype: "torch.dtype") -> Plan:
+    """Plan a pass.
+
+    Args:
+        lengths: new tokens of each request, in the order of the pass.
+        totals: keys of each, old and new.
+        read: places in the cache of every request's keys, one after the other; empty where all are new.
+        written: places in the cache of the new tokens.
+        dtype: of the attention scores.
+    """
+    import torch
+
+    singles: list[int] = []
+    keys: list[torch.Tensor] = []
+    stretches = []
+    token = key = 0
+    for length, total in zip(lengths, totals, strict=True):
+        own = read[key : key + total] if read.numel() else written[token : token + length]
+        if length == 1:
+            singles.append(token)
+            keys.append(own)
+        elif length == total:
+            stretches.append(Stretch(slice(token, token + length), None, None))
+        else:
+            seen = torch.ones(length, total, dtype=torch.bool).tril(total - length)
+            stretches.append(Stretch(slice(token, token + length), own, seen))
+        token, key = token + length, key + total
+    # Padding reads a key that is there, and the mask keeps it out.
+    padded = torch.nn.utils.rnn.pad_sequence(keys, batch_first=True) if keys else torch.zeros(0, 0, dtype=torch.int64)
+    held = torch.tensor([len(own) for own in keys])
+    mask = torch.zeros(padded.shape, dtype=dtype)
+    mask.masked_fill_(torch.arange(padded.shape[1]) >= held[:, None], float("-inf"))
+    return Plan(written, torch.tensor(singles, dtype=torch.int64), padded, mask[:, None, None], stretches)
+
+
+def ragged_attention(
+    module: Any,
+    query: "torch.Tensor",
+    key: "torch.Tensor",
+    value: "torch.Tensor",
+    attention_mask: "torch.Tensor | None",
+    scaling: float | None = None,
+    ragged: "tuple[Plan, Any] | None" = None,
+    **_: Any,
+) -> tuple["torch.Tensor", None]:
+    """Attention as transformers calls it, with a plan; without one it is causal attention of whole sequences.
+
+    Args:
+        module: the attention layer.
+        query: ``[1, heads, tokens, width]`` (``[batch, …]`` without a plan).
+        key: ``[1, key_heads, tokens, width]``, of the pass's own tokens.
+        value: like ``key``.
+        attention_mask: never given: transformers makes none for an implementation it does not know.
+        scaling: of the scores; ``width ** -0.5`` by default.
+        ragged: the plan, and a function from the layer's number to its cached keys and values,
+            ``[places, key_heads, width]`` each, which this writes to.
+
+    Returns:
+        ``[1, tokens, heads, width]``, and None in place of the attention weights.
+    """
+    from torch.nn.functional import scaled_dot_product_attention as attend
+
+    grouped = query.shape[1] != key.shape[1]
+    if ragged is None:
+        whole = attend(query, key, value, is_causal=True, scale=scaling, enable_gqa=grouped)
+        return whole.transpose(1, 2).contiguous(), None
+    steps, cached = ragged
+    keys, values = cached(module.layer_idx)
+    keys.index_copy_(0, steps.written, key[0].transpose(0, 1))
+    values.index_copy_(0, steps.written, value[0].transpose(0, 1))
+    heads, tokens, width = query.shape[1:]
+    key_heads = key.shape[1]
+    output = query.new_empty(1, tokens, heads, value.shape[-1])
+    if len(steps.single):
+        # Query heads that share a key head are rows of one product.
+        one = query[0, :, steps.single].transpose(0, 1).reshape(-1, key_heads, heads // key_heads, width)
+        held = keys[steps.keys].transpose(1, 2), values[steps.keys].transpose(1, 2)
+        answer = attend(one, *held, attn_mask=steps.mask, scale=scaling)
+        output[0, steps.single] = answer.reshape(len(steps.single), heads, -1)
+    for stretch in steps.stretches:
+        new = query[:, :, stretch.tokens]
+        if stretch.keys is None:
+            held = key[:, :, stretch.tokens], value[:, :, stretch.tokens]
+            answer = attend(new, *held, is_causal=True, scale=scaling, enable_gqa=grouped)
+        else:
+            held = keys[stretch.keys].transpose(0, 1)[None], values[stretch.keys].transpose(0, 1)[None]
+            answer = attend(new, *held, attn_mask=stretch.mask, scale=scaling, enable_gqa=grouped)
+        output[:, stretch.tokens] = answer.transpose(1, 2)
+    return output, None
+
+
+def register_ragged() -> str:
+    """Make the implementation known to transformers, without a mask; returns the name to ask for."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, ragged_attention)
+    return NAME

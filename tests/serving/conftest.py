@@ -1,0 +1,86 @@
+"""An engine on a small base, and what a client of it does."""
+
+import threading
+
+import numpy as np
+import pytest
+import torch
+
+from sharedllm.serving.engine import Engine
+from sharedllm.serving.request import Finished, Limits, Request, Sampling
+
+SMALL = Limits(running=8, waiting=64, waiting_per_owner=32, cache_tokens=1024, batch_tokens=48, table_bytes=0)
+"""Few places and short passes, so that a handful of requests waits, is split and is evicted."""
+
+
+class Client:
+    """Collects what the engine tells of one request."""
+
+    def __init__(self):
+        self.tokens, self.finished, self.number = [], None, None
+        self._over = threading.Event()
+
+    def __call__(self, event):
+        assert self.finished is None, "nothing comes after the end"
+        if isinstance(event, Finished):
+            self.finished = event
+            self._over.set()
+        else:
+            self.tokens.append(event)
+
+    def wait(self):
+        assert self._over.wait(60), "the request never ended"
+        return self
+
+    @property
+    def ids(self):
+        return [token.scored.id for token in self.tokens]
+
+    @property
+    def logprobs(self):
+        return [token.scored.logprob for token in self.tokens]
+
+    @property
+    def text(self):
+        return "".join(token.text for token in self.tokens) + self.finished.text
+
+
+@pytest.fixture
+def engine_of(base_of):
+    """Start an engine; every engine of a test is closed after it."""
+    engines = []
+
+    def engine_of(architecture="llama", dtype=torch.float64, limits=SMALL, start=True):
+        engine = Engine(base_of(architecture, dtype), limits)
+        engines.append(engine)
+        if start:
+            engine.start()
+        return engine
+
+    yield engine_of
+    for engine in engines:
+        engine.close()
+
+
+@pytest.fixture
+def ask():
+    """Submit a request and return its client, without waiting."""
+
+    def ask(engine, prompt=(5, 6, 7), owner="ann", **options):
+        client = Client()
+        options = {"max_tokens": 8, "ignore_end": True, "sampling": Sampling(temperature=0), **options}
+        client.number = engine.submit(Request(prompt=list(prompt), owner=owner, **options), client)
+        return client
+
+    return ask
+
+
+@pytest.fixture
+def row():
+    """The values of a release: large enough to change every answer, and float16 like everything stored."""
+
+    def row(width, seed):
+        values = 0.3 * np.random.default_rng(seed).standard_normal(width)
+        return values.astype(np.float16).astype(np.float32)
+
+    return row
