@@ -1,0 +1,127 @@
+"""Whatever else happens, a request's tokens are those it gets alone: seeded random schedules."""
+
+import threading
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from tests.serving.conftest import Client
+
+from sharedllm.serving.engine import Engine
+from sharedllm.serving.request import Limits, Request, Sampling
+
+SCHEDULES = 8
+KINDS = ("greedy", "sampled", "nucleus", "stopped", "scored")
+
+
+@dataclass
+class Planned:
+    """One request of a schedule, and what is to happen to it."""
+
+    request: Request
+    cancelled: bool
+
+
+def plan(engine, row, chance):
+    """Requests of a few owners, some of whom get a new release half-way and one of whom is erased."""
+    owners = [f"user {n}" for n in range(5)]
+    releases = dict.fromkeys(owners, 0)
+    planned = []
+    for number in range(40):
+        owner = str(chance.choice(owners))
+        if chance.random() < 0.15:
+            releases[owner] += 1
+        name = f"{owner}/{releases[owner]}"
+        seed = int.from_bytes(name.encode()[-4:], "big")
+        kind = KINDS[int(chance.integers(len(KINDS)))]
+        sampling = {
+            "greedy": Sampling(temperature=0),
+            "sampled": Sampling(temperature=1.2, seed=number),
+            "nucleus": Sampling(temperature=1.2, top_p=0.8, seed=number),
+        }.get(kind, Sampling(temperature=0.7, seed=number))
+        request = Request(
+            prompt=chance.integers(3, 250, int(chance.integers(1, 60))).tolist(),
+            owner=owner,
+            release=None if owner == "user 0" else name,
+            values=None if owner == "user 0" else row(engine.width, seed),
+            max_tokens=int(chance.integers(1, 24)),
+            sampling=sampling,
+            stop=["a", "e"] if kind == "stopped" else (),
+            score_prompt=kind == "scored",
+            glass_box=kind == "scored",
+            ignore_end=bool(chance.random() < 0.5),
+        )
+        planned.append(Planned(request, bool(chance.random() < 0.15)))
+    return planned
+
+
+def run(engine, planned, chance, erased):
+    """Submit from two threads at random moments, cancel some, erase one owner at the end of the first half."""
+    clients = [Client() for _ in planned]
+    gaps = chance.exponential(0.002, len(planned))
+    pause = threading.Event()
+
+    def submit(numbers):
+        for number in numbers:
+            pause.wait(gaps[number])
+            clients[number].number = engine.submit(planned[number].request, clients[number])
+            if planned[number].cancelled:
+                engine.cancel(clients[number].number)
+
+    half = len(planned) // 2
+    for numbers in (range(half), range(half, len(planned))):
+        threads = [threading.Thread(target=submit, args=(list(numbers)[start::2],)) for start in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        if numbers.start == 0:
+            engine.stop_owner(erased)
+    return [client.wait() for client in clients]
+
+
+@pytest.mark.parametrize("seed", range(SCHEDULES))
+def test_a_request_in_any_company_gets_what_it_gets_alone(base_of, row, seed):
+    chance = np.random.default_rng(seed)
+    base = base_of("llama", torch.float64)
+    # Few places, a small cache and three rows: requests wait, are read in pieces, restarted, and evict one another.
+    crowded = Limits(
+        running=int(chance.choice([2, 5, 16])),
+        cache_tokens=int(chance.choice([128, 256, 2048])),
+        batch_tokens=int(chance.choice([8, 32, 256])),
+        table_bytes=0,
+    )
+    engine = Engine(base, crowded)
+    planned = plan(engine, row, chance)
+    engine.start()
+    found = run(engine, planned, chance, erased="user 3")
+    engine.close()
+
+    engine = Engine(base, Limits(running=1, cache_tokens=2048, batch_tokens=2048, table_bytes=0))
+    engine.start()
+    ended = 0
+    for each, client in zip(planned, found, strict=True):
+        expected = Client()
+        engine.submit(each.request, expected)
+        expected.wait()
+        if client.finished.reason in ("cancelled", "erased"):
+            # What it was told before it ended was right.
+            assert client.ids == expected.ids[: len(client.ids)]
+            ended += 1
+            continue
+        assert (client.ids, client.text, client.finished.reason) == (
+            expected.ids,
+            expected.text,
+            expected.finished.reason,
+        )
+        assert client.logprobs == pytest.approx(expected.logprobs, abs=1e-6)
+        for theirs, own in (
+            (client.finished.prompt_scores, expected.finished.prompt_scores),
+            (client.finished.glass_box, expected.finished.glass_box),
+        ):
+            assert [one.id for one in theirs] == [one.id for one in own]
+            assert [one.logprob for one in theirs[1:]] == pytest.approx([one.logprob for one in own[1:]], abs=1e-6)
+    engine.close()
+    # A schedule in which everybody was cancelled would have shown nothing.
+    assert ended < len(planned) / 2

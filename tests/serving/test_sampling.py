@@ -1,0 +1,69 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from sharedllm.serving.request import Sampling
+from sharedllm.serving.sampling import draw, scored, uniform
+
+
+def many(logits, draws=4000, **sampling):
+    """How often each token is drawn, over positions."""
+    rows = logits.expand(draws, -1)
+    tokens = draw(rows, [Sampling(**sampling)] * draws, range(draws))
+    return np.bincount(tokens, minlength=logits.shape[-1]) / draws
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_tokens_are_drawn_as_often_as_they_are_likely(temperature):
+    logits = torch.randn(12, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    expected = (logits / temperature).softmax(0).numpy()
+    assert many(logits, temperature=temperature) == pytest.approx(expected, abs=4 * math.sqrt(0.25 / 4000))
+
+
+def test_no_temperature_takes_the_likeliest():
+    logits = torch.randn(5, 300)
+    assert draw(logits, [Sampling(temperature=0)] * 5, [0] * 5) == logits.argmax(1).tolist()
+
+
+@pytest.mark.parametrize("size", [6, 2000])
+@pytest.mark.parametrize("top_p", [0.05, 0.6, 0.95, 0.999999])
+def test_the_nucleus_is_the_shortest_list_that_reaches_the_bound(top_p, size):
+    logits = torch.randn(size, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    ordered = logits.softmax(0).sort(descending=True)
+    nucleus = ordered.indices[: int((ordered.values.cumsum(0) < top_p).sum()) + 1]
+    found = many(logits, draws=600, top_p=top_p)
+    assert set(np.flatnonzero(found)) <= set(nucleus.tolist())
+
+
+def test_extreme_settings_still_draw_a_token():
+    logits = torch.tensor([[0.0, 1e4, -1e4], [0.0, 0.0, 0.0]])
+    for sampling in (Sampling(temperature=1e-30), Sampling(top_p=1e-30), Sampling(temperature=100, top_p=1 - 1e-16)):
+        assert all(0 <= token < 3 for token in draw(logits, [sampling] * 2, [0, 1]))
+    assert draw(logits[:1], [Sampling(temperature=1e-30)], [0]) == [1]
+
+
+def test_noise_depends_on_seed_choice_and_position_alone():
+    found = [uniform(Sampling(seed=s, choice=c), p) for s in (0, 1, -1, 2**63) for c in (0, 1) for p in (0, 1, 10**9)]
+    assert len(set(found)) == len(found)
+    assert all(0 <= each < 1 for each in found)
+    assert uniform(Sampling(seed=7), 3) == uniform(Sampling(seed=7, temperature=2, top_p=0.1), 3)
+
+
+def test_a_row_draws_the_same_whatever_rows_are_beside_it():
+    logits = torch.randn(6, 50, dtype=torch.float64)
+    samplings = [Sampling(seed=n, temperature=n % 3, top_p=[1, 0.5][n % 2]) for n in range(6)]
+    together = draw(logits, samplings, range(6))
+    assert together == [draw(logits[n : n + 1], samplings[n : n + 1], [n])[0] for n in range(6)]
+
+
+def test_scores_are_log_probabilities_at_temperature_one():
+    logits = torch.randn(3, 40, dtype=torch.float64)
+    expected = logits.log_softmax(1)
+    for row, found in enumerate(scored(logits, [4, 5, 6], [0, 2, 5])):
+        assert found.logprob == pytest.approx(float(expected[row, 4 + row]))
+        best = expected[row].sort(descending=True)
+        top = [0, 2, 5][row]
+        assert [token for token, _ in found.top] == best.indices[:top].tolist()
+        assert [logprob for _, logprob in found.top] == pytest.approx(best.values[:top].tolist())
