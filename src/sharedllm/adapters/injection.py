@@ -29,6 +29,7 @@ class Injection:
         self.layout = layout
         self._pieces: tuple[torch.Tensor, ...] | None = None
         self._index: torch.Tensor | None = None
+        self._in_order = False
         self._handles = [
             self._attach(base.model.get_submodule(site.name), site, number) for number, site in enumerate(layout.sites)
         ]
@@ -38,7 +39,7 @@ class Injection:
         """Apply ``table[index]`` to every forward pass inside the block.
 
         Args:
-            table: ``[rows, P]``, float32 (float64 on a float64 model). Gradients flow into it.
+            table: ``[rows, P]``; in training float32 (float64 on a float64 model). Gradients flow into it.
             index: int64, ``[batch]`` for one row per sequence or ``[batch, tokens]`` for one row per token.
 
         Raises:
@@ -59,12 +60,14 @@ class Injection:
                 f"The {index.dtype} row index of shape {list(index.shape)} does not point into {len(table)} rows",
                 remedy="Give one int64 row number per sequence, or per token.",
             )
-        outer = self._pieces, self._index
-        self._pieces, self._index = torch.split(table, self.layout.widths, dim=1), index
+        outer = self._pieces, self._index, self._in_order
+        # Where the tokens have the rows of the table one after the other there is nothing to gather at every site.
+        in_order = torch.equal(index.flatten(), torch.arange(len(table), device=index.device))
+        self._pieces, self._index, self._in_order = torch.split(table, self.layout.widths, dim=1), index, in_order
         try:
             yield
         finally:
-            self._pieces, self._index = outer
+            self._pieces, self._index, self._in_order = outer
 
     def remove(self) -> None:
         """Take the hooks off the model."""
@@ -92,8 +95,8 @@ class Injection:
         return module.register_forward_hook(change_output)
 
     def _apply(self, activation: torch.Tensor, site: Site, number: int) -> torch.Tensor:
-        pieces, index = self._pieces, self._index
-        values = pieces[number][index]  # type: ignore[index]
+        piece, index = self._pieces[number], self._index  # type: ignore[index]
+        values = piece.view(*index.shape, site.width) if self._in_order else piece[index]  # type: ignore[union-attr, index]
         batch = [activation.shape[axis] for axis in (0, site.token_axis)[: values.ndim - 1]]
         if batch != list(values.shape[:-1]):
             # Broadcasting would quietly give one user's row to another's sequence.

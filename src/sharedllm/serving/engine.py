@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from sharedllm.adapters.injection import Injection
-from sharedllm.adapters.layouts import Layout, layout_of
+from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.loading import Base
 from sharedllm.errors import EngineStopped, InvalidInput
 from sharedllm.serving.paging import Pager, Pass
@@ -35,6 +35,7 @@ class Engine:
 
     Attributes:
         base: the base model.
+        layout: the sites that the values of a release belong to.
         limits: what it holds at once.
         counters: what it has done.
         width: how many values a release has, ``P``.
@@ -46,7 +47,8 @@ class Engine:
         self.base, self.limits, self.counters = base, limits or Limits(), Counters()
         limits = self.limits
         self.healthy = True
-        self._injection = Injection(base, layout_of(base, "norm"))
+        self.layout = layout_of(base, "norm")
+        self._injection = Injection(base, self.layout)
         self.width = self._injection.layout.size
         row_bytes = self.width * _BYTES_PER_VALUE
         # A row for each running request has to fit, or none of them could be admitted.
@@ -72,11 +74,6 @@ class Engine:
         self._orders: list[Callable[[], object]] = []
         self._accepting, self._stopping, self._serving = True, False, False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-
-    @property
-    def layout(self) -> Layout:
-        """The sites that the values of a release belong to."""
-        return self._injection.layout
 
     def start(self) -> None:
         """Begin to serve."""
@@ -252,15 +249,18 @@ class Engine:
     def _rows(self, passed: Pass) -> Iterator[None]:
         import torch
 
-        slots = torch.tensor([self._running[name].slot for name in passed.names], device=self.base.device)
+        slots = [self._running[name].slot for name in passed.names]
         self.counters.batches += 1
-        self.counters.owners = len(set(slots.tolist()))
+        self.counters.owners = len(set(slots))
         # Zeros change nothing, so a batch of the base alone needs no rows.
-        if self.counters.owners == 1 and passed.names and self._running[passed.names[0]].slot == BASE_SLOT:
+        if set(slots) == {BASE_SLOT}:
             yield
             return
+        # Gathered once for all sites, and rounded to what the sites compute in.
+        rows = self._table.rows[slots].to(self.base.dtype)
         lengths = torch.tensor(passed.lengths, device=self.base.device)
-        with self._injection.rows(self._table.rows, slots.repeat_interleave(lengths)[None]):
+        index = torch.arange(len(slots), device=self.base.device).repeat_interleave(lengths)
+        with self._injection.rows(rows, index[None]):
             yield
 
     def _draw(self, names: list[str], logits: "torch.Tensor") -> list[int]:
