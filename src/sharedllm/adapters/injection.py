@@ -12,6 +12,9 @@ from sharedllm.base.loading import Base
 from sharedllm.base.sites import Site
 from sharedllm.errors import InvalidInput, WrongBase
 
+_Active = tuple[tuple[torch.Tensor, ...], torch.Tensor, bool]
+"""The table cut into the sites' pieces, the row index, and whether the index is 0, 1, 2, … to the table's end."""
+
 
 class Injection:
     """Hooks on a base that apply rows of a table while `rows` is active, and do nothing otherwise.
@@ -27,9 +30,7 @@ class Injection:
                 remedy="Make it again with layout_of(base).",
             )
         self.layout = layout
-        self._pieces: tuple[torch.Tensor, ...] | None = None
-        self._index: torch.Tensor | None = None
-        self._in_order = False
+        self._active: _Active | None = None
         self._handles = [
             self._attach(base.model.get_submodule(site.name), site, number) for number, site in enumerate(layout.sites)
         ]
@@ -60,14 +61,14 @@ class Injection:
                 f"The {index.dtype} row index of shape {list(index.shape)} does not point into {len(table)} rows",
                 remedy="Give one int64 row number per sequence, or per token.",
             )
-        outer = self._pieces, self._index, self._in_order
+        outer = self._active
         # Where the tokens have the rows of the table one after the other there is nothing to gather at every site.
         in_order = torch.equal(index.flatten(), torch.arange(len(table), device=index.device))
-        self._pieces, self._index, self._in_order = torch.split(table, self.layout.widths, dim=1), index, in_order
+        self._active = torch.split(table, self.layout.widths, dim=1), index, in_order
         try:
             yield
         finally:
-            self._pieces, self._index, self._in_order = outer
+            self._active = outer
 
     def remove(self) -> None:
         """Take the hooks off the model."""
@@ -79,36 +80,38 @@ class Injection:
         if site.at == "input":
 
             def change_input(module: Any, inputs: tuple[Any, ...]) -> Any:
-                if self._pieces is None:
+                if self._active is None:
                     return None
-                return (self._apply(inputs[0], site, number), *inputs[1:])
+                return (_apply(self._active, inputs[0], site, number), *inputs[1:])
 
             return module.register_forward_pre_hook(change_input)
 
         def change_output(module: Any, inputs: Any, output: Any) -> Any:
-            if self._pieces is None:
+            if self._active is None:
                 return None
             if isinstance(output, tuple):
-                return (self._apply(output[0], site, number), *output[1:])
-            return self._apply(output, site, number)
+                return (_apply(self._active, output[0], site, number), *output[1:])
+            return _apply(self._active, output, site, number)
 
         return module.register_forward_hook(change_output)
 
-    def _apply(self, activation: torch.Tensor, site: Site, number: int) -> torch.Tensor:
-        piece, index = self._pieces[number], self._index  # type: ignore[index]
-        values = piece.view(*index.shape, site.width) if self._in_order else piece[index]  # type: ignore[union-attr, index]
-        batch = [activation.shape[axis] for axis in (0, site.token_axis)[: values.ndim - 1]]
-        if batch != list(values.shape[:-1]):
-            # Broadcasting would quietly give one user's row to another's sequence.
-            raise InvalidInput(
-                f"A row index of shape {list(values.shape[:-1])} does not fit a batch of shape {batch}",
-                remedy="Give one row number per sequence, or per token.",
-            )
-        shape = [values.shape[0], *[1] * (activation.ndim - 2), site.width]
-        if values.ndim == 3:
-            shape[site.token_axis] = values.shape[1]
-        values = values.view(shape)
-        if site.kind == "scale":
-            scaled: torch.Tensor = Scale.apply(activation, values)  # type: ignore[no-untyped-call]
-            return scaled
-        return (activation + values).to(activation.dtype)
+
+def _apply(active: _Active, activation: torch.Tensor, site: Site, number: int) -> torch.Tensor:
+    pieces, index, in_order = active
+    piece = pieces[number]
+    values = piece.view(*index.shape, site.width) if in_order else piece[index]
+    batch = [activation.shape[axis] for axis in (0, site.token_axis)[: values.ndim - 1]]
+    if batch != list(values.shape[:-1]):
+        # Broadcasting would quietly give one user's row to another's sequence.
+        raise InvalidInput(
+            f"A row index of shape {list(values.shape[:-1])} does not fit a batch of shape {batch}",
+            remedy="Give one row number per sequence, or per token.",
+        )
+    shape = [values.shape[0], *[1] * (activation.ndim - 2), site.width]
+    if values.ndim == 3:
+        shape[site.token_axis] = values.shape[1]
+    values = values.view(shape)
+    if site.kind == "scale":
+        scaled: torch.Tensor = Scale.apply(activation, values)  # type: ignore[no-untyped-call]
+        return scaled
+    return (activation + values).to(activation.dtype)
