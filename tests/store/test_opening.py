@@ -67,7 +67,7 @@ def test_a_data_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
         open_store()
 
 
-@pytest.mark.parametrize("address", ["postgresql://me:secret@host/db", "mysql://host/db", "sqlite://host/file"])
+@pytest.mark.parametrize("address", ["mysql://me:secret@host/db", "postgres://me:secret@host/db", "sqlite://host/file"])
 def test_an_unsupported_address_is_refused_by_its_scheme_and_keeps_its_password(address):
     with pytest.raises(UnknownName, match=address.partition(":")[0] + "://") as refusal:
         open_store(address)

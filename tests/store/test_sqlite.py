@@ -1,5 +1,6 @@
 """What only a file can get wrong: crashes, other processes, damage, a full disk, traces of the erased."""
 
+import hashlib
 import os
 import random
 import signal
@@ -23,8 +24,7 @@ from sharedllm.errors import (
     StoreError,
     UnknownUser,
 )
-from sharedllm.store import open_store, sqlite
-from sharedllm.store.sql import SQLStore
+from sharedllm.store import open_keys, open_store, sqlite
 
 from .samples import BETTER, WORSE, adapter
 
@@ -87,10 +87,10 @@ def test_a_process_that_dies_while_publishing_leaves_the_old_release_or_the_new(
 import sqlalchemy as sa
 store = open_store(path)
 if arguments[0] == "before the insert":
-    sa.event.listen(store._writer, "before_cursor_execute",
+    sa.event.listen(store._database._writer, "before_cursor_execute",
         lambda connection, cursor, statement, *_: "INTO releases" in statement and os._exit(9))
 if arguments[0] == "before the commit":
-    sa.event.listen(store._writer, "commit", lambda connection: os._exit(9))
+    sa.event.listen(store._database._writer, "commit", lambda connection: os._exit(9))
 store.publish("alice", adapter(0.25), better)
 os._exit(9)
 """,
@@ -132,7 +132,7 @@ def test_an_erasure_cut_short_is_finished_at_the_next_opening(path):
     with open_store(path) as store:
         store.publish("bob", adapter(), BETTER)
         store.publish("alice", adapter(), BETTER)
-        with patch.object(sqlite, "scrub", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
+        with patch.object(sqlite.SQLite, "scrub", side_effect=KeyboardInterrupt), pytest.raises(KeyboardInterrupt):
             store.erase("alice")
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (1,)
@@ -358,7 +358,7 @@ def test_a_store_that_may_only_be_read_is_read(path):
     with open_store(path) as store:
         store.publish("alice", adapter(), BETTER)
     edit(path, "PRAGMA user_version = 0")
-    with patch.object(sqlite, "PRAGMAS", (*sqlite.PRAGMAS, "PRAGMA query_only = ON")), SQLStore(str(path)) as store:
+    with patch.object(sqlite, "PRAGMAS", (*sqlite.PRAGMAS, "PRAGMA query_only = ON")), open_store(path) as store:
         assert store.served("alice").number == 1
         with pytest.raises(StoreError, match=r"store.db is read-only\. Make the file"):
             store.publish("alice", adapter(), BETTER)
@@ -407,14 +407,23 @@ def test_after_an_erasure_no_byte_of_the_user_is_left(path):
 def test_no_trace_stays_in_pages_that_were_split_or_merged(path):
     """Deleting rows is not enough: b-trees leave copies behind when they move rows between pages."""
     chance = random.Random(1)
-    with open_store(path) as store:
-        people = {f"user-{chance.randbytes(chance.choice([4, 40, 200])).hex()}" for _ in range(250)}
+    with open_store(path) as store, open_keys(path) as keys:
+        # Ids of all lengths up to the longest, so that some lie in rows' own pages and some in overflow pages.
+        people = [f"user-{chance.randbytes(chance.choice([4, 40, 200, 500])).hex()}" for _ in range(250)]
         order = [user for user in people for _ in range(3)]
         chance.shuffle(order)
         store.publish_many((user, adapter(trace=f"trace {user}"), GateOutcome(True, f"gate {user}")) for user in order)
-        leaving = chance.sample(sorted(people), 12)
+        traces = {user: [user.encode(), hashlib.sha256(user.encode()).digest()] for user in people}
+        for user in people:
+            secret, key = keys.create(user=user, label=f"label {user}")
+            traces[user] += [key.id.encode(), hashlib.sha256(secret.encode()).digest()]
+            traces[user] += [release.id.encode() for release in store.releases(user)]
+        # Rows that grow are moved too.
+        for user in chance.sample(people, 100):
+            store.revoke(user, f"gone {user} " * 3)
+        leaving = chance.sample(people, 12)
         for user in leaving:
             store.erase(user)
         left = everything(path)
-    assert not [user for user in leaving if user.encode() in left]
-    assert all(user.encode() in left for user in people.difference(leaving))
+    assert not [user for user in leaving if any(trace in left for trace in traces.pop(user))]
+    assert all(trace in left for mine in traces.values() for trace in mine)

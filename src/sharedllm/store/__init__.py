@@ -1,4 +1,4 @@
-"""Adapters at rest: one contract, an SQLite file by default, and an in-memory one."""
+"""Adapters at rest: one contract; an SQLite file by default, a PostgreSQL database at scale, or memory."""
 
 from sharedllm.store.contract import (
     Erased,
@@ -10,7 +10,7 @@ from sharedllm.store.contract import (
     UserState,
     UserSummary,
 )
-from sharedllm.store.opening import open_store
+from sharedllm.store.opening import open_keys, open_store
 
 __all__ = [
     "Erased",
@@ -21,5 +21,6 @@ __all__ = [
     "Store",
     "UserState",
     "UserSummary",
+    "open_keys",
     "open_store",
 ]

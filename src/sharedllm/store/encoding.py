@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
-from sharedllm.errors import CorruptAdapter, InvalidInput
+from sharedllm.errors import CorruptAdapter, CorruptStore, InvalidInput
 from sharedllm.store.contract import Release, ReleaseSummary
 from sharedllm.users import check_user_id
 
@@ -148,6 +148,27 @@ def now() -> str:
     return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
+def read_time(text: str) -> datetime:
+    """A time that `now` wrote.
+
+    Raises:
+        CorruptStore: it is not one.
+    """
+    try:
+        return datetime.fromisoformat(text)
+    except (TypeError, ValueError):
+        raise CorruptStore(f"The store holds {text!r} for a time", remedy="Restore it from a backup.") from None
+
+
+def id_sha256(user: str) -> bytes:
+    """What a user is found by.
+
+    Raises:
+        InvalidUserId: it cannot name one.
+    """
+    return hashlib.sha256(check_user_id(user).encode()).digest()
+
+
 def check_text(what: str, text: str) -> str:
     """Return ``text`` if every database can store it.
 
@@ -213,6 +234,6 @@ def _canonical(what: str, value: dict[str, Any]) -> str:
 def _checksum(head: Head, deviations: bytes) -> str:
     # A JSON list keeps the fields apart: no two different heads are the same text. `default` is for fields whose type
     # damage has changed.
-    digest = hashlib.sha256(json.dumps(astuple(head), default=repr).encode())
+    digest = hashlib.sha256(json.dumps(list(vars(head).values()), default=repr).encode())
     digest.update(deviations)
     return digest.hexdigest()

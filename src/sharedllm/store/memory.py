@@ -121,7 +121,7 @@ class MemoryStore(Store):
         with self._lock:
             entry = self._entry(user)
             del self._users[user]
-            return Erased(user, releases=len(entry.records), events=len(entry.events))
+            return Erased(user, releases=len(entry.records), events=len(entry.events), keys=0)
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -2,41 +2,95 @@
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sharedllm.cache import data_dir
-from sharedllm.errors import StoreError, UnknownName
+from sharedllm.errors import InvalidInput, StoreError, UnknownName
 from sharedllm.store.contract import Store
 
+if TYPE_CHECKING:
+    from sharedllm.store.database import Database
+    from sharedllm.store.keys import Keys
+
 ENVIRONMENT_VARIABLE = "SHAREDLLM_STORE"
+MEMORY = ":memory:"
 
 
 def open_store(where: str | Path | Store | None = None) -> Store:
     """Open a store, creating an empty one where there is none.
 
     Args:
-        where: a file, ``"sqlite:///file"``, ``":memory:"`` for one that lasts as long as the process, or a store, which
-            is returned as it is. None means the environment variable ``SHAREDLLM_STORE``, else a file in the user's
-            own data folder.
+        where: a file, ``"sqlite:///file"``, ``"postgresql://user:password@host/database"``, ``":memory:"`` for one
+            that lasts as long as the process, or a store, which is returned as it is. None means the environment
+            variable ``SHAREDLLM_STORE``, else a file in the user's own data folder.
 
     Raises:
         UnknownName: an address of a database that is not supported.
-        StoreError: the file cannot be opened, is damaged, or was made by a newer version.
+        InvalidInput: an address that cannot be read.
+        StoreError: the database cannot be opened, is damaged, or was made by a newer version.
     """
     if isinstance(where, Store):
         return where
-    path = str(where or os.environ.get(ENVIRONMENT_VARIABLE) or _default_file()).removeprefix("sqlite:///")
-    scheme, separator, _ = path.partition("://")
-    if separator:
-        raise UnknownName(
-            f"There is no store for {scheme}:// addresses", remedy="Give a file, or sqlite:/// and a file's path."
-        )
-    if path == ":memory:":
+    address = _address(where)
+    if address == MEMORY:
         from sharedllm.store.memory import MemoryStore
 
         return MemoryStore()
     from sharedllm.store.sql import SQLStore
 
-    return SQLStore(path)
+    return SQLStore(_database(address))
+
+
+def open_keys(where: str | Path | None = None) -> "Keys":
+    """Open the API keys that are kept beside a store, creating an empty store where there is none.
+
+    Args:
+        where: as for `open_store`.
+
+    Raises:
+        InvalidInput: ``":memory:"``, where keys would be gone with the process.
+        UnknownName, StoreError: see `open_store`.
+    """
+    address = _address(where)
+    if address == MEMORY:
+        raise InvalidInput("API keys cannot be kept in memory", remedy="Name a file or a database for the store.")
+    from sharedllm.store.keys import Keys
+
+    return Keys(_database(address))
+
+
+def store_name(where: str | Path | None = None) -> str:
+    """What to call a store on a screen: its file, or its address without the password.
+
+    Raises:
+        InvalidInput: an address that cannot be read.
+    """
+    address = _address(where)
+    if not address.startswith("postgresql://"):
+        return address
+    from sharedllm.store.postgres_errors import parsed, shown
+
+    return shown(parsed(address))
+
+
+def _address(where: str | Path | None) -> str:
+    return str(where or os.environ.get(ENVIRONMENT_VARIABLE) or _default_file()).removeprefix("sqlite:///")
+
+
+def _database(address: str) -> "Database":
+    scheme, separator, _ = address.partition("://")
+    if scheme == "postgresql" and separator:
+        from sharedllm.store.postgres import Postgres
+
+        return Postgres(address)
+    if separator:
+        raise UnknownName(
+            f"There is no store for {scheme}:// addresses",
+            remedy="Give a file, or postgresql://user:password@host/database.",
+        )
+    from sharedllm.store.sqlite import SQLite
+
+    return SQLite(address)
 
 
 def _default_file() -> Path:

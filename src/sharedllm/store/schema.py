@@ -3,16 +3,20 @@
 import sqlalchemy as sa
 
 # The newest migration. Known here so that opening an up-to-date store need not import the migration tool.
-HEAD = "store_0001"
+HEAD = "store_0002"
 
 metadata = sa.MetaData()
+
+# PostgreSQL takes a number for every row it tries to insert, also where it then finds one to update, so that four bytes
+# would run out. SQLite numbers rows by itself only in an INTEGER, which has eight.
+KEY = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 # Ids are found by their hash: it is short enough for any database's index at 1,024 characters of four bytes each, and
 # no collation, of any database, can take two different ids for one.
 users = sa.Table(
     "users",
     metadata,
-    sa.Column("key", sa.Integer, primary_key=True),
+    sa.Column("key", KEY, primary_key=True),
     sa.Column("id", sa.Text, nullable=False),
     sa.Column("id_sha256", sa.LargeBinary(32), nullable=False, unique=True),
     sa.Column("releases", sa.Integer, nullable=False),
@@ -28,7 +32,7 @@ users = sa.Table(
 releases = sa.Table(
     "releases",
     metadata,
-    sa.Column("user_key", sa.Integer, sa.ForeignKey("users.key"), primary_key=True),
+    sa.Column("user_key", KEY, sa.ForeignKey("users.key"), primary_key=True),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("id", sa.String(32), nullable=False),
     sa.Column("format", sa.Text, nullable=False),
@@ -44,10 +48,24 @@ releases = sa.Table(
 events = sa.Table(
     "events",
     metadata,
-    sa.Column("key", sa.Integer, primary_key=True),
-    sa.Column("user_key", sa.Integer, sa.ForeignKey("users.key"), nullable=False, index=True),
+    sa.Column("key", KEY, primary_key=True),
+    sa.Column("user_key", KEY, sa.ForeignKey("users.key"), nullable=False, index=True),
     sa.Column("kind", sa.String(16), nullable=False),
     sa.Column("number", sa.Integer),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("at", sa.String(32), nullable=False),
+)
+
+# A key may be made before its user has a release, so it names them itself. None: a service's key.
+keys = sa.Table(
+    "keys",
+    metadata,
+    sa.Column("key", KEY, primary_key=True),
+    sa.Column("id", sa.String(16), nullable=False, unique=True),
+    sa.Column("secret_sha256", sa.LargeBinary(32), nullable=False, unique=True),
+    sa.Column("holder", sa.Text),
+    sa.Column("holder_sha256", sa.LargeBinary(32), index=True),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("created_at", sa.String(32), nullable=False),
+    sa.Column("revoked_at", sa.String(32)),
 )

@@ -1,43 +1,41 @@
-"""The store in an SQL database: an SQLite file."""
+"""The store in an SQL database, whichever it is."""
 
-import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, fields
-from datetime import datetime
-from typing import Any
+from dataclasses import fields
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.sqlite import insert
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
-from sharedllm.errors import CorruptStore, DiskFull, StoreBusy, StoreError
-from sharedllm.store import rules, sqlite
+from sharedllm.errors import StoreError, UnknownUser
+from sharedllm.store import rules
+from sharedllm.store.appending import append, event, upsert
 from sharedllm.store.contract import Erased, Event, EventKind, Release, ReleaseSummary, Store, UserSummary
+from sharedllm.store.database import Database, Row
 from sharedllm.store.encoding import (
-    Draft,
     Head,
     Record,
     check_reason,
     corrupt,
     draft,
+    id_sha256,
     now,
-    seal,
+    read_time,
     summarise,
     unseal,
 )
-from sharedllm.store.schema import events, releases, users
-from sharedllm.store.upgrade import upgrade
-from sharedllm.users import check_user_id
+from sharedllm.store.schema import events, keys, releases, users
 
-USERS_PER_PAGE = 500
-
-_Row = sa.Row[*tuple[Any, ...]]
-
+# The newest release stands in where none is served: whoever asks is told why it was held back.
 _SERVED = (
     sa.select(users.c.key, users.c.served, users.c.revoked, users.c.releases, releases)
     .select_from(
-        users.outerjoin(releases, sa.and_(releases.c.user_key == users.c.key, releases.c.number == users.c.served))
+        users.outerjoin(
+            releases,
+            sa.and_(
+                releases.c.user_key == users.c.key,
+                releases.c.number == sa.func.coalesce(users.c.served, users.c.releases),
+            ),
+        )
     )
     .where(users.c.id_sha256 == sa.bindparam("id_sha256"))
 )
@@ -48,167 +46,140 @@ _SUMMARY = sa.select(
 
 
 class SQLStore(Store):
-    """One file that any number of processes may read while one writes; another writer waits."""
+    """The contract's promises, as transactions on the tables of `schema.py`."""
 
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._reader, self._writer = sqlite.engines(path)
-        with sqlite.typed_errors(path):
-            upgrade(self._reader, self._writer)
-        # Finishes an erasure that was interrupted. If that cannot be done now, the next opening tries again.
-        with suppress(StoreBusy, DiskFull), sqlite.typed_errors(path):
-            sqlite.scrub(self._reader)
+    def __init__(self, database: Database) -> None:
+        """Take over ``database``, and close it in the end."""
+        self._database = database
+        self._upsert = upsert(database)
 
     def publish(self, user: str, adapter: Adapter, gate: GateOutcome) -> Release:
         new = draft(user, adapter, gate)
-        with self._writing() as connection:
-            record = _append(connection, new)
+        (record,) = self._database.write(lambda connection: append(connection, self._upsert, [new]))
         return unseal(record)
 
     def publish_many(self, items: Iterable[tuple[str, Adapter, GateOutcome]]) -> list[ReleaseSummary]:
-        with self._writing() as connection:
-            records = (_append(connection, draft(*item)) for item in items)
-            return [summarise(record.head, len(record.deviations)) for record in records]
+        new = [draft(*item) for item in items]
+        records = self._database.write(lambda connection: append(connection, self._upsert, new))
+        return [summarise(record.head, len(record.deviations)) for record in records]
 
     def served(self, user: str) -> Release:
-        with self._reading() as connection:
-            row = connection.execute(_SERVED, {"id_sha256": _id_sha256(user)}).one_or_none()
-            if row is None:
-                raise rules.unknown_user(user)
-            if row.revoked is not None:
-                raise rules.revoked(user, row.revoked)
-            if row.served is None:
-                newest = _summary(connection, user, row, row.releases)
-                raise rules.held_back(user, newest.number, newest.gate.reason)
+        found = self._database.find(_SERVED, {"id_sha256": id_sha256(user)})
+        if not found:
+            raise rules.unknown_user(user)
+        (row,) = found
+        if row.revoked is not None:
+            raise rules.revoked(user, row.revoked)
         if row.number is None:
-            raise corrupt(user, row.served)
-        return unseal(_record(user, row))
+            raise corrupt(user, row.served or row.releases)
+        release = unseal(_record(user, row))
+        if row.served is None:
+            raise rules.held_back(user, release.number, release.gate.reason)
+        return release
 
     def release(self, user: str, number: int) -> Release:
-        with self._reading() as connection:
+        def find(connection: sa.Connection) -> Row | None:
             entry = _entry(connection, user)
-            row = connection.execute(sa.select(releases).where(*_numbered(user, entry, number))).one_or_none()
+            return connection.execute(sa.select(releases).where(*_numbered(user, entry, number))).one_or_none()
+
+        row = self._database.read(find)
         if row is None:
             raise corrupt(user, number)
         return unseal(_record(user, row))
 
     def releases(self, user: str) -> list[ReleaseSummary]:
-        with self._reading() as connection:
+        def find(connection: sa.Connection) -> list[Row]:
             entry = _entry(connection, user)
             mine = _SUMMARY.where(releases.c.user_key == entry.key).order_by(releases.c.number)
-            return [summarise(_head(user, row), row.stored_bytes) for row in connection.execute(mine)]
+            return list(connection.execute(mine))
+
+        return [summarise(_head(user, row), row.stored_bytes) for row in self._database.read(find)]
 
     def events(self, user: str) -> list[Event]:
-        with self._reading() as connection:
+        def find(connection: sa.Connection) -> list[Row]:
             entry = _entry(connection, user)
-            mine = sa.select(events).where(events.c.user_key == entry.key).order_by(events.c.key)
-            return [Event(row.kind, row.number, row.reason, _time(row.at)) for row in connection.execute(mine)]
+            return list(
+                connection.execute(sa.select(events).where(events.c.user_key == entry.key).order_by(events.c.key))
+            )
+
+        return [Event(row.kind, row.number, row.reason, read_time(row.at)) for row in self._database.read(find)]
 
     def user(self, user: str) -> UserSummary:
-        with self._reading() as connection:
-            return _standing(_entry(connection, user))
+        return _standing(self._database.read(lambda connection: _entry(connection, user)))
 
     def users(self) -> Iterator[UserSummary]:
-        last = 0
-        while True:
-            # A page at a time: a transaction left open by a slow reader would keep erased pages alive in the log.
-            with self._reading() as connection:
-                page = sa.select(users).where(users.c.key > last).order_by(users.c.key).limit(USERS_PER_PAGE)
-                rows = connection.execute(page).all()
-            if not rows:
-                return
-            yield from map(_standing, rows)
-            last = rows[-1].key
+        return map(_standing, self._database.rows(users))
 
     def rollback(self, user: str, number: int | None = None, *, override_reason: str | None = None) -> ReleaseSummary:
         if override_reason is not None:
             check_reason(override_reason)
-        with self._writing() as connection:
-            entry = _entry(connection, user)
-            if number is None:
-                number = connection.scalar(
-                    sa.select(sa.func.max(releases.c.number)).where(
-                        releases.c.user_key == entry.key, releases.c.number < (entry.served or 0), releases.c.passed
-                    )
-                )
-            if number is None:
+
+        def change(connection: sa.Connection) -> ReleaseSummary:
+            entry = _entry(connection, user, for_change=True)
+            chosen = _newest_before(connection, entry) if number is None else number
+            if chosen is None:
                 raise rules.nothing_before(user, entry.served)
-            target = _summary(connection, user, entry, number)
+            target = _summary(connection, user, entry, chosen)
             kind, reason = rules.rollback_event(
-                user, number, target.gate, served=entry.served, override_reason=override_reason
+                user, chosen, target.gate, served=entry.served, override_reason=override_reason
             )
-            _change(connection, entry, {"served": number}, kind=kind, number=number, reason=reason)
+            _change(connection, entry, {"served": chosen}, kind=kind, number=chosen, reason=reason)
             return target
+
+        return self._database.write(change)
 
     def revoke(self, user: str, reason: str) -> None:
         check_reason(reason)
-        with self._writing() as connection:
-            _change(connection, _entry(connection, user), {"revoked": reason}, kind="revoked", reason=reason)
+
+        def change(connection: sa.Connection) -> None:
+            entry = _entry(connection, user, for_change=True)
+            _change(connection, entry, {"revoked": reason}, kind="revoked", reason=reason)
+
+        self._database.write(change)
 
     def restore(self, user: str) -> None:
-        with self._writing() as connection:
-            entry = _entry(connection, user)
+        def change(connection: sa.Connection) -> None:
+            entry = _entry(connection, user, for_change=True)
             if entry.revoked is not None:
                 reason = f"had been revoked: {entry.revoked}"
                 _change(connection, entry, {"revoked": None}, kind="restored", reason=reason)
 
+        self._database.write(change)
+
     def erase(self, user: str) -> Erased:
-        with self._writing() as connection:
-            entry = _entry(connection, user)
-            gone = {
-                table: connection.execute(sa.delete(table).where(table.c.user_key == entry.key)).rowcount
-                for table in (releases, events)
-            }
-            connection.execute(sa.delete(users).where(users.c.key == entry.key))
-            sqlite.mark_for_scrubbing(connection)
+        def delete(connection: sa.Connection) -> Erased:
+            mine = {keys: keys.c.holder_sha256 == id_sha256(user)}
+            try:
+                entry = _entry(connection, user, for_change=True)
+            except UnknownUser:
+                # Somebody may have a key and no release yet.
+                if not connection.scalar(sa.select(sa.exists().where(mine[keys]))):
+                    raise
+            else:
+                # In this order, because releases and events refer to users.
+                mine |= {table: table.c.user_key == entry.key for table in (releases, events)}
+                mine |= {users: users.c.key == entry.key}
+            gone = {table.name: connection.execute(sa.delete(table).where(of)).rowcount for table, of in mine.items()}
+            self._database.mark_for_scrubbing(connection)
+            return Erased(user, gone.get("releases", 0), gone.get("events", 0), gone["keys"])
+
+        erased = self._database.write(delete)
         try:
-            with sqlite.typed_errors(self._path):
-                sqlite.scrub(self._reader)
+            self._database.scrub()
         except StoreError as error:
             raise type(error)(
-                f"{user!r} is erased, but traces of them may remain in the file: {error.message}",
-                remedy="Put that right and open the store again, which removes them.",
+                f"{user!r} is erased, but traces of them may remain: {error.message}",
+                remedy=f"Put that right and {self._database.scrubbed_by}.",
             ) from error
-        return Erased(user, releases=gone[releases], events=gone[events])
+        return erased
 
     def close(self) -> None:
-        with sqlite.typed_errors(self._path):
-            self._reader.dispose()
-
-    @contextmanager
-    def _reading(self) -> Iterator[sa.Connection]:
-        with sqlite.typed_errors(self._path), self._reader.begin() as connection:
-            yield connection
-
-    @contextmanager
-    def _writing(self) -> Iterator[sa.Connection]:
-        with sqlite.typed_errors(self._path), self._writer.begin() as connection:
-            yield connection
-
-
-def _append(connection: sa.Connection, new: Draft) -> Record:
-    at = now()
-    first = {"releases": 1, "updated_at": at} | ({"served": 1} if new.passed else {})
-    next_number = users.c.releases + 1
-    then = {"releases": next_number, "updated_at": at} | ({"served": next_number} if new.passed else {})
-    key, number = connection.execute(
-        insert(users)
-        .values(id=new.user, id_sha256=_id_sha256(new.user), created_at=at, **first)
-        .on_conflict_do_update(index_elements=[users.c.id_sha256], set_=then)
-        .returning(users.c.key, users.c.releases)
-    ).one()
-    record = seal(new, number, at)
-    row = asdict(record.head) | {"deviations": record.deviations, "checksum": record.checksum}
-    del row["user"]
-    connection.execute(sa.insert(releases), row | {"user_key": key, "passed": new.passed})
-    kind: EventKind = "published" if new.passed else "held_back"
-    _note(connection, key, kind=kind, number=number, reason=new.reason, at=at)
-    return record
+        self._database.close()
 
 
 def _change(
     connection: sa.Connection,
-    entry: _Row,
+    entry: Row,
     change: dict[str, object],
     *,
     kind: EventKind,
@@ -217,35 +188,41 @@ def _change(
 ) -> None:
     at = now()
     connection.execute(sa.update(users).where(users.c.key == entry.key).values(updated_at=at, **change))
-    _note(connection, entry.key, kind=kind, number=number, reason=reason, at=at)
+    connection.execute(sa.insert(events), event(entry.key, kind=kind, number=number, reason=reason, at=at))
 
 
-def _note(connection: sa.Connection, key: int, *, kind: EventKind, number: int | None, reason: str, at: str) -> None:
-    row = {"user_key": key, "kind": kind, "number": number, "reason": reason, "at": at}
-    connection.execute(sa.insert(events), row)
-
-
-def _entry(connection: sa.Connection, user: str) -> _Row:
-    row = connection.execute(sa.select(users).where(users.c.id_sha256 == _id_sha256(user))).one_or_none()
+def _entry(connection: sa.Connection, user: str, *, for_change: bool = False) -> Row:
+    query = sa.select(users).where(users.c.id_sha256 == id_sha256(user))
+    # Whoever changes a user holds their row until the transaction ends, so that changes come one after the other.
+    row = connection.execute(query.with_for_update() if for_change else query).one_or_none()
     if row is None:
         raise rules.unknown_user(user)
     return row
 
 
-def _summary(connection: sa.Connection, user: str, entry: _Row, number: int) -> ReleaseSummary:
+def _newest_before(connection: sa.Connection, entry: Row) -> int | None:
+    """The newest release before the served one that passed its gate."""
+    earlier = sa.select(sa.func.max(releases.c.number)).where(
+        releases.c.user_key == entry.key, releases.c.number < (entry.served or 0), releases.c.passed
+    )
+    newest: int | None = connection.scalar(earlier)
+    return newest
+
+
+def _summary(connection: sa.Connection, user: str, entry: Row, number: int) -> ReleaseSummary:
     row = connection.execute(_SUMMARY.where(*_numbered(user, entry, number))).one_or_none()
     if row is None:
         raise corrupt(user, number)
     return summarise(_head(user, row), row.stored_bytes)
 
 
-def _numbered(user: str, entry: _Row, number: int) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+def _numbered(user: str, entry: Row, number: int) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
     if not 1 <= number <= entry.releases:
         raise rules.unknown_release(user, number, entry.releases)
     return releases.c.user_key == entry.key, releases.c.number == number
 
 
-def _head(user: str, row: _Row) -> Head:
+def _head(user: str, row: Row) -> Head:
     return Head(
         id=row.id,
         user=user,
@@ -258,28 +235,17 @@ def _head(user: str, row: _Row) -> Head:
     )
 
 
-def _record(user: str, row: _Row) -> Record:
+def _record(user: str, row: Row) -> Record:
     return Record(_head(user, row), row.deviations, row.checksum)
 
 
-def _standing(row: _Row) -> UserSummary:
+def _standing(row: Row) -> UserSummary:
     return UserSummary(
         user=row.id,
         state="active" if row.revoked is None else "revoked",
         reason=row.revoked,
         served=row.served,
         releases=row.releases,
-        created_at=_time(row.created_at),
-        updated_at=_time(row.updated_at),
+        created_at=read_time(row.created_at),
+        updated_at=read_time(row.updated_at),
     )
-
-
-def _time(text: str) -> datetime:
-    try:
-        return datetime.fromisoformat(text)
-    except (TypeError, ValueError):
-        raise CorruptStore(f"The store holds {text!r} for a time", remedy="Restore it from a backup.") from None
-
-
-def _id_sha256(user: str) -> bytes:
-    return hashlib.sha256(check_user_id(user).encode()).digest()

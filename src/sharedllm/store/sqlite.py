@@ -1,13 +1,17 @@
 """SQLite as this store needs it: how connections are set up, what its errors mean, and how deleted bytes really go."""
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.sqlite import insert
 
 from sharedllm.errors import CorruptStore, DiskFull, StoreBusy, StoreError
+from sharedllm.store.database import Database, Result, Row, Work
+from sharedllm.store.schema import HEAD
+from sharedllm.store.upgrade import migrate, version
 
 BUSY_SECONDS = 5.0
 
@@ -21,7 +25,74 @@ PRAGMAS = (
 )
 
 
-def engines(path: str) -> tuple[sa.Engine, sa.Engine]:
+class SQLite(Database):
+    """One file that any number of processes may read while one writes; another writer waits."""
+
+    insert = staticmethod(insert)
+    scrubbed_by = "open the store again, which removes them"
+
+    def __init__(self, path: str) -> None:
+        """Open the file, making or migrating its tables.
+
+        Raises:
+            StoreError: it cannot be opened, is damaged, or was made by a newer version.
+        """
+        self._path = path
+        self._reader, self._writer = _engines(path)
+        if self.read(version) != HEAD:
+            self.write(migrate)
+        # Finishes an erasure that was interrupted. If that cannot be done now, the next opening tries again.
+        with suppress(StoreBusy, DiskFull):
+            self.scrub()
+
+    def find(self, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> list[Row]:
+        return self.read(lambda connection: list(connection.execute(statement, parameters)))
+
+    def read(self, work: Work[Result]) -> Result:
+        with _typed_errors(self._path), self._reader.begin() as connection:
+            return work(connection)
+
+    def write(self, work: Work[Result]) -> Result:
+        with _typed_errors(self._path), self._writer.begin() as connection:
+            return work(connection)
+
+    def mark_for_scrubbing(self, connection: sa.Connection) -> None:
+        mark = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
+        connection.exec_driver_sql(f"PRAGMA user_version = {mark + 1}")
+
+    def scrub(self) -> None:
+        """Rewrite the file without what was deleted from it, if anything was marked.
+
+        ``secure_delete`` zeroes a deleted row, but not the stale copies that a b-tree leaves in a page's free space
+        when it moves rows to a neighbour (seen in about one erasure in a thousand). Only a rewrite leaves nothing.
+
+        Raises:
+            StoreBusy: another process is reading or writing, so that the old pages cannot go yet.
+        """
+        with _typed_errors(self._path), closing(self._reader.raw_connection()) as connection:
+            cursor = connection.cursor()
+            (mark,) = cursor.execute("PRAGMA user_version").fetchone()
+            if not mark:
+                return
+            cursor.execute("VACUUM")
+            (blocked, _, _) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            if blocked:
+                raise StoreBusy(
+                    "another process is reading, and until it is done the log keeps deleted rows",
+                    remedy="Try again once it is done.",
+                )
+            # An erasure that began meanwhile has raised the mark, and must not lose it.
+            cursor.execute("BEGIN IMMEDIATE")
+            if cursor.execute("PRAGMA user_version").fetchone() == (mark,):
+                cursor.execute("PRAGMA user_version = 0")
+            cursor.execute("COMMIT")
+
+    def close(self) -> None:
+        with _typed_errors(self._path):
+            self._reader.dispose()
+
+
+def _engines(path: str) -> tuple[sa.Engine, sa.Engine]:
     """An engine for reading, and one whose transactions take the write lock when they begin.
 
     A transaction that begins by reading and asks for the lock later is refused at once if anyone wrote in between;
@@ -35,7 +106,7 @@ def engines(path: str) -> tuple[sa.Engine, sa.Engine]:
 
 
 @contextmanager
-def typed_errors(path: str) -> Iterator[None]:
+def _typed_errors(path: str) -> Iterator[None]:
     """Turn the database's errors into ours. Every statement of the store runs inside this."""
     try:
         yield
@@ -43,40 +114,6 @@ def typed_errors(path: str) -> Iterator[None]:
         raise _typed(error.orig, path) from error
     except sqlite3.Error as error:
         raise _typed(error, path) from error
-
-
-def scrub(reading: sa.Engine) -> None:
-    """Rewrite the file without what was deleted from it, if `mark_for_scrubbing` says that something was.
-
-    ``secure_delete`` zeroes a deleted row, but not the stale copies that a b-tree leaves in a page's free space when it
-    moves rows to a neighbour (seen in about one erasure in a thousand). Only a rewrite leaves nothing.
-
-    Raises:
-        StoreBusy: another process is reading or writing, so that the old pages cannot go yet.
-    """
-    with closing(reading.raw_connection()) as connection:
-        cursor = connection.cursor()
-        (mark,) = cursor.execute("PRAGMA user_version").fetchone()
-        if not mark:
-            return
-        cursor.execute("VACUUM")
-        (blocked, _, _) = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if blocked:
-            raise StoreBusy(
-                "another process is reading, and until it is done the log keeps deleted rows",
-                remedy="Try again once it is done.",
-            )
-        # An erasure that began meanwhile has raised the mark, and must not lose it.
-        cursor.execute("BEGIN IMMEDIATE")
-        if cursor.execute("PRAGMA user_version").fetchone() == (mark,):
-            cursor.execute("PRAGMA user_version = 0")
-        cursor.execute("COMMIT")
-
-
-def mark_for_scrubbing(connection: sa.Connection) -> None:
-    """Note in the file, within the caller's transaction, that deleted rows have still to be scrubbed from it."""
-    mark = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
-    connection.exec_driver_sql(f"PRAGMA user_version = {mark + 1}")
 
 
 def _set_up(connection: sqlite3.Connection, _: Any) -> None:

@@ -6,37 +6,35 @@ from sharedllm.errors import CorruptStore, StoreError
 from sharedllm.store.schema import HEAD
 
 
-def upgrade(reading: sa.Engine, writing: sa.Engine) -> None:
-    """Create or migrate the tables if they are not at `HEAD`, in one transaction.
+def version(connection: sa.Connection) -> str | None:
+    """The schema that the database is at; None if it holds no tables.
 
     Raises:
-        CorruptStore: the database holds tables, and they are not a store's.
-        StoreError: a newer version of sharedllm made them.
+        CorruptStore: it holds tables, and they are not a store's.
     """
-    with reading.connect() as connection:
-        if _version(connection) == HEAD:
-            return
-    with writing.begin() as connection:
-        # Asked again: another process may have migrated while this one waited for the lock.
-        version = _version(connection)
-        if version != HEAD:
-            _migrate(connection, version)
-
-
-def _version(connection: sa.Connection) -> str | None:
     tables = sa.inspect(connection).get_table_names()
     if not tables:
         return None
     if "alembic_version" not in tables:
         raise CorruptStore(
             f"{connection.engine.url.database} is a database of something else: it holds {', '.join(tables[:3])}",
-            remedy="Name another file for the store.",
+            remedy="Name another file or database for the store.",
         )
-    version: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
-    return version
+    found: str | None = connection.scalar(sa.text("SELECT version_num FROM alembic_version"))
+    return found
 
 
-def _migrate(connection: sa.Connection, version: str | None) -> None:
+def migrate(connection: sa.Connection) -> None:
+    """Create the tables, or bring them to `HEAD`, within the caller's transaction, which holds off other writers.
+
+    Raises:
+        CorruptStore: see `version`.
+        StoreError: a newer version of sharedllm made them.
+    """
+    # Asked again: another process may have migrated while this one waited for the lock.
+    found = version(connection)
+    if found == HEAD:
+        return
     # Imported here because it takes longer than everything else a short command does.
     from alembic import command
     from alembic.config import Config
@@ -46,12 +44,12 @@ def _migrate(connection: sa.Connection, version: str | None) -> None:
     config = Config()
     config.set_main_option("script_location", "sharedllm.store:migrations")
     config.attributes["connection"] = connection
-    if version is not None:
+    if found is not None:
         try:
-            ScriptDirectory.from_config(config).get_revision(version)
+            ScriptDirectory.from_config(config).get_revision(found)
         except CommandError:
             raise StoreError(
-                f"{connection.engine.url.database} has schema {version!r}, unknown to this version of sharedllm",
+                f"{connection.engine.url.database} has schema {found!r}, unknown to this version of sharedllm",
                 remedy="Use the newer version of sharedllm that made it.",
             ) from None
     command.upgrade(config, "head")

@@ -1,0 +1,84 @@
+"""Releases into tables: a batch of them, of any users in any order, in three statements."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from sharedllm.store.contract import EventKind
+from sharedllm.store.database import Database
+from sharedllm.store.encoding import Draft, Record, id_sha256, now, seal
+from sharedllm.store.schema import events, releases, users
+
+RELEASES_PER_BATCH = 500
+
+
+def upsert(database: Database) -> Any:
+    """The statement that makes users, or counts new releases of theirs in, and returns their keys and counts.
+
+    Its rows hold under ``releases`` how many are new, and under ``served`` which of those, counted from 1, is the last
+    that passed its gate.
+    """
+    insert = database.insert(users)
+    new = insert.excluded
+    return insert.on_conflict_do_update(
+        index_elements=[users.c.id_sha256],
+        set_={
+            "releases": users.c.releases + new.releases,
+            "served": sa.func.coalesce(users.c.releases + new.served, users.c.served),
+            "updated_at": new.updated_at,
+        },
+    ).returning(users.c.key, users.c.id_sha256, users.c.releases)
+
+
+def append(connection: sa.Connection, upsert: Any, new: Sequence[Draft]) -> list[Record]:
+    """Store releases in the caller's transaction, and what happened to their users.
+
+    Counting them in first locks the users until the transaction ends, so that nobody else takes the same numbers.
+
+    Args:
+        connection: in a transaction that may write.
+        upsert: see `upsert`.
+        new: in the order of their numbers.
+    """
+    records: list[Record] = []
+    for start in range(0, len(new), RELEASES_PER_BATCH):
+        records += _append_batch(connection, upsert, new[start : start + RELEASES_PER_BATCH])
+    return records
+
+
+def event(key: int, *, kind: EventKind, number: int | None, reason: str, at: str) -> dict[str, Any]:
+    """A row of the history of the user under ``key``."""
+    return {"user_key": key, "kind": kind, "number": number, "reason": reason, "at": at}
+
+
+def _append_batch(connection: sa.Connection, upsert: Any, new: Sequence[Draft]) -> list[Record]:
+    at = now()
+    arriving: dict[str, dict[str, Any]] = {}
+    places = []
+    for each in new:
+        entry = arriving.setdefault(
+            each.user,
+            {"id": each.user, "id_sha256": id_sha256(each.user), "releases": 0, "served": None}
+            | {"created_at": at, "updated_at": at},
+        )
+        entry["releases"] += 1
+        places.append(entry["releases"])
+        if each.passed:
+            entry["served"] = entry["releases"]
+    counted = {row.id_sha256: row for row in connection.execute(upsert, list(arriving.values()))}
+    records, rows, notes = [], [], []
+    for each, place in zip(new, places, strict=True):
+        entry = arriving[each.user]
+        counter = counted[entry["id_sha256"]]
+        number = counter.releases - entry["releases"] + place
+        record = seal(each, number, at)
+        row = vars(record.head) | {"deviations": record.deviations, "checksum": record.checksum}
+        del row["user"]
+        kind: EventKind = "published" if each.passed else "held_back"
+        records.append(record)
+        rows.append(row | {"user_key": counter.key, "passed": each.passed})
+        notes.append(event(counter.key, kind=kind, number=number, reason=each.reason, at=at))
+    connection.execute(sa.insert(releases), rows)
+    connection.execute(sa.insert(events), notes)
+    return records

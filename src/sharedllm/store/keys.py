@@ -1,0 +1,143 @@
+"""API keys at rest: who holds which, and never a secret."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from secrets import token_hex, token_urlsafe
+from types import TracebackType
+from typing import Literal, Self
+
+import sqlalchemy as sa
+
+from sharedllm.errors import InvalidInput, UnknownKey, UnknownName
+from sharedllm.store.database import Database, Row
+from sharedllm.store.encoding import check_text, id_sha256, now, read_time
+from sharedllm.store.schema import keys
+
+PREFIX = "sllm_"
+SECRET_BYTES = 32
+
+_GOOD = sa.select(keys).where(keys.c.secret_sha256 == sa.bindparam("secret_sha256"), keys.c.revoked_at.is_(None))
+
+
+@dataclass(frozen=True)
+class Key:
+    """What is known of an API key.
+
+    Attributes:
+        id: 16 hexadecimal digits that name the key and open nothing.
+        kind: a ``"user"`` key speaks for its user alone, a ``"service"`` key for any user it names.
+        user: whom a user key speaks for; None for a service key.
+        label: what whoever made it wrote beside it.
+        created_at: in UTC.
+        revoked_at: since when it opens nothing, in UTC; None while it is good.
+    """
+
+    id: str
+    kind: Literal["user", "service"]
+    user: str | None
+    label: str
+    created_at: datetime
+    revoked_at: datetime | None
+
+
+class Keys:
+    """The API keys in a store's database, safe to use from several threads.
+
+    Every call asks the database, so what one process creates or revokes holds in every other at once. Erasing a user
+    from the store removes their keys. Any method may raise `StoreError` or its kinds.
+    """
+
+    def __init__(self, database: Database) -> None:
+        """Take over ``database``, and close it in the end."""
+        self._database = database
+
+    def create(self, *, user: str | None, label: str = "") -> tuple[str, Key]:
+        """Make a key for ``user``, who need not have a release yet; for None, a service key that may act for anybody.
+
+        Returns:
+            The secret, which cannot be had again, and the key.
+
+        Raises:
+            InvalidUserId: ``user`` cannot name a user.
+            InvalidInput: ``label`` cannot be stored.
+        """
+        secret = PREFIX + token_urlsafe(SECRET_BYTES)
+        row = {
+            "id": token_hex(8),
+            "secret_sha256": _sha256(secret),
+            "holder": user,
+            "holder_sha256": None if user is None else id_sha256(user),
+            "label": check_text("The label", label),
+            "created_at": now(),
+        }
+        statement = sa.insert(keys).returning(keys)
+        return secret, self._database.write(lambda connection: _key(connection.execute(statement, row).one()))
+
+    def holder(self, secret: str) -> Key:
+        """The key whose secret this is.
+
+        Raises:
+            UnknownKey: there is none, or it is revoked. The error does not tell which, and does not quote the secret.
+        """
+        found = self._database.find(_GOOD, {"secret_sha256": _sha256(secret)})
+        if not found:
+            raise UnknownKey(
+                "The API key is not valid",
+                remedy="Check that it is complete, or ask whoever runs this server for a new one.",
+            )
+        return _key(found[0])
+
+    def all(self) -> Iterator[Key]:
+        """Every key, revoked ones too, oldest first, read as the iterator advances."""
+        return map(_key, self._database.rows(keys))
+
+    def revoke(self, id: str) -> None:
+        """Let the key open nothing any more, from now on and everywhere. Revoking again changes nothing.
+
+        Raises:
+            UnknownName: no key has that id.
+            InvalidInput: it cannot be one, such as a secret, which the message does not quote.
+        """
+        if id.startswith(PREFIX):
+            raise InvalidInput(
+                "That is the secret of a key, not its id", remedy="List the keys to find the id, of 16 characters."
+            )
+        check_text("The id", id)
+
+        def change(connection: sa.Connection) -> int:
+            since = sa.func.coalesce(keys.c.revoked_at, now())
+            return connection.execute(sa.update(keys).where(keys.c.id == id).values(revoked_at=since)).rowcount
+
+        if not self._database.write(change):
+            raise UnknownName(f"There is no API key with the id {id!r}", remedy="List the keys to see their ids.")
+
+    def close(self) -> None:
+        """Give back files and connections. Closing twice is safe."""
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _sha256(secret: str) -> bytes:
+    # A plain hash is enough, without salt or stretching: those slow down guessing what a person might have chosen, and
+    # 256 random bits cannot be guessed. It is also what lets the key be found by its hash, in one look.
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
+
+
+def _key(row: Row) -> Key:
+    return Key(
+        id=row.id,
+        kind="service" if row.holder is None else "user",
+        user=row.holder,
+        label=row.label,
+        created_at=read_time(row.created_at),
+        revoked_at=None if row.revoked_at is None else read_time(row.revoked_at),
+    )
