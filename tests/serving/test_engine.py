@@ -48,7 +48,7 @@ def test_everybody_gets_what_whole_forward_passes_of_their_own_row_give(engine_o
 
 def test_a_release_loaded_while_others_run_does_not_answer_for_them(engine_of, ask, row):
     engine = engine_of()
-    mine, theirs = row(engine.width, 1), row(engine.width, 2)
+    mine, theirs = row(engine.layout.size, 1), row(engine.layout.size, 2)
     before = ask(engine, release="mine", values=mine, max_tokens=20).wait().ids
     running = ask(engine, release="mine", values=mine, max_tokens=20)
     others = [ask(engine, owner=f"user {n}", release=f"theirs {n}", values=theirs) for n in range(20)]
@@ -59,19 +59,19 @@ def test_a_release_loaded_while_others_run_does_not_answer_for_them(engine_of, a
 def test_a_prompt_that_was_read_under_one_release_is_read_again_under_another(engine_of, ask, row):
     engine = engine_of()
     prompt = list(range(10, 74))
-    first = ask(engine, prompt, release="first", values=row(engine.width, 1)).wait()
+    first = ask(engine, prompt, release="first", values=row(engine.layout.size, 1)).wait()
     read = engine.counters.prompt_tokens
-    second = ask(engine, prompt, release="second", values=row(engine.width, 2)).wait()
+    second = ask(engine, prompt, release="second", values=row(engine.layout.size, 2)).wait()
     assert engine.counters.prompt_tokens == read + len(prompt)
     assert second.ids != first.ids
-    assert second.ids == ask(engine, prompt, "somebody", release="second", values=row(engine.width, 2)).wait().ids
+    assert second.ids == ask(engine, prompt, "somebody", release="second", values=row(engine.layout.size, 2)).wait().ids
 
 
 def test_a_release_does_something_and_the_base_is_the_base(engine_of, ask, row):
     engine = engine_of()
-    own, base = ask(engine, release="own", values=row(engine.width, 1)), ask(engine)
+    own, base = ask(engine, release="own", values=row(engine.layout.size, 1)), ask(engine)
     assert own.wait().ids != base.wait().ids
-    assert base.ids == alone(engine.base, (5, 6, 7), np.zeros(engine.width, np.float32), 8)
+    assert base.ids == alone(engine.base, (5, 6, 7), np.zeros(engine.layout.size, np.float32), 8)
 
 
 def test_a_release_without_values_is_refused_and_not_answered_by_the_base(engine_of, ask):
@@ -81,7 +81,7 @@ def test_a_release_without_values_is_refused_and_not_answered_by_the_base(engine
 
 def test_values_that_are_not_a_stored_releases_are_refused_by_name(engine_of, ask):
     engine = engine_of()
-    for values in (np.full(engine.width, 0.1, np.float32), np.zeros(engine.width - 1, np.float32)):
+    for values in (np.full(engine.layout.size, 0.1, np.float32), np.zeros(engine.layout.size - 1, np.float32)):
         finished = ask(engine, release="strange", values=values).wait().finished
         assert (finished.reason, "strange" in finished.error) == ("failed", True)
     assert engine.healthy
@@ -89,12 +89,12 @@ def test_values_that_are_not_a_stored_releases_are_refused_by_name(engine_of, as
 
 def test_an_erased_owners_row_is_gone_and_their_requests_end(engine_of, ask, row):
     engine = engine_of()
-    values = row(engine.width, 1)
+    values = row(engine.layout.size, 1)
     theirs = [ask(engine, owner="gone", release="r", values=values, max_tokens=400) for _ in range(6)]
-    other = ask(engine, owner="other", release="o", values=row(engine.width, 2), max_tokens=40)
+    other = ask(engine, owner="other", release="o", values=row(engine.layout.size, 2), max_tokens=40)
     assert engine.stop_owner("gone") == 6
     assert {client.wait().finished.reason for client in theirs} == {"erased"}
-    rows = engine._table.rows
+    rows = engine._batch.table.rows
     assert not any(torch.equal(held, torch.from_numpy(values).half()) for held in rows)
     assert other.wait().finished.reason == "length"
 
@@ -105,7 +105,7 @@ def test_an_erased_owners_row_is_gone_and_their_requests_end(engine_of, ask, row
 def test_an_end_token_ends_the_answer_and_is_counted_but_not_shown(engine_of, ask):
     engine = engine_of()
     drawn = ask(engine, max_tokens=30).wait().ids
-    engine._ends = (drawn[3],)
+    engine._batch.ends = (drawn[3],)
     client = ask(engine, max_tokens=30, ignore_end=False).wait()
     end = drawn.index(drawn[3])
     assert (client.finished.reason, client.finished.new_tokens, client.ids) == ("stop", end + 1, drawn[: end + 1])
@@ -129,7 +129,11 @@ def test_the_pieces_of_text_make_the_whole_text(engine_of, ask):
 
 def test_a_seed_gives_the_same_answer_in_any_company(engine_of, ask, row):
     engine = engine_of()
-    drawn = {"sampling": Sampling(temperature=1.3, top_p=0.9, seed=7), "release": "r", "values": row(engine.width, 1)}
+    drawn = {
+        "sampling": Sampling(temperature=1.3, top_p=0.9, seed=7),
+        "release": "r",
+        "values": row(engine.layout.size, 1),
+    }
     first = ask(engine, max_tokens=30, **drawn).wait().ids
     company = [ask(engine, owner=f"{n}", sampling=Sampling(seed=n), max_tokens=25) for n in range(12)]
     again = ask(engine, max_tokens=30, **drawn)
@@ -142,7 +146,7 @@ def test_a_seed_gives_the_same_answer_in_any_company(engine_of, ask, row):
 
 def test_the_log_probabilities_told_are_those_of_whole_forward_passes(engine_of, ask, row):
     engine = engine_of(dtype=torch.float32)
-    values = row(engine.width, 1)
+    values = row(engine.layout.size, 1)
     client = ask(engine, release="r", values=values, max_tokens=20, glass_box=True, top_logprobs=3).wait()
     box = client.finished.glass_box
     assert [scored.id for scored in box] == client.ids
@@ -178,7 +182,7 @@ def test_a_prompt_that_does_not_fit_is_refused_with_the_numbers(engine_of, ask):
 
 def test_more_than_the_cache_holds_is_answered_one_after_the_other(engine_of, ask, row):
     engine = engine_of(limits=Limits(running=8, cache_tokens=128, batch_tokens=16, table_bytes=0))
-    values = row(engine.width, 1)
+    values = row(engine.layout.size, 1)
     clients = [ask(engine, [5 + n] * 20, f"{n}", release="r", values=values, max_tokens=60) for n in range(8)]
     found = [client.wait().ids for client in clients]
     assert found == [alone(engine.base, [5 + n] * 20, values, 60) for n in range(8)]
@@ -231,7 +235,7 @@ def test_a_deadline_ends_a_request_that_waits_or_runs(engine_of, ask):
 
 def test_rows_that_nobody_uses_make_room_and_come_back(engine_of, ask, row):
     engine = engine_of(limits=Limits(running=2, cache_tokens=512, table_bytes=0))
-    rows = {n: row(engine.width, n) for n in range(6)}
+    rows = {n: row(engine.layout.size, n) for n in range(6)}
     first = {n: ask(engine, release=f"{n}", values=rows[n]).wait().ids for n in rows}
     again = {n: ask(engine, release=f"{n}", values=rows[n]).wait().ids for n in rows}
     assert first == again
@@ -273,7 +277,7 @@ def test_closing_leaves_the_base_as_it_was(engine_of, base_of, ask):
 def test_a_thread_that_fails_tells_everybody_and_takes_nothing_new(engine_of, ask, monkeypatch):
     engine = engine_of(start=False)
     clients = [ask(engine, owner=f"{n}") for n in range(12)]
-    monkeypatch.setattr(engine._pager, "step", lambda: 1 / 0)
+    monkeypatch.setattr(engine._batch, "step", lambda: 1 / 0)
     engine.start()
     assert {client.wait().finished.reason for client in clients} == {"failed"}
     assert "ZeroDivisionError" in clients[0].finished.error

@@ -44,7 +44,7 @@ def plan(engine, row, chance):
             prompt=chance.integers(3, 250, int(chance.integers(1, 60))).tolist(),
             owner=owner,
             release=None if owner == "user 0" else name,
-            values=None if owner == "user 0" else row(engine.width, seed),
+            values=None if owner == "user 0" else row(engine.layout.size, seed),
             max_tokens=int(chance.integers(1, 24)),
             sampling=sampling,
             stop=["a", "e"] if kind == "stopped" else (),

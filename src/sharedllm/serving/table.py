@@ -32,6 +32,7 @@ class Table:
         self.hits = self.misses = 0
         self._free = list(range(slots - 1, BASE_SLOT, -1))
         self._slots: OrderedDict[str, int] = OrderedDict()
+        self._owners: dict[str, str] = {}
         self._pins: dict[str, int] = {}
         self._doomed: set[str] = set()
 
@@ -41,8 +42,8 @@ class Table:
     def __contains__(self, release: str) -> bool:
         return release in self._slots
 
-    def acquire(self, release: str, values: npt.NDArray[np.float32]) -> int:
-        """The slot of a release, held until as many calls of `give_back`.
+    def acquire(self, release: str, owner: str, values: npt.NDArray[np.float32]) -> int:
+        """The slot of an owner's release, held until as many calls of `give_back`.
 
         Raises:
             InvalidInput: the values are not those of a stored release, or every row is in use.
@@ -59,7 +60,7 @@ class Table:
                 )
             slot = self._slot()
             self._copy(slot, narrow)
-            self._slots[release] = slot
+            self._slots[release], self._owners[release] = slot, owner
             self.misses += 1
         self._pins[release] = self._pins.get(release, 0) + 1
         return self._slots[release]
@@ -73,12 +74,13 @@ class Table:
                 self._doomed.discard(release)
                 self._clear(release)
 
-    def forget(self, release: str) -> None:
-        """Overwrite a release's row with zeros: now, or as soon as nobody holds it."""
-        if release in self._pins:
-            self._doomed.add(release)
-        elif release in self._slots:
-            self._clear(release)
+    def forget(self, owner: str) -> None:
+        """Overwrite an owner's rows with zeros: now, or as soon as nobody holds them."""
+        for release in [release for release, whose in self._owners.items() if whose == owner]:
+            if release in self._pins:
+                self._doomed.add(release)
+            else:
+                self._clear(release)
 
     def _slot(self) -> int:
         if self._free:
@@ -89,9 +91,11 @@ class Table:
                 f"All {len(self._slots):,} rows of the table are in use",
                 remedy="Give the table more memory, or run fewer requests at once.",
             )
+        del self._owners[oldest]
         return self._slots.pop(oldest)
 
     def _clear(self, release: str) -> None:
+        del self._owners[release]
         slot = self._slots.pop(release)
         self.rows[slot].zero_()
         self._free.append(slot)

@@ -1,0 +1,170 @@
+"""The requests that run together: from their rows and prompts to their tokens, one pass after the other.
+
+Nothing here is safe to call from two threads; `engine.py` gives it one of its own.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from sharedllm.adapters.injection import Injection
+from sharedllm.adapters.layouts import layout_of
+from sharedllm.base.loading import Base
+from sharedllm.serving.paging import Pager, Pass
+from sharedllm.serving.request import Counters, Finished, Limits, Reason
+from sharedllm.serving.running import Running
+from sharedllm.serving.sampling import draw, scored
+from sharedllm.serving.scoring import score
+from sharedllm.serving.table import BASE_SLOT, Table
+
+if TYPE_CHECKING:
+    import torch
+
+_BYTES_PER_VALUE = 2
+
+
+class Batch:
+    """Running requests, their keys and values, and everybody's rows.
+
+    Attributes:
+        layout: the sites that the values of a release belong to.
+        table: the rows on the device.
+        context: tokens that a prompt and its answer may have together.
+        ends: tokens that end an answer.
+        running: by name.
+    """
+
+    def __init__(self, base: Base, limits: Limits, counters: Counters) -> None:
+        self.layout = layout_of(base, "norm")
+        # A row for each running request has to fit, or none of them could be admitted.
+        slots = max(limits.table_bytes // (self.layout.size * _BYTES_PER_VALUE), limits.running + 1)
+        self.table = Table(self.layout.size, slots, base.device)
+        self.ends = _end_tokens(base)
+        self.running: dict[str, Running] = {}
+        self._base, self._counters = base, counters
+        self._injection = Injection(base, self.layout)
+        self._pager = Pager(
+            base,
+            running=limits.running,
+            cache_tokens=limits.cache_tokens,
+            batch_tokens=limits.batch_tokens,
+            rows=self._rows,
+            draw=self._draw,
+        )
+        context: int = base.model.config.get_text_config().max_position_embeddings
+        self.context = min(context, self._pager.capacity)
+
+    def held_by(self, owner: str) -> int:
+        """How many requests of an owner run."""
+        return sum(each.request.owner == owner for each in self.running.values())
+
+    def begin(self, new: Running) -> None:
+        """Let a request in; one that draws nothing ends at once.
+
+        Raises:
+            InvalidInput: the values are not those of a stored release.
+        """
+        request = new.request
+        if request.release is not None and request.values is not None:
+            new.slot = self.table.acquire(request.release, request.owner, request.values)
+        self._counters.prompt_tokens += len(request.prompt)
+        if request.score_prompt:
+            rows = self.table.rows[[new.slot]]
+            (scores,) = score(self._base, self._injection, rows, request.prompt, request.top_logprobs)
+            new.read(scores)
+        if not request.max_tokens:
+            self.finish(new, "length")
+            return
+        self.running[new.name] = new
+        ends = () if request.ignore_end else self.ends
+        self._pager.add(new.name, request.prompt, max_tokens=request.max_tokens, ends=ends)
+
+    def step(self) -> None:
+        """One pass of the model over everybody, and its news to each."""
+        if self._pager.step():
+            self._tell()
+
+    def end(self, leaves: Callable[[Running], bool], reason: Reason, *, error: str | None = None) -> int:
+        """End every running request that is to leave; returns how many."""
+        leaving = [each for each in self.running.values() if leaves(each)]
+        for each in leaving:
+            self._end(each, reason, error=error)
+        return len(leaving)
+
+    def finish(self, each: Running, reason: Reason, *, error: str | None = None) -> None:
+        """Tell the end of a request that does not run, or no longer."""
+        if each.slot != BASE_SLOT and each.request.release is not None:
+            self.table.give_back(each.request.release)
+        self._counters.finished[reason] = self._counters.finished.get(reason, 0) + 1
+        each.deliver(
+            Finished(
+                reason, each.end(), len(each.request.prompt), len(each.new), each.prompt_scores, each.glass_box, error
+            )
+        )
+
+    def close(self) -> None:
+        """Leave the base as it was."""
+        self._pager.close()
+        self._injection.remove()
+
+    @contextmanager
+    def _rows(self, passed: Pass) -> Iterator[None]:
+        import torch
+
+        slots = [self.running[name].slot for name in passed.names]
+        self._counters.batches += 1
+        self._counters.owners = len(set(slots))
+        # Zeros change nothing, so a batch of the base alone needs no rows.
+        if set(slots) == {BASE_SLOT}:
+            yield
+            return
+        # Gathered once for all sites, and rounded to what the sites compute in.
+        rows = self.table.rows[slots].to(self._base.dtype)
+        lengths = torch.tensor(passed.lengths, device=self._base.device)
+        index = torch.arange(len(slots), device=self._base.device).repeat_interleave(lengths)
+        with self._injection.rows(rows, index[None]):
+            yield
+
+    def _draw(self, names: list[str], logits: "torch.Tensor") -> list[int]:
+        import torch
+
+        running = [self.running[name] for name in names]
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        tokens = draw(logits, [each.request.sampling for each in running], [len(each.new) for each in running])
+        for each, found in zip(
+            running, scored(logits, tokens, [each.request.top_logprobs for each in running]), strict=True
+        ):
+            each.add(found)
+        self._counters.new_tokens += len(tokens)
+        return tokens
+
+    def _tell(self) -> None:
+        """Tell everybody what the last pass drew, and end who is done."""
+        for name, drew in zip(self._pager.passed.names, self._pager.passed.draws, strict=True):
+            each = self.running.get(name)
+            if not drew or each is None:
+                continue
+            last = each.new[-1].id
+            ends = last in self.ends and not each.request.ignore_end
+            each.tell(shown=not ends)
+            if ends or each.stopped:
+                self._end(each, "stop")
+            elif len(each.new) == each.request.max_tokens:
+                self._end(each, "length")
+
+    def _end(self, each: Running, reason: Reason, *, error: str | None = None) -> None:
+        """End a running request."""
+        del self.running[each.name]
+        self._pager.drop(each.name)
+        if each.request.glass_box and reason in ("stop", "length"):
+            rows = self.table.rows[[BASE_SLOT, each.slot]]
+            ids = [*each.request.prompt, *(token.id for token in each.new)]
+            each.compare(*score(self._base, self._injection, rows, ids, 0))
+        self.finish(each, reason, error=error)
+
+
+def _end_tokens(base: Base) -> tuple[int, ...]:
+    ends = base.model.generation_config.eos_token_id
+    if ends is None:
+        return ()
+    return (ends,) if isinstance(ends, int) else tuple(ends)
