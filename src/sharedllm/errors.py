@@ -6,7 +6,8 @@ SharedLLMError
 │   ├── TextError         a user's text: missing, empty, binary, undecodable
 │   │   └── TooLittleText
 │   ├── ManifestError     a bad line in a manifest, with its number
-│   └── UnknownName       a name that is not registered: base, format, recipe, sample user, release
+│   ├── UnknownName       a name that is not registered: base, format, recipe, sample user, release
+│   └── UnknownJob        a training job that this server does not know, or that is somebody else's
 ├── BaseError             the shared model
 │   ├── UnsupportedBase   loads, but has no sites our injection can act on
 │   └── DownloadError     could not be fetched, or is not what was pinned
@@ -17,16 +18,25 @@ SharedLLMError
 │   └── Diverged          a user's loss stopped being a number
 ├── StoreError
 │   ├── UnknownUser
+│   ├── UnknownKey        an API key that was never made here, or is revoked
 │   ├── CorruptStore
 │   ├── StoreBusy         another process is writing
+│   ├── StoreUnreachable  the database does not answer, or does not let us in
+│   ├── OutcomeUnknown    the connection was lost while a change was being confirmed
 │   └── DiskFull
 ├── NotServed             the user exists, but no release of theirs may answer
+├── AccessError           who asks over the network may not have it
+│   ├── NotAuthenticated  no key or token, or one that is not valid
+│   └── Forbidden         a valid one, asking for somebody else
 └── ServingError
     ├── QueueFull         too many requests are waiting; says when to come back
     └── EngineStopped     the engine is shutting down, or has failed
 
 An error says which value was wrong and what to do about it: the message names the value, the remedy the way out.
 """
+
+import copyreg
+from typing import Any
 
 
 class SharedLLMError(Exception):
@@ -36,6 +46,11 @@ class SharedLLMError(Exception):
         super().__init__(message, remedy)
         self.message = message
         self.remedy = remedy
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Exceptions are copied by calling their class with their arguments, and ours take keywords: a worker's error
+        # would fail on its way to the process that waits for it.
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
     def __str__(self) -> str:
         return f"{self.message}. {self.remedy}"
@@ -63,6 +78,10 @@ class ManifestError(InvalidInput):
 
 class UnknownName(InvalidInput):
     """A name that nothing is registered under."""
+
+
+class UnknownJob(InvalidInput):
+    """This server has no such training job of this user's."""
 
 
 class BaseError(SharedLLMError):
@@ -105,6 +124,10 @@ class UnknownUser(StoreError):
     """The store holds nothing for this user."""
 
 
+class UnknownKey(StoreError):
+    """An API key was never made here, or is revoked; whoever shows it is not told which."""
+
+
 class CorruptStore(StoreError):
     """The store's file is damaged or is not a store."""
 
@@ -113,12 +136,32 @@ class StoreBusy(StoreError):
     """Another process holds the store's write lock."""
 
 
+class StoreUnreachable(StoreError):
+    """The store's database does not answer, or does not let us in. Nothing was changed."""
+
+
+class OutcomeUnknown(StoreError):
+    """The connection was lost while the database confirmed a change, which may have happened or not."""
+
+
 class DiskFull(StoreError):
     """There is no room left to write."""
 
 
 class NotServed(SharedLLMError):
     """The user is known, but no release of theirs may answer: revoked, or none passed its gate."""
+
+
+class AccessError(SharedLLMError):
+    """Who asks over the network may not have what they ask for."""
+
+
+class NotAuthenticated(AccessError):
+    """There is no key or token, or it is not valid; whoever shows it is not told why."""
+
+
+class Forbidden(AccessError):
+    """The key or token is valid, and does not speak for the user who is asked for."""
 
 
 class ServingError(SharedLLMError):

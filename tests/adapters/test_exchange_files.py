@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from sharedllm.adapters.adapter import Adapter
 from sharedllm.adapters.belonging import check_fits
-from sharedllm.adapters.files import load_adapter, save_adapter
+from sharedllm.adapters.files import load_adapter, parse_adapter, save_adapter
 from sharedllm.adapters.layouts import Layout
 from sharedllm.adapters.outputs import new_folder
 from sharedllm.base.sites import Site
@@ -38,6 +38,9 @@ def test_what_is_saved_is_what_is_loaded(tmp_path_factory, values, provenance):
     assert (loaded.format, loaded.base, loaded.provenance) == ("ia3", "cd" * 32, provenance)
     np.testing.assert_array_equal(loaded.values, values.astype(np.float32))
     assert loaded.values.dtype == np.float32
+    parsed = parse_adapter(path.read_bytes(), "the file")
+    assert (parsed.format, parsed.base, parsed.provenance) == (loaded.format, loaded.base, loaded.provenance)
+    np.testing.assert_array_equal(parsed.values, loaded.values)
 
 
 def test_every_damaged_byte_and_every_truncation_is_noticed(path):
@@ -47,10 +50,14 @@ def test_every_damaged_byte_and_every_truncation_is_noticed(path):
         path.write_bytes(whole[:position])
         with pytest.raises(CorruptAdapter, match="alice"):
             load_adapter(path)
+        with pytest.raises(CorruptAdapter, match="alice"):
+            parse_adapter(path.read_bytes(), "alice's file")
         path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
         # A changed digit of the schema's version is a version of which nothing is known.
         with pytest.raises(AdapterError, match="alice"):
             load_adapter(path)
+        with pytest.raises(AdapterError, match="alice"):
+            parse_adapter(path.read_bytes(), "alice's file")
 
 
 @pytest.mark.parametrize("content", [b"", b"not safetensors at all", b"\xff" * 64, b"PK\x03\x04" * 100])
@@ -58,12 +65,16 @@ def test_what_is_no_adapter_is_refused(path, content):
     path.write_bytes(content)
     with pytest.raises(CorruptAdapter, match="alice"):
         load_adapter(path)
+    with pytest.raises(CorruptAdapter, match="alice"):
+        parse_adapter(content, "alice's file")
 
 
 def test_somebody_elses_tensors_are_no_adapter(path):
     save_file({"weight": np.zeros((2, 2), np.float32)}, path)
     with pytest.raises(CorruptAdapter, match="not an adapter of ours"):
         load_adapter(path)
+    with pytest.raises(CorruptAdapter, match="not an adapter of ours"):
+        parse_adapter(path.read_bytes(), "the file")
 
 
 def test_a_right_checksum_over_infinite_values_does_not_help(path, monkeypatch):

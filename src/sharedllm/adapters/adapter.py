@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+UNTESTED = "held back: imported without text to test it on"
+"""The gate's reason for an adapter that came alone: what it was tested on elsewhere does not count here."""
+
 
 @dataclass(frozen=True)
 class GateOutcome:

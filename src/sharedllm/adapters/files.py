@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy.typing as npt
 
 from sharedllm.adapters.adapter import Adapter
 from sharedllm.adapters.outputs import new_file
-from sharedllm.adapters.tensor_file import read_tensors
+from sharedllm.adapters.tensor_file import parse_tensors, read_tensors
 from sharedllm.errors import AdapterError, CorruptAdapter, InvalidInput
 
 SCHEMA = "sharedllm-adapter/1"
@@ -48,25 +49,43 @@ def load_adapter(path: Path) -> Adapter:
         CorruptAdapter: damaged, truncated or not an adapter.
         AdapterError: written by a newer version.
     """
-    tensors, about = read_tensors(path, "numpy")
+    return _adapter(*read_tensors(path, "numpy"), path)
+
+
+def parse_adapter(data: bytes, name: str) -> Adapter:
+    """`load_adapter` of a file's bytes, which errors call ``name``.
+
+    Raises:
+        CorruptAdapter, AdapterError: as there.
+    """
+    return _adapter(*parse_tensors(data, name), name)
+
+
+def as_imported(adapter: Adapter) -> Adapter:
+    """The adapter of a file, with a note in its provenance that it came from one, which named its base."""
+    imported = {"from": "adapter file", "base_verified": True}
+    return replace(adapter, provenance={**adapter.provenance, "imported": imported})
+
+
+def _adapter(tensors: dict[str, Any], about: dict[str, str], name: object) -> Adapter:
     schema = about.get("schema", "")
     if schema != SCHEMA and schema.startswith("sharedllm-adapter/"):
         raise AdapterError(
-            f"{path} has the format {schema!r}, and this version reads {SCHEMA!r}",
+            f"{name} has the format {schema!r}, and this version reads {SCHEMA!r}",
             remedy="Use the newer version of sharedllm that made it.",
         )
     values = tensors.get("values")
     if schema != SCHEMA or values is None or values.dtype != np.float16 or values.ndim != 1:
         raise CorruptAdapter(
-            f"{path} is not an adapter of ours", remedy="Give a file that `sharedllm export --to adapter` wrote."
+            f"{name} is not an adapter of ours", remedy="Give a file that `sharedllm export --to adapter` wrote."
         )
     remedy = "Get the file again from where it was made."
     if not about.keys() >= {*_DESCRIPTION, "sha256"} or _checksum(about, values) != about["sha256"]:
-        raise CorruptAdapter(f"{path} is damaged: its checksum does not match", remedy=remedy)
+        raise CorruptAdapter(f"{name} is damaged: its checksum does not match", remedy=remedy)
     # A checksum can be right over contents that no save would have written.
     provenance = _json_object(about["provenance"])
     if provenance is None or not np.isfinite(values).all():
-        raise CorruptAdapter(f"{path} holds values that are not finite, or no provenance", remedy=remedy)
+        raise CorruptAdapter(f"{name} holds values that are not finite, or no provenance", remedy=remedy)
     return Adapter(about["format"], about["base"], values.astype(np.float32), provenance)
 
 

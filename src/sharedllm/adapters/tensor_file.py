@@ -1,5 +1,6 @@
 """Reading a safetensors file that may come from anywhere."""
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +40,32 @@ def read_tensors(path: Path, framework: Literal["numpy", "pt"]) -> tuple[dict[st
         raise InvalidInput(f"{path} cannot be read: {error}", remedy="Check its permissions.") from error
     # The last two are how its numpy side meets types that numpy lacks.
     except (SafetensorError, TypeError, AttributeError) as error:
-        raise CorruptAdapter(
-            f"{path} is damaged, or is not an adapter: {error}", remedy="Get the file again from where it was made."
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def parse_tensors(data: bytes, name: str) -> tuple[dict[str, Any], dict[str, str]]:
+    """All tensors of a file's bytes as numpy arrays by name, and the file's own metadata.
+
+    Args:
+        data: the whole file.
+        name: what errors shall call it.
+
+    Raises:
+        CorruptAdapter: damaged, truncated or no safetensors file.
+    """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        tensors = load(data)
+    except (SafetensorError, TypeError, AttributeError, KeyError, ValueError) as error:
+        raise _damaged(name, error) from error
+    # The header has just been read, so it is there and it is JSON; load alone does not tell what it says besides.
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    return tensors, header.get("__metadata__", {})
+
+
+def _damaged(name: object, error: Exception) -> CorruptAdapter:
+    return CorruptAdapter(
+        f"{name} is damaged, or is not an adapter: {error}", remedy="Get the file again from where it was made."
+    )

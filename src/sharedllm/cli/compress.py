@@ -114,9 +114,9 @@ def _measure(opened: "Opened", release: "Release", packed: "Int8", split: Any, w
 def _judge(opened: "Opened", packed: "Int8", window: int, own: "list[Losses]") -> "GateOutcome":
     import numpy as np
 
-    from sharedllm.cli.opening import general_windows
     from sharedllm.evaluation.gate import MAX_WINDOWS, Gate
     from sharedllm.evaluation.perplexity import row_losses, spread
+    from sharedllm.text.general import general_windows
 
     values = packed.dequantised()
     table = np.stack([np.zeros_like(values), values])

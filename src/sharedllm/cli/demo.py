@@ -96,11 +96,12 @@ def _keep(numbers: Path, key: str, report: "Report") -> None:
 def _measure(releases: "Mapping[str, Release]", texts: Mapping[str, str]) -> "Report":
     from datetime import UTC, datetime
 
-    from sharedllm.cli.opening import general_windows, open_base
+    from sharedllm.cli.opening import open_base
     from sharedllm.evaluation.confusion import confusion
     from sharedllm.evaluation.intervals import improvement
     from sharedllm.evaluation.perplexity import spread
     from sharedllm.reporting.report import Report
+    from sharedllm.text.general import general_windows
     from sharedllm.text.splits import split_text
     from sharedllm.text.windows import tokenize
 

@@ -36,11 +36,12 @@ def command(
     any adapter would do.
     """
     from sharedllm.adapters.belonging import check_fits
-    from sharedllm.cli.opening import general_windows, open_base
+    from sharedllm.cli.opening import open_base
     from sharedllm.cli.sources import read_again
     from sharedllm.evaluation.confusion import confusion
     from sharedllm.evaluation.perplexity import row_losses, spread
     from sharedllm.store import open_store
+    from sharedllm.text.general import general_windows
     from sharedllm.text.windows import tokenize
 
     check_user_id(user)

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from sharedllm.adapters.adapter import Adapter, GateOutcome
     from sharedllm.cli.opening import Opened
 
-UNTESTED = "held back: imported without text to test it on"
-
 
 @click.command()
 @click.argument("user")
@@ -40,6 +38,7 @@ def command(user: str, path: Path, texts: tuple[str, ...], base_name: str, store
     it passes; without, it is stored and held back. Only the block of the text that training validates on is read: give
     the very text that `sharedllm train` read, or any that the adapter was not trained on.
     """
+    from sharedllm.adapters.adapter import UNTESTED
     from sharedllm.store import open_store
 
     check_user_id(user)
@@ -63,10 +62,8 @@ def command(user: str, path: Path, texts: tuple[str, ...], base_name: str, store
 
 
 def _read(path: Path, base_name: str) -> tuple["Adapter", "Opened"]:
-    from dataclasses import replace
-
     from sharedllm.adapters.belonging import check_fits
-    from sharedllm.adapters.files import load_adapter
+    from sharedllm.adapters.files import as_imported, load_adapter
     from sharedllm.adapters.peft_folder import import_peft
     from sharedllm.cli.opening import open_base
 
@@ -76,15 +73,14 @@ def _read(path: Path, base_name: str) -> tuple["Adapter", "Opened"]:
     adapter = load_adapter(path)
     opened = open_base(base_name, adapter.format)
     check_fits(adapter, opened.injection.layout)
-    imported = {"from": "adapter file", "base_verified": True}
-    return replace(adapter, provenance={**adapter.provenance, "imported": imported}), opened
+    return as_imported(adapter), opened
 
 
 def _judge(user: str, texts: tuple[str, ...], opened: "Opened", adapter: "Adapter") -> "GateOutcome":
-    from sharedllm.adapters.adapter import GateOutcome
-    from sharedllm.cli.opening import general_windows
+    from sharedllm.adapters.adapter import UNTESTED, GateOutcome
     from sharedllm.cli.sources import read_sources
     from sharedllm.evaluation.gate import Gate
+    from sharedllm.text.general import general_windows
     from sharedllm.text.splits import split_text
     from sharedllm.text.windows import tokenize
 

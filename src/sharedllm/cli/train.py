@@ -111,7 +111,8 @@ def train_users(
 def _train(
     store: "Store", base_name: str, splits: dict[str, Any], origins: dict[str, list[str]], recipe: "Recipe"
 ) -> "dict[str, Release | SharedLLMError]":
-    from sharedllm.cli.opening import general_windows, open_base
+    from sharedllm.cli.opening import open_base
+    from sharedllm.text.general import general_windows
     from sharedllm.text.windows import tokenize
     from sharedllm.training.checkpoints import Checkpoints, checkpoint_folder
     from sharedllm.training.pipeline import train_and_store

@@ -169,7 +169,8 @@ def erase(user: str, yes: bool, store: str | None) -> None:
     It cannot be undone. The store's file is rewritten so that no trace stays in it, which takes as long as copying it.
     Files that you exported, and backups that you made, are yours to delete.
     """
-    from sharedllm.training.checkpoints import checkpoint_folder, erase_checkpoints
+    from sharedllm.training.checkpoints import checkpoint_folder
+    from sharedllm.training.erasure import erase_user
 
     with _open(store) as opened:
         standing = opened.user(user)
@@ -179,8 +180,7 @@ def erase(user: str, yes: bool, store: str | None) -> None:
                 raise InvalidInput(
                     "That is not their id, and nothing was erased", remedy="Type it exactly, or give --yes."
                 )
-        erased = opened.erase(user)
-    erase_checkpoints(checkpoint_folder(), user)
+        erased = erase_user(opened, checkpoint_folder(), user).stored
     click.echo(f"{printable(user)} is erased: releases {erased.releases}, events {erased.events}.")
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from sharedllm.errors import AdapterError, NotServed, UnknownUser, WrongBase
+from sharedllm.errors import AdapterError, NotServed, SharedLLMError, UnknownUser, WrongBase
 from sharedllm.store import Release, Store
 
 
@@ -16,12 +16,14 @@ class Decision:
         user: who asked.
         release: the release to apply; None exactly when ``kind`` is ``"base"``.
         reason: one sentence for the user.
+        refusal: the error that the base stands in for; None where nothing was refused.
     """
 
     kind: Literal["own", "base"]
     user: str
     release: Release | None
     reason: str
+    refusal: SharedLLMError | None = None
 
 
 def route(store: Store, user: str, *, base: str | None = None, fallback: bool = False) -> Decision:
@@ -47,5 +49,5 @@ def route(store: Store, user: str, *, base: str | None = None, fallback: bool = 
     except (UnknownUser, NotServed, AdapterError) as refusal:
         if not fallback:
             raise
-        return Decision("base", user, None, f"The base answers. {refusal.message}")
+        return Decision("base", user, None, f"The base answers. {refusal.message}", refusal)
     return Decision("own", user, release, f"Release {release.number} of {user!r} answers.")

@@ -1,0 +1,135 @@
+"""`sharedllm serve`: the OpenAI-compatible server, every request answered with its own user's adapter."""
+
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from sharedllm.cli.options import base_option, store_option
+from sharedllm.errors import InvalidInput
+from sharedllm.printable import printable
+from sharedllm.serving.request import Limits
+
+if TYPE_CHECKING:
+    from click.decorators import FC
+
+    from sharedllm.http.jwt import JWT
+    from sharedllm.store.keys import Keys
+
+# Not an option, because whoever may list processes sees their options.
+JWT_SECRET = "SHAREDLLM_JWT_SECRET"
+
+_MB = 1024**2
+_DEFAULT = Limits()
+
+
+def _limit(name: str, default: int, help: str) -> "Callable[[FC], FC]":
+    return click.option(name, type=click.IntRange(min=1), default=default, show_default=True, help=help)
+
+
+@click.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address of this machine to listen on.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@base_option
+@store_option
+@click.option("--fallback", is_flag=True, help="Let the base answer where no release may; every answer then says so.")
+@click.option("--insecure-no-auth", is_flag=True, help="Ask nobody who they are. For a laptop: only it can connect.")
+@click.option("--jwt-issuer", metavar="ISSUER", help="Whose JSON Web Tokens are valid, beside API keys.")
+@click.option("--jwt-audience", metavar="AUDIENCE", help="Whom those tokens must be meant for.")
+@click.option("--jwt-jwks", metavar="FILE|URL", help=f"The issuer's public keys; for a shared secret set {JWT_SECRET}.")
+@_limit("--running", _DEFAULT.running, "Requests answered at once.")
+@_limit("--waiting", _DEFAULT.waiting, "Requests that may wait, of everybody together.")
+@_limit("--cache-tokens", _DEFAULT.cache_tokens, "Tokens whose keys and values are held, over all running requests.")
+@_limit("--table-mb", _DEFAULT.table_bytes // _MB, "Memory for adapters on the device, in MiB.")
+def command(
+    host: str,
+    port: int,
+    base_name: str,
+    store: str | None,
+    fallback: bool,
+    insecure_no_auth: bool,
+    jwt_issuer: str | None,
+    jwt_audience: str | None,
+    jwt_jwks: str | None,
+    running: int,
+    waiting: int,
+    cache_tokens: int,
+    table_mb: int,
+) -> None:
+    """Serve everybody's own model through the API that OpenAI's clients speak.
+
+    Whose adapter answers is decided by who asks: by an API key (see sharedllm keys) or a JSON Web Token. New releases,
+    rollbacks and erasures count from the next request on. It ends on SIGTERM or Ctrl-C, once running requests are done.
+
+    \b
+      sharedllm keys create --user alice
+      sharedllm serve
+    """
+    from contextlib import ExitStack, closing
+
+    from sharedllm.http.address import check_address
+
+    check_address(host, port, open=insecure_no_auth)
+    jwt = _jwt(jwt_issuer, jwt_audience, jwt_jwks)
+    if insecure_no_auth and jwt is not None:
+        raise InvalidInput(
+            "--insecure-no-auth asks nobody who they are, and tokens say who somebody is",
+            remedy=f"Leave out that option, or the --jwt ones and {JWT_SECRET}.",
+        )
+
+    from sharedllm.store import open_keys, open_store
+    from sharedllm.store.opening import store_name
+
+    with ExitStack() as open_here:
+        opened = open_here.enter_context(open_store(store))
+        keys = None if insecure_no_auth else open_here.enter_context(open_keys(store))
+        _warn(keys, jwt)
+        users = sum(1 for _ in opened.users())
+
+        from sharedllm.base.loading import load_base
+        from sharedllm.http.jobs import Jobs
+        from sharedllm.http.server import serve
+        from sharedllm.http.service import Policy, Service
+        from sharedllm.serving.engine import Engine
+
+        click.echo(f"loading {printable(base_name)}…", err=True)
+        base = load_base(base_name)
+        limits = Limits(running=running, waiting=waiting, cache_tokens=cache_tokens, table_bytes=table_mb * _MB)
+        jobs = open_here.enter_context(closing(Jobs(base.folder, store)))
+        service = Service(Engine(base, limits), opened, keys=keys, jwt=jwt, jobs=jobs, policy=Policy(fallback=fallback))
+
+        def ready(address: str) -> None:
+            where = printable(store_name(store))
+            click.echo(f"Serving {printable(service.model)} at {address}/v1 (store {where}, {users} users)")
+
+        serve(service, host, port, ready)
+
+
+def _jwt(issuer: str | None, audience: str | None, jwks: str | None) -> "JWT | None":
+    from sharedllm.http.jwt import JWT
+
+    secret = os.environ.get(JWT_SECRET)
+    if not (issuer or audience or jwks or secret):
+        return None
+    if not (issuer and audience):
+        raise InvalidInput(
+            "Tokens cannot be checked without knowing whose they are and whom they are meant for",
+            remedy=f"Give --jwt-issuer and --jwt-audience, with --jwt-jwks or {JWT_SECRET}.",
+        )
+    return JWT(issuer=issuer, audience=audience, jwks=jwks, secret=secret)
+
+
+def _warn(keys: "Keys | None", jwt: "JWT | None") -> None:
+    if keys is None:
+        click.echo(
+            "INSECURE: nobody is asked who they are. Whatever runs on this machine can use, train and erase anybody's"
+            " adapter.",
+            err=True,
+        )
+    elif jwt is None and all(key.revoked_at for key in keys.all()):
+        click.echo(
+            "No API key opens this store, so every request will be refused. Make one, even while the server runs:"
+            " sharedllm keys create --user alice",
+            err=True,
+        )

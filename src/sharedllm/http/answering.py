@@ -1,0 +1,195 @@
+"""From what was asked to a response, whole or as a stream of server-sent events."""
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
+
+from sharedllm.errors import SharedLLMError
+from sharedllm.http.forms import Form, glass_box, usage
+from sharedllm.http.identity import Caller
+from sharedllm.http.logs import Record
+from sharedllm.http.refusals import Refused, told
+from sharedllm.http.routed import Routed, routed
+from sharedllm.http.running import Running
+from sharedllm.http.service import Service
+from sharedllm.http.vocabulary import Vocabulary
+from sharedllm.serving.request import Token
+
+
+async def answer(request: Request, caller: Caller, form: Form) -> Response:
+    """Route, run and answer.
+
+    A seed that was not given is drawn at random and told, so that any answer can be had again.
+
+    Raises:
+        Refused: no such model, or the request ended without an answer.
+        SharedLLMError: whoever asks may not, their release cannot answer, or the engine does not take the request.
+    """
+    service = form.service
+    if form.common.model != service.model:
+        raise Refused(
+            404,
+            "model_not_found",
+            f"There is no model {form.common.model!a}",
+            remedy=f"Ask for {service.model!a}; who you are decides which adapter answers.",
+            param="model",
+        )
+    user = caller.acting_for(form.common.user)
+    seed = secrets.randbits(63) if form.common.seed is None else form.common.seed
+    record: Record = request.scope["record"]
+    running = Running(service.engine, request.app.state.metrics.first_token.observe)
+    try:
+        decided = await run_in_threadpool(_begin, form, user, seed, running)
+        record.route = decided.decision.kind
+        head = _Head.now(form, decided, seed)
+        vocabulary: Vocabulary = request.app.state.vocabulary
+        if form.common.stream:
+            return _Stream(_events(form, head, running, vocabulary, record), running, decided, service)
+        body = await _unless_gone(request, _whole(form, head, running, vocabulary, record))
+    except BaseException:
+        running.stop()
+        raise
+    if body is None:
+        running.stop()
+        # Nobody reads it; the number is what logs call a client that went away.
+        return Response(status_code=499)
+    return _JSON(body, headers=decided.headers)
+
+
+def _begin(form: Form, user: str, seed: int, running: Running) -> Routed:
+    """Route, encode and submit; in a thread, as the first two block."""
+    with form.service.admission():
+        decided = routed(form.service, user)
+        running.submit(form.requests(decided.decision, seed))
+    return decided
+
+
+async def _whole(form: Form, head: "_Head", running: Running, vocabulary: Vocabulary, record: Record) -> dict[str, Any]:
+    async for _ in running.events():
+        pass
+    counts = usage(running.answers, form.n)
+    record.counted(counts)
+    choices = [form.choice(index, answer, vocabulary) for index, answer in enumerate(running.answers)]
+    return head.of(form.object) | {
+        "choices": choices,
+        "usage": counts,
+        "sharedllm": _ours(form, head, running, vocabulary),
+    }
+
+
+async def _events(
+    form: Form, head: "_Head", running: Running, vocabulary: Vocabulary, record: Record
+) -> AsyncIterator[bytes]:
+    """The stream: routing in the first and the last chunk, an error as an event that ends it."""
+    common = head.of(form.chunk_object) | ({"usage": None} if form.common.tells_usage else {})
+    left = len(running.answers)
+    yield _event(common | {"choices": [form.opening(index) for index in range(left)], "sharedllm": head.told})
+    try:
+        async for index, event in running.events():
+            if isinstance(event, Token):
+                choice = form.piece(index, event, vocabulary)
+                if choice is not None:
+                    yield _event(common | {"choices": [choice]})
+                continue
+            left -= 1
+            chunk = common | {"choices": [form.ending(index, event.text, event.reason)]}
+            if not left and not form.common.tells_usage:
+                chunk["sharedllm"] = _ours(form, head, running, vocabulary)
+            yield _event(chunk)
+    except SharedLLMError as error:
+        yield _event(told(error))
+        return
+    counts = usage(running.answers, form.n)
+    record.counted(counts)
+    if form.common.tells_usage:
+        yield _event(common | {"choices": [], "usage": counts, "sharedllm": _ours(form, head, running, vocabulary)})
+    yield b"data: [DONE]\n\n"
+
+
+def _ours(form: Form, head: "_Head", running: Running, vocabulary: Vocabulary) -> Mapping[str, Any]:
+    if not form.common.extensions.glass_box:
+        return head.told
+    return {**head.told, "glass_box": glass_box(running.answers, vocabulary)}
+
+
+@dataclass(frozen=True)
+class _Head:
+    """What every part of one response carries."""
+
+    id: str
+    created: int
+    model: str
+    told: Mapping[str, Any]
+
+    @classmethod
+    def now(cls, form: Form, decided: Routed, seed: int) -> "_Head":
+        id = form.id_prefix + secrets.token_hex(12)
+        return cls(id, int(time.time()), form.service.model, decided.told(seed))
+
+    def of(self, kind: str) -> dict[str, Any]:
+        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
+
+
+class _JSON(Response):
+    media_type = "application/json"
+
+    def render(self, content: Any) -> bytes:
+        return _json(content)
+
+
+class _Stream(StreamingResponse):
+    """Server-sent events; whatever ends them, the client going away among it, stops the requests."""
+
+    def __init__(self, events: AsyncIterator[bytes], running: Running, decided: Routed, service: Service) -> None:
+        # Proxies are told not to hold events back.
+        headers = decided.headers | {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        super().__init__(events, headers=headers, media_type="text/event-stream")
+        self._running = running
+        self._seconds = service.policy.send_seconds
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def patient(message: Any) -> None:
+            async with asyncio.timeout(self._seconds):
+                await send(message)
+
+        try:
+            await super().__call__(scope, receive, patient)
+        except TimeoutError:
+            # The client stopped reading. Returning with the stream unfinished closes the connection.
+            return
+        finally:
+            self._running.stop()
+
+
+async def _unless_gone(request: Request, working: Any) -> Any:
+    """What ``working`` returns, or None as soon as the client has gone away."""
+    work = asyncio.ensure_future(working)
+    gone = asyncio.ensure_future(_gone(request))
+    try:
+        await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+        return work.result() if work.done() else None
+    finally:
+        work.cancel()
+        gone.cancel()
+
+
+async def _gone(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _json(content: Any) -> bytes:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def _event(content: Mapping[str, Any]) -> bytes:
+    return b"data: " + _json(content) + b"\n\n"

@@ -1,0 +1,76 @@
+"""The application: every endpoint over one `Service`.
+
+    app = create_app(Service(engine, store, keys=keys))
+
+There are no pages that load scripts from elsewhere; ``/openapi.json`` describes the API.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from pydantic.json_schema import models_json_schema
+from starlette.exceptions import HTTPException
+
+from sharedllm import __version__
+from sharedllm.errors import SharedLLMError
+from sharedllm.http import chat, completions, status
+from sharedllm.http.bounds import Bounds
+from sharedllm.http.logs import Watched
+from sharedllm.http.metrics import Metrics
+from sharedllm.http.refusals import ANSWERS, on_error
+from sharedllm.http.schemas import ChatRequest, CompletionRequest
+from sharedllm.http.service import Service
+from sharedllm.http.users import users_router
+from sharedllm.http.vocabulary import Vocabulary
+
+
+def create_app(service: Service) -> FastAPI:
+    """An app over ``service``. It starts the engine when it starts, and closes it when it ends."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        service.engine.start()
+        try:
+            yield
+        finally:
+            service.engine.close()
+
+    app = _Described(
+        title="sharedllm",
+        version=__version__,
+        description="Everyone's own model behind one API: the key decides whose adapter answers.",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.state.metrics = Metrics(service.engine)
+    app.state.vocabulary = Vocabulary(service.engine.base)
+    for kind in (SharedLLMError, RequestValidationError, HTTPException):
+        app.add_exception_handler(kind, on_error)
+    # The one that is added last is outermost.
+    app.add_middleware(Bounds, policy=service.policy)
+    app.add_middleware(Watched, metrics=app.state.metrics)
+    app.include_router(chat.router)
+    app.include_router(completions.router)
+    app.include_router(status.router)
+    app.include_router(users_router(service), responses=ANSWERS)
+    return app
+
+
+class _Described(FastAPI):
+    """Adds the bodies that `reading.read` reads to the description."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            described = super().openapi()
+            _, schemas = models_json_schema(
+                [(ChatRequest, "validation"), (CompletionRequest, "validation")],
+                ref_template="#/components/schemas/{model}",
+            )
+            described.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])
+            self.openapi_schema = described
+        return self.openapi_schema

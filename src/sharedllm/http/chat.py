@@ -1,0 +1,87 @@
+"""``POST /v1/chat/completions``."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from sharedllm.http.answering import answer
+from sharedllm.http.forms import Form, Wanted
+from sharedllm.http.identity import Authenticated
+from sharedllm.http.prompts import chat_ids
+from sharedllm.http.reading import described, read
+from sharedllm.http.refusals import ANSWERS
+from sharedllm.http.running import Answer
+from sharedllm.http.schemas import ChatRequest
+from sharedllm.http.service import Service
+from sharedllm.http.vocabulary import Vocabulary
+from sharedllm.serving.request import Scored, Token
+
+router = APIRouter(prefix="/v1", tags=["answers"])
+
+
+@router.post("/chat/completions", openapi_extra=described(ChatRequest), responses=ANSWERS)
+async def chat(request: Request, caller: Authenticated) -> Response:
+    """Answer a conversation with the caller's own adapter."""
+    service: Service = request.app.state.service
+    asked = await read(request, ChatRequest)
+    return await answer(request, caller, Chat(service, asked))
+
+
+class Chat(Form):
+    """A conversation, and what the assistant says next."""
+
+    object = "chat.completion"
+    chunk_object = "chat.completion.chunk"
+    id_prefix = "chatcmpl-"
+
+    def __init__(self, service: Service, asked: ChatRequest) -> None:
+        super().__init__(service, asked)
+        self._asked = asked
+
+    def prompts(self) -> list[list[int]]:
+        return [chat_ids(self.service.engine.base, self._asked.messages)]
+
+    def wanted(self, prompt: Sequence[int]) -> Wanted:
+        asked = self._asked.max_completion_tokens or self._asked.max_tokens
+        room = max(1, self.service.engine.context - len(prompt))
+        return Wanted(asked or min(room, self.service.policy.chat_tokens), self._asked.top_logprobs or 0)
+
+    def choice(self, index: int, answer: Answer, vocabulary: Vocabulary) -> dict[str, Any]:
+        return {
+            "index": index,
+            "message": {"role": "assistant", "content": answer.text, "refusal": None},
+            "logprobs": self._logprobs(answer.tokens, vocabulary),
+            "finish_reason": answer.end.reason,
+        }
+
+    def opening(self, index: int) -> dict[str, Any]:
+        return _chunk(index, {"role": "assistant", "content": ""})
+
+    def piece(self, index: int, token: Token, vocabulary: Vocabulary) -> dict[str, Any] | None:
+        if not token.text and not self._asked.logprobs:
+            return None
+        return _chunk(index, {"content": token.text}, self._logprobs([token.scored], vocabulary))
+
+    def ending(self, index: int, text: str, reason: str) -> dict[str, Any]:
+        return _chunk(index, {"content": text} if text else {}, reason=reason)
+
+    def _logprobs(self, tokens: Sequence[Scored], vocabulary: Vocabulary) -> dict[str, Any] | None:
+        if not self._asked.logprobs:
+            return None
+        return {
+            "content": [
+                _told(scored.id, scored.logprob, vocabulary)
+                | {"top_logprobs": [_told(id, logprob, vocabulary) for id, logprob in scored.top]}
+                for scored in tokens
+            ],
+            "refusal": None,
+        }
+
+
+def _told(id: int, logprob: float | None, vocabulary: Vocabulary) -> dict[str, Any]:
+    return {"token": vocabulary.text(id), "logprob": logprob, "bytes": list(vocabulary.raw(id))}
+
+
+def _chunk(index: int, delta: Any, logprobs: Any = None, reason: str | None = None) -> dict[str, Any]:
+    return {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": reason}

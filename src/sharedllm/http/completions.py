@@ -1,0 +1,121 @@
+"""``POST /v1/completions``: prompts go on as plain text, with no control tokens added or read."""
+
+import codecs
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from sharedllm.http.answering import answer
+from sharedllm.http.forms import Form, Wanted
+from sharedllm.http.identity import Authenticated
+from sharedllm.http.prompts import check_ids
+from sharedllm.http.reading import described, read
+from sharedllm.http.refusals import ANSWERS
+from sharedllm.http.running import Answer
+from sharedllm.http.schemas import CompletionRequest
+from sharedllm.http.service import Service
+from sharedllm.http.vocabulary import Vocabulary
+from sharedllm.serving.request import Scored, Token
+
+MAX_TOKENS = 16
+
+router = APIRouter(prefix="/v1", tags=["answers"])
+
+
+@router.post("/completions", openapi_extra=described(CompletionRequest), responses=ANSWERS)
+async def complete(request: Request, caller: Authenticated) -> Response:
+    """Continue prompts with the caller's own adapter, or score them."""
+    service: Service = request.app.state.service
+    asked = await read(request, CompletionRequest)
+    return await answer(request, caller, Completion(service, asked))
+
+
+class Completion(Form):
+    """Prompts, and how each goes on."""
+
+    object = chunk_object = "text_completion"
+    id_prefix = "cmpl-"
+
+    def __init__(self, service: Service, asked: CompletionRequest) -> None:
+        super().__init__(service, asked)
+        self._asked = asked
+        self._offsets: dict[int, _Offsets] = {}
+
+    def prompts(self) -> list[list[int]]:
+        base = self.service.engine.base
+        return [
+            base.encode(prompt) if isinstance(prompt, str) else check_ids(base, prompt)
+            for prompt in _listed(self._asked.prompt)
+        ]
+
+    def wanted(self, prompt: Sequence[int]) -> Wanted:
+        asked = self._asked
+        return Wanted(
+            MAX_TOKENS if asked.max_tokens is None else asked.max_tokens,
+            asked.logprobs or 0,
+            score_prompt=bool(asked.echo) and asked.logprobs is not None,
+        )
+
+    def choice(self, index: int, answer: Answer, vocabulary: Vocabulary) -> dict[str, Any]:
+        scored = [*answer.end.prompt_scores, *answer.tokens]
+        return _choice(
+            index, self._echo(index) + answer.text, self._logprobs(index, scored, vocabulary), answer.end.reason
+        )
+
+    def opening(self, index: int) -> dict[str, Any]:
+        return _choice(index, self._echo(index))
+
+    def piece(self, index: int, token: Token, vocabulary: Vocabulary) -> dict[str, Any] | None:
+        if not token.text and self._asked.logprobs is None:
+            return None
+        return _choice(index, token.text, self._logprobs(index, [token.scored], vocabulary))
+
+    def ending(self, index: int, text: str, reason: str) -> dict[str, Any]:
+        return _choice(index, text, reason=reason)
+
+    def _echo(self, index: int) -> str:
+        if not self._asked.echo:
+            return ""
+        prompt = _listed(self._asked.prompt)[index // self.n]
+        return prompt if isinstance(prompt, str) else self.service.engine.base.decode(prompt)
+
+    def _logprobs(self, index: int, tokens: Sequence[Scored], vocabulary: Vocabulary) -> dict[str, Any] | None:
+        count = self._asked.logprobs
+        if count is None:
+            return None
+        offsets = self._offsets.setdefault(index, _Offsets())
+        return {
+            "tokens": [vocabulary.text(scored.id) for scored in tokens],
+            "token_logprobs": [scored.logprob for scored in tokens],
+            "top_logprobs": [_top(scored, vocabulary) for scored in tokens] if count else None,
+            "text_offset": [offsets.next(vocabulary.raw(scored.id)) for scored in tokens],
+        }
+
+
+class _Offsets:
+    """Where each token begins in the text, in characters; one inside a character begins where that does."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._end = 0
+
+    def next(self, raw: bytes) -> int:
+        begin = self._end
+        self._end += len(self._decoder.decode(raw))
+        return begin
+
+
+def _top(scored: Scored, vocabulary: Vocabulary) -> dict[str, float] | None:
+    # The first token of a prompt was not predicted by anything.
+    return None if scored.logprob is None else {vocabulary.text(id): logprob for id, logprob in scored.top}
+
+
+def _listed(prompt: str | list[int] | list[str] | list[list[int]]) -> Sequence[str | list[int]]:
+    if isinstance(prompt, str):
+        return [prompt]
+    return [prompt] if isinstance(prompt[0], int) else prompt
+
+
+def _choice(index: int, text: str, logprobs: Any = None, reason: str | None = None) -> dict[str, Any]:
+    return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}

@@ -1,0 +1,144 @@
+"""What the two endpoints have in common: prompts to engine requests, and the pieces both kinds of response have."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from sharedllm.errors import InvalidInput
+from sharedllm.http.refusals import Refused
+from sharedllm.http.running import Answer
+from sharedllm.http.schemas import Common
+from sharedllm.http.service import Service
+from sharedllm.http.vocabulary import Vocabulary
+from sharedllm.routing import Decision
+from sharedllm.serving.request import Request, Sampling, Token
+
+
+class Form(ABC):
+    """How one endpoint is asked and answers. Choice ``i`` belongs to prompt ``i // n``."""
+
+    object: ClassVar[str]
+    chunk_object: ClassVar[str]
+    id_prefix: ClassVar[str]
+
+    def __init__(self, service: Service, asked: Common) -> None:
+        self.service = service
+        self.common = asked
+        self.n = asked.n or 1
+
+    @abstractmethod
+    def prompts(self) -> list[list[int]]:
+        """The prompts as ids. Encoding takes its time, and so blocks."""
+
+    @abstractmethod
+    def wanted(self, prompt: Sequence[int]) -> "Wanted":
+        """What is asked of the engine for one prompt."""
+
+    @abstractmethod
+    def choice(self, index: int, answer: Answer, vocabulary: Vocabulary) -> dict[str, Any]:
+        """One finished answer, in a response that is not streamed."""
+
+    @abstractmethod
+    def opening(self, index: int) -> dict[str, Any]:
+        """What a streamed choice begins with, before there is a token."""
+
+    @abstractmethod
+    def piece(self, index: int, token: Token, vocabulary: Vocabulary) -> dict[str, Any] | None:
+        """One token of a streamed choice; None where there is nothing to tell."""
+
+    @abstractmethod
+    def ending(self, index: int, text: str, reason: str) -> dict[str, Any]:
+        """The last of a streamed choice."""
+
+    def requests(self, decision: Decision, seed: int) -> list[Request]:
+        """Everything the engine is to do, in the order of the choices.
+
+        Raises:
+            InvalidInput: a prompt is empty or unusable, or there are too many answers.
+        """
+        prompts = self.prompts()
+        if len(prompts) * self.n > self.service.answers:
+            raise InvalidInput(
+                f"The request asks for {len(prompts) * self.n:,} answers",
+                remedy=f"Ask for at most {self.service.answers}: prompts times n.",
+            )
+        return [
+            self._request(ids, self.wanted(ids), decision, seed, choice) for ids in prompts for choice in range(self.n)
+        ]
+
+    def _request(self, ids: Sequence[int], wanted: "Wanted", decision: Decision, seed: int, choice: int) -> Request:
+        asked = self.common
+        release = decision.release
+        if len(ids) + wanted.max_tokens > self.service.engine.context:
+            raise Refused(
+                400,
+                "context_length_exceeded",
+                f"{len(ids):,} prompt tokens and up to {wanted.max_tokens:,} new ones do not fit",
+                remedy=f"The context has {self.service.engine.context:,} tokens: shorten the prompt, or ask for fewer.",
+            )
+        return Request(
+            prompt=ids,
+            owner=decision.user,
+            release=None if release is None else release.id,
+            values=None if release is None else release.adapter.values,
+            max_tokens=wanted.max_tokens,
+            sampling=Sampling(
+                temperature=1.0 if asked.temperature is None else asked.temperature,
+                top_p=1.0 if asked.top_p is None else asked.top_p,
+                # The engine's seeds are not negative.
+                seed=seed % 2**63,
+                choice=choice,
+            ),
+            stop=asked.stops,
+            top_logprobs=wanted.top_logprobs,
+            score_prompt=wanted.score_prompt,
+            glass_box=bool(asked.extensions.glass_box),
+            seconds=self._seconds(),
+        )
+
+    def _seconds(self) -> float:
+        policy = self.service.policy
+        seconds = self.common.extensions.timeout
+        if seconds is not None and seconds > policy.max_seconds:
+            raise InvalidInput(
+                f"The timeout is {seconds:g} s", remedy=f"Use at most {policy.max_seconds:g}, or leave it out."
+            )
+        return policy.seconds if seconds is None else seconds
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What one endpoint asks of the engine in its own way; see `sharedllm.serving.request.Request`."""
+
+    max_tokens: int
+    top_logprobs: int = 0
+    score_prompt: bool = False
+
+
+def usage(answers: Sequence[Answer], n: int) -> dict[str, int]:
+    """Token counts. A prompt counts once, however many answers it has; an end token counts as one that was drawn."""
+    prompt = sum(answer.end.prompt_tokens for answer in answers[::n])
+    new = sum(answer.end.new_tokens for answer in answers)
+    return {"prompt_tokens": prompt, "completion_tokens": new, "total_tokens": prompt + new}
+
+
+def glass_box(answers: Sequence[Answer], vocabulary: Vocabulary) -> list[dict[str, Any]]:
+    """Per choice, every new token's log-probability under the base and under the adapter, and their sums."""
+    return [
+        {
+            "index": index,
+            "tokens": [
+                {
+                    "token": vocabulary.text(scored.id),
+                    "logprob_base": scored.base_logprob,
+                    "logprob_adapter": scored.logprob,
+                }
+                for scored in answer.end.glass_box
+            ],
+            "logprob_base": math.fsum(scored.base_logprob or 0.0 for scored in answer.end.glass_box),
+            "logprob_adapter": math.fsum(scored.logprob or 0.0 for scored in answer.end.glass_box),
+        }
+        for index, answer in enumerate(answers)
+    ]

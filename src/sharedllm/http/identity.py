@@ -1,0 +1,112 @@
+"""Who asks, and for whom they may ask: a key or token belongs to one user, or to a service that acts for users.
+
+The secret is read from the ``Authorization`` header alone, never from an address, which ends up in logs. A service
+names the user in the body's ``user`` or in the header ``X-SharedLLM-User`` (percent-encoded UTF-8, as ids are any
+Unicode).
+"""
+
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from urllib.parse import unquote
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPBearer
+from fastapi.security.http import HTTPAuthorizationCredentials
+from starlette.concurrency import run_in_threadpool
+
+from sharedllm.errors import Forbidden, InvalidInput, NotAuthenticated
+from sharedllm.http.service import Service
+from sharedllm.users import check_user_id
+
+USER_HEADER = "X-SharedLLM-User"
+_bearer = HTTPBearer(auto_error=False, description="An API key, or a JSON Web Token of the configured issuer.")
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks.
+
+    Attributes:
+        kind: ``user`` speaks for one user; ``service`` for whomever it names; ``anyone`` likewise, unverified, on a
+            server that asks nobody who they are.
+        user: whom a ``user`` speaks for; None for the others.
+        named: the user named in the header, if any.
+    """
+
+    kind: Literal["user", "service", "anyone"]
+    user: str | None
+    named: str | None = None
+
+    def acting_for(self, named: str | None = None) -> str:
+        """The user whose adapter may answer.
+
+        Args:
+            named: whom the body or the address asks for; None if it does not say.
+
+        Raises:
+            Forbidden: somebody else than the caller's own user.
+            InvalidInput: nobody was named by a caller that must, or two different users were.
+            InvalidUserId: that cannot name a user.
+        """
+        if None not in (named, self.named) and named != self.named:
+            raise InvalidInput(f"The request names two users: `user` and {USER_HEADER}", remedy="Name one.")
+        wanted = named if named is not None else self.named
+        if self.kind == "user":
+            if wanted is not None and wanted != self.user:
+                raise Forbidden(
+                    "This key does not speak for that user", remedy="Use their own key, or leave out `user`."
+                )
+            wanted = self.user
+        if wanted is None:
+            raise InvalidInput(
+                "The request does not say for which user", remedy=f"Name one in `user` or {USER_HEADER}."
+            )
+        return check_user_id(wanted)
+
+
+async def authenticated(
+    request: Request, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_bearer)]
+) -> Caller:
+    """Find out who asks; a FastAPI dependency, solved before any body is read.
+
+    Raises:
+        NotAuthenticated: no key or token, or an invalid one.
+        UnknownKey: the key is unknown or revoked.
+        InvalidInput: the header that names a user is not percent-encoded UTF-8.
+    """
+    service: Service = request.app.state.service
+    named = _named(request)
+    if service.open:
+        return Caller("anyone", None, named)
+    if credentials is None or len(request.headers.getlist("authorization")) != 1:
+        raise NotAuthenticated(
+            "There is no key", remedy="Send `Authorization: Bearer` and an API key or token, in a header and once."
+        )
+    caller = await run_in_threadpool(_holder, service, credentials.credentials)
+    return Caller(caller.kind, caller.user, named)
+
+
+def _holder(service: Service, secret: str) -> Caller:
+    # A token has two dots, and no API key has one.
+    if service.jwt is not None and (service.keys is None or secret.count(".") == 2):
+        return Caller("user", service.jwt.subject(secret))
+    if service.keys is None:
+        raise NotAuthenticated("There is no key", remedy="Send one.")
+    key = service.keys.holder(secret)
+    return Caller(key.kind, key.user)
+
+
+def _named(request: Request) -> str | None:
+    values = request.headers.getlist(USER_HEADER)
+    if not values:
+        return None
+    if len(values) > 1:
+        raise InvalidInput(f"{USER_HEADER} is there more than once", remedy="Name one user.")
+    try:
+        return unquote(values[0], errors="strict")
+    except UnicodeDecodeError:
+        raise InvalidInput(f"{USER_HEADER} is not percent-encoded UTF-8", remedy="Encode it.") from None
+
+
+Authenticated = Annotated[Caller, Depends(authenticated)]
+"""How an endpoint asks who is asking."""

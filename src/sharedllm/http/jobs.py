@@ -1,0 +1,243 @@
+"""Training in the background: a bounded queue, one process at a time, and what became of each job.
+
+Jobs live in this process's memory and are forgotten when it ends, and so is the text of those that wait. What a
+stopped job leaves is a checkpoint in the data folder, under a hash of the user and of the text; the same text sent
+again goes on from there.
+"""
+
+import json
+import os
+import secrets
+import subprocess
+import sys
+import threading
+from collections import OrderedDict, deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, cast
+
+from sharedllm.errors import EngineStopped, InvalidInput, QueueFull, TextError, UnknownJob
+from sharedllm.http.job import Job
+from sharedllm.text.reading import normalise_newlines
+from sharedllm.text.splits import split_text
+from sharedllm.training.recipes import Recipe
+
+MAX_TEXT_BYTES = 2_000_000
+"""Of one job's text. The default recipe reads some 200,000; a longer text gives it more to choose from."""
+
+TRAINING_SHARE = 0.25
+"""Of this machine's CPU, from each pass of the model to the next, whether or not the server has anything else to do.
+What the process uses before its first pass it rests off before that."""
+
+_WAITING = 8
+_REMEMBERED = 1_000
+_GRACE_SECONDS = 5.0
+_USUAL_SECONDS = 300.0
+# Beside the base, which may have to be widened to float32: the libraries, activations and the text's tokens.
+_BYTES_BESIDE_THE_BASE = 3 * 2**30
+
+
+class Jobs:
+    """The queue, safe to use from several threads.
+
+    Each user has at most one job that waits or runs, and at most eight wait in all.
+    """
+
+    def __init__(self, base: Path, store: str | None, *, share: float = TRAINING_SHARE) -> None:
+        """A queue that is empty.
+
+        Args:
+            base: the folder of the base; the training process loads its own copy, on the CPU.
+            store: where that process shall find the store, as `open_store` takes it.
+            share: of this machine's CPU for training, above 0 and at most 1.
+        """
+        self._base, self._store, self._share = base, store, share
+        weights = sum(path.stat().st_size for path in base.glob("*.safetensors"))
+        self._memory_bytes = 3 * weights + _BYTES_BESIDE_THE_BASE
+        self._lock = threading.Lock()
+        self._jobs: OrderedDict[str, Job] = OrderedDict()
+        self._queue: deque[Job] = deque()
+        self._running: Job | None = None
+        self._refused: set[str] = set()
+        self._closed = False
+
+    def submit(self, user: str, text: str, recipe: Recipe) -> Job:
+        """Queue a training of a user on a text.
+
+        Raises:
+            TextError: the text is empty, too long, too short to hold any of it out, or holds a NUL or a surrogate.
+            QueueFull: they have a job already, or too many wait.
+            InvalidInput: they are being erased, or other processes cannot open the store.
+            EngineStopped: the server is shutting down.
+        """
+        if self._store == ":memory:":
+            raise InvalidInput(
+                "Nothing can be trained into a store that lives in this server's memory",
+                remedy="Start the server with --store and a file.",
+            )
+        job = Job(secrets.token_hex(16), user, recipe, text=_checked(user, text))
+        with self._lock:
+            self._check_room(user)
+            self._jobs[job.id] = job
+            self._queue.append(job)
+            self._forget()
+            if self._running is None:
+                self._next()
+        return job
+
+    def find(self, user: str, id: str) -> Job:
+        """A user's job.
+
+        Raises:
+            UnknownJob: they have none of that id.
+        """
+        job = self._jobs.get(id)
+        if job is None or job.user != user:
+            raise UnknownJob(
+                f"There is no job {id[:40]!r} of {user!r} here",
+                remedy="Look at the user's releases; jobs are forgotten when the server stops.",
+            )
+        return job
+
+    def cancel(self, job: Job) -> None:
+        """End a job, and return when nothing of it runs any more. One that is over stays as it was."""
+        with self._lock:
+            if job.over.is_set():
+                return
+            if job.process is None:
+                self._queue.remove(job)
+                job.settle("cancelled")
+                return
+            job.ending, process = True, job.process
+        process.terminate()
+        if not job.over.wait(_GRACE_SECONDS):
+            process.kill()
+            job.over.wait()
+
+    @contextmanager
+    def without(self, user: str) -> Iterator[int]:
+        """Cancel and forget all that a user has here, and take nothing new of theirs until the block is left.
+
+        Gives how many jobs there were.
+        """
+        with self._lock:
+            self._refused.add(user)
+            theirs = [job for job in self._jobs.values() if job.user == user]
+        try:
+            for job in theirs:
+                self.cancel(job)
+            with self._lock:
+                for job in theirs:
+                    self._jobs.pop(job.id, None)
+            yield len(theirs)
+        finally:
+            with self._lock:
+                self._refused.discard(user)
+
+    def close(self) -> None:
+        """End every job and take no more. Closing twice is safe."""
+        with self._lock:
+            self._closed = True
+            unfinished = [*self._queue, *([self._running] if self._running else [])]
+        for job in unfinished:
+            self.cancel(job)
+
+    def _check_room(self, user: str) -> None:
+        if self._closed:
+            raise EngineStopped("The server is shutting down", remedy="Send the text again when it is back.")
+        if user in self._refused:
+            raise InvalidInput(f"{user!r} is being erased", remedy="Send the text again once that is done.")
+        unfinished = [*self._queue, *([self._running] if self._running else [])]
+        left = (self._running and self._running.seconds_left) or _USUAL_SECONDS
+        if any(job.user == user for job in unfinished):
+            raise QueueFull(f"A job of {user!r} is not over yet", remedy="Wait for it, or cancel it.", retry_after=left)
+        if len(self._queue) >= _WAITING:
+            raise QueueFull(
+                f"{len(self._queue)} jobs are waiting, and no more fit", remedy="Try again later.", retry_after=left
+            )
+
+    def _forget(self) -> None:
+        over = [id for id, job in self._jobs.items() if job.over.is_set()]
+        for id in over[: max(0, len(self._jobs) - _REMEMBERED)]:
+            del self._jobs[id]
+
+    def _next(self) -> None:
+        """Start the process of whoever is next. The lock is held."""
+        self._running = None
+        while self._queue and self._running is None and not self._closed:
+            job = self._queue.popleft()
+            try:
+                job.process = _start()
+            except OSError as error:
+                job.fail(f"The training process could not be started: {error.strerror}. Send the text again later.")
+                continue
+            job.state, self._running = "running", job
+            threading.Thread(target=self._attend, args=(job, job.process), name="training", daemon=True).start()
+
+    def _attend(self, job: Job, process: "subprocess.Popen[str]") -> None:
+        orders, tells = cast(IO[str], process.stdin), cast(IO[str], process.stdout)
+        order = {
+            "user": job.user,
+            "text": job.text,
+            "recipe": job.recipe.as_dict(),
+            "base": str(self._base),
+            "store": self._store,
+            "share": self._share,
+            "memory_bytes": self._memory_bytes,
+        }
+        job.text = ""
+        try:
+            # Our end of the pipe stays open for as long as it shall live. One that is dead already is met below.
+            with suppress(BrokenPipeError):
+                orders.write(json.dumps(order) + "\n")
+                orders.flush()
+            del order
+            for line in tells:
+                # Killed in the middle of a line, it leaves half of one.
+                if line.endswith("\n"):
+                    job.told(json.loads(line))
+        except BaseException:
+            process.kill()
+            raise
+        finally:
+            # Whatever happened, nobody is to wait for this job for ever, nor the next one for its turn.
+            status = process.wait()
+            with suppress(BrokenPipeError):
+                orders.close()
+            tells.close()
+            with self._lock:
+                job.ended(status)
+                self._next()
+
+
+def _checked(user: str, text: str) -> str:
+    text = normalise_newlines(text.removeprefix("\ufeff"))
+    if not text.strip():
+        raise TextError(f"The text of {user!r} is empty", remedy="Send what they wrote.")
+    if "\0" in text:
+        raise TextError(f"The text of {user!r} holds a NUL character", remedy="Send plain text.")
+    # Whatever else is wrong with it is better said now than by a job that failed.
+    split_text(text, user=user)
+    size = len(text.encode())
+    if size > MAX_TEXT_BYTES:
+        raise TextError(
+            f"The text of {user!r} has {size / 1e6:.1f} MB",
+            remedy=f"Send at most {MAX_TEXT_BYTES / 1e6:g} MB, or use sharedllm train.",
+        )
+    return text
+
+
+def _start() -> "subprocess.Popen[str]":
+    # It is told nothing that it need not know, and sees no GPU, which is the server's.
+    inherited = {name: value for name, value in os.environ.items() if name != "SHAREDLLM_JWT_SECRET"}
+    return subprocess.Popen(
+        [sys.executable, "-m", "sharedllm.http.training_worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        encoding="utf-8",
+        env=inherited | {"CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"},
+        # An interrupt typed at the server's terminal is the server's to handle.
+        start_new_session=True,
+    )

@@ -1,0 +1,102 @@
+"""One JSON line per request to standard error, and nothing in it that somebody wrote or is called.
+
+A line has the address's template (``/v1/users/{id}``), not the address; no query, no key, no user, no text. An
+unforeseen error is logged by its class and the lines of code it came through: its message could quote a text.
+"""
+
+import json
+import logging
+import secrets
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sharedllm.http.metrics import Metrics
+from sharedllm.http.refusals import unforeseen
+
+log = logging.getLogger("sharedllm.http")
+
+
+@dataclass
+class Record:
+    """What the line of a request will say, beside what can be seen from outside.
+
+    Attributes:
+        route: which kind of adapter answered; None while that is not decided.
+        prompt_tokens: read, once the answer is complete.
+        new_tokens: drawn, once the answer is complete.
+    """
+
+    route: str | None = None
+    prompt_tokens: int | None = None
+    new_tokens: int | None = None
+
+    def counted(self, usage: Mapping[str, int]) -> None:
+        """Take over the counts of the response."""
+        self.prompt_tokens = usage["prompt_tokens"]
+        self.new_tokens = usage["completion_tokens"]
+
+
+class JSONLines(logging.Formatter):
+    """A dict as it is; what a library logs as its message alone, without values or tracebacks in it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        what = record.msg if isinstance(record.msg, dict) else {"event": record.name, "message": str(record.msg)}
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        return json.dumps({"at": at, "level": record.levelname.lower(), **what})
+
+
+class Watched:
+    """Middleware around everything else: names the request, logs it, counts it, and answers for unforeseen errors."""
+
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        self._app = app
+        self._metrics = metrics
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        id = secrets.token_hex(16)
+        record = scope["record"] = Record()
+        began = time.perf_counter()
+        status = 0
+
+        async def named(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", id.encode())]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, named)
+        except Exception as error:
+            log.error({"event": "error", "id": id, "error": type(error).__name__, "through": _through(error)})
+            # One that has begun cannot be taken back; left unfinished, the server closes the connection.
+            if not status:
+                await unforeseen()(scope, receive, named)
+        finally:
+            endpoint = getattr(scope.get("route"), "path", "unmatched")
+            self._metrics.requests.labels(endpoint, str(status), record.route or "none").inc()
+            line: dict[str, Any] = {
+                "event": "request",
+                "id": id,
+                "method": scope["method"] if endpoint != "unmatched" else "",
+                "endpoint": endpoint,
+                "status": status,
+                "ms": round(1000 * (time.perf_counter() - began), 1),
+                "route": record.route,
+                "prompt_tokens": record.prompt_tokens,
+                "new_tokens": record.new_tokens,
+            }
+            log.info(line)
+
+
+def _through(error: BaseException) -> list[str]:
+    return [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-8:]]

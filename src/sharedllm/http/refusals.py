@@ -1,0 +1,180 @@
+"""Every error as OpenAI's clients read it: ``{"error": {"message", "type", "param", "code"}}`` and a status.
+
+A 4xx says what was wrong with the request. A 5xx of the store or of an unforeseen kind says only that: file names and
+the like are for the operator. ``code`` is the name of the error in `sharedllm.errors`, in snake case.
+"""
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from sharedllm.errors import (
+    AdapterError,
+    Forbidden,
+    InvalidInput,
+    NotAuthenticated,
+    NotServed,
+    QueueFull,
+    ServingError,
+    SharedLLMError,
+    StoreBusy,
+    StoreError,
+    TrainingError,
+    UnknownJob,
+    UnknownKey,
+    UnknownUser,
+)
+
+MESSAGE_CHARACTERS = 1000
+
+STATUS: Mapping[type[Exception], int] = {
+    InvalidInput: 400,
+    NotAuthenticated: 401,
+    UnknownKey: 401,
+    Forbidden: 403,
+    UnknownUser: 404,
+    UnknownJob: 404,
+    NotServed: 409,
+    AdapterError: 409,
+    TrainingError: 409,
+    QueueFull: 429,
+    ServingError: 503,
+    StoreError: 503,
+    SharedLLMError: 500,
+}
+
+_TYPES = {401: "authentication_error", 403: "permission_error", 409: "conflict_error", 429: "rate_limit_error"}
+_PLAIN = {
+    404: ("There is nothing at this address", "not_found"),
+    405: ("This address does not take that method", "method_not_allowed"),
+}
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": "string"},
+            },
+        }
+    },
+}
+_CONTENT = {"application/json": {"schema": _ERROR}}
+ANSWERS: dict[int | str, dict[str, Any]] = {
+    "4XX": {"description": "The request was refused; the message says why.", "content": _CONTENT},
+    "5XX": {"description": "The server could not answer.", "content": _CONTENT},
+}
+"""The OpenAPI of every refusal."""
+
+
+class Refused(SharedLLMError):
+    """What only HTTP refuses: a status, and the parameter at fault if one is."""
+
+    def __init__(self, status: int, code: str, message: str, *, remedy: str, param: str | None = None) -> None:
+        super().__init__(message, remedy=remedy)
+        self.status = status
+        self.code = code
+        self.param = param
+
+
+def code_of(error: Exception) -> str:
+    """``UnknownUser`` as ``unknown_user``."""
+    return error.code if isinstance(error, Refused) else re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
+
+
+def status_of(error: SharedLLMError) -> int:
+    """The status that an error is answered with: its own, or that of the closest class in `STATUS`."""
+    if isinstance(error, Refused):
+        return error.status
+    return next(STATUS[each] for each in type(error).__mro__ if each in STATUS)
+
+
+def told(error: SharedLLMError) -> dict[str, Any]:
+    """The error object for the body, or for an event of a stream."""
+    status = status_of(error)
+    hidden = isinstance(error, StoreError) and status >= 500
+    message = "The store cannot answer now. Try again in a moment." if hidden else str(error)
+    return _object(status, message, code_of(error), error.param if isinstance(error, Refused) else None)
+
+
+def refusal(error: SharedLLMError) -> Response:
+    """The whole response to an error."""
+    status = status_of(error)
+    headers = {}
+    if status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
+    if isinstance(error, QueueFull):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    elif isinstance(error, StoreBusy):
+        headers["Retry-After"] = "1"
+    if status in (409, 410, 500, 504):
+        # OpenAI's clients would send these again by themselves, and get the same answer.
+        headers["X-Should-Retry"] = "false"
+    return _response(status, told(error), headers)
+
+
+def unforeseen() -> Response:
+    """The response to an error that nobody expected."""
+    return _response(500, _object(500, "Something went wrong in the server. It was logged.", "internal_error", None))
+
+
+def invalid(errors: Sequence[Mapping[str, Any]]) -> Refused:
+    """The first of pydantic's complaints, by the name of the parameter; what the caller wrote is not repeated."""
+    first = errors[0]
+    where = [str(part) for part in first["loc"] if part not in ("body", "path", "query", "header")]
+    same = [error["msg"] for error in errors if error["loc"][:1] == first["loc"][:1]]
+    if first["type"] == "unsupported_parameter":
+        name = ".".join([*where, first["ctx"]["name"]])
+        return Refused(
+            400,
+            "unsupported_parameter",
+            f"{name!a} is not supported",
+            remedy="Leave it out, or at its neutral value.",
+            param=name,
+        )
+    name = ".".join(where) if len(same) == 1 else "".join(where[:1])
+    if first["type"] == "extra_forbidden":
+        return Refused(
+            400, "unknown_parameter", f"{name!a} is not a parameter here", remedy="Leave it out.", param=name
+        )
+    if first["type"] == "missing":
+        return Refused(400, "missing_parameter", f"{name!a} is missing", remedy="Give it.", param=name)
+    message = "; or: ".join(dict.fromkeys(same[:4]))
+    where_at = f"{name!a}: " if name else "The body: "
+    return Refused(400, "invalid_value", f"{where_at}{message}", remedy="Correct it.", param=name or None)
+
+
+def on_error(request: Request, error: Exception) -> Response:
+    """Answer any error that is raised on purpose; for `FastAPI.add_exception_handler`."""
+    if isinstance(error, SharedLLMError):
+        return refusal(error)
+    if isinstance(error, RequestValidationError):
+        return refusal(invalid(error.errors()))
+    if isinstance(error, HTTPException):
+        message, code = _PLAIN.get(error.status_code, (error.detail, "invalid_request"))
+        headers = dict(error.headers or {})
+        return _response(error.status_code, _object(error.status_code, message, code, None), headers)
+    raise error
+
+
+def _object(status: int, message: str, code: str, param: str | None) -> dict[str, Any]:
+    kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
+    return {"error": {"message": message[:MESSAGE_CHARACTERS], "type": kind, "param": param, "code": code}}
+
+
+def _response(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    # Escapes leave no character that UTF-8 cannot hold, whatever the caller named a parameter.
+    return Response(json.dumps(body), status, headers, media_type="application/json")

@@ -1,0 +1,69 @@
+"""Which adapter answers a request, and how the response says so."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sharedllm.errors import WrongBase
+from sharedllm.http.refusals import code_of
+from sharedllm.http.service import Service
+from sharedllm.routing import Decision, route
+
+SERVED_FORMAT = "norm"
+FINGERPRINT_CHARACTERS = 12
+
+
+@dataclass(frozen=True)
+class Routed:
+    """A decision, and the fingerprint of the base it was made for."""
+
+    decision: Decision
+    base: str
+
+    @property
+    def reason(self) -> str:
+        """Why, in one word that names nobody: ``own_release``, or the error that the base stands in for."""
+        return "own_release" if self.decision.refusal is None else code_of(self.decision.refusal)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """For every response. Proxies log headers, so nothing here names a user."""
+        headers = {
+            "X-SharedLLM-Route": self.decision.kind,
+            "X-SharedLLM-Base": self.base[:FINGERPRINT_CHARACTERS],
+            "X-SharedLLM-Reason": self.reason,
+        }
+        if self.decision.release is not None:
+            headers["X-SharedLLM-Release"] = str(self.decision.release.number)
+        return headers
+
+    def told(self, seed: int) -> Mapping[str, Any]:
+        """For the body: the ``sharedllm`` object."""
+        release = self.decision.release
+        return {
+            "route": self.decision.kind,
+            "release": None if release is None else release.number,
+            "base": self.base[:FINGERPRINT_CHARACTERS],
+            "reason": self.decision.reason,
+            "seed": seed,
+        }
+
+
+def routed(service: Service, user: str) -> Routed:
+    """Decide who answers ``user``. Reads the store, and so blocks.
+
+    Raises:
+        UnknownUser, NotServed, CorruptAdapter, WrongBase: their release cannot answer, and the policy has no fallback.
+        InvalidUserId, StoreError: nothing could be decided.
+    """
+    base = service.engine.base.fingerprint
+    decision = route(service.store, user, base=base, fallback=service.policy.fallback)
+    if decision.release is not None and decision.release.adapter.format != SERVED_FORMAT:
+        refusal = WrongBase(
+            f"Release {decision.release.number} of {user!r} has the format {decision.release.adapter.format!r}",
+            remedy=f"Train or import one of the format {SERVED_FORMAT!r}; no other is served.",
+        )
+        if not service.policy.fallback:
+            raise refusal
+        decision = Decision("base", user, None, f"The base answers. {refusal.message}", refusal)
+    return Routed(decision, base)

@@ -1,0 +1,109 @@
+"""What the HTTP API stands on: an engine, a store, who may ask, and how much."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Condition
+from typing import TYPE_CHECKING
+
+from sharedllm.store import Store
+
+if TYPE_CHECKING:
+    from sharedllm.http.jobs import Jobs
+    from sharedllm.http.jwt import JWT
+    from sharedllm.serving.engine import Engine
+    from sharedllm.store.keys import Keys
+
+
+@dataclass(frozen=True)
+class Policy:
+    """How much one request may ask for, and who answers when a user's release cannot.
+
+    Attributes:
+        fallback: whether the base answers then; every response says when it did.
+        body_bytes: a longer body is refused with 413, while it is being read.
+        body_seconds: a body that takes longer to arrive is refused with 408.
+        seconds: deadline of a request that names none.
+        max_seconds: the longest deadline a request may name.
+        answers: prompts times ``n`` of one request; never more than the engine lets one owner have waiting.
+        chat_tokens: length of a chat answer for which no length was asked, where the context allows it.
+        send_seconds: a client that takes no byte of a stream for this long is given up.
+    """
+
+    fallback: bool = False
+    body_bytes: int = 4 * 1024**2
+    body_seconds: float = 30.0
+    seconds: float = 300.0
+    max_seconds: float = 3600.0
+    answers: int = 64
+    chat_tokens: int = 1024
+    send_seconds: float = 60.0
+
+
+@dataclass(eq=False)
+class Service:
+    """All that a request can reach. With neither ``keys`` nor ``jwt``, whoever connects may be any user.
+
+    Attributes:
+        engine: not yet started; the app starts it, and closes it at its end.
+        store: adapters at rest; stays the caller's to close.
+        keys: API keys at rest.
+        jwt: verifies tokens of another issuer.
+        jobs: trains users in the background; stays the caller's to close. None where the server does not train.
+        policy: limits, and the fallback.
+        draining: set when the process has been told to end; `/readyz` then says so.
+    """
+
+    engine: "Engine"
+    store: Store
+    keys: "Keys | None" = None
+    jwt: "JWT | None" = None
+    jobs: "Jobs | None" = None
+    policy: Policy = field(default_factory=Policy)
+    draining: bool = False
+    _admitting: set[object] = field(default_factory=set, init=False, repr=False)
+    _admitted: Condition = field(default_factory=Condition, init=False, repr=False)
+
+    @property
+    def open(self) -> bool:
+        """Whether nobody has to say who they are."""
+        return self.keys is None and self.jwt is None
+
+    @property
+    def model(self) -> str:
+        """The one model id: the base's name, without the path where that is a local folder."""
+        name = self.engine.base.name
+        return Path(name).resolve().name if Path(name).exists() else name
+
+    @property
+    def answers(self) -> int:
+        """How many answers one request may ask for."""
+        return min(self.policy.answers, self.engine.limits.waiting_per_owner)
+
+    @contextmanager
+    def admission(self) -> Iterator[None]:
+        """Stand around a request's way from the store's answer to the engine, so that `erased` can wait for its end."""
+        ticket = object()
+        with self._admitted:
+            self._admitting.add(ticket)
+        try:
+            yield
+        finally:
+            with self._admitted:
+                self._admitting.remove(ticket)
+                self._admitted.notify_all()
+
+    def erased(self, user: str) -> int:
+        """Stop what an erased user has running; call it once the store has let go of them.
+
+        What was routed to their release before that is in the engine by then, and what comes later is not routed to it:
+        when this returns nothing of theirs is answered any more, nor on the device.
+
+        Returns:
+            how many requests were stopped.
+        """
+        with self._admitted:
+            under_way = set(self._admitting)
+            self._admitted.wait_for(lambda: under_way.isdisjoint(self._admitting))
+        return self.engine.stop_owner(user)

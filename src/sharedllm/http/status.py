@@ -1,0 +1,79 @@
+"""What is served here, and how it is doing: ``/v1/models``, ``/healthz``, ``/readyz``, ``/metrics``.
+
+The last three need no key, as what calls them rarely has one; they tell nothing about anybody.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.concurrency import run_in_threadpool
+from starlette.responses import JSONResponse
+
+from sharedllm.errors import SharedLLMError, UnknownUser
+from sharedllm.http.identity import Authenticated
+from sharedllm.http.refusals import ANSWERS, Refused
+from sharedllm.http.service import Service
+
+# No user is called like this: whether the store can look somebody up is all that is asked.
+_NOBODY = "\ue000sharedllm-readiness"
+
+router = APIRouter()
+
+
+@router.get("/v1/models", tags=["models"], responses=ANSWERS)
+async def models(request: Request, caller: Authenticated) -> Mapping[str, Any]:
+    """The one model that is served; who asks decides which adapter answers."""
+    return {"object": "list", "data": [_model(request.app.state.service)]}
+
+
+@router.get("/v1/models/{id:path}", tags=["models"], responses=ANSWERS)
+async def model(request: Request, id: str, caller: Authenticated) -> Mapping[str, Any]:
+    """One model."""
+    service: Service = request.app.state.service
+    if id != service.model:
+        raise Refused(
+            404, "model_not_found", f"There is no model {id!a}", remedy=f"Ask for {service.model!a}.", param="model"
+        )
+    return _model(service)
+
+
+@router.get("/healthz", tags=["operation"])
+async def alive() -> Mapping[str, str]:
+    """Whether the process answers at all."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", tags=["operation"], responses={503: {"description": "Not now; `reasons` says why."}})
+async def ready(request: Request) -> Response:
+    """Whether requests can be sent here: the engine runs, the store answers, and the server is not shutting down."""
+    service: Service = request.app.state.service
+    reasons = []
+    if service.draining:
+        reasons.append("shutting down")
+    if not service.engine.healthy:
+        reasons.append("the engine has failed")
+    if not await run_in_threadpool(_store_answers, service):
+        reasons.append("the store does not answer")
+    return JSONResponse({"status": "unready" if reasons else "ok", "reasons": reasons}, 503 if reasons else 200)
+
+
+@router.get("/metrics", tags=["operation"])
+async def metrics(request: Request) -> Response:
+    """Counts and times, for Prometheus."""
+    return Response(request.app.state.metrics.text(), media_type=CONTENT_TYPE_LATEST)
+
+
+def _store_answers(service: Service) -> bool:
+    try:
+        service.store.user(_NOBODY)
+    except UnknownUser:
+        return True
+    except SharedLLMError:
+        return False
+    return True
+
+
+def _model(service: Service) -> dict[str, Any]:
+    return {"id": service.model, "object": "model", "created": 0, "owned_by": "sharedllm"}

@@ -1,0 +1,143 @@
+"""The process that trains one user for the server: a job comes in on standard input, progress goes out as JSON lines.
+
+It runs what `sharedllm train` runs, on the CPU whatever the server computes on, within a share of the CPU and a bound
+on memory. The text comes through the pipe and is written nowhere. When the server ends the job, or dies, the training
+stops where it is and leaves a checkpoint, which holds no text; the same text sent again goes on from there.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any, NoReturn
+
+from sharedllm.errors import SharedLLMError, TrainingError
+
+_NICENESS = 10
+
+
+def main() -> None:
+    """Read a job, the JSON of `sharedllm.http.jobs`, and work on it.
+
+    Each line written is ``{"step": n}``, or one last ``{"release": n, "gate": {…}}`` or ``{"error": "…"}``.
+    """
+    signal.signal(signal.SIGTERM, _stop)
+    out = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
+    # Whatever a library prints must not end up between our lines.
+    os.dup2(2, 1)
+    job = json.loads(sys.stdin.buffer.readline())
+    threading.Thread(target=_outlive_nobody, daemon=True).start()
+
+    def tell(**line: Any) -> None:
+        out.write(json.dumps(line) + "\n")
+
+    try:
+        _bound(job["memory_bytes"])
+        _train(job, tell)
+    except SharedLLMError as error:
+        tell(error=str(error))
+    except Exception as error:
+        # Told to whoever sent the job, not to the server's log, because a message may quote what it is about.
+        short = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
+        tell(error=str(_too_large(job["memory_bytes"])) if short else f"{type(error).__name__}: {error}")
+
+
+def _train(job: dict[str, Any], tell: Callable[..., None]) -> None:
+    import torch
+
+    from sharedllm.adapters.injection import Injection
+    from sharedllm.adapters.layouts import layout_of
+    from sharedllm.base.fingerprint import fingerprint
+    from sharedllm.base.loading import load_base
+    from sharedllm.base.resolve import resolve_base
+    from sharedllm.store import open_store
+    from sharedllm.text.general import general_windows
+    from sharedllm.text.splits import split_text
+    from sharedllm.text.windows import tokenize
+    from sharedllm.training.checkpoints import Checkpoints, checkpoint_folder
+    from sharedllm.training.pipeline import already_trained, train_and_store
+    from sharedllm.training.recipes import Recipe
+
+    user, recipe = job["user"], Recipe(**job["recipe"])
+    cores = job["share"] * (os.cpu_count() or 1)
+    torch.set_num_threads(max(1, int(cores)))
+    split = split_text(job["text"], user=user)
+    with open_store(job["store"]) as store:
+        known = already_trained(store, fingerprint(resolve_base(job["base"])), user, split.sha256, recipe)
+        if known is not None:
+            tell(release=known.number, gate=asdict(known.gate))
+            return
+        base = load_base(job["base"], device="cpu")
+        base.model.base_model.register_forward_pre_hook(_Pace(cores))
+        outcomes = train_and_store(
+            base,
+            Injection(base, layout_of(base, recipe.method)),
+            store,
+            [tokenize(user, split, base.encode, window=recipe.window)],
+            recipe,
+            general_windows(base, "validation", recipe.window),
+            checkpoints=Checkpoints(checkpoint_folder(), base.fingerprint),
+            on_step=lambda _, step: tell(step=step),
+        )
+        for outcome in outcomes:
+            if outcome.release is None:
+                tell(error=str(outcome.error))
+            else:
+                tell(release=outcome.release.number, gate=asdict(outcome.release.gate))
+
+
+class _Pace:
+    """Called before each pass of the model: rests until the work since the last one is within the share.
+
+    It counts CPU time over all threads, so that the share is of the whole machine, and it never saves up: a rest that
+    was longer than need be does not make the next one shorter.
+    """
+
+    def __init__(self, cores: float) -> None:
+        self._cores = cores
+        self._cpu = 0.0
+        self._wall = time.monotonic()
+
+    def __call__(self, *_: Any) -> None:
+        due = self._wall + (time.process_time() - self._cpu) / self._cores
+        time.sleep(max(0.0, due - time.monotonic()))
+        self._cpu, self._wall = time.process_time(), time.monotonic()
+
+
+def _bound(memory_bytes: int) -> None:
+    import resource
+
+    os.nice(_NICENESS)
+    # Of what is written to, not of addresses: libraries and memory-mapped weights reserve many that they never use.
+    resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
+
+
+def _stop(*_: Any) -> NoReturn:
+    # The checkpoint that is written on the way out is not to be interrupted by a second one.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(128 + signal.SIGTERM)
+
+
+def _outlive_nobody() -> None:
+    """Wait for the other end of the pipe to close, as it does when the server is killed, and stop the training."""
+    # Not through sys.stdin, whose lock would be held when the interpreter ends.
+    os.read(0, 1)
+    main_thread = threading.main_thread().ident
+    if main_thread is not None:
+        # To that very thread, so that it also wakes from a rest.
+        signal.pthread_kill(main_thread, signal.SIGTERM)
+
+
+def _too_large(memory_bytes: int) -> TrainingError:
+    return TrainingError(
+        f"Training takes more than the {memory_bytes / 2**30:.1f} GiB that it may use here",
+        remedy="Send less text, or train with sharedllm train on a machine with more memory.",
+    )
+
+
+if __name__ == "__main__":
+    main()

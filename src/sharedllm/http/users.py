@@ -1,0 +1,169 @@
+"""What a user has here: their releases, an adapter brought along, training, and the end of it all.
+
+The user named in the address is checked against the caller before anything is looked up, so a key that does not speak
+for them is told the same whether they exist or not. An id with a slash in it does not fit an address, which servers
+decode before they cut it up; the command line takes any.
+"""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Query, Request
+from pydantic import Field
+from starlette.concurrency import run_in_threadpool
+
+from sharedllm.adapters.adapter import UNTESTED, GateOutcome
+from sharedllm.adapters.belonging import check_fits
+from sharedllm.adapters.files import as_imported, parse_adapter
+from sharedllm.errors import CorruptAdapter, InvalidInput, UnknownUser
+from sharedllm.http.identity import Authenticated
+from sharedllm.http.jobs import MAX_TEXT_BYTES, Jobs
+from sharedllm.http.reading import read
+from sharedllm.http.schemas import Strict
+from sharedllm.http.service import Service
+from sharedllm.store import Erased, ReleaseSummary
+from sharedllm.store.encoding import check_reason
+from sharedllm.training.checkpoints import checkpoint_folder
+from sharedllm.training.erasure import Erasure, erase_user
+from sharedllm.training.recipes import DEFAULT_RECIPE, recipe_named
+
+# Beside the values: the safetensors header, with the adapter's provenance in it.
+_HEADER_BYTES = 65_536
+
+
+class Training(Strict):
+    """A text to train on. It is kept in memory until it is trained on, and written nowhere."""
+
+    text: str = Field(description=f"What the user wrote, at most {MAX_TEXT_BYTES:,} bytes in UTF-8.")
+    recipe: str = Field(DEFAULT_RECIPE, description="How to train.")
+
+
+def acting_for(id: str, caller: Authenticated) -> str:
+    """The user in the address, if the caller may speak for them.
+
+    Raises:
+        Forbidden, InvalidUserId: see `Caller.acting_for`.
+    """
+    return caller.acting_for(id)
+
+
+User = Annotated[str, Depends(acting_for)]
+
+
+def users_router(service: Service) -> APIRouter:
+    """The addresses below ``/v1/users/{id}``.
+
+    Args:
+        service: where releases are, who is stopped when erased, and, unless its ``jobs`` is None, who trains.
+    """
+    router = APIRouter(prefix="/v1/users/{id}", tags=["users"])
+
+    @router.get("")
+    def show(user: User) -> dict[str, Any]:
+        """Where the user stands, and every release of theirs, oldest first."""
+        summary = service.store.user(user)
+        return asdict(summary) | {"releases": [_release(each) for each in service.store.releases(user)]}
+
+    @router.put("/adapter", status_code=201, openapi_extra=_FILE)
+    async def bring(
+        request: Request, user: User, override_reason: Annotated[str | None, Query(max_length=1000)] = None
+    ) -> dict[str, Any]:
+        """Store an adapter file that `sharedllm export --to adapter` wrote, as a new release.
+
+        It is held back, as what it was tested on elsewhere does not count here. With `override_reason` it is served all
+        the same, and the reason is recorded.
+        """
+        return await run_in_threadpool(_bring, service, user, await request.body(), override_reason)
+
+    @router.post("/train", status_code=202, openapi_extra=_TEXT)
+    async def train(request: Request, user: User) -> dict[str, Any]:
+        """Train the user on a text in the background. The release is served if it passes its gate, else held back."""
+        order = await read(request, Training)
+        recipe = recipe_named(order.recipe)
+        job = await run_in_threadpool(_jobs(service).submit, user, order.text, recipe)
+        return job.as_dict()
+
+    @router.get("/jobs/{job}")
+    def follow(job: str, user: User) -> dict[str, Any]:
+        """How far a training is, and what became of it."""
+        return _jobs(service).find(user, job).as_dict()
+
+    @router.delete("/jobs/{job}")
+    def cancel(job: str, user: User) -> dict[str, Any]:
+        """Cancel a training. One that is over stays as it was; the same text sent again goes on from where it was."""
+        found = _jobs(service).find(user, job)
+        _jobs(service).cancel(found)
+        return found.as_dict()
+
+    @router.delete("")
+    def erase(user: User) -> dict[str, Any]:
+        """Delete the user for good: releases, history, keys, trainings. Whatever they have running is stopped."""
+        return _erase(service, user)
+
+    return router
+
+
+_TEXT = {"requestBody": {"required": True, "content": {"application/json": {"schema": Training.model_json_schema()}}}}
+_FILE = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}}
+
+
+def _bring(service: Service, user: str, data: bytes, override_reason: str | None) -> dict[str, Any]:
+    layout = service.engine.layout
+    limit = 2 * layout.size + _HEADER_BYTES
+    if len(data) > limit:
+        raise CorruptAdapter(
+            f"The file has {len(data):,} bytes, and an adapter of this base has at most {limit:,}",
+            remedy="Send a file that `sharedllm export --to adapter` wrote.",
+        )
+    if override_reason is not None:
+        check_reason(override_reason)
+    adapter = parse_adapter(data, "The file")
+    check_fits(adapter, layout)
+    release = service.store.publish(user, as_imported(adapter), GateOutcome(False, UNTESTED))
+    if override_reason is not None:
+        service.store.rollback(user, release.number, override_reason=override_reason)
+    return {
+        "user": user,
+        "release": release.number,
+        "served": service.store.user(user).served,
+        "gate": asdict(release.gate),
+    }
+
+
+def _erase(service: Service, user: str) -> dict[str, Any]:
+    without: AbstractContextManager[int] = service.jobs.without(user) if service.jobs else nullcontext(0)
+    # Training ends first, or it would publish after the erasure; requests last, or more would be routed after them.
+    with without as jobs:
+        try:
+            erasure = erase_user(service.store, checkpoint_folder(), user)
+        except UnknownUser:
+            if not jobs:
+                raise
+            erasure = Erasure(Erased(user, 0, 0, 0), 0)
+        finally:
+            # Also where the store has let go of them and then failed to scrub its file.
+            requests = service.erased(user)
+    return {
+        "user": user,
+        "removed": {
+            "releases": erasure.stored.releases,
+            "events": erasure.stored.events,
+            "keys": erasure.stored.keys,
+            "checkpoints": erasure.checkpoints,
+            "jobs": jobs,
+            "requests": requests,
+        },
+    }
+
+
+def _jobs(service: Service) -> Jobs:
+    if service.jobs is None:
+        raise InvalidInput("This server does not train", remedy="Use `sharedllm train` where its store is.")
+    return service.jobs
+
+
+def _release(summary: ReleaseSummary) -> dict[str, Any]:
+    # Where a text was read from is a matter of the machine it was read on.
+    provenance = {name: value for name, value in summary.provenance.items() if name != "sources"}
+    return asdict(summary) | {"provenance": provenance}

@@ -1,0 +1,119 @@
+"""A service over a small base, and clients of it: alice and bob have releases, a service acts for anybody."""
+
+import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+from sharedllm.adapters.adapter import Adapter, GateOutcome
+from sharedllm.adapters.layouts import layout_of
+from sharedllm.errors import EngineStopped
+from sharedllm.http.app import create_app
+from sharedllm.http.service import Policy, Service
+from sharedllm.serving.request import Counters, Finished, Limits, Scored, Token
+from sharedllm.store import open_keys, open_store
+
+PASSED = GateOutcome(True, "passed: it helps")
+
+
+class FakeEngine:
+    """Answers every request with the letters a, b, c, … from a thread of its own, or as a test says."""
+
+    def __init__(self, base):
+        self.base, self.limits, self.counters, self.layout = base, Limits(), Counters(), layout_of(base)
+        self.context, self.healthy = 512, True
+        self.requests, self.cancelled, self.stopped, self.refusal = [], [], [], None
+        self.ending, self.held = None, False
+
+    def start(self):
+        """Nothing to start."""
+
+    def close(self):
+        """Nothing to close."""
+
+    def submit(self, request, deliver):
+        if self.refusal:
+            raise self.refusal
+        self.requests.append(request)
+        threading.Thread(target=self.answer, args=(request, deliver)).start()
+        return len(self.requests)
+
+    def cancel(self, number):
+        self.cancelled.append(number)
+
+    def stop_owner(self, user):
+        self.stopped.append(user)
+        return 0
+
+    def drain(self, seconds):
+        self.drained = seconds
+
+    def answer(self, request, deliver):
+        def scored(id):
+            top = tuple((each, -0.5 - each) for each in range(request.top_logprobs))
+            return Scored(id, -0.5, top, -0.75 if request.glass_box else None)
+
+        ids = self.base.encode("abcdefghijklmnopqrstuvwxyz")[: request.max_tokens]
+        box = []
+        for id in ids if not self.held else ids[:1]:
+            box.append(scored(id))
+            deliver(Token(box[-1], self.base.decode([id])))
+        if self.held:
+            return
+        prompt = [replace(scored(id), logprob=None if not at else -0.5) for at, id in enumerate(request.prompt)]
+        deliver(
+            Finished(
+                self.ending or "length",
+                "",
+                len(request.prompt),
+                len(ids),
+                tuple(prompt) if request.score_prompt else (),
+                tuple(box) if request.glass_box else (),
+            )
+        )
+
+
+STOPPED = EngineStopped("The engine is shutting down", remedy="Send it again.")
+
+
+@pytest.fixture
+def published(tmp_path, base_of):
+    """A store with a release each for alice and bob, the keys beside it, and how an adapter is made."""
+    base = base_of("llama")
+    size = layout_of(base).size
+
+    def adapter(seed, **changed):
+        values = np.random.default_rng(seed).normal(0, 0.3, size).astype(np.float32)
+        return replace(Adapter("norm", base.fingerprint, values), **changed)
+
+    with open_store(tmp_path / "store.db") as store, open_keys(tmp_path / "store.db") as keys:
+        for seed, user in enumerate(("alice", "bob")):
+            store.publish(user, adapter(seed), PASSED)
+        yield SimpleNamespace(store=store, keys=keys, adapter=adapter, base=base)
+
+
+@pytest.fixture
+def serving(published):
+    """A running app over an engine, and clients by user; `service` acts for anybody, `nobody` has no key."""
+    opened = []
+
+    def serving(engine=None, *, open=False, **policy):
+        engine = engine or FakeEngine(published.base)
+        service = Service(engine, published.store, keys=None if open else published.keys, policy=Policy(**policy))
+        app = create_app(service)
+        running = TestClient(app)
+        running.__enter__()
+        opened.append(running)
+        secrets = {user: published.keys.create(user=user)[0] for user in ("alice", "bob", "carol")}
+        secrets["service"] = published.keys.create(user=None)[0]
+        clients = {user: TestClient(app, headers={"Authorization": f"Bearer {key}"}) for user, key in secrets.items()}
+        return SimpleNamespace(
+            **clients, nobody=running, core=service, engine=engine, secrets=secrets, model=service.model, app=app
+        )
+
+    yield serving
+    for running in opened:
+        running.__exit__(None, None, None)

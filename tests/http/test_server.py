@@ -1,0 +1,151 @@
+"""A real socket: slow clients are let go, and the end of the process leaves no answer broken."""
+
+import signal
+import socket
+import threading
+import time
+
+import httpx
+import pytest
+from tests.http.conftest import FakeEngine
+
+from sharedllm.errors import InvalidInput
+from sharedllm.http import server as server_module
+from sharedllm.http.server import serve
+from sharedllm.http.service import Policy, Service
+
+
+@pytest.fixture
+def listening(published, monkeypatch):
+    """Serve in a thread; the address, and what is served. The signal that ends it is sent by hand."""
+    monkeypatch.setattr(server_module, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(server_module, "_log_lines", lambda: None)
+    servers, threads = [], []
+
+    class Kept(server_module._Server):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            servers.append(self)
+
+    monkeypatch.setattr(server_module, "_Server", Kept)
+
+    def listening(engine=None, **policy):
+        service = Service(engine or FakeEngine(published.base), published.store, policy=Policy(**policy))
+        addresses, ready = [], threading.Event()
+
+        def told(address):
+            addresses.append(address)
+            ready.set()
+
+        threads.append(threading.Thread(target=serve, args=(service, "127.0.0.1", 0, told)))
+        threads[-1].start()
+        assert ready.wait(20)
+        return addresses[0], service, servers[-1], threads[-1]
+
+    yield listening
+    for server in servers:
+        server.should_exit = True
+    for thread in threads:
+        thread.join()
+
+
+def connected(address):
+    url = httpx.URL(address)
+    connection = socket.create_connection((url.host, url.port), timeout=20)
+    connection.settimeout(20)
+    return connection
+
+
+def until_closed(connection):
+    received = b""
+    while part := connection.recv(4096):
+        received += part
+    return received
+
+
+HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+def test_a_head_that_never_ends_is_cut_off_however_slowly_it_trickles(listening):
+    address, *_ = listening()
+    with connected(address) as silent, connected(address) as slow:
+        slow.sendall(HEAD)
+        assert until_closed(silent) == b""
+        assert until_closed(slow) == b""
+
+
+def test_a_body_that_does_not_arrive_is_408_and_the_connection_ends(listening):
+    address, *_ = listening(body_seconds=0.3)
+    with connected(address) as slow:
+        slow.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
+        answer = until_closed(slow)
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert b'"error"' in answer
+
+
+def test_a_body_that_says_it_is_too_long_is_refused_before_it_is_sent(listening):
+    address, *_ = listening(body_bytes=1000)
+    with connected(address) as big:
+        big.sendall(HEAD + b"Content-Length: 10000000\r\n\r\n")
+        assert until_closed(big).startswith(b"HTTP/1.1 413")
+
+
+@pytest.mark.parametrize("path", ["/v1/completions", "/nowhere"])
+def test_a_client_that_sends_ten_megabytes_sees_why_they_were_refused(listening, path):
+    address, *_ = listening()
+    response = httpx.post(address + path, content=b"x" * 10_000_000, headers={"Content-Type": "application/json"})
+    assert response.status_code == (413 if path != "/nowhere" else 404)
+
+
+def test_a_connection_that_is_used_again_is_not_cut_off(listening):
+    address, *_ = listening()
+    with httpx.Client(base_url=address) as client:
+        for _ in range(2):
+            assert client.get("/healthz").status_code == 200
+            time.sleep(0.4)
+
+
+def test_without_keys_only_the_loopbacks_own_names_are_answered(listening):
+    address, *_ = listening()
+    assert httpx.get(f"{address}/healthz", headers={"Host": "evil.example"}).status_code == 400
+    assert httpx.get(f"{address}/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "example.com"])
+def test_without_keys_the_server_does_not_leave_the_machine(published, host):
+    with pytest.raises(InvalidInput, match="Without keys"):
+        serve(Service(FakeEngine(published.base), published.store), host, 0)
+
+
+def test_at_the_end_the_engine_is_drained_and_a_running_answer_is_completed(listening, published):
+    engine = FakeEngine(published.base)
+    engine.held = True
+    engine.delivers = []
+    answer = engine.answer
+
+    def kept(request, deliver):
+        engine.delivers.append(lambda: answer(request, deliver))
+
+    def drain(seconds):
+        engine.held = False
+        for each in engine.delivers:
+            each()
+
+    engine.answer, engine.drain = kept, drain
+    address, service, server, thread = listening(engine)
+    answers = []
+
+    def ask():
+        body = {"model": service.model, "prompt": "hi", "user": "alice"}
+        answers.append(httpx.post(f"{address}/v1/completions", json=body, timeout=20))
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    while not engine.delivers:
+        time.sleep(0.01)
+    server.handle_exit(signal.SIGTERM, None)
+    asking.join()
+    thread.join()
+    assert service.draining
+    assert answers[0].status_code == 200
+    assert answers[0].json()["choices"][0]["text"].startswith("abc")

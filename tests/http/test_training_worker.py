@@ -1,0 +1,59 @@
+"""The process that trains for the server keeps to its share of the CPU."""
+
+import pytest
+
+from sharedllm.http import training_worker
+from sharedllm.http.training_worker import _Pace
+
+
+class Clock:
+    """Time that passes when the test says so, and in sleep."""
+
+    def __init__(self):
+        self.wall = self.cpu = 0.0
+
+    def monotonic(self):
+        return self.wall
+
+    def process_time(self):
+        return self.cpu
+
+    def sleep(self, seconds):
+        self.wall += seconds
+
+    def work(self, seconds, threads):
+        self.wall += seconds
+        self.cpu += seconds * threads
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(training_worker, "time", clock)
+    return clock
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(0.25, 1), (0.5, 1), (1.5, 1), (4.0, 4)])
+def test_no_stretch_of_work_takes_more_than_the_share(clock, cores, threads):
+    pace = _Pace(cores)
+    for seconds in (5.0, 0.1, 0.7, 0.0, 2.0):
+        since, used = clock.wall, clock.cpu
+        clock.work(seconds, threads)
+        pace()
+        assert clock.cpu - used <= cores * (clock.wall - since) + 1e-9
+
+
+def test_a_share_that_is_not_used_up_costs_no_rest(clock):
+    pace = _Pace(2.0)
+    clock.work(3.0, 1)
+    pace()
+    assert clock.wall == 3.0
+
+
+def test_a_wait_is_not_saved_up(clock):
+    pace = _Pace(0.5)
+    clock.sleep(100)
+    pace()
+    clock.work(1.0, 1)
+    pace()
+    assert clock.wall == pytest.approx(102.0)
