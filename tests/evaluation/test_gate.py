@@ -1,13 +1,16 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from tests import models
 
 from sharedllm.adapters.adapter import Adapter
 from sharedllm.errors import WrongBase
+from sharedllm.evaluation import gate as gate_module
 from sharedllm.evaluation.gate import Gate
-from sharedllm.evaluation.perplexity import Losses
+from sharedllm.evaluation.perplexity import Losses, base_losses, row_losses
 
 TOKENS = 255
 HARD = np.random.default_rng(0).uniform(2, 5, 32)
@@ -113,3 +116,37 @@ def test_only_so_many_windows_are_read(base_of, inject):
     nothing = Adapter("norm", base.fingerprint, np.zeros(injection.layout.size, np.float32))
     figures = Gate(max_windows=5).judge(base, injection, nothing, windows, windows).figures
     assert figures["own"]["improvement"]["windows"] == figures["general"]["change"]["windows"] == 5
+
+
+def test_a_base_is_measured_once_on_a_general_text_whoever_is_judged(base_of, inject, monkeypatch):
+    base = base_of("llama", torch.float64)
+    injection = inject(base)
+    own, general, other = (np.random.default_rng(seed).integers(3, 259, (9, 16)) for seed in range(3))
+    nothing = Adapter("norm", base.fingerprint, np.zeros(injection.layout.size, dtype=np.float32))
+    measured = []
+
+    def counting(of, windows):
+        measured.append(windows)
+        return base_losses(of, windows)
+
+    monkeypatch.setattr(gate_module, "base_losses", counting)
+    gate = Gate()
+    first, again = (gate.judge(base, injection, nothing, own, general) for _ in range(2))
+    assert len(measured) == 1
+    assert first == again == Gate().judge(base, injection, nothing, own, general)
+    gate.judge(base, injection, nothing, own, other)
+    gate.judge(replace(base), injection, nothing, own, general)
+    assert len(measured) == 4
+
+
+def test_measuring_the_base_once_is_measuring_it_beside_every_adapter(base_of, inject):
+    base = base_of("llama", torch.float64)
+    injection = inject(base)
+    windows = np.random.default_rng(0).integers(3, 259, (9, 16))
+    values = np.random.default_rng(1).normal(0, 0.1, injection.layout.size).astype(np.float32)
+    adapter = Adapter("norm", base.fingerprint, values)
+    beside = row_losses(base, injection, np.stack([np.zeros_like(values), values]), windows)
+    outcome = Gate().judge(base, injection, adapter, windows, windows)
+    expected = Gate().decide(beside, beside)
+    assert (outcome.passed, outcome.reason) == (expected.passed, expected.reason)
+    assert outcome.figures["general"]["base"] == pytest.approx(beside[0].perplexity, rel=1e-12)

@@ -15,9 +15,12 @@ from sharedllm.printable import printable
 COMMANDS = {
     "base": ("base", "Fetch, list and inspect base models."),
     "train": ("train", "Train adapters from users' text, gate them and store them."),
+    "fleet": ("fleet", "Train thousands of users at once, and reckon what that takes."),
     "evaluate": ("evaluate", "Measure a user's adapter on text it never saw."),
     "ask": ("ask", "Answer a prompt with a user's own adapter."),
+    "serve": ("serve", "Serve everybody's own model through the API that OpenAI's clients speak."),
     "users": ("users", "List users and manage their releases."),
+    "keys": ("keys", "Create, list and revoke API keys."),
     "compress": ("compress", "Quantise a user's adapter to int8, if it survives that."),
     "export": ("export", "Write a user's adapter for other tools: PEFT, merged, GGUF."),
     "import": ("import_", "Store an adapter that another tool or machine wrote."),

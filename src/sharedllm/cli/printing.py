@@ -15,6 +15,11 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, default=datetime.isoformat))
 
 
+def print_line(value: Any) -> None:
+    """A JSON object on a line of its own, written at once: a program reads it while the command goes on."""
+    click.echo(json.dumps(value))
+
+
 def print_table(head: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> None:
     # Imported here to keep --help fast. It knows that some characters take two columns and some none.
     from rich.cells import cell_len

@@ -1,6 +1,7 @@
 """The test an adapter must pass to be served."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
 from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.intervals import Interval, improvement
-from sharedllm.evaluation.perplexity import Losses, Windows, row_losses, spread
+from sharedllm.evaluation.perplexity import Losses, Windows, base_losses, row_losses, spread
 
 MAX_WINDOWS = 32
 """Windows read of each text: 32 of 256 tokens are eight times the 1,000 tokens of the source documents."""
@@ -18,7 +19,7 @@ MAX_WINDOWS = 32
 
 @dataclass(frozen=True)
 class Gate:
-    """What an adapter must show.
+    """What an adapter must show. A gate measures a base on a general text once, however many adapters it judges.
 
     Attributes:
         general_tolerance: the largest relative rise of perplexity on general text that is allowed, as a fraction.
@@ -27,6 +28,7 @@ class Gate:
 
     general_tolerance: float = 0.10
     max_windows: int = MAX_WINDOWS
+    _measured: dict[tuple[Base, str], Losses] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def judge(
         self, base: Base, injection: Injection, adapter: Adapter, validation: Windows, general: Windows
@@ -49,8 +51,15 @@ class Gate:
         check_fits(adapter, injection.layout)
         table = np.stack([np.zeros_like(adapter.values), adapter.values])
         own = row_losses(base, injection, table, spread(validation, self.max_windows))
-        other = row_losses(base, injection, table, spread(general, self.max_windows))
-        return self.decide(own, other)
+        text = spread(general, self.max_windows)
+        (other,) = row_losses(base, injection, adapter.values[None], text)
+        return self.decide(own, [self._base_on(base, text), other])
+
+    def _base_on(self, base: Base, general: Windows) -> Losses:
+        key = base, hashlib.sha256(repr(general.shape).encode() + general.tobytes()).hexdigest()
+        if key not in self._measured:
+            self._measured[key] = base_losses(base, general)
+        return self._measured[key]
 
     def decide(self, own: list[Losses], general: list[Losses]) -> GateOutcome:
         """The decision alone, from losses of (base, adapter) on the user's text and on general text."""

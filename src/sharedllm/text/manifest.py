@@ -1,7 +1,8 @@
 """Many users in one file: a JSON object a line."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from sharedllm.errors import InvalidInput, ManifestError
@@ -9,7 +10,76 @@ from sharedllm.text.reading import UserText, normalise_newlines, read_user
 from sharedllm.users import check_user_id
 
 MAX_LINE_BYTES = 64_000_000
+_MARK = b"\xef\xbb\xbf"
 _SHAPE = 'Write {"user": "…", "files": ["…"]} or {"user": "…", "text": "…"} on it.'
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of a manifest: whose text it is, and either the text or where it lies.
+
+    Attributes:
+        user: a checked user id.
+        files: paths, relative to the manifest's folder; None where the text stands in the line.
+        text: as written in the line; None where there are files.
+    """
+
+    user: str
+    files: tuple[str, ...] | None
+    text: str | None
+
+    def read(self, folder: Path) -> UserText:
+        """The user's text, files of it read from below ``folder``.
+
+        Raises:
+            InvalidInput: the line's text is empty or not valid Unicode.
+            TextError: see `read_user`.
+        """
+        if self.text is None:
+            return read_user(self.user, [folder / name for name in self.files or ()])
+        if not self.text.strip():
+            raise InvalidInput(f"the text of {self.user!r} is not a string with something in it", remedy=_SHAPE)
+        if any("\ud800" <= character <= "\udfff" for character in self.text):
+            raise InvalidInput(
+                f"the text of {self.user!r} holds an unpaired surrogate", remedy="Remove it from the text."
+            )
+        return UserText(self.user, normalise_newlines(self.text))
+
+
+def entries(path: Path) -> Iterator[tuple[int, Entry]]:
+    """The lines of a manifest one after the other, each with the offset of its first byte; no file is read.
+
+    Raises:
+        ManifestError: the file cannot be read; or, with the line's number, a line is not such an object, or is longer
+            than `MAX_LINE_BYTES`. That a user has two lines is not noticed.
+    """
+    for number, offset, line in _lines(path):
+        try:
+            yield offset, _parse(line)
+        except InvalidInput as error:
+            raise _at_line(number, path, error) from error
+
+
+def entries_at(path: Path, offsets: Sequence[int]) -> Iterator[Entry]:
+    """The lines that begin at these offsets, as `entries` gave them.
+
+    Raises:
+        ManifestError: the file cannot be read, or has changed so that there is no such line.
+    """
+    try:
+        with path.open("rb") as stream:
+            for offset in offsets:
+                stream.seek(offset)
+                line = stream.readline(MAX_LINE_BYTES + 1)
+                try:
+                    yield _parse(line.removeprefix(_MARK) if offset == 0 else line)
+                except InvalidInput as error:
+                    raise ManifestError(
+                        f"The manifest {path} has changed: at byte {offset:,} there is no line any more",
+                        remedy="Run the same command again; who is done is not trained twice.",
+                    ) from error
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def read_manifest(path: Path) -> list[UserText]:
@@ -24,11 +94,11 @@ def read_manifest(path: Path) -> list[UserText]:
     """
     users: list[UserText] = []
     line_of: dict[str, int] = {}
-    for number, line in _lines(path):
+    for number, _, line in _lines(path):
         try:
-            found = _read_line(line, path.parent)
+            found = _parse(line).read(path.parent)
         except InvalidInput as error:
-            raise ManifestError(f"Line {number} of {path}: {error.message}", remedy=error.remedy) from error
+            raise _at_line(number, path, error) from error
         if found.user in line_of:
             raise ManifestError(
                 f"Lines {line_of[found.user]} and {number} of {path} are both for the user {found.user!r}",
@@ -43,28 +113,37 @@ def read_manifest(path: Path) -> list[UserText]:
     return users
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def _at_line(number: int, path: Path, error: InvalidInput) -> ManifestError:
+    return ManifestError(f"Line {number} of {path}: {error.message}", remedy=error.remedy)
+
+
+def _unreadable(path: Path, error: OSError) -> ManifestError:
+    return ManifestError(
+        f"The manifest {path} cannot be read: {error.strerror}", remedy="Check the path and its permissions."
+    )
+
+
+def _lines(path: Path) -> Iterator[tuple[int, int, bytes]]:
     try:
         with path.open("rb") as stream:
-            number = 0
+            number = offset = 0
             while line := stream.readline(MAX_LINE_BYTES + 1):
                 number += 1
+                begin, offset = offset, offset + len(line)
                 if len(line) > MAX_LINE_BYTES:
                     raise ManifestError(
                         f"Line {number} of {path} is longer than {MAX_LINE_BYTES / 1e6:g} MB",
                         remedy="Put the text into files and name them instead.",
                     )
                 if number == 1:
-                    line = line.removeprefix(b"\xef\xbb\xbf")
+                    line = line.removeprefix(_MARK)
                 if line.strip():
-                    yield number, line
+                    yield number, begin, line
     except OSError as error:
-        raise ManifestError(
-            f"The manifest {path} cannot be read: {error.strerror}", remedy="Check the path and its permissions."
-        ) from error
+        raise _unreadable(path, error) from error
 
 
-def _read_line(line: bytes, folder: Path) -> UserText:
+def _parse(line: bytes) -> Entry:
     try:
         entry = json.loads(line.decode())
     except UnicodeDecodeError as error:
@@ -86,11 +165,9 @@ def _read_line(line: bytes, folder: Path) -> UserText:
     if ("files" in entry) == ("text" in entry):
         raise InvalidInput(f"the user {user!r} needs either files or a text", remedy=_SHAPE)
     if "text" in entry:
-        if not isinstance(text, str) or not text.strip():
+        if not isinstance(text, str):
             raise InvalidInput(f"the text of {user!r} is not a string with something in it", remedy=_SHAPE)
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise InvalidInput(f"the text of {user!r} holds an unpaired surrogate", remedy="Remove it from the text.")
-        return UserText(user, normalise_newlines(text))
+        return Entry(user, None, text)
     if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
         raise InvalidInput(f"the files of {user!r} are not a list of paths", remedy=_SHAPE)
-    return read_user(user, [folder / name for name in files])
+    return Entry(user, tuple(files), None)

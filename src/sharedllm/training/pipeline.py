@@ -1,10 +1,11 @@
 """From tokenized text to a stored release: train, gate, publish, one user after the other as they finish."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
 from sharedllm.errors import InvalidInput, SharedLLMError, UnknownUser
@@ -15,6 +16,16 @@ from sharedllm.text.windows import TokenizedText
 from sharedllm.training.checkpoints import Checkpoints
 from sharedllm.training.recipes import Recipe
 from sharedllm.training.vectors import train_vectors
+
+
+@dataclass(frozen=True, eq=False)
+class Judged:
+    """A user's trained adapter and the gate's verdict on it, or the error that kept them from having one."""
+
+    user: str
+    adapter: Adapter | None
+    gate: GateOutcome | None
+    error: SharedLLMError | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +67,31 @@ def train_and_store(
         sources: by user, where the text came from, kept as provenance so that it can be read again for an evaluation.
         on_step: told the user and the steps taken, after each step.
     """
-    judge = (gate or Gate()).judge
+    training = train_and_judge(
+        base, injection, texts, recipe, general, gate or Gate(), checkpoints=checkpoints, on_step=on_step
+    )
+    with closing(training):
+        for judged in training:
+            yield store_judged(store, judged, (sources or {}).get(judged.user, ()))
+
+
+def train_and_judge(
+    base: Base,
+    injection: Injection,
+    texts: Iterable[TokenizedText],
+    recipe: Recipe,
+    general: Windows,
+    gate: Gate,
+    *,
+    checkpoints: Checkpoints | None = None,
+    on_step: Callable[[str, int], Any] | None = None,
+) -> Generator[Judged, None, None]:
+    """Train every text's user and judge each adapter as it is done; nothing is stored.
+
+    A checkpoint is dropped when the consumer comes back for the next one, and is written when it closes the iterator.
+
+    Args: as for `train_and_store`.
+    """
     validation: dict[str, Windows] = {}
 
     def noting(each: Iterable[TokenizedText]) -> Iterator[TokenizedText]:
@@ -70,18 +105,28 @@ def train_and_store(
         for trained in training:
             windows = validation.pop(trained.user)
             if trained.adapter is None:
-                yield Outcome(trained.user, None, trained.error)
+                yield Judged(trained.user, None, None, trained.error)
                 continue
-            origin = {"sources": list((sources or {}).get(trained.user, []))}
-            adapter = replace(trained.adapter, provenance={**trained.adapter.provenance, **origin})
-            verdict = judge(base, injection, adapter, windows, general)
-            try:
-                release = store.publish(trained.user, adapter, verdict)
-            except InvalidInput as error:
-                # Values that cannot be stored, as after a rate far too high, are this user's failure alone.
-                yield Outcome(trained.user, None, error)
-                continue
-            yield Outcome(trained.user, release, None)
+            verdict = gate.judge(base, injection, trained.adapter, windows, general)
+            yield Judged(trained.user, trained.adapter, verdict, None)
+
+
+def store_judged(store: Store, judged: Judged, sources: Sequence[str]) -> Outcome:
+    """Publish one user's adapter, whatever the verdict on it.
+
+    Args:
+        store: where releases go.
+        judged: what training made.
+        sources: where the text came from.
+    """
+    if judged.adapter is None or judged.gate is None:
+        return Outcome(judged.user, None, judged.error)
+    adapter = replace(judged.adapter, provenance={**judged.adapter.provenance, "sources": list(sources)})
+    try:
+        return Outcome(judged.user, store.publish(judged.user, adapter, judged.gate), None)
+    except InvalidInput as error:
+        # Values that cannot be stored, as after a rate far too high, are this user's failure alone.
+        return Outcome(judged.user, None, error)
 
 
 def already_trained(store: Store, base: str, user: str, text: str, recipe: Recipe) -> ReleaseSummary | None:

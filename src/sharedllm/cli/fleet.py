@@ -1,0 +1,239 @@
+"""`sharedllm fleet`: thousands of users at once, on this machine or on a cluster."""
+
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sharedllm.cli.options import base_option, json_option, store_option
+from sharedllm.cli.printing import print_json, print_line, print_table
+from sharedllm.errors import InvalidInput
+from sharedllm.printable import printable
+
+if TYPE_CHECKING:
+    from sharedllm.training.fleets.executors import Executor, Job
+    from sharedllm.training.fleets.run import Result
+
+_PROGRESS_EVERY_SECONDS = 10.0
+
+
+@click.group()
+def command() -> None:
+    """Train thousands of users at once, and reckon what that takes."""
+
+
+@command.command()
+@click.option(
+    "--manifest",
+    type=click.Path(path_type=Path),
+    required=True,
+    help='Who: a file of lines like {"user": "alice", "files": ["notes/a.md"]}.',
+)
+@click.option(
+    "--executor",
+    "executor_name",
+    type=click.Choice(["local", "ray"]),
+    default="local",
+    show_default=True,
+    help="Where: processes on this machine, or Ray.",
+)
+@click.option("--address", metavar="URL", help="Of a Ray cluster, ray://…; without, Ray starts on this machine.")
+@click.option(
+    "--workers",
+    type=click.IntRange(min=1),
+    help="How many train at once, each with a base of its own. By default one here; on Ray one a GPU or a machine.",
+)
+@click.option("--shard-size", type=int, default=1000, show_default=True, help="Users handed to a worker at once.")
+@click.option(
+    "--recipe", "recipe_name", default="default", show_default=True, help="How to train: default, documented."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the order in which the text is read.")
+@base_option
+@store_option
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line as things happen, for programs.")
+def train(
+    manifest: Path,
+    executor_name: str,
+    address: str | None,
+    workers: int | None,
+    shard_size: int,
+    recipe_name: str,
+    seed: int,
+    base_name: str,
+    store: str | None,
+    as_json: bool,
+) -> None:
+    """Train every user of a manifest, gate their adapters and store them.
+
+    Nobody's adapter depends on who else is trained. Whoever cannot be trained is listed with the reason, everyone else
+    is done, and the command exits with status 2. Interrupt it as you like, or lose the machine: the same command goes
+    on from there, and whoever has a release of the same text, recipe and base is not trained twice.
+
+    \b
+      sharedllm fleet train --manifest fleet.jsonl
+      sharedllm fleet train --manifest fleet.jsonl --executor ray --address ray://head:10001
+    """
+    from dataclasses import replace
+
+    from sharedllm.store import open_store
+    from sharedllm.training.fleets.run import Result, train_fleet
+    from sharedllm.training.fleets.shards import plan_fleet
+    from sharedllm.training.recipes import recipe_named
+
+    if address is not None and executor_name != "ray":
+        raise InvalidInput(f"An address, {address!r}, is given to local workers", remedy="Add --executor ray.")
+    plan = plan_fleet(manifest, shard_size)
+    job = _job(base_name, replace(recipe_named(recipe_name), seed=seed))
+    with open_store(store) as opened, _Tally(len(plan.lines), job.recipe.steps, as_json) as tally:
+        executor = _executor(executor_name, job, address, workers)
+        training = train_fleet(opened, plan, job, executor, origin=f"manifest:{manifest.absolute()}")
+        # Closing it, not waiting for it to be collected, is what has the workers write checkpoints.
+        with closing(training):
+            for news in training:
+                if isinstance(news, Result):
+                    tally.count(news)
+                else:
+                    tally.step(news.steps)
+    tally.summarise()
+    if tally.states["failed"]:
+        sys.exit(2)
+
+
+def _job(base_name: str, recipe: Any) -> "Job":
+    from sharedllm.base.fingerprint import fingerprint
+    from sharedllm.base.resolve import resolve_base
+    from sharedllm.evaluation.gate import Gate
+    from sharedllm.text.samples import general_text
+    from sharedllm.text.splits import split_text
+    from sharedllm.training.checkpoints import checkpoint_folder
+    from sharedllm.training.fleets.executors import Job
+
+    general = split_text(general_text()).validation
+    identity = fingerprint(resolve_base(base_name))
+    return Job(base_name, identity, recipe, general, checkpoint_folder().absolute(), Gate())
+
+
+def _executor(name: str, job: "Job", address: str | None, workers: int | None) -> "Executor":
+    if name == "ray":
+        from sharedllm.training.fleets.ray_executor import RayExecutor
+
+        return RayExecutor(job, address, workers)
+    from sharedllm.training.fleets.local import LocalExecutor
+
+    return LocalExecutor(job, workers or 1)
+
+
+class _Tally:
+    """Counts results and says how far the run is: a bar for people, lines for programs."""
+
+    def __init__(self, users: int, steps: int, as_json: bool) -> None:
+        self._users, self._steps, self._as_json = users, steps, as_json
+        self.states = {"served": 0, "held back": 0, "failed": 0}
+        self._before = 0
+        self._shown = 0.0
+        self._taken = 0.0
+        self._began = self._told = time.monotonic()
+
+    def __enter__(self) -> "_Tally":
+        from sharedllm.cli.progress import described_bar
+
+        self._bar = described_bar("training", self._users)
+        self._advance = self._bar.__enter__()
+        return self
+
+    def __exit__(self, *failure: Any) -> None:
+        self._bar.__exit__(*failure)
+
+    def count(self, result: "Result") -> None:
+        self.states[result.state] += 1
+        self._before += result.before
+        if self._as_json:
+            print_line({"event": "user", **vars(result)})
+        elif result.state == "failed":
+            click.echo(f"{printable(result.user)}: failed: {printable(result.reason)}")
+        self._show()
+
+    def step(self, steps: int) -> None:
+        """Steps of users who are not done yet: they move the bar, and count for nothing else."""
+        self._taken += steps / self._steps
+        self._show()
+
+    def summarise(self) -> None:
+        if self._as_json:
+            print_line({"event": "summary", **self._figures()})
+            return
+        figures = self._figures()
+        served, held_back, failed = self.states.values()
+        click.echo(
+            f"{served + held_back:,} of {self._users:,} users have an adapter: {served:,} served, {held_back:,} held"
+            f" back by the gate; {failed:,} failed"
+        )
+        if figures["before"]:
+            click.echo(f"{figures['before']:,} of them had it before, from the same text, recipe and base")
+        if figures["users_per_hour"]:
+            click.echo(f"{figures['users_per_hour']:,.0f} users an hour")
+
+    @property
+    def _done(self) -> int:
+        return sum(self.states.values())
+
+    def _figures(self) -> dict[str, Any]:
+        seconds = time.monotonic() - self._began
+        new = self._done - self._before
+        trained = new - self.states["failed"]
+        left = (self._users - self._done) * seconds / new if new else None
+        return {
+            "users": self._users,
+            "done": self._done,
+            "served": self.states["served"],
+            "held_back": self.states["held back"],
+            "failed": self.states["failed"],
+            "before": self._before,
+            "seconds": round(seconds, 3),
+            "users_per_hour": round(3600 * trained / seconds, 1),
+            "seconds_left": None if left is None else round(left, 1),
+        }
+
+    def _show(self) -> None:
+        # Who is done was in training before; the bar goes back for nobody.
+        reached = min(self._users, max(self._done, self._before + self._taken))
+        words = (
+            f"training · {self.states['held back']:,} held back · {self.states['failed']:,} failed ·"
+            f" {self._figures()['users_per_hour']:,.0f} an hour"
+        )
+        self._advance(max(0.0, reached - self._shown), words)
+        self._shown = max(self._shown, reached)
+        if self._as_json and time.monotonic() - self._told >= _PROGRESS_EVERY_SECONDS:
+            self._told = time.monotonic()
+            print_line({"event": "progress", **self._figures()})
+
+
+@command.command()
+@click.option("--users", type=click.IntRange(min=1), required=True, help="How many people.")
+@click.option(
+    "--base",
+    "base_name",
+    type=click.Choice(["30m", "smollm2-135m", "1b", "8b"]),
+    default="smollm2-135m",
+    show_default=True,
+    help="Which size of base.",
+)
+@click.option(
+    "--requests-per-second", type=click.FloatRange(min=0, min_open=True), help="How much is asked, for serving nodes."
+)
+@json_option
+def size(users: int, base_name: str, requests_per_second: float | None, as_json: bool) -> None:
+    """Reckon what a fleet takes: bytes a user, disk, memory, training hours, serving nodes.
+
+    Everything follows from measurements of this project, named beside each figure; docs/scale.md explains the formulas.
+    """
+    from sharedllm.training.fleets.sizing import size_fleet
+
+    figures = size_fleet(users, base_name, requests_per_second)
+    if as_json:
+        print_json([vars(figure) for figure in figures])
+        return
+    print_table(("WHAT", "HOW MUCH", "FROM"), ((figure.what, figure.in_words, figure.source) for figure in figures))

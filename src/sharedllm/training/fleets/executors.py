@@ -1,0 +1,205 @@
+"""What every way of running a fleet's shards promises, and the work itself, which is the same on all of them."""
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sharedllm.adapters.injection import Injection
+from sharedllm.base.loading import Base
+from sharedllm.errors import SharedLLMError, TextError, WrongBase
+from sharedllm.evaluation.gate import Gate
+from sharedllm.evaluation.perplexity import Windows
+from sharedllm.text.reading import UserText
+from sharedllm.text.windows import TokenizedText
+from sharedllm.training.checkpoints import Checkpoints
+from sharedllm.training.pipeline import Judged, train_and_judge
+from sharedllm.training.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all shards of a run have in common. It travels to every worker once.
+
+    Attributes:
+        base: name of the base, as `load_base` takes it, wherever the worker runs.
+        fingerprint: of that base; a worker that loads another one refuses.
+        recipe: how to train.
+        general: general text, for the gate.
+        checkpoints: the folder of unfinished training.
+        gate: what an adapter must show.
+    """
+
+    base: str
+    fingerprint: str
+    recipe: Recipe
+    general: str
+    checkpoints: Path
+    gate: Gate
+
+
+@dataclass(frozen=True, eq=False)
+class Work:
+    """The texts of a shard, by the number that its events carry. The worker empties the list as it reads."""
+
+    number: int
+    texts: list[UserText]
+
+
+@dataclass(frozen=True)
+class Stepped:
+    """So many training steps of single users were taken since the last time. Not every executor tells."""
+
+    steps: int
+
+
+@dataclass(frozen=True)
+class Over:
+    """The work is done: every user of it was judged."""
+
+
+@dataclass(frozen=True)
+class Lost:
+    """The worker is gone, or failed on something that is not an error of ours.
+
+    Attributes:
+        reason: what is known about it.
+        ready: whether it had loaded the base before, so that what it worked on may be to blame.
+    """
+
+    reason: str
+    ready: bool
+
+
+@dataclass(frozen=True)
+class Halted:
+    """An error that would meet every user: no base, no room for checkpoints."""
+
+    error: SharedLLMError
+
+
+@dataclass(frozen=True, eq=False)
+class Event:
+    """Something that happened to a piece of work, by its number."""
+
+    work: int
+    what: Judged | Stepped | Over | Lost | Halted
+
+
+class Executor(ABC):
+    """Workers that train, somewhere; used from one thread.
+
+    A worker keeps a judged user's checkpoint until `wait` is called again, so that what was not stored is there again.
+    """
+
+    @property
+    @abstractmethod
+    def idle(self) -> int:
+        """Workers without work."""
+
+    @property
+    @abstractmethod
+    def busy(self) -> int:
+        """Pieces of work that are not over, lost or halted."""
+
+    @abstractmethod
+    def submit(self, work: Work) -> None:
+        """Give work to an idle worker."""
+
+    @abstractmethod
+    def wait(self) -> Event:
+        """The next thing that happens; there must be work."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Have everyone at work write checkpoints, and end them all. Closing twice is safe."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True, eq=False)
+class Workplace:
+    """What a worker makes once and uses for every piece of work of a job."""
+
+    job: Job
+    base: Base
+    injection: Injection
+    general: Windows
+    checkpoints: Checkpoints
+
+    @staticmethod
+    def open(job: Job) -> "Workplace":
+        """Load the base.
+
+        Raises:
+            BaseError, UnknownName: see `load_base`.
+            WrongBase: the name means another base here than where the run was started.
+        """
+        from sharedllm.base.loading import load_base
+
+        base = load_base(job.base)
+        if base.fingerprint != job.fingerprint:
+            raise WrongBase(
+                f"{job.base} is {base.fingerprint[:12]} on this worker, and {job.fingerprint[:12]} where the run began",
+                remedy="Give every machine the same base.",
+            )
+        return Workplace.on(base, job)
+
+    @staticmethod
+    def on(base: Base, job: Job) -> "Workplace":
+        """With a base that is loaded already."""
+        from sharedllm.adapters.layouts import layout_of
+        from sharedllm.text.windows import windows
+
+        injection = Injection(base, layout_of(base, job.recipe.method))
+        general = windows(base.encode(job.general), job.recipe.window)
+        return Workplace(job, base, injection, general, Checkpoints(job.checkpoints, job.fingerprint))
+
+    def train(self, work: Work, on_step: Callable[[str, int], Any] | None = None) -> Generator[Judged, None, None]:
+        """Train and judge every user of some work; one whose text is too short comes with that error.
+
+        Closing the iterator writes checkpoints of everyone who is not done, among them the one just judged.
+
+        Raises:
+            DiskFull, TrainingError: a checkpoint cannot be written.
+        """
+        refused: deque[Judged] = deque()
+        training = train_and_judge(
+            self.base,
+            self.injection,
+            self._tokenized(work, refused),
+            self.job.recipe,
+            self.general,
+            self.job.gate,
+            checkpoints=self.checkpoints,
+            on_step=on_step,
+        )
+        with closing(training):
+            for judged in training:
+                while refused:
+                    yield refused.popleft()
+                yield judged
+        yield from refused
+
+    def _tokenized(self, work: Work, refused: deque[Judged]) -> Iterator[TokenizedText]:
+        from sharedllm.text.splits import split_text
+        from sharedllm.text.windows import tokenize
+
+        work.texts.reverse()
+        while work.texts:
+            text = work.texts.pop()
+            try:
+                split = split_text(text.text, user=text.user)
+                yield tokenize(text.user, split, self.base.encode, window=self.job.recipe.window)
+            except TextError as error:
+                refused.append(Judged(text.user, None, None, error))

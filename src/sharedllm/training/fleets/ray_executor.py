@@ -1,0 +1,194 @@
+"""A fleet on a Ray cluster, or on this machine through Ray. The only file that imports ray."""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Any
+
+from sharedllm.errors import InvalidInput, SharedLLMError, TrainingError
+from sharedllm.training.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Work, Workplace
+from sharedllm.training.pipeline import Judged
+
+_SECONDS_TO_STOP = 60.0
+
+
+@dataclass(eq=False)
+class _Worker:
+    """An actor, the call that returns once it has loaded the base, and the number of its work."""
+
+    actor: Any
+    ready: Any
+    work: int = 0
+
+
+class RayExecutor(Executor):
+    """One Ray actor a worker, which loads the base once and answers every call with the next judged user.
+
+    Ray retries nothing itself: a lost actor is reported, whoever handed out its work makes it good, and the next work
+    starts another. Texts travel through Ray's memory, which Ray spills to disk when it is full. To resume what was
+    trained on a machine that is gone, all machines have to see one folder of checkpoints.
+    """
+
+    def __init__(self, job: Job, address: str | None = None, workers: int | None = None) -> None:
+        """Connect to a cluster, or start one on this machine.
+
+        Args:
+            job: what all work has in common.
+            address: of a cluster, such as ``ray://head:10001`` or ``auto``; None starts one here.
+            workers: how many train at once, each with an equal share of the cores; by default one a GPU, or one a
+                machine where there is no GPU.
+
+        Raises:
+            InvalidInput: ray is not installed, or there are fewer cores than workers.
+            TrainingError: no cluster answers.
+        """
+        self._ray = _connect(address)
+        resources = self._ray.cluster_resources()
+        machines = sum(node["Alive"] for node in self._ray.nodes())
+        cores, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
+        self._workers = workers or gpus or machines
+        if self._workers > cores:
+            self._ray.shutdown()
+            raise InvalidInput(
+                f"{self._workers} workers take a core each, and there are {cores}", remedy="Use fewer workers."
+            )
+        # An actor lives on one machine, so that its share is of one machine's cores.
+        self._threads = max(1, cores // max(self._workers, machines))
+        self._actor = self._ray.remote(
+            num_cpus=self._threads,
+            num_gpus=min(1.0, gpus / self._workers),
+            # One call that trains, and one beside it that stops that.
+            max_concurrency=2,
+        )(_Actor)
+        self._job = self._ray.put(job)
+        self._idle: list[_Worker] = []
+        self._busy: dict[Any, _Worker] = {}
+        self._unanswered: _Worker | None = None
+
+    @property
+    def idle(self) -> int:
+        return self._workers - self.busy
+
+    @property
+    def busy(self) -> int:
+        return len(self._busy) + (self._unanswered is not None)
+
+    def submit(self, work: Work) -> None:
+        worker = self._idle.pop() if self._idle else self._start()
+        worker.work = work.number
+        self._busy[worker.actor.begin.remote(work)] = worker
+
+    def wait(self) -> Event:
+        if self._unanswered is not None:
+            self._busy[self._unanswered.actor.next.remote()] = self._unanswered
+            self._unanswered = None
+        (answer,), _ = self._ray.wait(list(self._busy), num_returns=1)
+        worker = self._busy.pop(answer)
+        try:
+            what = self._ray.get(answer)
+        except self._ray.exceptions.RayError as error:
+            what = Lost(_what_happened(error), self._is_ready(worker))
+        if isinstance(what, Judged):
+            self._unanswered = worker
+        elif isinstance(what, Over):
+            self._idle.append(worker)
+        else:
+            self._ray.kill(worker.actor)
+        return Event(worker.work, what)
+
+    def close(self) -> None:
+        at_work = [*self._busy.values(), *([self._unanswered] if self._unanswered else [])]
+        self._busy, self._idle, self._unanswered = {}, [], None
+        stopping = [worker.actor.stop.remote() for worker in at_work]
+        if stopping:
+            with contextlib.suppress(self._ray.exceptions.RayError):
+                self._ray.wait(stopping, num_returns=len(stopping), timeout=_SECONDS_TO_STOP)
+        self._ray.shutdown()
+
+    def _start(self) -> _Worker:
+        actor = self._actor.remote(self._job, self._threads)
+        return _Worker(actor, actor.ready.remote())
+
+    def _is_ready(self, worker: _Worker) -> bool:
+        try:
+            self._ray.get(worker.ready, timeout=0)
+        except self._ray.exceptions.RayError:
+            return False
+        return True
+
+
+def _connect(address: str | None) -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise InvalidInput(
+            "Ray is not installed here", remedy="Install it with pip install 'sharedllm[ray]', or train locally."
+        ) from error
+    try:
+        ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise TrainingError(
+            f"No Ray cluster can be used at {address or 'this machine'}: {str(error).rstrip('.')}",
+            remedy="Check the address, or leave it out to start Ray on this machine.",
+        ) from error
+    return ray
+
+
+def _what_happened(error: Exception) -> str:
+    """The error inside a call that failed, or what Ray says became of the worker."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, Exception):
+        return f"{type(cause).__name__}: {cause}"
+    return f"its worker was lost ({type(error).__name__})"
+
+
+class _Stopped(BaseException):
+    """Raised inside training when the run is to end; nothing that handles errors may catch it."""
+
+
+class _Actor:
+    """A worker's process. Errors of ours are answers, because Ray would dress them up."""
+
+    def __init__(self, job: Job, threads: int) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        self._training: Generator[Judged, None, None] | None = None
+        self._turn = threading.Lock()
+        self._stopping = False
+        self._place: Workplace | SharedLLMError
+        try:
+            self._place = Workplace.open(job)
+        except SharedLLMError as error:
+            self._place = error
+
+    def ready(self) -> None:
+        """Returns once the base is loaded."""
+
+    def begin(self, work: Work) -> Judged | Over | Halted:
+        if isinstance(self._place, SharedLLMError):
+            return Halted(self._place)
+        self._training = self._place.train(work, self._go_on)
+        return self.next()
+
+    def next(self) -> Judged | Over | Halted:
+        with self._turn:
+            try:
+                return next(self._training, Over()) if self._training else Over()
+            except SharedLLMError as error:
+                return Halted(error)
+            except _Stopped:
+                return Over()
+
+    def stop(self) -> None:
+        """Returns once checkpoints are written."""
+        self._stopping = True
+        with self._turn:
+            if self._training is not None:
+                self._training.close()
+
+    def _go_on(self, user: str, step: int) -> None:
+        if self._stopping:
+            raise _Stopped

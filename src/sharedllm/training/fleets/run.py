@@ -1,0 +1,210 @@
+"""The driver of a fleet: hands shards to workers, publishes what comes back, and finds out whom workers die of."""
+
+import hashlib
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import count
+from typing import Literal, TypeVar
+
+from sharedllm.errors import OutcomeUnknown, SharedLLMError, StoreBusy, StoreUnreachable, TrainingError
+from sharedllm.store.contract import Release, ReleaseSummary, Store
+from sharedllm.text.reading import UserText
+from sharedllm.training.checkpoints import Checkpoints
+from sharedllm.training.fleets.executors import Executor, Halted, Job, Lost, Over, Stepped, Work
+from sharedllm.training.fleets.shards import Plan, Shard
+from sharedllm.training.pipeline import Judged, already_trained, store_judged
+
+State = Literal["served", "held back", "failed"]
+
+_LARGEST_WORK = 256_000_000
+"""Characters of text handed over at once; what is more waits for the next worker."""
+
+_FALSE_STARTS = 3
+"""Workers in a row that may be lost before they have loaded the base."""
+
+_STORE_TRIES = 60
+"""Times that a store is asked which does not answer or which another process is writing, a second apart."""
+
+_PASSING = (StoreBusy, StoreUnreachable, OutcomeUnknown)
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of one user.
+
+    Attributes:
+        user: the user id.
+        state: ``served`` if the gate passed.
+        release: its number; None where they failed.
+        reason: the gate's, or why they failed.
+        before: the store had the release when the run began.
+    """
+
+    user: str
+    state: State
+    release: int | None
+    reason: str
+    before: bool = False
+
+
+def train_fleet(
+    store: Store, plan: Plan, job: Job, executor: Executor, *, origin: str
+) -> Generator[Result | Stepped, None, None]:
+    """Train every user of a plan who has no release of their text, recipe and base yet; one result each.
+
+    Releases are published here, by this process alone, before the result is yielded. A user whose text cannot be used,
+    whose training diverges or whom two workers die of fails; everyone else is trained. Closing the iterator, an
+    interrupt or an error has the workers write checkpoints, and the same call goes on from there.
+
+    Args:
+        store: where releases go.
+        plan: the fleet.
+        job: what all shards have in common.
+        executor: where they are trained. It is closed at the end.
+        origin: where the text came from, kept as provenance of every release.
+
+    Raises:
+        DiskFull: there is no room for a release or a checkpoint.
+        TrainingError: workers cannot start, or a checkpoint cannot be written.
+        BaseError: the base does not load.
+        StoreError: the store cannot be written.
+        ManifestError: the manifest has changed.
+    """
+    with executor:
+        yield from _Driver(store, plan, job, executor, origin).run()
+
+
+@dataclass(eq=False)
+class _InHand:
+    """A shard that a worker has, and the lines of those in it who are not done."""
+
+    shard: Shard
+    waiting: dict[str, int]
+
+
+class _Driver:
+    def __init__(self, store: Store, plan: Plan, job: Job, executor: Executor, origin: str) -> None:
+        self._store, self._plan, self._job, self._executor = store, plan, job, executor
+        self._origin = [origin]
+        self._checkpoints = Checkpoints(job.checkpoints, job.fingerprint)
+        self._shards = plan.shards()
+        self._again: deque[Shard] = deque()
+        self._in_hand: dict[int, _InHand] = {}
+        self._submitted = 0
+        self._false_starts = 0
+
+    def run(self) -> Iterator[Result | Stepped]:
+        while True:
+            while self._executor.idle and (shard := self._next()) is not None:
+                yield from self._hand_out(shard)
+            if not self._executor.busy:
+                return
+            event = self._executor.wait()
+            match event.what:
+                case Stepped():
+                    self._false_starts = 0
+                    yield event.what
+                case Judged() as judged:
+                    self._false_starts = 0
+                    yield self._publish(judged)
+                    del self._in_hand[event.work].waiting[judged.user]
+                case Over():
+                    del self._in_hand[event.work]
+                case Lost() as lost:
+                    yield from self._make_good(self._in_hand.pop(event.work), lost)
+                case Halted(error):
+                    raise error
+
+    def _next(self) -> Shard | None:
+        return self._again.popleft() if self._again else next(self._shards, None)
+
+    def _hand_out(self, shard: Shard) -> Iterator[Result]:
+        """Submit those of a shard who are still to be trained; the results of the others."""
+        texts: list[UserText] = []
+        waiting: dict[str, int] = {}
+        room = _LARGEST_WORK
+        for line, user, text in self._plan.read(shard):
+            if isinstance(text, SharedLLMError):
+                yield Result(user, "failed", None, str(text))
+                continue
+            sha256 = hashlib.sha256(text.text.encode()).hexdigest()
+            known = _patiently(partial(self._known, user, sha256))
+            if known is not None:
+                yield _result_of(known, before=True)
+                continue
+            if room < len(text.text) and texts:
+                left = shard.lines[shard.lines.index(line) :]
+                self._again.appendleft(replace(shard, lines=left))
+                break
+            room -= len(text.text)
+            texts.append(text)
+            waiting[user] = line
+        if texts:
+            self._submitted += 1
+            self._in_hand[self._submitted] = _InHand(replace(shard, lines=tuple(waiting.values())), waiting)
+            self._executor.submit(Work(self._submitted, texts))
+
+    def _known(self, user: str, sha256: str) -> ReleaseSummary | None:
+        known = already_trained(self._store, self._job.fingerprint, user, sha256, self._job.recipe)
+        if known is not None:
+            # A worker that was killed between the release and this could not do it.
+            self._checkpoints.discard(user, sha256, self._job.recipe)
+        return known
+
+    def _publish(self, judged: Judged) -> Result:
+        tries = count()
+        return _patiently(lambda: self._try_to_publish(judged, again=next(tries) > 0))
+
+    def _try_to_publish(self, judged: Judged, *, again: bool) -> Result:
+        if judged.adapter is not None:
+            # Another run of the same fleet may have come first, or a try of ours whose confirmation was lost.
+            known = self._known(judged.user, judged.adapter.provenance["text_sha256"])
+            if known is not None:
+                return _result_of(known, before=not again)
+        outcome = store_judged(self._store, judged, self._origin)
+        if outcome.release is None:
+            return Result(judged.user, "failed", None, str(outcome.error))
+        return _result_of(outcome.release, before=False)
+
+    def _make_good(self, in_hand: _InHand, lost: Lost) -> Iterator[Result]:
+        """Put a lost worker's shard back: whole the first time, then in halves, until one user is left to blame."""
+        left = tuple(in_hand.waiting.values())
+        shard = replace(in_hand.shard, lines=left)
+        if not left:
+            return
+        self._false_starts = 0 if lost.ready else self._false_starts + 1
+        if not lost.ready:
+            if self._false_starts == _FALSE_STARTS:
+                raise TrainingError(
+                    f"{_FALSE_STARTS} workers in a row ended before they had loaded the base; the last: {lost.reason}",
+                    remedy="Check that this machine has memory for the base, and run the same command again.",
+                )
+            self._again.append(shard)
+        elif not shard.suspected:
+            self._again.append(replace(shard, suspected=True))
+        elif len(left) > 1:
+            middle = len(left) // 2
+            self._again.extend(replace(shard, lines=half) for half in (left[:middle], left[middle:]))
+        else:
+            (user,) = in_hand.waiting
+            yield Result(user, "failed", None, f"training ended without a result more than once: {lost.reason}")
+
+
+def _patiently(ask: Callable[[], _T]) -> _T:
+    """Hours of training should not end because a database restarts, or because an erasure rewrites a file."""
+    for _ in range(_STORE_TRIES - 1):
+        try:
+            return ask()
+        except _PASSING:
+            time.sleep(1)
+    return ask()
+
+
+def _result_of(release: Release | ReleaseSummary, *, before: bool) -> Result:
+    state: State = "served" if release.gate.passed else "held back"
+    return Result(release.user, state, release.number, release.gate.reason, before)

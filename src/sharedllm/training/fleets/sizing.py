@@ -1,0 +1,194 @@
+"""What a fleet takes, reckoned from what was measured. docs/scale.md explains every formula, in this order."""
+
+import math
+from dataclasses import dataclass
+
+from sharedllm.training.fleets.measured import (
+    PUTS_PER_SECOND,
+    STEP_OPERATIONS,
+    STEP_SECONDS,
+    STEP_TOKENS,
+    STORE_BYTES,
+    STORE_PARAMETERS,
+    TOKENS_PER_SECOND,
+    TRAINING_PEAK_BYTES,
+)
+from sharedllm.training.recipes import DEFAULT_RECIPE, RECIPES
+
+ANSWER_TOKENS = 128
+"""Tokens of one answer: an assumption, to turn requests into tokens."""
+
+TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 65_536}
+"""Tokens of a training pass, as `train_vectors` packs them."""
+
+CHECK_WINDOWS, GATE_WINDOWS = 8, 32
+"""Windows of a validation check, and of each of the gate's texts."""
+
+_LORA_RANK = 4
+_ROWS_IN_TRAINING = 5
+"""Of a user in the batch: values, two moments, the best row, and that of the last whole step."""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What of a decoder decides its size: RMSNorm twice a layer and once at the end, gated feed-forward.
+
+    Attributes:
+        layers: how many.
+        width: of the hidden state.
+        keys: width of all key heads together, and of all value heads.
+        inner: width of the feed-forward.
+        vocabulary: tokens.
+        tied: input and output embeddings are one matrix.
+    """
+
+    layers: int
+    width: int
+    keys: int
+    inner: int
+    vocabulary: int
+    tied: bool
+
+    @property
+    def sites(self) -> int:
+        return 2 * self.layers + 1
+
+    @property
+    def values(self) -> int:
+        """``P`` of the norm format."""
+        return self.sites * self.width
+
+    @property
+    def projections(self) -> list[tuple[int, int]]:
+        """Width in and out of each matrix of a layer."""
+        attention = [
+            (self.width, self.width),
+            (self.width, self.keys),
+            (self.width, self.keys),
+            (self.width, self.width),
+        ]
+        return [*attention, (self.width, self.inner), (self.width, self.inner), (self.inner, self.width)]
+
+    @property
+    def lora_values(self) -> int:
+        return self.layers * sum(_LORA_RANK * (read + written) for read, written in self.projections)
+
+    @property
+    def multiplied(self) -> int:
+        """Weights that a token is multiplied with: every matrix of every layer, and the output embeddings."""
+        layer = sum(read * written for read, written in self.projections)
+        return self.layers * layer + self.vocabulary * self.width
+
+    @property
+    def parameters(self) -> int:
+        return self.multiplied + self.values + (0 if self.tied else self.vocabulary * self.width)
+
+
+SHAPES = {
+    # The source documents' scale: nine norms of 256 channels; the rest is chosen to make 30 million.
+    "30m": Shape(layers=4, width=256, keys=256, inner=1024, vocabulary=50_257, tied=False),
+    "smollm2-135m": Shape(layers=30, width=576, keys=192, inner=1536, vocabulary=49_152, tied=True),
+    "1b": Shape(layers=16, width=2048, keys=512, inner=8192, vocabulary=128_256, tied=True),
+    "8b": Shape(layers=32, width=4096, keys=1024, inner=14_336, vocabulary=128_256, tied=False),
+}
+_MEASURED_ON = SHAPES["smollm2-135m"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One line of the answer.
+
+    Attributes:
+        what: is reckoned.
+        value: in its unit.
+        unit: bytes, hours, users or nodes.
+        source: the measurement behind it, or how it follows from the shape of the base.
+    """
+
+    what: str
+    value: float
+    unit: str
+    source: str
+
+    @property
+    def in_words(self) -> str:
+        if self.unit != "bytes":
+            return f"{self.value:,.0f} {self.unit}" if self.value >= 10 else f"{self.value:.2g} {self.unit}"
+        for unit, size in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("KB", 1e3)):
+            if self.value >= size:
+                return (
+                    f"{self.value / size:,.3g} {unit}"
+                    if self.value < 1000 * size
+                    else f"{self.value / size:,.0f} {unit}"
+                )
+        return f"{self.value:,.0f} bytes"
+
+
+def size_fleet(users: int, base: str, requests_per_second: float | None = None) -> list[Figure]:
+    """Everything there is to know about a fleet of so many users before it is trained.
+
+    Args:
+        users: at least one.
+        base: a key of `SHAPES`.
+        requests_per_second: how much is asked; None leaves serving nodes out.
+    """
+    shape = SHAPES[base]
+    row = 2 * shape.values
+    figures = [
+        Figure("a user, norm float16, as stored", row, "bytes", "2 bytes a value"),
+        Figure("a user, norm float32", 2 * row, "bytes", "4 bytes a value"),
+        Figure("a user, norm int8", shape.values + 4 * shape.sites, "bytes", "1 byte a value, 4 a site"),
+        Figure("a user, LoRA-r4 float16, for comparison", 2 * shape.lora_values, "bytes", "2 bytes a value"),
+        Figure("disk, store", users * (row + _store_overhead()), "bytes", STORE_BYTES.source),
+        Figure("disk, packed snapshot without its index", users * row, "bytes", "2 bytes a value"),
+        Figure("disk, checkpoints while training on a CPU", _checkpoints("cpu", shape), "bytes", "16 bytes a value"),
+        Figure("memory, base in bfloat16", 2 * shape.parameters, "bytes", "2 bytes a parameter"),
+        Figure("memory, all adapters in one table", users * row, "bytes", "2 bytes a value"),
+        Figure("RAM to train on a CPU, at most", _training("cpu", shape), "bytes", TRAINING_PEAK_BYTES.source),
+        Figure("GPU memory to train, at most", _training("cuda", shape), "bytes", TRAINING_PEAK_BYTES.source),
+        Figure("RAM of the driver, per fleet", 16 * users, "bytes", "8 bytes a line, 8 a user"),
+        Figure("training, one machine of two cores", _training_hours(users, shape), "hours", STEP_SECONDS.source),
+        Figure(
+            "users an hour, one machine of two cores",
+            users / _training_hours(users, shape),
+            "users",
+            STEP_SECONDS.source,
+        ),
+        Figure("storing all releases", users / PUTS_PER_SECOND.value / 3600, "hours", PUTS_PER_SECOND.source),
+    ]
+    if requests_per_second is not None:
+        rate = TOKENS_PER_SECOND.value * _MEASURED_ON.multiplied / shape.multiplied
+        nodes = math.ceil(requests_per_second * ANSWER_TOKENS / rate)
+        figures.append(Figure("serving, machines of two cores", nodes, "nodes", TOKENS_PER_SECOND.source))
+    return figures
+
+
+def _store_overhead() -> float:
+    return STORE_BYTES.value - 2 * STORE_PARAMETERS.value
+
+
+def _slots(device: str) -> int:
+    recipe = RECIPES[DEFAULT_RECIPE]
+    return TOKENS_AT_ONCE[device] // (recipe.windows_per_step * recipe.window)
+
+
+def _checkpoints(device: str, shape: Shape) -> int:
+    return _slots(device) * 16 * shape.values
+
+
+def _training(device: str, shape: Shape) -> float:
+    # How much of what the process took beyond the weights is the runtime's was not measured: charged twice, at most.
+    beyond = TRAINING_PEAK_BYTES.value - 2 * _MEASURED_ON.parameters
+    a_token = beyond / STEP_TOKENS * (shape.layers * shape.width) / (_MEASURED_ON.layers * _MEASURED_ON.width)
+    rows = _slots(device) * _ROWS_IN_TRAINING * 4 * shape.values
+    return 2 * shape.parameters + beyond + TOKENS_AT_ONCE[device] * a_token + rows
+
+
+def _training_hours(users: int, shape: Shape) -> float:
+    recipe = RECIPES[DEFAULT_RECIPE]
+    trained = recipe.steps * recipe.windows_per_step * recipe.window
+    checks = recipe.steps // recipe.check_every
+    # The gate reads the user's text with and without the adapter, and general text with it.
+    read = (checks * CHECK_WINDOWS + 3 * GATE_WINDOWS) * recipe.window
+    operations = shape.multiplied * (4 * trained + 2 * read)
+    return users * operations / (STEP_OPERATIONS.value / STEP_SECONDS.value) / 3600

@@ -1,0 +1,107 @@
+"""Real worker processes: they are killed, interrupted and left alone, and nothing is lost."""
+
+import multiprocessing
+import os
+import re
+import signal
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from sharedllm.base.fingerprint import fingerprint
+from sharedllm.errors import BaseError, WrongBase
+from sharedllm.evaluation.gate import Gate
+from sharedllm.store import open_store
+from sharedllm.training.fleets.executors import Job, Work, Workplace
+from sharedllm.training.fleets.local import LocalExecutor
+from sharedllm.training.fleets.run import Result, train_fleet
+from sharedllm.training.fleets.shards import plan_fleet
+from sharedllm.training.recipes import Recipe
+
+from .conftest import write_manifest, writing
+
+# Slow enough to be interrupted: half a second and more on any machine.
+RECIPE = Recipe("r", learning_rate=2e-2, steps=60, windows_per_step=1, window=16, check_every=0)
+USERS = ["alice", "bob", "carol", "dave"]
+
+
+@pytest.fixture
+def job(tmp_path, folder_of, monkeypatch):
+    monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path / "cache"))
+    folder = folder_of("llama")
+    return Job(str(folder), fingerprint(folder), RECIPE, writing("general", 600), tmp_path / "training", Gate())
+
+
+@pytest.fixture
+def plan(tmp_path):
+    manifest = tmp_path / "fleet.jsonl"
+    write_manifest(manifest, {user: writing(user) for user in USERS})
+    return plan_fleet(manifest, 4)
+
+
+@pytest.fixture
+def store():
+    with open_store(":memory:") as store:
+        yield store
+
+
+def start(store, plan, job, workers=1):
+    return train_fleet(store, plan, job, LocalExecutor(job, workers), origin="here")
+
+
+def kill_workers(how=signal.SIGKILL):
+    for process in multiprocessing.active_children():
+        os.kill(process.pid, how)
+
+
+def test_a_killed_worker_costs_nobody_their_adapter(store, plan, job):
+    states = {}
+    for result in start(store, plan, job):
+        if isinstance(result, Result):
+            if not states:
+                kill_workers()
+            states[result.user] = result.state
+    assert sorted(states) == USERS
+    assert "failed" not in states.values()
+    assert all(user.releases == 1 for user in store.users())
+    assert not list(job.checkpoints.rglob("*.safetensors"))
+    assert not multiprocessing.active_children()
+
+
+def in_this_process(plan, job):
+    """What a batch of everyone in the plan becomes without workers."""
+    (shard,) = plan.shards()
+    texts = [text for _, _, text in plan.read(shard)]
+    place = Workplace.open(replace(job, checkpoints=job.checkpoints / "other"))
+    return {judged.user: judged.adapter.values for judged in place.train(Work(1, texts))}
+
+
+def test_closing_a_run_leaves_checkpoints_and_no_processes_behind(store, plan, job):
+    running = start(store, plan, job)
+    first = next(news for news in running if isinstance(news, Result))
+    workers = multiprocessing.active_children()
+    # From the keyboard it reaches the whole group, and is the driver's to answer.
+    kill_workers(signal.SIGINT)
+    next(news for news in running if isinstance(news, Result))
+    assert multiprocessing.active_children() == workers
+    running.close()
+    assert not multiprocessing.active_children()
+    done = [user.user for user in store.users()]
+    # The last one who was done has a checkpoint as well: nobody came back to say that the release is safe.
+    assert 0 < len(done) < len(USERS)
+    assert len(list(job.checkpoints.rglob("*.safetensors"))) == len(USERS) - len(done) + 1
+    # A worker makes of a batch what this process makes of it, bit for bit.
+    here = in_this_process(plan, job)[first.user].astype(np.float16)
+    assert np.array_equal(store.release(first.user, 1).adapter.values, here)
+
+
+def test_a_base_that_does_not_load_ends_the_run_with_its_own_error(store, plan, job, tmp_path):
+    with pytest.raises(BaseError, match=re.escape(str(tmp_path))):
+        list(start(store, plan, replace(job, base=str(tmp_path))))
+    assert not multiprocessing.active_children()
+
+
+def test_a_base_that_is_another_one_on_the_worker_is_refused(job):
+    with pytest.raises(WrongBase, match="on this worker"):
+        Workplace.open(replace(job, fingerprint="0" * 64))
