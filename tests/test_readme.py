@@ -3,7 +3,11 @@
 import json
 import re
 import shlex
+import signal
+import subprocess
+import sys
 import tomllib
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +25,10 @@ from sharedllm.training.recipes import RECIPES
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
-DOCUMENTS = {name: (ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md", "docs/architecture.md")}
+DOCUMENTS = {
+    name: (ROOT / name).read_text()
+    for name in ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/serving.md")
+}
 ENOUGH = int(re.search(r"takes about ([\d,]+) characters", README)[1].replace(",", ""))
 """How much text the README asks of a user: every file that its examples train on alone has just that."""
 
@@ -57,18 +64,43 @@ def words(command):
         yield from sorted(map(str, Path().glob(word))) if "*" in word else [word]
 
 
+@contextmanager
+def serving(arguments):
+    """The server as a process, on a port that is free; where it listens."""
+    command = [sys.executable, "-m", "sharedllm", *arguments, "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            yield re.search(r"http://\S+/v1", server.stdout.readline())[0]
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.communicate(timeout=60)
+    assert server.returncode == 0
+
+
 @pytest.mark.timeout(600)
-def test_the_commands_and_the_library_example_work_as_written_one_after_the_other(desk, capsys):
-    for language, block in blocks("sh", "python"):
-        if language == "python":
-            exec(compile(block, "README.md", "exec"), {})
-            assert re.fullmatch(r"[+-]\d+\.\d% \[.*\]\n", capsys.readouterr().out)
-            continue
-        for command in block.splitlines():
-            program, *arguments = words(command)
-            assert program == "sharedllm"
-            done = CliRunner().invoke(sharedllm, arguments)
-            assert done.exit_code == 0, f"{command}\n{done.output}"
+def test_the_commands_and_the_library_examples_work_as_written_one_after_the_other(desk, capsys):
+    with ExitStack() as servers:
+        secret = address = None
+        for language, block in blocks("sh", "python"):
+            if language == "python":
+                # Which key was made and which port was free differ from run to run.
+                actual = {"sllm_the-key-that-was-shown": secret, "http://127.0.0.1:8000/v1": address}
+                example = re.sub("|".join(actual), lambda shown, actual=actual: actual[shown[0]], block)
+                exec(compile(example, "README.md", "exec"), {})
+                out = capsys.readouterr().out
+                assert re.fullmatch(r"[+-]\d+\.\d% \[.*\]\n|.*'route': 'own'.*", out, flags=re.DOTALL), out
+                servers.close()
+                continue
+            for command in block.splitlines():
+                program, *arguments = words(command)
+                assert program == "sharedllm"
+                if arguments[0] == "serve":
+                    address = servers.enter_context(serving(arguments))
+                    continue
+                done = CliRunner().invoke(sharedllm, arguments)
+                assert done.exit_code == 0, f"{command}\n{done.output}"
+                if arguments[:2] == ["keys", "create"]:
+                    secret = done.stdout.strip()
     assert (desk / "alice-peft").is_dir()
     assert (desk / "alice-model").is_dir()
     assert (desk / "alice.gguf").is_file()

@@ -48,6 +48,9 @@ class FakeEngine:
         self.stopped.append(user)
         return 0
 
+    def owners(self):
+        return set(), set()
+
     def drain(self, seconds):
         self.drained = seconds
 

@@ -2,15 +2,18 @@
 
 import json
 import math
+import time
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 
 import pytest
 import torch
 from tests.http.conftest import PASSED
 
+from sharedllm.http.vanished import stop_erased
 from sharedllm.http.vocabulary import Vocabulary
 from sharedllm.serving.engine import Engine
-from sharedllm.serving.request import Limits
+from sharedllm.serving.request import Finished, Limits, Request, Token
 
 PROMPT = "Who came to the door?"
 SMALL = Limits(running=8, waiting=32, waiting_per_owner=16, cache_tokens=2048, batch_tokens=64)
@@ -112,3 +115,25 @@ def test_usage_and_metrics_count_what_the_engine_read_and_drew(server):
     assert f"sharedllm_prompt_tokens_total {2.0 * counts['prompt_tokens']}" in metrics
     assert f"sharedllm_new_tokens_total {float(counts['completion_tokens'])}" in metrics
     assert "sharedllm_table_misses_total 1.0" in metrics
+
+
+def test_an_erasure_by_another_process_ends_what_runs_here_and_clears_the_row(server, published):
+    release = published.store.served("alice")
+    events = SimpleQueue()
+    values = release.adapter.values
+    request = Request([5, 6, 7], "alice", release.id, values, max_tokens=500, ignore_end=True)
+    # The base answers somebody the store has never heard of, and goes on answering them.
+    stranger = Request([5, 6, 7], "stranger", max_tokens=500, ignore_end=True)
+    server.engine.submit(stranger, lambda event: None)
+    server.engine.submit(request, events.put)
+    assert isinstance(events.get(timeout=60), Token)
+    assert server.engine.owners() == ({"alice"}, {"alice"})
+    stop_erased(server.core, ["alice"])
+    assert server.engine.owners() == ({"alice"}, {"alice"})
+    published.store.erase("alice")
+    until = time.monotonic() + 30
+    while (event := events.get(timeout=60)) and not isinstance(event, Finished):
+        assert time.monotonic() < until
+    assert event.reason == "erased"
+    assert server.engine.owners() == (set(), set())
+    assert server.engine.counters.finished == {"erased": 1}

@@ -5,6 +5,7 @@
 There are no pages that load scripts from elsewhere; ``/openapi.json`` describes the API.
 """
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -24,6 +25,7 @@ from sharedllm.http.refusals import ANSWERS, on_error
 from sharedllm.http.schemas import ChatRequest, CompletionRequest
 from sharedllm.http.service import Service
 from sharedllm.http.users import users_router
+from sharedllm.http.vanished import watch
 from sharedllm.http.vocabulary import Vocabulary
 
 
@@ -33,9 +35,11 @@ def create_app(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.engine.start()
+        watching = asyncio.create_task(watch(service))
         try:
             yield
         finally:
+            watching.cancel()
             service.engine.close()
 
     app = _Described(

@@ -96,6 +96,17 @@ class Engine:
         self._order(stop, wait=True)
         return ended[0]
 
+    def owners(self) -> tuple[set[str], set[str]]:
+        """Owners of running requests that a release answers, and of rows on the device."""
+        found: list[tuple[set[str], set[str]]] = []
+
+        def look() -> None:
+            answered = {each.request.owner for each in self._batch.running.values() if each.request.release}
+            found.append((answered, self._batch.table.owners))
+
+        self._order(look, wait=True)
+        return found[0]
+
     def drain(self, seconds: float) -> None:
         """Take nothing new, let what is there finish for so long, and end the rest with ``shutdown``."""
         until = time.monotonic() + seconds

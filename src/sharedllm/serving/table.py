@@ -42,6 +42,11 @@ class Table:
     def __contains__(self, release: str) -> bool:
         return release in self._slots
 
+    @property
+    def owners(self) -> set[str]:
+        """Whose rows are there."""
+        return set(self._owners.values())
+
     def acquire(self, release: str, owner: str, values: npt.NDArray[np.float32]) -> int:
         """The slot of an owner's release, held until as many calls of `give_back`.
 
