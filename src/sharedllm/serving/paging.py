@@ -145,6 +145,18 @@ class Pager:
         self._processor.update_batch()
         return True
 
+    def wipe(self) -> None:
+        """Overwrite all keys and values but those of running requests."""
+        # Requests that were dropped hold theirs until the next pass.
+        self._scheduler.clear_cancelled_requests()
+        kept = []
+        for allocator in self._cache.cache_allocators.values():
+            blocks = sorted({block for held in allocator.block_table.values() for block in held})
+            kept.append((allocator._copy_view, blocks, allocator._copy_view[blocks]))
+        self._cache.cache_tensor.zero_()
+        for view, blocks, values in kept:
+            view[blocks] = values
+
     def close(self) -> None:
         """Leave the model as it was."""
         self._base.model.set_attn_implementation(self._attention)
