@@ -211,6 +211,16 @@ def test_a_chat_answer_may_fill_what_the_context_leaves_unless_the_policy_says_l
     assert server.engine.requests[0].max_tokens == 20
 
 
+def test_developer_messages_are_read_as_system_and_parts_of_a_message_are_one_text(serving, chatty, published):
+    parts = [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]
+    server = serving()
+    chat(server, messages=[{"role": "developer", "content": "Be kind."}, {"role": "user", "content": parts}])
+    (request,) = server.engine.requests
+    said = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "ab"}]
+    rendered = published.base.tokenizer.apply_chat_template(said, add_generation_prompt=True, return_dict=False)
+    assert request.prompt == rendered
+
+
 def test_a_base_without_a_chat_template_says_so(serving):
     response = chat(serving())
     assert response.status_code == 400

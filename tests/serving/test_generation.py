@@ -1,12 +1,15 @@
 """Prompts to continuations: each row of a batch is the row it would be alone."""
 
+import threading
+
 import numpy as np
 import pytest
 import torch
 from tests.models import ARCHITECTURES
 
-from sharedllm.errors import InvalidInput
-from sharedllm.serving.generation import Request, chat_prompt, generate
+from sharedllm.adapters.layouts import layout_of
+from sharedllm.errors import EngineStopped, InvalidInput
+from sharedllm.serving.generation import generate
 
 PROMPTS = ["A", "Who came to the door?", "def main():\n    return", "Wer hat an der Uhr gedreht?"]
 TOKENS = 12
@@ -15,48 +18,52 @@ TOKENS = 12
 @pytest.fixture
 def raw(monkeypatch):
     """Answers as token ids: made-up bytes need not be text, and two of them could read the same."""
-    monkeypatch.setattr("sharedllm.base.loading.Base.decode", lambda self, ids: list(ids))
+
+    class Ids:
+        stopped = False
+
+        def __init__(self, base, stop):
+            """Nothing to remember."""
+
+        def write(self, token):
+            return f"{token} "
+
+        def end(self):
+            return ""
+
+    monkeypatch.setattr("sharedllm.serving.running.Writer", Ids)
 
 
-def rows(layout, count):
-    """One row of the base, and others that are far from it and from one another."""
-    random = np.random.default_rng(0)
-    return [np.zeros(layout.size, np.float32)] + [
-        random.normal(0, 0.5, layout.size).astype(np.float32) for _ in range(count - 1)
-    ]
+def rows(base, count, format="norm"):
+    """One row of the base, and stored ones that are far from it and from one another."""
+    size, random = layout_of(base, format).size, np.random.default_rng(0)
+    return [None, *(random.normal(0, 2, (count - 1, size)).astype(np.float16).astype(np.float32))]
 
 
 @pytest.mark.parametrize(
     ("architecture", "format"),
     [("llama", "steering"), ("llama", "ia3"), *((architecture, "norm") for architecture in ARCHITECTURES)],
 )
-def test_every_row_of_a_mixed_batch_is_what_it_is_alone(base_of, inject, raw, architecture, format):
+def test_every_row_of_a_mixed_batch_is_what_it_is_alone(base_of, raw, architecture, format):
     base = base_of(architecture, torch.float64)
-    injection = inject(base, format)
-    requests = [
-        Request(base.encode(prompt), row)
-        for prompt, row in zip(PROMPTS, rows(injection.layout, len(PROMPTS)), strict=True)
-    ]
-    together = generate(base, injection, requests, max_tokens=TOKENS)
-    alone = [generate(base, injection, [request], max_tokens=TOKENS)[0] for request in requests]
-    for answer, expected in zip(together, alone, strict=True):
-        # One who ends early is padded in a batch.
-        assert answer[: len(expected)] == expected
-        assert set(answer[len(expected) :]) <= {base.tokenizer.pad_token_id}
-    assert generate(base, injection, requests[::-1], max_tokens=TOKENS) == together[::-1]
+    own = rows(base, len(PROMPTS), format)
+    prompts = [(base.encode(prompt), row) for prompt, row in zip(PROMPTS, own, strict=True)]
+    together = generate(base, prompts, max_tokens=TOKENS, format=format)
+    assert together == [generate(base, [prompt], max_tokens=TOKENS, format=format)[0] for prompt in prompts]
+    assert generate(base, prompts[::-1], max_tokens=TOKENS, format=format) == together[::-1]
 
 
-def test_two_users_with_one_prompt_each_get_their_own_answer(base_of, inject, raw):
+@pytest.mark.parametrize("format", ["norm", "steering", "ia3"])
+def test_two_users_with_one_prompt_each_get_their_own_answer(base_of, raw, format):
     base = base_of("llama", torch.float64)
-    injection = inject(base)
     prompt = base.encode(PROMPTS[1])
-    answers = generate(base, injection, [Request(prompt, row) for row in rows(injection.layout, 3)], max_tokens=TOKENS)
-    assert len({tuple(answer) for answer in answers}) == 3
+    answers = generate(base, [(prompt, row) for row in rows(base, 3, format)], max_tokens=TOKENS, format=format)
+    assert len(set(answers)) == 3
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_zeros_are_the_base_itself(base_of, inject, raw, architecture):
-    base = base_of(architecture)
+def test_zeros_are_the_base_itself(base_of, raw, architecture):
+    base = base_of(architecture, torch.float64)
     ids = base.encode(PROMPTS[1])
     plain = base.model.generate(
         input_ids=torch.tensor([ids]),
@@ -65,55 +72,89 @@ def test_zeros_are_the_base_itself(base_of, inject, raw, architecture):
         do_sample=False,
         pad_token_id=base.tokenizer.pad_token_id,
     )
-    injection = inject(base)
-    zeros = np.zeros(injection.layout.size, np.float32)
-    assert generate(base, injection, [Request(ids, zeros)], max_tokens=TOKENS) == [plain[0, len(ids) :].tolist()]
+    # The token that ends an answer is not part of it.
+    expected = "".join(f"{id} " for id in plain[0, len(ids) :].tolist() if id != base.tokenizer.eos_token_id)
+    zeros = np.zeros(layout_of(base).size, np.float32)
+    assert generate(base, [(ids, zeros), (ids, None)], max_tokens=TOKENS) == [expected, expected]
 
 
-def test_the_base_is_itself_again_afterwards(base_of, inject, weights_hash):
+def test_the_base_is_itself_again_afterwards(base_of, weights_hash):
     base = base_of("llama")
     before = weights_hash(base.model)
     ids = torch.tensor([base.encode(PROMPTS[0])])
     logits = base.model(ids).logits
-    injection = inject(base)
-    generate(base, injection, [Request(ids[0].tolist(), rows(injection.layout, 2)[1])], max_tokens=2)
+    generate(base, [(ids[0].tolist(), rows(base, 2)[1])], max_tokens=2)
     assert weights_hash(base.model) == before
     assert torch.equal(base.model(ids).logits, logits)
 
 
-def test_an_answer_is_text_without_special_tokens_and_no_longer_than_asked(base_of, inject):
+def test_an_answer_is_text_without_special_tokens_and_no_longer_than_asked(base_of):
     base = base_of("llama")
-    injection = inject(base)
-    (answer,) = generate(base, injection, [Request(base.encode("A"), rows(injection.layout, 1)[0])], max_tokens=3)
+    (answer,) = generate(base, [(base.encode("A"), None)], max_tokens=3)
     assert len(base.encode(answer)) <= 3 * len("�".encode())
     assert "<pad>" not in answer
+
+
+def test_the_pieces_are_told_as_they_come_and_make_the_answers(base_of):
+    base = base_of("llama")
+    told = []
+    answers = generate(
+        base,
+        [(base.encode("A"), row) for row in rows(base, 2)],
+        max_tokens=40,
+        on_text=lambda place, text: told.append((place, text)),
+    )
+    assert len(told) > 2
+    assert ["".join(text for at, text in told if at == place) for place in (0, 1)] == answers
 
 
 @pytest.mark.parametrize(
     ("tokens", "max_tokens", "expected"),
     [
-        (0, 12, "0 tokens. Use between 1 and 500"),
-        (501, 12, "501 tokens. Use between 1 and 500"),
-        (1, 512, "512 new tokens do not fit"),
+        (0, 12, "empty. Give at least one token"),
+        (501, 12, "501 tokens .* context of 512. Use between 1 and 500 tokens"),
+        (1, 512, "512 new ones does not fit the context of 512"),
     ],
 )
-def test_a_prompt_that_does_not_fit_is_refused(base_of, inject, tokens, max_tokens, expected):
-    base = base_of("llama")
-    injection = inject(base)
-    zeros = np.zeros(injection.layout.size, np.float32)
+def test_a_prompt_that_does_not_fit_is_refused(base_of, tokens, max_tokens, expected):
     with pytest.raises(InvalidInput, match=expected):
-        generate(base, injection, [Request([5], zeros), Request([5] * tokens, zeros)], max_tokens=max_tokens)
+        generate(base_of("llama"), [([5], None), ([5] * tokens, None)], max_tokens=max_tokens)
 
 
-def test_the_longest_prompt_that_is_allowed_works(base_of, inject):
-    base = base_of("gpt2")
-    injection = inject(base)
-    zeros = np.zeros(injection.layout.size, np.float32)
-    assert len(generate(base, injection, [Request([5] * 508, zeros)], max_tokens=4)) == 1
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_longest_prompt_that_is_allowed_works(base_of, architecture):
+    assert len(generate(base_of(architecture), [([5] * 508, None)] * 2, max_tokens=4)) == 2
 
 
-def test_a_question_is_put_in_the_bases_own_chat_format_if_it_has_one(base_of, monkeypatch):
+def test_a_row_that_is_not_a_stored_releases_is_an_error_and_not_an_answer(base_of):
     base = base_of("llama")
-    assert chat_prompt(base, "hello") == base.encode("hello")
-    monkeypatch.setattr(base.tokenizer, "chat_template", "Q: {{ messages[0]['content'] }}\nA:")
-    assert chat_prompt(base, "hello") == base.encode("Q: hello\nA:")
+    for values in (np.full(layout_of(base).size, 0.1, np.float32), np.zeros(3, np.float32)):
+        with pytest.raises(EngineStopped, match="float16 deviations"):
+            generate(base, [(base.encode("A"), values)], max_tokens=4)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError])
+def test_whatever_ends_an_answer_early_leaves_the_base_as_it_was(base_of, error):
+    base = base_of("llama")
+    ids = base.encode(PROMPTS[1])
+    logits = base.model(torch.tensor([ids])).logits
+    threads = threading.active_count()
+
+    def stop(place, text):
+        raise error
+
+    with pytest.raises(error):
+        generate(base, [(ids, rows(base, 2)[1])], max_tokens=400, on_text=stop)
+    assert threading.active_count() == threads
+    assert torch.equal(base.model(torch.tensor([ids])).logits, logits)
+
+
+def test_a_model_that_fails_is_a_typed_error(base_of, monkeypatch):
+    base = base_of("llama")
+
+    def fail(*_, **__):
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr("sharedllm.serving.batch.draw", fail)
+    with pytest.raises(EngineStopped, match="out of memory"):
+        generate(base, [(base.encode("A"), None)], max_tokens=4)

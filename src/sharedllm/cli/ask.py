@@ -1,5 +1,7 @@
 """`sharedllm ask`: one prompt, answered with the user's own adapter."""
 
+import sys
+
 import click
 
 from sharedllm.cli.options import base_option, json_option, store_option
@@ -44,14 +46,14 @@ def command(
     \b
       sharedllm ask alice "What should I write about next?" --compare
     """
-    import numpy as np
-
     from sharedllm.adapters.belonging import check_fits
+    from sharedllm.adapters.layouts import DEFAULT_FORMAT, layout_of
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.resolve import resolve_base
-    from sharedllm.cli.opening import open_base
+    from sharedllm.cli.opening import load
     from sharedllm.routing import Decision, route
-    from sharedllm.serving.generation import Request, chat_prompt, generate
+    from sharedllm.serving.generation import generate
+    from sharedllm.serving.prompts import Turn, chat_ids
     from sharedllm.store import open_store
 
     check_user_id(user)
@@ -63,26 +65,38 @@ def command(
         with open_store(store) as opened_store:
             identity = fingerprint(resolve_base(base_name))
             decision = route(opened_store, user, base=identity, fallback=allow_base)
-    opened = open_base(base_name, decision.release.adapter.format if decision.release else "norm")
-    zeros = np.zeros(opened.injection.layout.size, np.float32)
-    values = zeros
+    base = load(base_name)
+    format, row = DEFAULT_FORMAT, None
     if decision.release is not None:
-        check_fits(decision.release.adapter, opened.injection.layout)
-        values = decision.release.adapter.values
-    ids = opened.base.encode(prompt) if continuing else chat_prompt(opened.base, prompt)
-    rows = [values, zeros] if compare else [values]
-    answer, *rest = generate(opened.base, opened.injection, [Request(ids, row) for row in rows], max_tokens=max_tokens)
+        format, row = decision.release.adapter.format, decision.release.adapter.values
+        check_fits(decision.release.adapter, layout_of(base, format))
+    chats = base.tokenizer.chat_template and not continuing
+    ids = chat_ids(base, [Turn("user", prompt)]) if chats else base.encode(prompt)
+    if not as_json:
+        click.echo(printable(decision.reason), err=True)
+    streams = sys.stdout.isatty() and not (compare or as_json)
+    prompts = [(ids, row), (ids, None)] if compare else [(ids, row)]
+    try:
+        answer, *rest = generate(
+            base, prompts, max_tokens=max_tokens, format=format, on_text=_write if streams else None
+        )
+    finally:
+        if streams:
+            click.echo()
     if as_json:
         routed = {"kind": decision.kind, "reason": decision.reason}
         number = decision.release.number if decision.release else None
         print_json({"user": user, "route": routed | {"release": number}, "answer": answer} | _base_answer(rest))
-        return
-    click.echo(printable(decision.reason), err=True)
-    if not compare:
+    elif compare:
+        shown = [printable(text, keep="\n\t") for text in (*rest, answer)]
+        click.echo(f"base:\n{shown[0]}\n\n{printable(user)}:\n{shown[1]}")
+    elif not streams:
         click.echo(printable(answer, keep="\n\t"))
-        return
-    shown = [printable(text, keep="\n\t") for text in (*rest, answer)]
-    click.echo(f"base:\n{shown[0]}\n\n{printable(user)}:\n{shown[1]}")
+
+
+def _write(_: int, text: str) -> None:
+    """Write a piece of the only answer as it comes."""
+    click.echo(printable(text, keep="\n\t"), nl=False)
 
 
 def _base_answer(rest: list[str]) -> dict[str, str]:

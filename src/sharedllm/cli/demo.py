@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sharedllm.cli.opening import Opened
+    from sharedllm.base.loading import Base
     from sharedllm.evaluation.perplexity import Windows
     from sharedllm.reporting.report import Report, Voice
     from sharedllm.store import Release
@@ -128,27 +128,24 @@ def _measure(releases: "Mapping[str, Release]", texts: Mapping[str, str]) -> "Re
         confusion=type(matrix)({user: matrix.losses[user] for user in releases}),
         general={user: improvement(on_general[None], on_general[user]) for user in releases},
         gates={user: release.gate for user, release in releases.items()},
-        voices=_voices(opened, adapters, heldout),
+        voices=_voices(base, adapters, heldout),
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,
     )
 
 
 def _voices(
-    opened: "Opened", adapters: "Mapping[str, NDArray[np.float32]]", heldout: "Mapping[str, Windows]"
+    base: "Base", adapters: "Mapping[str, NDArray[np.float32]]", heldout: "Mapping[str, Windows]"
 ) -> "list[Voice]":
     """Each user's own held-out words, continued by the base and by their adapter, all in one batch."""
-    import numpy as np
-
     from sharedllm.reporting.report import Voice
-    from sharedllm.serving.generation import Request, generate
+    from sharedllm.serving.generation import generate
 
-    zeros = np.zeros(opened.injection.layout.size, np.float32)
     prompts = {user: heldout[user][0, :PROMPT_TOKENS].tolist() for user in adapters}
-    requests = [Request(prompts[user], row) for user, values in adapters.items() for row in (zeros, values)]
-    texts = generate(opened.base, opened.injection, requests, max_tokens=VOICE_TOKENS)
+    asked = [(prompts[user], row) for user, values in adapters.items() for row in (None, values)]
+    texts = generate(base, asked, max_tokens=VOICE_TOKENS)
     return [
-        Voice(user, opened.base.decode(prompts[user]), unadapted, own)
+        Voice(user, base.decode(prompts[user]), unadapted, own)
         for user, unadapted, own in zip(adapters, texts[::2], texts[1::2], strict=True)
     ]
 

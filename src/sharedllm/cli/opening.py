@@ -1,4 +1,4 @@
-"""The base a command works on, with the injection attached, and the general text beside it."""
+"""The base a command works on, with the injection attached."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -8,7 +8,6 @@ import click
 if TYPE_CHECKING:
     from sharedllm.adapters.injection import Injection
     from sharedllm.base.loading import Base
-    from sharedllm.evaluation.perplexity import Windows
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,25 +18,26 @@ class Opened:
     injection: "Injection"
 
 
+def load(name: str) -> "Base":
+    """Load a base, saying so on a terminal.
+
+    Raises:
+        BaseError, UnknownName: see `load_base`.
+    """
+    from sharedllm.base.loading import load_base
+
+    click.echo(f"loading {name}…", err=True)
+    return load_base(name)
+
+
 def open_base(name: str, format: str = "norm") -> Opened:
-    """Load a base, saying so on a terminal, and attach a format's injection.
+    """Load a base as `load` does, and attach a format's injection.
 
     Raises:
         BaseError, UnknownName: see `load_base` and `layout_of`.
     """
     from sharedllm.adapters.injection import Injection
     from sharedllm.adapters.layouts import layout_of
-    from sharedllm.base.loading import load_base
 
-    click.echo(f"loading {name}…", err=True)
-    base = load_base(name)
+    base = load(name)
     return Opened(base, Injection(base, layout_of(base, format)))
-
-
-def general_windows(base: "Base", block: str, window: int) -> "Windows":
-    """General text as windows: its ``validation`` block for the gate, its ``heldout`` block for reports."""
-    from sharedllm.text.samples import general_text
-    from sharedllm.text.splits import split_text
-    from sharedllm.text.windows import windows
-
-    return windows(base.encode(getattr(split_text(general_text()), block)), window)

@@ -8,13 +8,13 @@ from fastapi import APIRouter, Request, Response
 from sharedllm.http.answering import answer
 from sharedllm.http.forms import Form, Wanted
 from sharedllm.http.identity import Authenticated
-from sharedllm.http.prompts import chat_ids
 from sharedllm.http.reading import described, read
 from sharedllm.http.refusals import ANSWERS
 from sharedllm.http.running import Answer
-from sharedllm.http.schemas import ChatRequest
+from sharedllm.http.schemas import ChatRequest, Message
 from sharedllm.http.service import Service
 from sharedllm.http.vocabulary import Vocabulary
+from sharedllm.serving.prompts import Turn, chat_ids
 from sharedllm.serving.request import Scored, Token
 
 router = APIRouter(prefix="/v1", tags=["answers"])
@@ -40,7 +40,8 @@ class Chat(Form):
         self._asked = asked
 
     def prompts(self) -> list[list[int]]:
-        return [chat_ids(self.service.engine.base, self._asked.messages)]
+        base = self.service.engine.base
+        return [chat_ids(base, [_turn(message) for message in self._asked.messages])]
 
     def wanted(self, prompt: Sequence[int]) -> Wanted:
         asked = self._asked.max_completion_tokens or self._asked.max_tokens
@@ -77,6 +78,10 @@ class Chat(Form):
             ],
             "refusal": None,
         }
+
+
+def _turn(message: Message) -> Turn:
+    return Turn("system" if message.role == "developer" else message.role, message.text)
 
 
 def _told(id: int, logprob: float | None, vocabulary: Vocabulary) -> dict[str, Any]:

@@ -9,13 +9,13 @@ from fastapi import APIRouter, Request, Response
 from sharedllm.http.answering import answer
 from sharedllm.http.forms import Form, Wanted
 from sharedllm.http.identity import Authenticated
-from sharedllm.http.prompts import check_ids
 from sharedllm.http.reading import described, read
 from sharedllm.http.refusals import ANSWERS
 from sharedllm.http.running import Answer
 from sharedllm.http.schemas import CompletionRequest
 from sharedllm.http.service import Service
 from sharedllm.http.vocabulary import Vocabulary
+from sharedllm.serving.prompts import check_ids
 from sharedllm.serving.request import Scored, Token
 
 MAX_TOKENS = 16

@@ -34,15 +34,14 @@ class Batch:
         running: by name.
     """
 
-    def __init__(self, base: Base, limits: Limits, counters: Counters) -> None:
-        self.layout = layout_of(base, "norm")
+    def __init__(self, base: Base, limits: Limits, counters: Counters, *, format: str) -> None:
+        self.layout = layout_of(base, format)
         # A row for each running request has to fit, or none of them could be admitted.
         slots = max(limits.table_bytes // (self.layout.size * _BYTES_PER_VALUE), limits.running + 1)
         self.table = Table(self.layout.size, slots, base.device)
         self.ends = _end_tokens(base)
         self.running: dict[str, Running] = {}
         self._base, self._counters = base, counters
-        self._injection = Injection(base, self.layout)
         self._pager = Pager(
             base,
             running=limits.running,
@@ -51,6 +50,8 @@ class Batch:
             rows=self._rows,
             draw=self._draw,
         )
+        # Last, so that a base that cannot be served has no hooks left on it.
+        self._injection = Injection(base, self.layout)
         context: int = base.model.config.get_text_config().max_position_embeddings
         self.context = min(context, self._pager.capacity)
 
@@ -101,6 +102,11 @@ class Batch:
                 reason, each.end(), len(each.request.prompt), len(each.new), each.prompt_scores, each.glass_box, error
             )
         )
+
+    def forget(self, owner: str) -> None:
+        """Overwrite an owner's rows, and whatever was computed for requests that have ended."""
+        self.table.forget(owner)
+        self._pager.wipe()
 
     def close(self) -> None:
         """Leave the base as it was."""
@@ -154,12 +160,12 @@ class Batch:
 
     def _end(self, each: Running, reason: Reason, *, error: str | None = None) -> None:
         """End a running request."""
-        del self.running[each.name]
-        self._pager.drop(each.name)
         if each.request.glass_box and reason in ("stop", "length"):
             rows = self.table.rows[[BASE_SLOT, each.slot]]
             ids = [*each.request.prompt, *(token.id for token in each.new)]
             each.compare(*score(self._base, self._injection, rows, ids, 0))
+        del self.running[each.name]
+        self._pager.drop(each.name)
         self.finish(each, reason, error=error)
 
 

@@ -7,6 +7,7 @@ its owner's) happens between two passes.
 import itertools
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 
 from sharedllm.base.loading import Base
@@ -31,16 +32,16 @@ class Engine:
         healthy: False once its thread has failed; it takes no requests then.
     """
 
-    def __init__(self, base: Base, limits: Limits | None = None) -> None:
+    def __init__(self, base: Base, limits: Limits | None = None, *, format: str = "norm") -> None:
         self.base, self.limits, self.counters = base, limits or Limits(), Counters()
         self.healthy = True
-        self._batch = Batch(base, self.limits, self.counters)
+        self._batch = Batch(base, self.limits, self.counters, format=format)
         self.layout, self.context = self._batch.layout, self._batch.context
         self._numbers = itertools.count(1)
         self._waiting: Waiting[Running] = Waiting(self.limits.waiting, self.limits.waiting_per_owner)
         # Guards the queue, the orders and these flags; everything else is the thread's own.
         self._changed = threading.Condition()
-        self._orders: list[Callable[[], object]] = []
+        self._orders: deque[Callable[[], object]] = deque()
         self._accepting, self._stopping, self._serving = True, False, False
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
 
@@ -85,13 +86,13 @@ class Engine:
     def stop_owner(self, owner: str) -> int:
         """End all requests of an owner, and overwrite the rows of their releases; returns how many ended.
 
-        When it returns none of them runs and no row of theirs is on the device.
+        When it returns none of them runs, and no row, key or value of theirs is on the device.
         """
         ended: list[int] = []
 
         def stop() -> None:
             ended.append(self._end_all(lambda each: each.request.owner == owner, "erased"))
-            self._batch.table.forget(owner)
+            self._batch.forget(owner)
 
         self._order(stop, wait=True)
         return ended[0]
@@ -136,8 +137,10 @@ class Engine:
         done = threading.Event()
 
         def run() -> None:
-            order()
-            done.set()
+            try:
+                order()
+            finally:
+                done.set()
 
         with self._changed:
             if not self._serving:
@@ -184,9 +187,12 @@ class Engine:
         self._changed.notify_all()
 
     def _follow_orders(self) -> None:
-        with self._changed:
-            orders, self._orders = self._orders, []
-        for order in orders:
+        # One by one: should an order fail, the rest is still there to be followed.
+        while True:
+            with self._changed:
+                if not self._orders:
+                    return
+                order = self._orders.popleft()
             order()
 
     def _admit(self) -> None:

@@ -1,91 +1,99 @@
-"""Prompts to continuations, each with its own row, in one batch."""
+"""Prompts to continuations, each with its own row, by an engine that lives for this one call."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from functools import partial
+from queue import SimpleQueue
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
-from sharedllm.errors import InvalidInput
+from sharedllm.errors import EngineStopped, InvalidInput
+from sharedllm.serving.engine import Engine
+from sharedllm.serving.request import Event, Finished, Limits, Request, Sampling
 
-if TYPE_CHECKING:
-    import torch
+Row = npt.NDArray[np.float32]
+"""float32 ``[P]``, float16 deviations as the store returns them."""
 
-
-@dataclass(frozen=True, eq=False)
-class Request:
-    """One prompt and the row that answers it.
-
-    Attributes:
-        prompt: token ids.
-        values: float32 ``[P]``; zeros are the base.
-    """
-
-    prompt: Sequence[int]
-    values: npt.NDArray[np.float32]
+# Keys and values are held in whole pages, and some bases take several at a time for each kind of layer.
+_SPARE_TOKENS = 1024
 
 
-def chat_prompt(base: Base, question: str) -> list[int]:
-    """The ids of a question in the base's own chat format; the plain ids where the base has none."""
-    if not base.tokenizer.chat_template:
-        return base.encode(question)
-    ids: list[int] = base.tokenizer.apply_chat_template(
-        [{"role": "user", "content": question}], add_generation_prompt=True, return_dict=False
-    )
-    return ids
-
-
-def generate(base: Base, injection: Injection, requests: Sequence[Request], *, max_tokens: int) -> list[str]:
+def generate(
+    base: Base,
+    prompts: Sequence[tuple[Sequence[int], Row | None]],
+    *,
+    max_tokens: int,
+    format: str = "norm",
+    on_text: Callable[[int, str], Any] | None = None,
+) -> list[str]:
     """Continue every prompt greedily, all of them in one batch, each with its own row.
+
+    Nothing else may use the base's model meanwhile; afterwards it is as it was.
 
     Args:
         base: the base model.
-        injection: of the rows' layout, attached to it.
-        requests: the prompts and rows.
+        prompts: token ids, and the row that answers; None is the base.
         max_tokens: at most this many new tokens each.
+        format: of the rows.
+        on_text: told every piece of text as it comes, after the place of its prompt.
 
     Raises:
         InvalidInput: a prompt is empty, or longer than the base's context window leaves room for.
+        EngineStopped: an answer broke off, also because its row is not a stored one.
+        UnknownName, UnsupportedBase: see `layout_of` and `Engine`.
     """
-    import torch
-
-    context = base.model.config.get_text_config().max_position_embeddings
-    limit = context - max_tokens
-    if limit < 1:
-        raise InvalidInput(
-            f"{max_tokens:,} new tokens do not fit the base's context of {context:,} with a prompt",
-            remedy=f"Ask for at most {context - 1:,}, less the prompt.",
-        )
-    for request in requests:
-        if not 0 < len(request.prompt) <= limit:
-            raise InvalidInput(
-                f"A prompt has {len(request.prompt):,} tokens", remedy=f"Use between 1 and {limit:,} tokens."
+    if not all(len(ids) for ids, _ in prompts):
+        raise InvalidInput("The prompt is empty", remedy="Give at least one token.")
+    engine = Engine(base, _limits(base, [len(ids) + max_tokens for ids, _ in prompts]), format=format)
+    news: SimpleQueue[tuple[int, Event]] = SimpleQueue()
+    try:
+        engine.start()
+        for place, (ids, row) in enumerate(prompts):
+            request = Request(
+                ids,
+                owner=str(place),
+                release=None if row is None else str(place),
+                values=row,
+                max_tokens=max_tokens,
+                sampling=Sampling(temperature=0),
             )
-    ids, mask = _left_padded([request.prompt for request in requests], base)
-    table = torch.from_numpy(np.stack([request.values for request in requests])).to(base.device)
-    index = torch.arange(len(requests), device=base.device)
-    with torch.inference_mode(), injection.rows(table, index):
-        output = base.model.generate(
-            input_ids=ids, attention_mask=mask, max_new_tokens=max_tokens, do_sample=False, pad_token_id=_pad(base)
-        )
-    return [base.decode(row[ids.shape[1] :].tolist()) for row in output]
+            engine.submit(request, partial(_put, news, place))
+        return _collect(news, len(prompts), on_text)
+    finally:
+        engine.close()
 
 
-def _left_padded(prompts: Sequence[Sequence[int]], base: Base) -> tuple["torch.Tensor", "torch.Tensor"]:
-    import torch
+def _limits(base: Base, tokens: Sequence[int]) -> Limits:
+    """What all prompts take together; a prompt that is too long is refused by the engine, and gets no memory before."""
+    context = base.model.config.get_text_config().max_position_embeddings
+    return Limits(
+        running=len(tokens),
+        waiting=len(tokens),
+        cache_tokens=sum(min(each, context) for each in tokens) + _SPARE_TOKENS,
+        table_bytes=0,
+    )
 
-    width = max(len(prompt) for prompt in prompts)
-    ids = torch.full((len(prompts), width), _pad(base), dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        mask[row, width - len(prompt) :] = 1
-    return ids.to(base.device), mask.to(base.device)
+
+def _put(news: "SimpleQueue[tuple[int, Event]]", place: int, event: Event) -> None:
+    news.put((place, event))
 
 
-def _pad(base: Base) -> int:
-    pad = base.tokenizer.pad_token_id
-    return int(pad if pad is not None else base.tokenizer.eos_token_id or 0)
+def _collect(
+    news: "SimpleQueue[tuple[int, Event]]", answers: int, on_text: Callable[[int, str], Any] | None
+) -> list[str]:
+    texts = [""] * answers
+    while answers:
+        place, event = news.get()
+        texts[place] += event.text
+        if on_text and event.text:
+            on_text(place, event.text)
+        if isinstance(event, Finished):
+            answers -= 1
+            if event.reason not in ("stop", "length"):
+                raise EngineStopped(
+                    f"Answer {place + 1} broke off: {event.error or event.reason}".rstrip("."),
+                    remedy="Ask again; if that does not help, report this.",
+                )
+    return texts

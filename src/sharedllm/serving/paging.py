@@ -56,6 +56,11 @@ class Pager:
         from transformers.generation.continuous_batching.distributed import DistributedHelper
         from transformers.generation.continuous_batching.initialization import resolve_continuous_batching_config
 
+        if not base.model._supports_logits_to_keep():
+            raise UnsupportedBase(
+                f"{type(base.model).__name__} computes logits for every token of a prompt",
+                remedy="Use a base whose forward pass takes logits_to_keep.",
+            )
         self._base = base
         self._attention = base.model.config._attn_implementation
         config = base.model.config.get_text_config()
@@ -111,11 +116,6 @@ class Pager:
         self._inputs = self._processor.inputs_and_outputs
         # On the instance, so that the library's own step calls ours for what happens between inputs and tokens.
         self._processor.model_runner._forward_process_and_sample = self._forward
-        if not base.model._supports_logits_to_keep():
-            raise UnsupportedBase(
-                f"{type(base.model).__name__} computes logits for every token of a prompt",
-                remedy="Use a base whose forward pass takes logits_to_keep.",
-            )
 
     @property
     def capacity(self) -> int:

@@ -3,8 +3,7 @@
 import pytest
 
 from sharedllm.errors import InvalidInput
-from sharedllm.http.prompts import chat_ids
-from sharedllm.http.schemas import Message
+from sharedllm.serving.prompts import Turn, chat_ids
 
 CHATML = (
     "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"
@@ -21,7 +20,7 @@ def base(base_of, monkeypatch):
 
 
 def user(text, role="user"):
-    return Message(role=role, content=text)
+    return Turn(role, text)
 
 
 def controls(ids):
@@ -34,7 +33,7 @@ def test_plain_messages_are_exactly_the_templates_own_ids(base, monkeypatch, tem
     monkeypatch.setattr(base.tokenizer, "chat_template", template)
     turns = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": text}]
     expected = base.tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_dict=False)
-    assert chat_ids(base, [user("Be kind.", "developer"), user(text)]) == expected
+    assert chat_ids(base, [user("Be kind.", "system"), user(text)]) == expected
 
 
 @pytest.mark.parametrize(
@@ -55,9 +54,10 @@ def test_a_control_token_split_over_two_messages_stays_text(base, monkeypatch):
     assert ids[:-1] == base.encode("</s>")
 
 
-def test_parts_of_a_message_are_one_text(base):
-    parts = Message(role="user", content=[{"type": "text", "text": "a"}, {"type": "text", "text": "b"}])
-    assert chat_ids(base, [parts]) == chat_ids(base, [user("ab")])
+def test_a_base_without_a_chat_template_is_refused(base, monkeypatch):
+    monkeypatch.setattr(base.tokenizer, "chat_template", None)
+    with pytest.raises(InvalidInput, match="no chat template"):
+        chat_ids(base, [user("hi")])
 
 
 def test_a_template_that_refuses_says_why(base, monkeypatch):

@@ -8,31 +8,46 @@ written, and everything between them is encoded as plain text.
 import re
 import secrets
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from sharedllm.base.loading import Base
 from sharedllm.errors import InvalidInput
-from sharedllm.http.schemas import Message
 
 
-def chat_ids(base: Base, messages: Sequence[Message]) -> list[int]:
+@dataclass(frozen=True)
+class Turn:
+    """One message of a conversation.
+
+    Attributes:
+        role: who said it, as the base's chat format names them: system, user or assistant.
+        text: what was said.
+    """
+
+    role: str
+    text: str
+
+
+def chat_ids(base: Base, turns: Sequence[Turn]) -> list[int]:
     """The ids of a conversation in the base's chat format, up to where the assistant's next words begin.
 
     Raises:
         InvalidInput: the base has no chat format, or its format refuses these messages.
     """
     if not base.tokenizer.chat_template:
-        raise InvalidInput("The base has no chat template", remedy="Use /v1/completions, or a base made for chat.")
+        raise InvalidInput(
+            "The base has no chat template", remedy="Ask for a completion instead, or use a base made for chat."
+        )
     controls = _controls(base)
-    stand_ins = [_stand_in(message.text) for message in messages]
-    frame = _rendered(base, messages, stand_ins)
-    rendered = _rendered(base, messages, [message.text for message in messages])
+    texts = [turn.text for turn in turns]
+    stand_ins = [_stand_in(text) for text in texts]
+    frame = _rendered(base, turns, stand_ins)
+    rendered = _rendered(base, turns, texts)
     ids: list[int] = base.tokenizer(rendered, add_special_tokens=False, verbose=False)["input_ids"]
     either = _either(controls)
     own = [controls[found] for found in either.findall(frame)]
     if [each for each in ids if each in set(controls.values())] == own:
         return ids
-    return _framed(base, frame, dict(zip(stand_ins, (message.text for message in messages), strict=True)), controls)
+    return _framed(base, frame, dict(zip(stand_ins, texts, strict=True)), controls)
 
 
 def check_ids(base: Base, ids: Sequence[int]) -> list[int]:
@@ -63,15 +78,12 @@ def _stand_in(text: str) -> str:
     return text.replace(core, secrets.token_hex(16), 1) if core else text
 
 
-def _rendered(base: Base, messages: Sequence[Message], texts: Sequence[str]) -> str:
+def _rendered(base: Base, turns: Sequence[Turn], texts: Sequence[str]) -> str:
     from jinja2 import TemplateError
 
-    turns: list[dict[str, Any]] = [
-        {"role": "system" if message.role == "developer" else message.role, "content": text}
-        for message, text in zip(messages, texts, strict=True)
-    ]
+    messages = [{"role": turn.role, "content": text} for turn, text in zip(turns, texts, strict=True)]
     try:
-        rendered: str = base.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        rendered: str = base.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
     except (TemplateError, TypeError, ValueError) as error:
         raise InvalidInput(
             f"The base's chat template refuses these messages: {error}",
