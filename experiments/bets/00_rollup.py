@@ -1,4 +1,7 @@
-"""Write SUMMARY.md and SUMMARY.json from the official results: every bet, its flags, `no data` where there is none."""
+"""Write SUMMARY.md and SUMMARY.json from the official results: every bet, its flags, `no data` where there is none.
+
+And bring the numbers in the bets' accounts, docs/bets/NN.md, up to date.
+"""
 
 import json
 from pathlib import Path
@@ -6,6 +9,7 @@ from typing import Any
 
 import click
 
+from experiments.catalogue.accounts import ACCOUNTS, write_accounts
 from experiments.catalogue.bet import all_bets
 from experiments.catalogue.replacing import replacing
 from experiments.catalogue.results import RESULTS, load_result
@@ -75,3 +79,5 @@ def _cell(flag: bool | None, share: float | None) -> str:
 
 if __name__ == "__main__":
     write()
+    write_accounts()
+    click.echo(f"up to date: {ACCOUNTS}")

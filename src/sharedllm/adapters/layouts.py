@@ -14,6 +14,7 @@ FORMATS: dict[str, Callable[[Any], tuple[Site, ...]]] = {
     "ia3": ia3_sites,
 }
 DEFAULT_FORMAT = "norm"
+"""Decided by Bet 49 against larger adapters and by Bet 58 against a smaller one; see docs/bets/49.md and 58.md."""
 
 
 @dataclass(frozen=True)

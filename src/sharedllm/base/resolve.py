@@ -43,6 +43,7 @@ BUILT_IN = {
         licence="Apache-2.0",
     )
 }
+# Not its ternary copy: decided by Bets 13 and 52; see docs/bets/13.md and 52.md.
 DEFAULT_BASE = "smollm2-135m"
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")

@@ -1,4 +1,4 @@
-"""Several users' vectors as one. Measured (Bet 54), and not something that serving does."""
+"""Several users' vectors as one. Not something that serving does; Bet 54 decides whether it may (docs/bets/54.md)."""
 
 import numpy as np
 import numpy.typing as npt

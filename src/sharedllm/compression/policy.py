@@ -1,4 +1,7 @@
-"""Whether one user's adapter may be int8: decided per user, by measurement, never for everybody (Bet 53)."""
+"""Whether one user's adapter may be int8: decided per user, by measurement, never for everybody.
+
+That int8 is opt-in, and the bounds, are decided by Bet 53; see docs/bets/53.md.
+"""
 
 import math
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ from sharedllm.reporting.bets import Number
 from sharedllm.reporting.findings import NO_DATA
 
 WIDTH = 340
-_LEFT, _RIGHT, _TOP = 54, 12, 10
+LEFT, RIGHT, _TOP = 54, 12, 10
 _LETTER = 6.5
 _DASHES = ("", "6 3", "2 3", "8 3 2 3")
 SERIES = len(_DASHES)
@@ -85,15 +85,15 @@ def scatter(
     known = [point for points in series.values() for point in points if point.y.known]
     if not known:
         return nothing(title)
-    top = _legend_height(series)
+    top = legend_height(series)
     height = top + 210
-    x = Axis(*_padded([point.x for point in known], 2.5, logarithmic=True), _LEFT, WIDTH - _RIGHT, True)
-    y = Axis(*_padded(_ends(known, 1.0), 1.03, logarithmic=True), height - 46, top + 6, True)
-    parts = [*_legend(series), *_up_axis(y, up, "{:.3g}×"), _rule(y.at(1), "zero")]
+    x = Axis(*padded([point.x for point in known], 2.5, logarithmic=True), LEFT, WIDTH - RIGHT, True)
+    y = Axis(*padded(_ends(known, 1.0), 1.03, logarithmic=True), height - 46, top + 6, True)
+    parts = [*legend(series), *up_axis(y, up, "{:.3g}×"), rule(y.at(1), "zero")]
     for name, place in marks.items():
         parts.append(words(x.at(place), height - 30, name))
         parts.append(words(x.at(place), height - 17, f"{place:,.0f}" if place < 1e6 else f"{place / 1e6:,.1f} M"))
-    parts.append(words((_LEFT + WIDTH) / 2, height - 3, across))
+    parts.append(words((LEFT + WIDTH) / 2, height - 3, across))
     for index, points in enumerate(series.values()):
         # Points of one place are set apart, or their intervals would hide one another.
         aside = 11 * (index - (len(series) - 1) / 2)
@@ -110,13 +110,13 @@ def lines(
     known = [point for each_of in points.values() for point in each_of if point.y.known]
     if not known:
         return nothing(title)
-    top = _legend_height(series)
+    top = legend_height(series)
     height = top + 190
-    x = Axis(-0.3, len(places) - 0.7, _LEFT, WIDTH - _RIGHT)
-    y = Axis(*_padded(_ends(known, 0.0), 0.06), height - 34, top + 6)
-    parts = [*_legend(series), *_up_axis(y, up, form), _rule(y.at(0), "zero")]
+    x = Axis(-0.3, len(places) - 0.7, LEFT, WIDTH - RIGHT)
+    y = Axis(*padded(_ends(known, 0.0), 0.06), height - 34, top + 6)
+    parts = [*legend(series), *up_axis(y, up, form), rule(y.at(0), "zero")]
     parts += [words(x.at(place), height - 20, name) for place, name in enumerate(places)]
-    parts.append(words((_LEFT + WIDTH) / 2, height - 4, across))
+    parts.append(words((LEFT + WIDTH) / 2, height - 4, across))
     for index, each_of in enumerate(points.values()):
         aside = 5 * (index - (len(points) - 1) / 2)
         found = [point for point in each_of if point.y.known]
@@ -131,14 +131,14 @@ def bars(title: str, groups: Mapping[str, Mapping[str, Number]], *, up: str) -> 
     if not known:
         return nothing(title)
     members = list(next(iter(groups.values())))
-    top = _legend_height(members)
+    top = legend_height(members)
     height = top + 180
     y = Axis(0, max(_ends(known, 0.0)) * 1.12, height - 22, top + 6)
-    slot = (WIDTH - _LEFT - _RIGHT) / len(groups)
+    slot = (WIDTH - LEFT - RIGHT) / len(groups)
     wide = slot * 0.8 / len(members)
-    parts = [*_legend(members, filled=True), *_up_axis(y, up, "{:,.4g}")]
+    parts = [*legend(members, filled=True), *up_axis(y, up, "{:,.4g}")]
     for place, (name, group) in enumerate(groups.items()):
-        begin = _LEFT + slot * (place + 0.1)
+        begin = LEFT + slot * (place + 0.1)
         parts.append(words(begin + slot * 0.4, height - 7, name))
         for index, each in enumerate(group.values()):
             left = begin + index * wide
@@ -161,13 +161,13 @@ def trace(title: str, differences: Sequence[float], sums: Mapping[str, Sequence[
     if not differences or not any(map(math.isfinite, differences)):
         return nothing(title)
     count = len(differences)
-    x = Axis(0, count, _LEFT, WIDTH - _RIGHT)
+    x = Axis(0, count, LEFT, WIDTH - RIGHT)
     finite = [value for value in differences if math.isfinite(value)]
-    upper = Axis(*_padded([*finite, 0.0], 0.05), 112, 12)
+    upper = Axis(*padded([*finite, 0.0], 0.05), 112, 12)
     running = [value for each in sums.values() for value in each if math.isfinite(value)]
-    begin = 132 + _legend_height(sums)
-    lower = Axis(*_padded([*running, 0.0], 0.05), begin + 100, begin)
-    parts = [*_up_axis(upper, "nats a token", "{:+g}"), *_legend(sums, 128), *_up_axis(lower, "nats, summed", "{:+g}")]
+    begin = 132 + legend_height(sums)
+    lower = Axis(*padded([*running, 0.0], 0.05), begin + 100, begin)
+    parts = [*up_axis(upper, "nats a token", "{:+g}"), *legend(sums, 128), *up_axis(lower, "nats, summed", "{:+g}")]
     wide = (x.end - x.begin) / count
     for place, value in enumerate(differences):
         if math.isfinite(value):
@@ -175,11 +175,11 @@ def trace(title: str, differences: Sequence[float], sums: Mapping[str, Sequence[
             kind = "up" if value > 0 else "down"
             shape = '<rect class="nats {}" x="{:.2f}" y="{:.2f}" width="{:.2f}" height="{:.2f}"/>'
             parts.append(Markup(shape).format(kind, x.at(place), ends[0], wide * 0.85, ends[1] - ends[0]))
-    parts += [_rule(upper.at(0), "zero"), _rule(lower.at(0), "zero")]
+    parts += [rule(upper.at(0), "zero"), rule(lower.at(0), "zero")]
     for index, each in enumerate(sums.values()):
         parts.append(path(index, [(x.at(i + 1), lower.at(value)) for i, value in enumerate(each)]))
     parts += [words(x.at(tick), begin + 114, f"{tick:.0f}") for tick in x.ticks()]
-    parts.append(words((_LEFT + WIDTH) / 2, begin + 129, "token"))
+    parts.append(words((LEFT + WIDTH) / 2, begin + 129, "token"))
     lost = sum(value < 0 for value in finite)
     ends_at = "; ".join(f"{name} ends at {each[-1]:+.2f} nats" for name, each in sums.items())
     return picture(title, f"Worse on {lost} of {len(finite)} tokens. Summed, {ends_at}.", begin + 134, parts)
@@ -210,10 +210,11 @@ def _dot(index: int, x: float, y: Axis, number: Number) -> Markup:
     whisker = Markup("")
     if number.bounded:
         whisker = line(f"interval s{index % SERIES}", x, y.at(number.low), x, y.at(number.high))
-    return whisker + _shape(index, x, middle)
+    return whisker + mark(index, x, middle)
 
 
-def _shape(index: int, x: float, y: float) -> Markup:
+def mark(index: int, x: float, y: float) -> Markup:
+    """The shape of a series, in its colour."""
     outline = (
         "M-4.5,0a4.5,4.5 0 1 0 9,0a4.5,4.5 0 1 0 -9,0",
         "M-4,-4h8v8h-8z",
@@ -224,21 +225,24 @@ def _shape(index: int, x: float, y: float) -> Markup:
     return Markup(shape).format(index % SERIES, x, y, outline)
 
 
-def _rule(y: float, kind: str) -> Markup:
-    return line(kind, _LEFT, y, WIDTH - _RIGHT, y)
+def rule(y: float, kind: str) -> Markup:
+    """A line across the chart."""
+    return line(kind, LEFT, y, WIDTH - RIGHT, y)
 
 
-def _up_axis(axis: Axis, name: str, form: str) -> list[Markup]:
+def up_axis(axis: Axis, name: str, form: str) -> list[Markup]:
+    """The vertical axis: its ticks with their lines, and its name."""
     parts = []
     for tick in axis.ticks():
-        parts.append(_rule(axis.at(tick), "grid"))
+        parts.append(rule(axis.at(tick), "grid"))
         label = form.format(tick).replace("-", "−") if abs(tick) > 1e-12 else "0"
-        parts.append(words(_LEFT - 5, axis.at(tick) + 4, label, "end"))
-    turned = Markup('<text transform="translate(12 {:.1f}) rotate(-90)">{}</text>')
+        parts.append(words(LEFT - 5, axis.at(tick) + 4, label, "end"))
+    turned = Markup('<text transform="translate(10 {:.1f}) rotate(-90)">{}</text>')
     return [*parts, turned.format((axis.begin + axis.end) / 2, name)]
 
 
-def _legend(names: Iterable[str], top: float = 0, *, filled: bool = False) -> list[Markup]:
+def legend(names: Iterable[str], top: float = 0, *, filled: bool = False) -> list[Markup]:
+    """Each name beside the shape of its series, or beside a filled square."""
     parts: list[Markup] = []
     for index, (name, x, row) in enumerate(_placed(names)):
         y = top + 12 + 15 * row
@@ -246,22 +250,23 @@ def _legend(names: Iterable[str], top: float = 0, *, filled: bool = False) -> li
             swatch = '<rect class="fill b{}" x="{:.1f}" y="{:.1f}" width="9" height="9"/>'
             parts.append(Markup(swatch).format(index % SERIES, x, y - 8))
         else:
-            parts += [path(index, [(x - 5, y - 4), (x + 15, y - 4)]), _shape(index, x + 5, y - 4)]
+            parts += [path(index, [(x - 5, y - 4), (x + 15, y - 4)]), mark(index, x + 5, y - 4)]
         parts.append(words(x + 19, y, name, "start"))
     return parts
 
 
-def _legend_height(names: Iterable[str]) -> float:
+def legend_height(names: Iterable[str]) -> float:
+    """Pixels that a legend of these names takes."""
     return _TOP + 15 * (1 + max((row for _, _, row in _placed(names)), default=0))
 
 
 def _placed(names: Iterable[str]) -> list[tuple[str, float, int]]:
     """Each name with the place of its mark, in as many rows as they need."""
-    placed, x, row = [], float(_LEFT), 0
+    placed, x, row = [], float(LEFT), 0
     for name in names:
         needed = 34 + _LETTER * len(name)
-        if x > _LEFT and x + needed > WIDTH:
-            x, row = float(_LEFT), row + 1
+        if x > LEFT and x + needed > WIDTH:
+            x, row = float(LEFT), row + 1
         placed.append((name, x, row))
         x += needed
     return placed
@@ -272,7 +277,8 @@ def _ends(points: Iterable[Point], also: float) -> list[float]:
     return [also, *(end for end in ends if math.isfinite(end))]
 
 
-def _padded(values: Iterable[float], room: float, *, logarithmic: bool = False) -> tuple[float, float]:
+def padded(values: Iterable[float], room: float, *, logarithmic: bool = False) -> tuple[float, float]:
+    """The least and the greatest value with some room around them."""
     found = list(values)
     low, high = min(found), max(found)
     if logarithmic:

@@ -1,4 +1,9 @@
-"""The decision which adapter answers a request."""
+"""The decision which adapter answers a request.
+
+One user, one adapter, their own: decided by Bet 61 (docs/bets/61.md). Whether an average of users' adapters may stand
+in for it is decided by Bet 54, and whether a mixture of them may answer for an unknown user by Bet 55 (docs/bets/54.md
+and 55.md); nothing here does either.
+"""
 
 from dataclasses import dataclass
 from typing import Literal
