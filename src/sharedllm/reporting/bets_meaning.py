@@ -27,9 +27,14 @@ _DECISIONS = {
         "int8 may be the default, still measured user by user",
         "int8 stays opt-in: for each user it is measured first",
     ),
-    "54": ("two users' adapters may be averaged where both are measured", "users' adapters are not averaged"),
+    "54": (
+        "an average of two users harms neither; serving gives each their own all the same, which keeps more of the gain "
+        "and is one person's",
+        "users' adapters are not averaged",
+    ),
     "55": (
-        "an unknown user may be answered by a mixture of known users",
+        "a mixture of known users is no worse than the base for an unknown one; serving gives them the base all the "
+        "same, which takes one pass and shows a stranger nothing of anybody",
         "an unknown user is answered by the base, not by a mixture of known users",
     ),
     "58": ("a steering vector may be offered where bytes count", "a steering vector is not offered in place of norms"),
@@ -81,14 +86,19 @@ def allowed(run: Run) -> bool | None:
 
 
 def headline(bets: Iterable[Bet]) -> str:
-    """All bets in one sentence, under the last of each one's protocols, which gives every method its best rate."""
-    last = [allowed(list(bet.runs.values())[-1]) for bet in bets]
+    """All bets in one sentence, under the last measured of each one's protocols: the tuned one, where there is one."""
+    last = [allowed(_last_measured(bet)) for bet in bets]
     total, met, unknown = len(last), last.count(True), last.count(None)
     sentence = f"{met} of {total} claims may be built on: lenient, and not catastrophic"
     without = f"{unknown} {'has' if unknown == 1 else 'have'} no data"
     if unknown == total:
         return f"None of {total} claims has been measured."
     return f"{sentence}; {without}." if unknown else f"{sentence}."
+
+
+def _last_measured(bet: Bet) -> Run:
+    runs = list(bet.runs.values())
+    return next((run for run in reversed(runs) if run.state == MEASURED), runs[-1])
 
 
 def _meaning(bet: Bet, run: Run) -> Meaning:
