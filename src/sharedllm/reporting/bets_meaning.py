@@ -28,8 +28,8 @@ _DECISIONS = {
         "int8 stays opt-in: for each user it is measured first",
     ),
     "54": (
-        "an average of two users harms neither; serving gives each their own all the same, which keeps more of the gain "
-        "and is one person's",
+        "an average of two users harms neither; serving gives each their own all the same, which keeps more of the "
+        "gain and is one person's",
         "users' adapters are not averaged",
     ),
     "55": (
