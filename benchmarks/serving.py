@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.plots import write_curve
 from sharedllm.reporting.environment import describe
 
 RESULT = Path(__file__).parent / "results" / "serving.json"
@@ -50,6 +51,16 @@ def main() -> None:
         runs[name] = json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True).stdout)
     result = {"environment": environment, "summary": summarise(runs), "runs": runs}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    engine = runs["engine"]
+    curve = [engine["users"][str(users)] for users in CURVE]
+    write_curve(
+        RESULT.with_suffix(".svg"),
+        "Tokens a second by users in the batch",
+        {"distinct users": curve, "the base alone, 32 requests": [engine["base"]] * len(CURVE)},
+        places=[str(users) for users in CURVE],
+        across="users, each with an adapter of their own",
+        up="tokens a second",
+    )
     print(json.dumps(result["summary"], indent=2))
 
 

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import gguf
@@ -61,6 +62,15 @@ def test_text_survives_encoding_and_no_special_token_is_added(base_of, text):
     assert len(ids) == len(text.encode())
     assert base.decode(ids) == text
     assert base.decode([1, *ids, 2]) == text
+
+
+def test_control_tokens_are_read_only_where_asked_for_whatever_other_threads_encode(base_of):
+    base = base_of("llama")
+    end = base.tokenizer.eos_token_id
+    text = "an end </s> " * 200
+    with ThreadPoolExecutor(4) as threads:
+        read = list(threads.map(lambda turn: end in base.encode(text, controls=turn % 2 == 1), range(200)))
+    assert read == [False, True] * 100
 
 
 @pytest.mark.parametrize(

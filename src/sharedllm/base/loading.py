@@ -1,5 +1,6 @@
 """The frozen base: one model, its tokenizer, its fingerprint."""
 
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from sharedllm.errors import BaseError, UnsupportedBase
 
 if TYPE_CHECKING:
     import torch
+
+# Whether control tokens are read is a switch on the tokenizer itself, which another thread may set in between.
+_encoding = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +48,20 @@ class Base:
         dtype: torch.dtype = self.model.dtype
         return dtype
 
-    def encode(self, text: str) -> list[int]:
-        """Token ids of ``text`` alone: no special tokens are added, and none is taken from what somebody wrote."""
-        # A user's text is longer than any context window on purpose; the tokenizer's warning about it is no news.
-        ids: list[int] = self.tokenizer(text, add_special_tokens=False, split_special_tokens=True, verbose=False)[
-            "input_ids"
-        ]
+    def encode(self, text: str, *, controls: bool = False) -> list[int]:
+        """Token ids of ``text`` alone: no special tokens are added, and none is taken from what somebody wrote.
+
+        Safe to use from several threads.
+
+        Args:
+            text: what to encode.
+            controls: whether control tokens that ``text`` spells are read as such; never for what somebody wrote.
+        """
+        with _encoding:
+            # A user's text is longer than any context window on purpose; the tokenizer's warning about it is no news.
+            ids: list[int] = self.tokenizer(
+                text, add_special_tokens=False, split_special_tokens=not controls, verbose=False
+            )["input_ids"]
         return ids
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -42,7 +42,7 @@ def chat_ids(base: Base, turns: Sequence[Turn]) -> list[int]:
     stand_ins = [_stand_in(text) for text in texts]
     frame = _rendered(base, turns, stand_ins)
     rendered = _rendered(base, turns, texts)
-    ids: list[int] = base.tokenizer(rendered, add_special_tokens=False, verbose=False)["input_ids"]
+    ids = base.encode(rendered, controls=True)
     either = _either(controls)
     own = [controls[found] for found in either.findall(frame)]
     if [each for each in ids if each in set(controls.values())] == own:

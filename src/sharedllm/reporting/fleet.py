@@ -1,0 +1,271 @@
+"""What an operator asks of a fleet, answered in numbers from how its people's texts were read."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from sharedllm.adapters.adapter import GateOutcome
+from sharedllm.errors import InvalidInput
+from sharedllm.evaluation.intervals import Interval, improvement
+from sharedllm.reporting.bets import Number
+from sharedllm.reporting.fleet_map import chance_of_agreement, draw_map
+from sharedllm.reporting.fleet_members import Fleet
+from sharedllm.reporting.fleet_readings import Reading
+from sharedllm.reporting.fleet_statistics import rank_correlation, share_kept, share_of
+
+BREAK_SECONDS = 900.0
+"""Between two releases; a longer time is somebody's break, and not training."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person of the fleet. Improvements are of perplexity on their held-out text, paired per window.
+
+    Attributes:
+        user: the id.
+        kind: what their id begins with.
+        text_bytes: of their text in UTF-8.
+        base: perplexity of the base.
+        own: perplexity of the base with their adapter.
+        gain: of their adapter over the base.
+        by_other: of another person's adapter over the base.
+        by_everyone: of one adapter trained on everybody's text over the base.
+        over_other: of their adapter over the other person's.
+        over_everyone: of their adapter over the one trained on everybody's.
+        other: whose adapter that other one is.
+        gate: the gate's outcome.
+        nearest: whose row is the nearest to theirs.
+        place: theirs on the map.
+    """
+
+    user: str
+    kind: str
+    text_bytes: int
+    base: float
+    own: float
+    gain: Interval
+    by_other: Interval
+    by_everyone: Interval
+    over_other: Interval
+    over_everyone: Interval
+    other: str
+    gate: GateOutcome
+    nearest: str
+    place: tuple[float, float]
+
+    @property
+    def improved(self) -> bool:
+        """Whether the whole interval is above zero."""
+        return self.gain.low > 0
+
+    @property
+    def harmed(self) -> bool:
+        """Whether the perplexity is higher than the base's, by estimate."""
+        return self.gain.estimate < 0
+
+
+@dataclass(frozen=True)
+class Group:
+    """Some people together: the fleet, or those of one kind.
+
+    Attributes:
+        people: how many there are.
+        improved: whose interval is clear of zero.
+        worse: whose perplexity is higher than the base's, gate or no gate.
+        held_back: by the gate.
+        median, p10, p90, worst: of their improvements, where 0.1 is 10 % lower perplexity.
+        over_other: the share of the gain that a random other person's adapter does not bring.
+        over_everyone: the share that one adapter for all does not bring.
+        growth: rank correlation of the improvement with the amount of text.
+        median_bytes: of the people's texts.
+    """
+
+    people: int
+    improved: int
+    worse: int
+    held_back: int
+    median: float
+    p10: float
+    p90: float
+    worst: float
+    over_other: Number
+    over_everyone: Number
+    growth: Number
+    median_bytes: float
+
+
+@dataclass(frozen=True)
+class Gated:
+    """What the gate did, judged on held-out text that it never saw. Harm is a perplexity above the base's.
+
+    Attributes:
+        spared: held back, and would have been harmed.
+        let_through: served, and harmed all the same.
+        over_cautious: held back, though the whole interval of the improvement is above zero.
+    """
+
+    spared: int
+    let_through: int
+    over_cautious: int
+
+
+@dataclass(frozen=True, eq=False)
+class FleetReport:
+    """Everything on the page.
+
+    Attributes:
+        base, fingerprint, recipe: what everybody was trained on, and how.
+        window: tokens in a window.
+        people: in the order of their improvement, greatest first.
+        missing: by user, why somebody of the manifest is not among them.
+        everyone: all of them.
+        kinds: those of each kind.
+        gated: what the gate did.
+        agreement: how often the nearest row belongs to somebody of the same kind.
+        chance: how often it would if rows were handed out at random.
+        variance: shares of the rows' variance along the map's two directions.
+        bytes_per_user: of an adapter as stored.
+        seconds_per_user: between two releases, breaks left out; None if there are no two close to each other.
+        made_at: ISO time.
+        version: of sharedllm.
+    """
+
+    base: str
+    fingerprint: str
+    recipe: str
+    window: int
+    people: Sequence[Person]
+    missing: Mapping[str, str]
+    everyone: Group
+    kinds: Mapping[str, Group]
+    gated: Gated
+    agreement: Number
+    chance: float
+    variance: tuple[float, float]
+    bytes_per_user: int
+    seconds_per_user: float | None
+    made_at: str
+    version: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values; what is not known is None."""
+        found: dict[str, Any] = _finite(asdict(self))
+        return found
+
+
+def report_on(fleet: Fleet, readings: Mapping[str, Reading], *, base: str, made_at: str, version: str) -> FleetReport:
+    """Put the numbers of a fleet together. Who cannot be compared, as when a loss is not finite, is missing from it.
+
+    Args:
+        fleet: who is in it.
+        readings: by user, how their held-out text was read.
+        base: its name.
+        made_at: ISO time.
+        version: of sharedllm.
+
+    Raises:
+        InvalidInput: nobody can be compared.
+    """
+    members = fleet.members
+    drawn = draw_map(np.stack([member.release.adapter.values for member in members]))
+    kinds = [member.kind for member in members]
+    people: list[Person] = []
+    missing = dict(fleet.missing)
+    for number, member in enumerate(members):
+        nearest = members[int(drawn.nearest[number])].user
+        try:
+            people.append(_person(fleet, number, readings[member.user], nearest, drawn.places[number]))
+        except InvalidInput as error:
+            missing[member.user] = error.message
+    if not people:
+        raise InvalidInput("Nobody of the fleet can be compared with the base", remedy="Train them again.")
+    agree = np.array([kinds[int(near)] == kind for kind, near in zip(kinds, drawn.nearest, strict=True)])
+    people.sort(key=lambda person: -person.gain.estimate)
+    of_kind = {kind: [each for each in people if each.kind == kind] for kind in dict.fromkeys(kinds)}
+    return FleetReport(
+        base=base,
+        fingerprint=fleet.fingerprint,
+        recipe=fleet.recipe.name,
+        window=fleet.recipe.window,
+        people=people,
+        missing=missing,
+        everyone=_group(people),
+        kinds={kind: _group(found) for kind, found in of_kind.items() if found},
+        gated=Gated(
+            spared=sum(each.harmed and not each.gate.passed for each in people),
+            let_through=sum(each.harmed and each.gate.passed for each in people),
+            over_cautious=sum(each.improved and not each.gate.passed for each in people),
+        ),
+        agreement=share_of(agree),
+        chance=chance_of_agreement(kinds),
+        variance=drawn.shares,
+        bytes_per_user=2 * len(members[0].release.adapter.values),
+        seconds_per_user=_seconds_per_user([member.release.created_at for member in members]),
+        made_at=made_at,
+        version=version,
+    )
+
+
+def _person(fleet: Fleet, number: int, read: Reading, nearest: str, place: Any) -> Person:
+    member = fleet.members[number]
+    return Person(
+        user=member.user,
+        kind=member.kind,
+        text_bytes=member.text_bytes,
+        base=read.base.perplexity,
+        own=read.own.perplexity,
+        gain=improvement(read.base, read.own),
+        by_other=improvement(read.base, read.other),
+        by_everyone=improvement(read.base, read.everyone),
+        over_other=improvement(read.other, read.own),
+        over_everyone=improvement(read.everyone, read.own),
+        other=fleet.other(number).user,
+        gate=member.release.gate,
+        nearest=nearest,
+        place=(float(place[0]), float(place[1])),
+    )
+
+
+def _group(people: Sequence[Person]) -> Group:
+    gains = np.array([each.gain.estimate for each in people])
+    nats, by_other, by_everyone = (
+        np.array([-math.log1p(-getattr(each, name).estimate) for each in people])
+        for name in ("gain", "by_other", "by_everyone")
+    )
+    p10, median, p90 = (float(value) for value in np.quantile(gains, [0.1, 0.5, 0.9]))
+    sizes = np.array([float(each.text_bytes) for each in people])
+    return Group(
+        people=len(people),
+        improved=sum(each.improved for each in people),
+        worse=sum(each.harmed for each in people),
+        held_back=sum(not each.gate.passed for each in people),
+        median=median,
+        p10=p10,
+        p90=p90,
+        worst=float(gains.min()),
+        over_other=share_kept(nats, by_other),
+        over_everyone=share_kept(nats, by_everyone),
+        growth=rank_correlation(sizes, gains),
+        median_bytes=float(np.median(sizes)),
+    )
+
+
+def _seconds_per_user(stored: Sequence[datetime]) -> float | None:
+    gaps = [(after - before).total_seconds() for before, after in pairwise(sorted(stored))]
+    worked = [gap for gap in gaps if gap <= BREAK_SECONDS]
+    return sum(worked) / len(worked) if worked else None
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return value

@@ -1,0 +1,152 @@
+"""Who of a manifest a fleet's report is about: whoever has a release of their text, made in the way of the newest."""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from sharedllm.errors import CorruptAdapter, InvalidInput, UnknownUser
+from sharedllm.reporting.bets_charts import SERIES
+from sharedllm.store.contract import Release, ReleaseSummary, Store
+from sharedllm.text.manifest import entries
+from sharedllm.training.recipes import Recipe
+
+NO_KIND = "person"
+REST = "others"
+_SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Member:
+    """One person of a fleet.
+
+    Attributes:
+        user: the id.
+        kind: what their id begins with, up to a slash; the rarest kinds are one if a chart cannot show them all.
+        line: offset of their line in the manifest.
+        text_bytes: of their text in UTF-8.
+        text_sha256: of the text, in hex.
+        release: made from that text.
+    """
+
+    user: str
+    kind: str
+    line: int
+    text_bytes: int
+    text_sha256: str
+    release: Release
+
+
+@dataclass(frozen=True, eq=False)
+class Fleet:
+    """Everybody who was trained on one base by one recipe.
+
+    Attributes:
+        manifest: where their texts are.
+        fingerprint: of the base.
+        recipe: that of the newest release.
+        members: in the order of their ids, two or more.
+        missing: by user, why somebody of the manifest is not among them.
+    """
+
+    manifest: Path
+    fingerprint: str
+    recipe: Recipe
+    members: Sequence[Member]
+    missing: Mapping[str, str]
+
+    def other(self, number: int) -> Member:
+        """Whose adapter reads the text of the member of that number as a control: never their own."""
+        return self.members[self._others[number]]
+
+    @cached_property
+    def texts_sha256(self) -> str:
+        """Of everybody's texts, whatever their order."""
+        texts = sorted(member.text_sha256 for member in self.members)
+        return hashlib.sha256("\n".join(texts).encode()).hexdigest()
+
+    @cached_property
+    def _others(self) -> list[int]:
+        # One random cycle through everybody, so that nobody meets themselves.
+        order = np.random.default_rng(_SEED).permutation(len(self.members))
+        others = np.empty_like(order)
+        others[order] = np.roll(order, 1)
+        return [int(other) for other in others]
+
+
+@dataclass(frozen=True)
+class _Line:
+    """What a line of the manifest leads to."""
+
+    offset: int
+    text_bytes: int
+    text_sha256: str
+    releases: Sequence[ReleaseSummary]
+
+
+def find_fleet(store: Store, manifest: Path, fingerprint: str) -> Fleet:
+    """Look up everybody of a manifest: their text as it is now, and their newest release made from it on this base.
+
+    Raises:
+        ManifestError: a line is none.
+        InvalidInput: fewer than two of them have such a release.
+    """
+    lines: dict[str, _Line] = {}
+    missing: dict[str, str] = {}
+    for offset, entry in entries(manifest):
+        try:
+            data = entry.read(manifest.parent).text.encode()
+            sha256 = hashlib.sha256(data).hexdigest()
+            lines[entry.user] = _Line(offset, len(data), sha256, _releases(store, entry.user, sha256, fingerprint))
+        except (InvalidInput, UnknownUser) as error:
+            missing[entry.user] = error.message
+    known = [release for line in lines.values() for release in line.releases]
+    newest = max(known, key=lambda release: release.created_at, default=None)
+    if newest is None:
+        raise _too_few(manifest, 0)
+    recipe = newest.provenance["recipe"]
+    kinds = _kinds([user for user, line in lines.items() if line.releases])
+    members = []
+    for user, line in sorted(lines.items()):
+        made_so = [release for release in line.releases if release.provenance["recipe"] == recipe]
+        if not made_so:
+            missing[user] = f"no release is made from this text on this base by the recipe {recipe['name']!r}"
+            continue
+        try:
+            release = store.release(user, made_so[-1].number)
+        except CorruptAdapter as error:
+            missing[user] = error.message
+            continue
+        members.append(Member(user, kinds[user], line.offset, line.text_bytes, line.text_sha256, release))
+    if len(members) < 2:
+        raise _too_few(manifest, len(members))
+    return Fleet(manifest, fingerprint, Recipe(**recipe), members, missing)
+
+
+def _releases(store: Store, user: str, text: str, base: str) -> list[ReleaseSummary]:
+    """Those made from a text on a base, oldest first; none of somebody who is revoked."""
+    if store.user(user).state == "revoked":
+        return []
+    return [
+        release
+        for release in store.releases(user)
+        if release.base == base and release.provenance.get("text_sha256") == text
+    ]
+
+
+def _kinds(users: Sequence[str]) -> dict[str, str]:
+    own = {user: user.partition("/")[0] if "/" in user else NO_KIND for user in users}
+    common = [kind for kind, _ in Counter(own.values()).most_common()]
+    kept = common if len(common) <= SERIES else common[: SERIES - 1]
+    return {user: kind if kind in kept else REST for user, kind in own.items()}
+
+
+def _too_few(manifest: Path, count: int) -> InvalidInput:
+    return InvalidInput(
+        f"{count} of the users of {manifest} have a release of their text on this base, and a report needs two",
+        remedy="Train them first: sharedllm fleet train --manifest …, on the same base and into the same store.",
+    )

@@ -1,0 +1,223 @@
+"""A fleet's held-out texts, each read four ways, and what was read kept so that nothing is read twice.
+
+Besides the base and their own adapter, two controls read a person's text: another person's adapter, by a fixed random
+derangement, and one adapter trained on everybody's text together. What is kept holds no text and no adapter, only sums
+of losses, in files under the digest of the user's id beside the checkpoints: erasing the user removes them too.
+"""
+
+import errno
+import hashlib
+import json
+import math
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from sharedllm.adapters.adapter import Adapter
+from sharedllm.adapters.belonging import check_fits
+from sharedllm.adapters.injection import Injection
+from sharedllm.base.loading import Base
+from sharedllm.errors import DiskFull, ManifestError, TrainingError
+from sharedllm.evaluation.perplexity import Losses, Windows, row_losses, spread
+from sharedllm.reporting.fleet_members import Fleet, Member
+from sharedllm.text.manifest import entries_at
+from sharedllm.text.splits import Repeats, split_text
+from sharedllm.text.windows import TokenizedText, tokenize, windows
+from sharedllm.training.checkpoints import Checkpoints
+from sharedllm.training.recipes import Recipe
+from sharedllm.training.vectors import train_vectors
+
+WINDOWS = 32
+"""Held-out windows read of each person, evenly spaced."""
+
+EVERYONE = "everyone"
+EVERYONE_STEPS = 4
+"""Times a person's own steps that the adapter for everybody may take; like theirs, its best by validation counts."""
+
+_READERS = ("base", "own", "other", "everyone")
+
+Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Shows how far something is: given what and how much there is, it gives what to call with what was done."""
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One person's held-out windows, read by the base, their adapter, another person's and everybody's."""
+
+    base: Losses
+    own: Losses
+    other: Losses
+    everyone: Losses
+
+
+@dataclass(frozen=True, eq=False)
+class _Prepared:
+    """What is needed of one person's text: their part of everybody's, and what is read of theirs."""
+
+    train: npt.NDArray[np.int32]
+    validation: Windows
+    heldout: Windows
+
+
+def read_fleet(
+    fleet: Fleet, open_base: Callable[[], tuple[Base, Injection]], folder: Path, bar: Bar
+) -> dict[str, Reading]:
+    """Read everybody's held-out text, or take what an earlier call has read and kept.
+
+    A call that is interrupted, even while the adapter for everybody is in training, is gone on with by the next. That
+    adapter is not kept once everything is read.
+
+    Args:
+        fleet: who.
+        open_base: loads the base with an injection of the recipe's format; called if anything is left to be read.
+        folder: of checkpoints, where what was read is kept, too.
+        bar: told how far it is.
+
+    Raises:
+        ManifestError, TextError: a text has changed since the fleet was found.
+        WrongBase: an adapter does not fit the base.
+        TrainingError: the adapter for everybody cannot be trained.
+        DiskFull: there is no room for what was read.
+    """
+    kept = _Kept(folder, fleet)
+    readings = {number: kept.load(number) for number in range(len(fleet.members))}
+    left = [number for number, reading in readings.items() if reading is None]
+    if left:
+        base, injection = open_base()
+        with bar("reading texts", len(fleet.members)) as advance:
+            prepared = list(_prepare(fleet, base, advance))
+        with (
+            _everyone(fleet, base, injection, prepared, folder, bar) as everyone,
+            bar("measuring", len(left)) as advance,
+        ):
+            for number in left:
+                adapters = fleet.members[number].release.adapter, fleet.other(number).release.adapter, everyone
+                for adapter in adapters:
+                    check_fits(adapter, injection.layout)
+                table = np.stack([np.zeros_like(everyone.values), *(adapter.values for adapter in adapters)])
+                reading = Reading(*row_losses(base, injection, table, prepared[number].heldout))
+                kept.save(number, reading)
+                readings[number] = reading
+                advance(1)
+    return {fleet.members[number].user: reading for number, reading in readings.items() if reading is not None}
+
+
+def _prepare(fleet: Fleet, base: Base, advance: Callable[[int], None]) -> Iterator[_Prepared]:
+    """Everybody's text, of which all give the same amount to everybody's."""
+    recipe = _for_everyone(fleet.recipe)
+    share = math.ceil(recipe.steps * recipe.windows_per_step / len(fleet.members)) + 1
+    for member in fleet.members:
+        text = _tokenized(fleet, member, base)
+        train = spread(windows(text.train, recipe.window), share).astype(np.int32).ravel()
+        yield _Prepared(train, spread(text.validation, 1), spread(text.heldout, WINDOWS))
+        advance(1)
+
+
+def _tokenized(fleet: Fleet, member: Member, base: Base) -> TokenizedText:
+    (entry,) = entries_at(fleet.manifest, [member.line])
+    split = split_text(entry.read(fleet.manifest.parent).text, user=member.user)
+    if (entry.user, split.sha256) != (member.user, member.text_sha256):
+        raise ManifestError(
+            f"The text of {member.user!r} in {fleet.manifest} has changed while it was looked at",
+            remedy="Run the same command again.",
+        )
+    return tokenize(member.user, split, base.encode, window=fleet.recipe.window)
+
+
+@contextmanager
+def _everyone(
+    fleet: Fleet, base: Base, injection: Injection, prepared: list[_Prepared], folder: Path, bar: Bar
+) -> Iterator[Adapter]:
+    """An adapter trained on everybody's text; its checkpoint is dropped only after what is done with it."""
+    recipe = _for_everyone(fleet.recipe)
+    text = TokenizedText(
+        user=EVERYONE,
+        train=np.concatenate([each.train for each in prepared]),
+        validation=np.concatenate([each.validation for each in prepared]),
+        heldout=np.concatenate([each.heldout for each in prepared]),
+        sha256=fleet.texts_sha256,
+        repeats=Repeats(0, 0.0, ()),
+    )
+    taken = 0
+
+    def on_step(user: str, step: int) -> None:
+        nonlocal taken
+        # A resumed training's first step counts for those before it as well.
+        advance(step - taken)
+        taken = step
+
+    checkpoints = Checkpoints(folder, fleet.fingerprint)
+    with closing(train_vectors(base, injection, [text], recipe, checkpoints=checkpoints, on_step=on_step)) as training:
+        with bar("training on everybody's text", recipe.steps) as advance:
+            trained = next(training)
+        if trained.adapter is None:
+            raise TrainingError(
+                f"No adapter can be trained on everybody's text, to compare with: {trained.error}",
+                remedy="Train the fleet by a recipe with a lower learning rate.",
+            )
+        yield trained.adapter
+        next(training, None)
+
+
+def _for_everyone(recipe: Recipe) -> Recipe:
+    return replace(recipe, steps=EVERYONE_STEPS * recipe.steps)
+
+
+class _Kept:
+    """What was read, a file for each text."""
+
+    def __init__(self, folder: Path, fleet: Fleet) -> None:
+        self._folder, self._fleet = folder / "fleet", fleet
+        recipe = _for_everyone(fleet.recipe)
+        self._everyone = _digest(json.dumps([fleet.texts_sha256, recipe.as_dict()], sort_keys=True))
+
+    def load(self, number: int) -> Reading | None:
+        """How a member's text was read, if it was by all four who would read it now."""
+        try:
+            stored = load_file(self._path(number))
+        except (OSError, SafetensorError):
+            return None
+        found = [stored.get(reader) for reader in self._readers(number)]
+        nats = [each for each in found if each is not None]
+        if len(nats) < len(_READERS):
+            return None
+        return Reading(*(Losses(each, self._fleet.recipe.window - 1) for each in nats))
+
+    def save(self, number: int, reading: Reading) -> None:
+        """Keep it, in place of what other readers made of the text."""
+        nats = (getattr(reading, reader).nats for reader in _READERS)
+        data = save(dict(zip(self._readers(number), nats, strict=True)))
+        path = self._path(number)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+                part = Path(scratch) / path.name
+                part.write_bytes(data)
+                part.replace(path)
+        except OSError as error:
+            what = f"What was read cannot be kept in {self._folder}: {error.strerror}"
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DiskFull(what, remedy="Free some space and run the same command again; it goes on.") from error
+            raise TrainingError(what, remedy="Make the folder writable, and run the same command again.") from error
+
+    def _readers(self, number: int) -> tuple[str, ...]:
+        """What names each reader: a release's id is never used twice."""
+        own, other = self._fleet.members[number].release.id, self._fleet.other(number).release.id
+        return "base", own, other, self._everyone
+
+    def _path(self, number: int) -> Path:
+        member = self._fleet.members[number]
+        read = _digest(json.dumps([self._fleet.fingerprint, member.text_sha256, self._fleet.recipe.window, WINDOWS]))
+        # Erasing a user removes every file here that begins with the digest of their id.
+        return self._folder / f"{_digest(member.user)}-{read}.safetensors"
+
+
+def _digest(value: str) -> str:
+    return hashlib.sha256(value.encode()).hexdigest()[:32]
