@@ -7,6 +7,7 @@ SharedLLMError
 │   │   └── TooLittleText
 │   ├── ManifestError     a bad line in a manifest, with its number
 │   ├── UnknownName       a name that is not registered: base, format, recipe, sample user, release
+│   ├── ReceiptError      an erasure receipt that cannot be read, or that was not signed as it stands
 │   └── UnknownJob        a training job that this server does not know, or that is somebody else's
 ├── BaseError             the shared model
 │   ├── UnsupportedBase   loads, but has no sites our injection can act on
@@ -20,9 +21,12 @@ SharedLLMError
 │   ├── UnknownUser
 │   ├── UnknownKey        an API key that was never made here, or is revoked
 │   ├── CorruptStore
+│   ├── MasterKeyError    the key or the vault that opens what is encrypted is missing, or is another one
+│   ├── AuditError        the audit log is not what was written
 │   ├── StoreBusy         another process is writing
 │   ├── StoreUnreachable  the database does not answer, or does not let us in
 │   ├── OutcomeUnknown    the connection was lost while a change was being confirmed
+│   ├── SnapshotError     a packed snapshot that does not verify, or is of another store
 │   └── DiskFull
 ├── NotServed             the user exists, but no release of theirs may answer
 ├── AccessError           who asks over the network may not have it
@@ -84,6 +88,10 @@ class UnknownJob(InvalidInput):
     """This server has no such training job of this user's."""
 
 
+class ReceiptError(InvalidInput):
+    """A file is not an erasure receipt, or not as it was signed."""
+
+
 class BaseError(SharedLLMError):
     """The shared base model cannot be used."""
 
@@ -132,6 +140,14 @@ class CorruptStore(StoreError):
     """The store's file is damaged or is not a store."""
 
 
+class MasterKeyError(StoreError):
+    """What is encrypted cannot be opened: the master key or the vault is missing, or is another store's."""
+
+
+class AuditError(StoreError):
+    """The audit log was edited, or is damaged."""
+
+
 class StoreBusy(StoreError):
     """Another process holds the store's write lock."""
 
@@ -142,6 +158,10 @@ class StoreUnreachable(StoreError):
 
 class OutcomeUnknown(StoreError):
     """The connection was lost while the database confirmed a change, which may have happened or not."""
+
+
+class SnapshotError(StoreError):
+    """A packed snapshot is not what was signed, or was not packed from this store."""
 
 
 class DiskFull(StoreError):

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from sharedllm.store import open_store
+from sharedllm.store.encrypting import encrypt_store
+from sharedllm.store.master import write_master_key
 
 
 @pytest.fixture
@@ -95,7 +97,24 @@ def migrated(server):
     return address
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgresql"])
+@pytest.fixture
+def private(tmp_path, monkeypatch):
+    """A folder with a master key, in which the vault and the signing key will be made."""
+    folder = tmp_path / "private"
+    monkeypatch.setenv("SHAREDLLM_MASTER_KEY_FILE", str(folder / "master.key"))
+    monkeypatch.setenv("SHAREDLLM_SIGNING_KEY_FILE", str(folder / "signing-key.pem"))
+    monkeypatch.delenv("SHAREDLLM_VAULT", raising=False)
+    write_master_key(folder / "master.key")
+    return folder
+
+
+@pytest.fixture
+def encrypt(private):
+    """Encrypt a store."""
+    return lambda where: encrypt_store(where, lambda _: None)
+
+
+@pytest.fixture(params=["memory", "sqlite", "encrypted sqlite", "postgresql", "encrypted postgresql"])
 def store(request, path):
     """An empty store of every kind."""
     match request.param:
@@ -103,6 +122,12 @@ def store(request, path):
             where = ":memory:"
         case "sqlite":
             where = path
+        case "encrypted sqlite":
+            where = path
+            request.getfixturevalue("encrypt")(where)
+        case "encrypted postgresql":
+            where = request.getfixturevalue("address")
+            request.getfixturevalue("encrypt")(where)
         case "postgresql":
             where = request.getfixturevalue("migrated")
             request.getfixturevalue("server").run("TRUNCATE users, releases, events, keys", address=where)

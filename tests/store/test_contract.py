@@ -415,6 +415,108 @@ def test_an_erased_user_was_never_there(store):
     assert kinds(store, "alice") == [("published", 1)]
 
 
+# The log of changes
+
+
+def since(store, position):
+    return [(change.who, change.kind) for change in store.changes(position.number)]
+
+
+def test_the_log_says_whose_answer_changed_in_order(store):
+    for user in ("alice", "bob"):
+        store.publish(user, adapter(), BETTER)
+        store.publish(user, adapter(), WORSE)
+    alice, bob = (who for who, _ in store.answers())
+    began = store.position()
+    store.publish("bob", adapter(), BETTER)
+    store.rollback("alice", 2, override_reason="she asked for it")
+    store.rollback("bob")
+    store.revoke("alice", "contract ended")
+    store.restore("alice")
+    store.erase("bob")
+    assert since(store, began) == [
+        (bob, "published"),
+        (alice, "overridden"),
+        (bob, "rolled_back"),
+        (alice, "revoked"),
+        (alice, "restored"),
+        (bob, "erased"),
+    ]
+    numbers = [change.number for change in store.changes(began.number)]
+    assert numbers == sorted(set(numbers))
+    assert store.position() == dataclasses.replace(began, number=numbers[-1])
+    assert list(store.changes(numbers[2])) == list(store.changes(began.number))[3:]
+
+
+def test_what_changes_nobodys_answer_is_not_in_the_log(store):
+    began = store.position()
+    store.publish("alice", adapter(), BETTER)
+    store.publish("alice", adapter(), WORSE)
+    store.publish_many([("bob", adapter(), WORSE), ("carol", adapter(), BETTER)])
+    store.restore("alice")
+    with pytest.raises(NotServed):
+        store.rollback("alice", 2)
+    with pytest.raises(InvalidInput):
+        store.publish("alice", adapter(np.nan), BETTER)
+    assert store.position() == began
+    assert since(store, began) == []
+
+
+def test_a_release_that_is_the_first_to_pass_is_in_the_log(store):
+    store.publish("alice", adapter(), WORSE)
+    began = store.position()
+    store.publish_many([("alice", adapter(), BETTER)])
+    assert [kind for _, kind in since(store, began)] == ["published"]
+
+
+def test_somebody_who_comes_back_after_an_erasure_has_another_number(store):
+    store.publish("alice", adapter(), BETTER)
+    ((before, _),) = store.answers()
+    store.erase("alice")
+    store.publish("alice", adapter(), BETTER)
+    ((after, _),) = store.answers()
+    assert before != after
+
+
+def test_answers_are_what_is_served(store):
+    for user in ("alice", "bob", "carol", "dave"):
+        store.publish(user, adapter(0.25, seed=user), BETTER)
+    store.publish("bob", adapter(0.5), BETTER)
+    store.rollback("bob")
+    store.publish("erin", adapter(), WORSE)
+    store.revoke("carol", "left")
+    answers = [release for _, release in store.answers()]
+    assert [(release.user, release.number) for release in answers] == [("alice", 1), ("bob", 1), ("dave", 1)]
+    for release in answers:
+        served = store.served(release.user)
+        assert (release.id, release.created_at, release.gate) == (served.id, served.created_at, served.gate)
+        assert release.adapter.values.tolist() == served.adapter.values.tolist()
+        assert release.adapter.provenance == served.adapter.provenance
+
+
+def test_whoever_follows_the_log_misses_nothing_that_threads_do_at_once(store):
+    users = [f"user {number}" for number in range(6)]
+    store.publish_many((user, adapter(), BETTER) for user in users)
+    began = seen = store.position().number
+    followed = []
+
+    def change(user):
+        for _ in range(15):
+            store.revoke(user, "for a while")
+            store.restore(user)
+
+    with ThreadPoolExecutor(6) as threads:
+        changing = [threads.submit(change, user) for user in users]
+        done = False
+        while not done:
+            done = all(each.done() for each in changing)
+            for each in store.changes(seen):
+                followed.append(each)
+                seen = each.number
+    assert len(followed) == 6 * 15 * 2
+    assert followed == list(store.changes(began))
+
+
 # Threads
 
 

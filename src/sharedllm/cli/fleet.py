@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sharedllm.cli.fleet_people import people
+from sharedllm.cli.fleet_report import report
 from sharedllm.cli.options import base_option, json_option, store_option
 from sharedllm.cli.printing import print_json, print_line, print_table
+from sharedllm.cli.snapshots import forget, pack, verify
 from sharedllm.errors import InvalidInput
 from sharedllm.printable import printable
 
@@ -23,6 +26,13 @@ _PROGRESS_EVERY_SECONDS = 10.0
 @click.group()
 def command() -> None:
     """Train thousands of users at once, and reckon what that takes."""
+
+
+command.add_command(people)
+command.add_command(report)
+command.add_command(pack)
+command.add_command(verify)
+command.add_command(forget)
 
 
 @command.command()

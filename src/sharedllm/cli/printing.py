@@ -3,16 +3,16 @@
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
 from sharedllm.printable import printable
 
 
-def print_json(value: Any) -> None:
+def print_json(value: Any, file: TextIO | None = None) -> None:
     # ASCII only, so that neither a terminal nor a pipe's encoding can change what an id is.
-    click.echo(json.dumps(value, indent=2, default=datetime.isoformat))
+    click.echo(json.dumps(value, indent=2, default=datetime.isoformat), file=file)
 
 
 def print_line(value: Any) -> None:

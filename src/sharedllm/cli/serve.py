@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
     from sharedllm.http.jwt import JWT
     from sharedllm.store.keys import Keys
+    from sharedllm.store.packed import Snapshot
 
 # Not an option, because whoever may list processes sees their options.
 JWT_SECRET = "SHAREDLLM_JWT_SECRET"
@@ -34,6 +36,18 @@ def _limit(name: str, default: int, help: str) -> "Callable[[FC], FC]":
 @base_option
 @store_option
 @click.option("--fallback", is_flag=True, help="Let the base answer where no release may; every answer then says so.")
+@click.option(
+    "--packed",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Answer from this snapshot (see sharedllm fleet pack) while the store says that it still holds.",
+)
+@click.option(
+    "--packed-key",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Public key that the snapshot must be signed with. By default that of this machine's packer.",
+)
 @click.option("--insecure-no-auth", is_flag=True, help="Ask nobody who they are. For a laptop: only it can connect.")
 @click.option("--jwt-issuer", metavar="ISSUER", help="Whose JSON Web Tokens are valid, beside API keys.")
 @click.option("--jwt-audience", metavar="AUDIENCE", help="Whom those tokens must be meant for.")
@@ -48,6 +62,8 @@ def command(
     base_name: str,
     store: str | None,
     fallback: bool,
+    packed: Path | None,
+    packed_key: Path | None,
     insecure_no_auth: bool,
     jwt_issuer: str | None,
     jwt_audience: str | None,
@@ -85,7 +101,14 @@ def command(
         opened = open_here.enter_context(open_store(store))
         keys = None if insecure_no_auth else open_here.enter_context(open_keys(store))
         _warn(keys, jwt)
-        users = sum(1 for _ in opened.users())
+        snapshot = None if packed is None else _snapshot(packed, packed_key)
+        if snapshot is None:
+            held = f"{sum(1 for _ in opened.users())} users"
+        else:
+            from sharedllm.store.packed import SnapshotStore
+
+            opened = open_here.enter_context(SnapshotStore(snapshot, opened))
+            held = f"{snapshot.manifest.users} users packed"
 
         from sharedllm.base.loading import load_base
         from sharedllm.http.jobs import Jobs
@@ -95,15 +118,24 @@ def command(
 
         click.echo(f"loading {printable(base_name)}…", err=True)
         base = load_base(base_name)
+        if snapshot is not None:
+            snapshot.check_base(base.fingerprint)
         limits = Limits(running=running, waiting=waiting, cache_tokens=cache_tokens, table_bytes=table_mb * _MB)
         jobs = open_here.enter_context(closing(Jobs(base.folder, store)))
         service = Service(Engine(base, limits), opened, keys=keys, jwt=jwt, jobs=jobs, policy=Policy(fallback=fallback))
 
         def ready(address: str) -> None:
             where = printable(store_name(store))
-            click.echo(f"Serving {printable(service.model)} at {address}/v1 (store {where}, {users} users)")
+            click.echo(f"Serving {printable(service.model)} at {address}/v1 (store {where}, {held})")
 
         serve(service, host, port, ready)
+
+
+def _snapshot(folder: Path, key: Path | None) -> "Snapshot":
+    from sharedllm.store.packed import Snapshot
+    from sharedllm.store.packed.signing import default_key, public_half, read_public
+
+    return Snapshot(folder, read_public(key or public_half(default_key())))
 
 
 def _jwt(issuer: str | None, audience: str | None, jwks: str | None) -> "JWT | None":

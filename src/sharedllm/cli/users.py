@@ -1,15 +1,17 @@
 """`sharedllm users`: who has an adapter, which release of it answers, and how to change that."""
 
 import json
+from contextlib import ExitStack
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from sharedllm.cli.options import json_option, store_option
 from sharedllm.cli.printing import print_json, print_table
-from sharedllm.errors import InvalidInput
+from sharedllm.errors import InvalidInput, SharedLLMError
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
@@ -162,17 +164,34 @@ def restore(user: str, store: str | None) -> None:
 @command.command()
 @click.argument("user")
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option(
+    "--receipt",
+    "receipt_file",
+    type=click.Path(path_type=Path),
+    help="Write the receipt to this new file instead of standard output.",
+)
+@click.option(
+    "--snapshot",
+    "snapshots",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="A folder that `sharedllm fleet pack` wrote, to be signed again without USER. May be repeated.",
+)
 @store_option
-def erase(user: str, yes: bool, store: str | None) -> None:
-    """Delete USER for good: every release, their history, their id.
+def erase(user: str, yes: bool, receipt_file: Path | None, snapshots: tuple[Path, ...], store: str | None) -> None:
+    """Delete USER for good: every release, their history, their id; and print a signed receipt, which is shown once.
 
     It cannot be undone. The store's file is rewritten so that no trace stays in it, which takes as long as copying it.
-    Files that you exported, and backups that you made, are yours to delete.
+    Files that you exported are yours to delete, and so are backups that you made of a store that is not encrypted.
     """
+    from sharedllm.store.receipts import Derived
+    from sharedllm.store.signing import signing_key
     from sharedllm.training.checkpoints import checkpoint_folder
     from sharedllm.training.erasure import erase_user
 
-    with _open(store) as opened:
+    # Nobody is erased who could not be given a receipt.
+    signing_key()
+    with _open(store) as opened, ExitStack() as files:
         standing = opened.user(user)
         if not yes:
             click.echo(f"This deletes {printable(user)} and all of their releases ({standing.releases}) for good.")
@@ -180,14 +199,40 @@ def erase(user: str, yes: bool, store: str | None) -> None:
                 raise InvalidInput(
                     "That is not their id, and nothing was erased", remedy="Type it exactly, or give --yes."
                 )
-        erased = erase_user(opened, checkpoint_folder(), user).stored
-    click.echo(f"{printable(user)} is erased: releases {erased.releases}, events {erased.events}.")
+        written = None if receipt_file is None else files.enter_context(_new_file(receipt_file))
+        erasure = erase_user(opened, checkpoint_folder(), user)
+        rebuilt = [Derived("packed snapshot", str(folder), _repacked(opened, folder)) for folder in snapshots]
+        print_json(erasure.receipt(derived=rebuilt).as_dict(), written)
+    erased = erasure.stored
+    click.echo(f"{printable(user)} is erased: releases {erased.releases}, events {erased.events}.", err=True)
 
 
 def _open(store: str | None) -> "Store":
     from sharedllm.store import open_store
 
     return open_store(store)
+
+
+def _repacked(store: "Store", folder: Path) -> str:
+    from sharedllm.store.packed import forget_erased
+    from sharedllm.store.packed.signing import default_key, read_private
+
+    try:
+        forget_erased(store, folder, read_private(default_key()))
+    except SharedLLMError as error:
+        # They are erased by now, and the receipt says what is still to be done.
+        click.echo(f"{printable(str(folder))} still holds them: {printable(str(error))}", err=True)
+        return f"still to do: {error.message}"
+    return "rebuilt without them"
+
+
+def _new_file(path: Path) -> TextIO:
+    try:
+        return path.open("x", encoding="ascii")
+    except OSError as error:
+        raise InvalidInput(
+            f"{path} cannot be written ({error.strerror}), and nobody was erased", remedy="Name a new file."
+        ) from None
 
 
 def _say(user: str, what: str, standing: "UserSummary") -> None:

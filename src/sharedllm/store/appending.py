@@ -1,13 +1,14 @@
 """Releases into tables: a batch of them, of any users in any order, in three statements."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from sharedllm.store.contract import EventKind
+from sharedllm.store.custody import Owner
 from sharedllm.store.database import Database
-from sharedllm.store.encoding import Draft, Record, id_sha256, now, seal
+from sharedllm.store.encoding import Draft, Record, now, seal
 from sharedllm.store.schema import events, releases, users
 
 RELEASES_PER_BATCH = 500
@@ -31,7 +32,9 @@ def upsert(database: Database) -> Any:
     ).returning(users.c.key, users.c.id_sha256, users.c.releases)
 
 
-def append(connection: sa.Connection, upsert: Any, new: Sequence[Draft]) -> list[Record]:
+def append(
+    connection: sa.Connection, upsert: Any, new: Sequence[Draft], owners: Mapping[str, Owner]
+) -> tuple[list[Record], list[int]]:
     """Store releases in the caller's transaction, and what happened to their users.
 
     Counting them in first locks the users until the transaction ends, so that nobody else takes the same numbers.
@@ -40,26 +43,37 @@ def append(connection: sa.Connection, upsert: Any, new: Sequence[Draft]) -> list
         connection: in a transaction that may write.
         upsert: see `upsert`.
         new: in the order of their numbers.
+        owners: of everybody in it, by id.
+
+    Returns:
+        what was stored, and the keys of users who had releases before and are now answered by another.
     """
     records: list[Record] = []
+    changed: list[int] = []
     for start in range(0, len(new), RELEASES_PER_BATCH):
-        records += _append_batch(connection, upsert, new[start : start + RELEASES_PER_BATCH])
-    return records
+        stored, keys = _append_batch(connection, upsert, new[start : start + RELEASES_PER_BATCH], owners)
+        records += stored
+        changed += keys
+    return records, changed
 
 
-def event(key: int, *, kind: EventKind, number: int | None, reason: str, at: str) -> dict[str, Any]:
+def event(key: int, owner: Owner, *, kind: EventKind, number: int | None, reason: str, at: str) -> dict[str, Any]:
     """A row of the history of the user under ``key``."""
-    return {"user_key": key, "kind": kind, "number": number, "reason": reason, "at": at}
+    sealed = owner.seal(reason, "event", kind, number, at)
+    return {"user_key": key, "kind": kind, "number": number, "reason": sealed, "at": at}
 
 
-def _append_batch(connection: sa.Connection, upsert: Any, new: Sequence[Draft]) -> list[Record]:
+def _append_batch(
+    connection: sa.Connection, upsert: Any, new: Sequence[Draft], owners: Mapping[str, Owner]
+) -> tuple[list[Record], list[int]]:
     at = now()
     arriving: dict[str, dict[str, Any]] = {}
     places = []
     for each in new:
+        owner = owners[each.user]
         entry = arriving.setdefault(
             each.user,
-            {"id": each.user, "id_sha256": id_sha256(each.user), "releases": 0, "served": None}
+            {"id": owner.seal(each.user, "id"), "id_sha256": owner.token, "releases": 0, "served": None}
             | {"created_at": at, "updated_at": at},
         )
         entry["releases"] += 1
@@ -73,12 +87,12 @@ def _append_batch(connection: sa.Connection, upsert: Any, new: Sequence[Draft]) 
         counter = counted[entry["id_sha256"]]
         number = counter.releases - entry["releases"] + place
         record = seal(each, number, at)
-        row = vars(record.head) | {"deviations": record.deviations, "checksum": record.checksum}
-        del row["user"]
+        owner = owners[each.user]
         kind: EventKind = "published" if each.passed else "held_back"
         records.append(record)
-        rows.append(row | {"user_key": counter.key, "passed": each.passed})
-        notes.append(event(counter.key, kind=kind, number=number, reason=each.reason, at=at))
+        rows.append(owner.row(record) | {"user_key": counter.key, "passed": each.passed})
+        notes.append(event(counter.key, owner, kind=kind, number=number, reason=each.reason, at=at))
     connection.execute(sa.insert(releases), rows)
     connection.execute(sa.insert(events), notes)
-    return records
+    known = ((counted[entry["id_sha256"]], entry) for entry in arriving.values() if entry["served"] is not None)
+    return records, [counter.key for counter, entry in known if counter.releases > entry["releases"]]

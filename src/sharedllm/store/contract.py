@@ -8,9 +8,11 @@ from types import TracebackType
 from typing import Any, Literal, Self
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
+from sharedllm.errors import CorruptAdapter
 
 UserState = Literal["active", "revoked"]
 EventKind = Literal["published", "held_back", "rolled_back", "overridden", "revoked", "restored"]
+ChangeKind = Literal["published", "rolled_back", "overridden", "revoked", "restored", "erased"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,13 +85,54 @@ class Event:
 
 
 @dataclass(frozen=True)
+class Change:
+    """Somebody may from now on be answered by another release than before, or by none.
+
+    Attributes:
+        number: rises from each change to the next that anybody can see; there may be gaps.
+        who: their number in this store. Nobody else ever has it, themselves after an erasure included, and it tells
+            nothing about them, so that the log of changes need not forget anybody.
+        kind: what happened.
+    """
+
+    number: int
+    who: int
+    kind: ChangeKind
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far the log of changes has come: which store's log, by a random number, and its last change."""
+
+    log: int
+    number: int
+
+
+@dataclass(frozen=True)
+class AuditHead:
+    """How far an audit log goes: to the entry at ``place``, 0 for an empty log, with that ``hash``, in hexadecimal."""
+
+    place: int
+    hash: str
+
+
+@dataclass(frozen=True)
 class Erased:
-    """How much an erasure removed."""
+    """How much an erasure removed.
+
+    Attributes:
+        user: who they were.
+        releases, events, keys: how many of their releases, events and API keys.
+        key_destroyed: whether what was encrypted for them, wherever it was copied to, cannot be read any more.
+        audit: how far the store's audit log went then; None where it has none.
+    """
 
     user: str
     releases: int
     events: int
     keys: int
+    key_destroyed: bool = False
+    audit: AuditHead | None = None
 
 
 class Store(ABC):
@@ -161,6 +204,28 @@ class Store(ABC):
         """Everybody, in the order they arrived, read as the iterator advances and without holding anyone else up."""
 
     @abstractmethod
+    def answers(self) -> Iterator[tuple[int, Release | CorruptAdapter]]:
+        """What `served` gives for everybody whom it serves, and their number as in `Change.who`, in bulk.
+
+        Read as the iterator advances, as `users` is. The error stands in for a release that is damaged.
+        """
+
+    @abstractmethod
+    def position(self) -> Position:
+        """Where the log of changes ends now. All that happens after this call comes after it in `changes`."""
+
+    @abstractmethod
+    def changes(self, after: int) -> Iterator[Change]:
+        """Whose answer may have changed, in order, read as the iterator advances.
+
+        Somebody's first release is left out, and so is one that is held back: before and after that, whoever does not
+        know the user has to ask the store.
+
+        Args:
+            after: `number` of a `Position` or a `Change`; what came up to it is left out.
+        """
+
+    @abstractmethod
     def rollback(self, user: str, number: int | None = None, *, override_reason: str | None = None) -> ReleaseSummary:
         """Serve another release: ``number``, or the newest one before the served one that passed its gate.
 
@@ -185,7 +250,8 @@ class Store(ABC):
 
         On a file this rewrites the file, and takes as long as copying it. A PostgreSQL server keeps deleted bytes in
         its files until other rows come to lie there, or someone runs ``VACUUM FULL``, and in its log and backups;
-        nothing that it answers shows them.
+        nothing that it answers shows them. In an encrypted store the user's key goes first, and what is left anywhere,
+        backups included, cannot be read any more.
 
         Raises:
             StoreBusy, DiskFull: the message says whether the user is still there, or is gone but for traces in the

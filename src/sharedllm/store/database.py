@@ -33,14 +33,20 @@ class Database(ABC):
     def read(self, work: Work[Result]) -> Result:
         """Run ``work`` on one consistent state of the tables. It waits for nobody who writes."""
 
-    def rows(self, table: sa.Table) -> Iterator[Row]:
-        """Every row of ``table``, by its ``key``, read as the iterator advances.
+    def rows(self, table: sa.Table, *, after: int = 0, select: sa.Select[Any] | None = None) -> Iterator[Row]:
+        """The rows of ``table`` whose ``key`` is above ``after``, by that key, read as the iterator advances.
 
         A page at a time: a transaction that a slow reader left open would keep erased rows in the files.
-        """
-        page = sa.select(table).where(table.c.key > sa.bindparam("last")).order_by(table.c.key).limit(ROWS_PER_PAGE)
 
-        last = 0
+        Args:
+            table: has a ``key``.
+            after: 0 is below every key.
+            select: what to find instead of whole rows; at most one row for each key, which is among its columns.
+        """
+        found_by = sa.select(table) if select is None else select
+        page = found_by.where(table.c.key > sa.bindparam("last")).order_by(table.c.key).limit(ROWS_PER_PAGE)
+
+        last = after
         while found := self.find(page, {"last": last}):
             yield from found
             last = found[-1].key
@@ -48,6 +54,13 @@ class Database(ABC):
     @abstractmethod
     def write(self, work: Work[Result]) -> Result:
         """Run ``work`` in a transaction, entirely or not at all. Once this returns it survives a crash."""
+
+    @abstractmethod
+    def number_changes(self, connection: sa.Connection) -> None:
+        """Have rows inserted from now on until the caller's transaction ends numbered in the order in which they show.
+
+        Who reads a number must never be shown a lower one later. The caller changes no more rows of users afterwards.
+        """
 
     @abstractmethod
     def mark_for_scrubbing(self, connection: sa.Connection) -> None:

@@ -16,6 +16,7 @@ from sharedllm.store.contract import Release, ReleaseSummary
 from sharedllm.users import check_user_id
 
 STORED = np.dtype("<f2")
+"""How exact a stored value has to be is decided by Bet 63; see docs/bets/63.md."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +102,12 @@ def unseal(record: Record) -> Release:
     # Damage can change a field's type, so the database may hand over something that is not bytes.
     if not isinstance(record.deviations, bytes) or _checksum(head, record.deviations) != record.checksum:
         raise corrupt(head.user, head.number)
-    values = np.frombuffer(record.deviations, STORED).astype(np.float32)
+    return reveal(head, record.deviations)
+
+
+def reveal(head: Head, deviations: bytes) -> Release:
+    """A release from parts that are known to be what was stored."""
+    values = np.frombuffer(deviations, STORED).astype(np.float32)
     values.flags.writeable = False
     return Release(
         id=head.id,

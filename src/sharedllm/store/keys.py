@@ -11,8 +11,10 @@ from typing import Literal, Self
 import sqlalchemy as sa
 
 from sharedllm.errors import InvalidInput, UnknownKey, UnknownName
+from sharedllm.store.custody import Custody, Note, Owner, Plain, owned
 from sharedllm.store.database import Database, Row
-from sharedllm.store.encoding import check_text, id_sha256, now, read_time
+from sharedllm.store.encoding import check_text, now, read_time
+from sharedllm.store.removing import remove
 from sharedllm.store.schema import keys
 
 PREFIX = "sllm_"
@@ -49,9 +51,9 @@ class Keys:
     from the store removes their keys. Any method may raise `StoreError` or its kinds.
     """
 
-    def __init__(self, database: Database) -> None:
-        """Take over ``database``, and close it in the end."""
-        self._database = database
+    def __init__(self, database: Database, custody: Custody | None = None) -> None:
+        """Take over ``database``, in which what is personal is kept as ``custody`` says; both are closed in the end."""
+        self._database, self._custody = database, custody or Plain()
 
     def create(self, *, user: str | None, label: str = "") -> tuple[str, Key]:
         """Make a key for ``user``, who need not have a release yet; for None, a service key that may act for anybody.
@@ -64,16 +66,27 @@ class Keys:
             InvalidInput: ``label`` cannot be stored.
         """
         secret = PREFIX + token_urlsafe(SECRET_BYTES)
+        id = token_hex(8)
+        check_text("The label", label)
+        owner = None if user is None else self._custody.take([user])[user]
         row = {
-            "id": token_hex(8),
+            "id": id,
             "secret_sha256": _sha256(secret),
-            "holder": user,
-            "holder_sha256": None if user is None else id_sha256(user),
-            "label": check_text("The label", label),
+            "holder": None if owner is None else owner.seal(owner.user, "id"),
+            "holder_sha256": None if owner is None else owner.token,
+            "label": label if owner is None else owner.seal(label, "label", id),
             "created_at": now(),
         }
-        statement = sa.insert(keys).returning(keys)
-        return secret, self._database.write(lambda connection: _key(connection.execute(statement, row).one()))
+
+        def insert(connection: sa.Connection) -> Key:
+            made = _key(owner, connection.execute(sa.insert(keys).returning(keys), row).one())
+            self._custody.note(connection, [Note("key_created", owner)])
+            return made
+
+        key = self._database.write(insert)
+        if owner is not None and self._custody.lost([owner]):
+            self._database.write(lambda connection: remove(connection, owner.token))
+        return secret, key
 
     def holder(self, secret: str) -> Key:
         """The key whose secret this is.
@@ -81,17 +94,17 @@ class Keys:
         Raises:
             UnknownKey: there is none, or it is revoked. The error does not tell which, and does not quote the secret.
         """
-        found = self._database.find(_GOOD, {"secret_sha256": _sha256(secret)})
-        if not found:
-            raise UnknownKey(
-                "The API key is not valid",
-                remedy="Check that it is complete, or ask whoever runs this server for a new one.",
-            )
-        return _key(found[0])
+        found = self._keys(iter(self._database.find(_GOOD, {"secret_sha256": _sha256(secret)})))
+        for key in found:
+            return key
+        raise UnknownKey(
+            "The API key is not valid",
+            remedy="Check that it is complete, or ask whoever runs this server for a new one.",
+        )
 
     def all(self) -> Iterator[Key]:
         """Every key, revoked ones too, oldest first, read as the iterator advances."""
-        return map(_key, self._database.rows(keys))
+        return self._keys(self._database.rows(keys))
 
     def revoke(self, id: str) -> None:
         """Let the key open nothing any more, from now on and everywhere. Revoking again changes nothing.
@@ -108,7 +121,13 @@ class Keys:
 
         def change(connection: sa.Connection) -> int:
             since = sa.func.coalesce(keys.c.revoked_at, now())
-            return connection.execute(sa.update(keys).where(keys.c.id == id).values(revoked_at=since)).rowcount
+            update = sa.update(keys).where(keys.c.id == id).values(revoked_at=since).returning(keys)
+            found = list(
+                owned(self._custody, iter(connection.execute(update).all()), token="holder_sha256", stored="holder")
+            )
+            if found:
+                self._custody.note(connection, [Note("key_revoked", owner) for owner, _ in found])
+            return len(found)
 
         if not self._database.write(change):
             raise UnknownName(f"There is no API key with the id {id!r}", remedy="List the keys to see their ids.")
@@ -116,6 +135,11 @@ class Keys:
     def close(self) -> None:
         """Give back files and connections. Closing twice is safe."""
         self._database.close()
+        self._custody.close()
+
+    def _keys(self, rows: Iterator[Row]) -> Iterator[Key]:
+        found = owned(self._custody, rows, token="holder_sha256", stored="holder")
+        return (_key(owner, row) for owner, row in found)
 
     def __enter__(self) -> Self:
         return self
@@ -132,12 +156,12 @@ def _sha256(secret: str) -> bytes:
     return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
 
 
-def _key(row: Row) -> Key:
+def _key(owner: Owner | None, row: Row) -> Key:
     return Key(
         id=row.id,
-        kind="service" if row.holder is None else "user",
-        user=row.holder,
-        label=row.label,
+        kind="service" if owner is None else "user",
+        user=None if owner is None else owner.user,
+        label=row.label if owner is None else owner.open(row.label, "label", row.id),
         created_at=read_time(row.created_at),
         revoked_at=None if row.revoked_at is None else read_time(row.revoked_at),
     )

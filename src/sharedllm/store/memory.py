@@ -3,11 +3,25 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import count
+from secrets import randbits
 from threading import RLock
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
+from sharedllm.errors import CorruptAdapter
 from sharedllm.store import rules
-from sharedllm.store.contract import Erased, Event, EventKind, Release, ReleaseSummary, Store, UserSummary
+from sharedllm.store.contract import (
+    Change,
+    ChangeKind,
+    Erased,
+    Event,
+    EventKind,
+    Position,
+    Release,
+    ReleaseSummary,
+    Store,
+    UserSummary,
+)
 from sharedllm.store.encoding import Draft, Record, check_reason, draft, now, seal, summarise, unseal
 from sharedllm.users import check_user_id
 
@@ -16,6 +30,7 @@ from sharedllm.users import check_user_id
 class _User:
     """All that is kept of one user."""
 
+    key: int
     records: list[Record] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     served: int | None = None
@@ -35,6 +50,9 @@ class MemoryStore(Store):
 
     def __init__(self) -> None:
         self._users: dict[str, _User] = {}
+        self._keys = count(1)
+        self._log = randbits(63)
+        self._changes: list[Change] = []
         self._lock = RLock()
 
     def publish(self, user: str, adapter: Adapter, gate: GateOutcome) -> Release:
@@ -85,6 +103,25 @@ class MemoryStore(Store):
             everybody = [self.user(user) for user in self._users]
         yield from everybody
 
+    def answers(self) -> Iterator[tuple[int, Release | CorruptAdapter]]:
+        with self._lock:
+            served = [
+                (entry.key, entry.records[entry.served - 1])
+                for entry in self._users.values()
+                if entry.served is not None and entry.revoked is None
+            ]
+        for key, record in served:
+            yield key, unseal(record)
+
+    def position(self) -> Position:
+        with self._lock:
+            return Position(self._log, len(self._changes))
+
+    def changes(self, after: int) -> Iterator[Change]:
+        with self._lock:
+            found = self._changes[after:]
+        yield from found
+
     def rollback(self, user: str, number: int | None = None, *, override_reason: str | None = None) -> ReleaseSummary:
         if override_reason is not None:
             check_reason(override_reason)
@@ -101,6 +138,7 @@ class MemoryStore(Store):
             )
             entry.served = number
             entry.note(kind, number, reason, now())
+            self._change(entry, kind)
             return target
 
     def revoke(self, user: str, reason: str) -> None:
@@ -109,6 +147,7 @@ class MemoryStore(Store):
             entry = self._entry(user)
             entry.revoked = reason
             entry.note("revoked", None, reason, now())
+            self._change(entry, "revoked")
 
     def restore(self, user: str) -> None:
         with self._lock:
@@ -116,11 +155,13 @@ class MemoryStore(Store):
             if entry.revoked is not None:
                 entry.note("restored", None, f"had been revoked: {entry.revoked}", now())
                 entry.revoked = None
+                self._change(entry, "restored")
 
     def erase(self, user: str) -> Erased:
         with self._lock:
             entry = self._entry(user)
             del self._users[user]
+            self._change(entry, "erased")
             return Erased(user, releases=len(entry.records), events=len(entry.events), keys=0)
 
     def close(self) -> None:
@@ -132,15 +173,22 @@ class MemoryStore(Store):
             raise rules.unknown_user(user)
         return entry
 
+    def _change(self, entry: _User, kind: ChangeKind) -> None:
+        self._changes.append(Change(len(self._changes) + 1, entry.key, kind))
+
     def _append(self, new: Draft) -> Record:
         with self._lock:
-            entry = self._users.setdefault(new.user, _User())
+            entry = self._users.get(new.user)
+            if entry is None:
+                entry = self._users[new.user] = _User(next(self._keys))
             number = len(entry.records) + 1
             at = now()
             record = seal(new, number, at)
             entry.records.append(record)
             if new.passed:
                 entry.served = number
+                if number > 1:
+                    self._change(entry, "published")
             entry.note("published" if new.passed else "held_back", number, new.reason, at)
             return record
 

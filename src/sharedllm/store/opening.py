@@ -2,15 +2,20 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from sharedllm.cache import data_dir
-from sharedllm.errors import InvalidInput, StoreError, UnknownName
+from sharedllm.errors import InvalidInput, MasterKeyError, StoreError, UnknownName
 from sharedllm.store.contract import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sharedllm.store.custody import Custody
     from sharedllm.store.database import Database
     from sharedllm.store.keys import Keys
+
+Kind = TypeVar("Kind")
 
 ENVIRONMENT_VARIABLE = "SHAREDLLM_STORE"
 MEMORY = ":memory:"
@@ -28,6 +33,8 @@ def open_store(where: str | Path | Store | None = None) -> Store:
         UnknownName: an address of a database that is not supported.
         InvalidInput: an address that cannot be read.
         StoreError: the database cannot be opened, is damaged, or was made by a newer version.
+        MasterKeyError: it is encrypted, and its vault or the master key is missing, or another one; or it is not, and
+            a vault is named.
     """
     if isinstance(where, Store):
         return where
@@ -38,7 +45,7 @@ def open_store(where: str | Path | Store | None = None) -> Store:
         return MemoryStore()
     from sharedllm.store.sql import SQLStore
 
-    return SQLStore(_database(address))
+    return _opened(address, SQLStore)
 
 
 def open_keys(where: str | Path | None = None) -> "Keys":
@@ -56,7 +63,23 @@ def open_keys(where: str | Path | None = None) -> "Keys":
         raise InvalidInput("API keys cannot be kept in memory", remedy="Name a file or a database for the store.")
     from sharedllm.store.keys import Keys
 
-    return Keys(_database(address))
+    return _opened(address, Keys)
+
+
+def open_database(where: str | Path | None = None) -> "Database":
+    """The database of a store as it is, whether or not what is in it can be opened.
+
+    Args:
+        where: as for `open_store`.
+
+    Raises:
+        InvalidInput: ``":memory:"``.
+        UnknownName, StoreError: see `open_store`.
+    """
+    address = _address(where)
+    if address == MEMORY:
+        raise InvalidInput("A store in memory has no database", remedy="Name a file or a database for the store.")
+    return _database(address)
 
 
 def store_name(where: str | Path | None = None) -> str:
@@ -75,6 +98,40 @@ def store_name(where: str | Path | None = None) -> str:
 
 def _address(where: str | Path | None) -> str:
     return str(where or os.environ.get(ENVIRONMENT_VARIABLE) or _default_file()).removeprefix("sqlite:///")
+
+
+def _opened(address: str, kind: "Callable[[Database, Custody], Kind]") -> "Kind":
+    database = _database(address)
+    try:
+        return kind(database, _custody(database))
+    except StoreError:
+        database.close()
+        raise
+
+
+def _custody(database: "Database") -> "Custody":
+    import sqlalchemy as sa
+
+    from sharedllm.store.schema import vaults
+
+    found = database.find(sa.select(vaults), {})
+    if found:
+        from sharedllm.store.sealing import open_sealed
+
+        return open_sealed(database, found[0])
+    from sharedllm.store.custody import Plain
+    from sharedllm.store.master import ENVIRONMENT_VARIABLE as MASTER_KEY
+
+    if os.environ.get(MASTER_KEY):
+        from sharedllm.store.vault import vault_file
+
+        # Whoever could take the mark of encryption from a store could otherwise put rows of their own making in it.
+        if vault_file().is_file():
+            raise MasterKeyError(
+                f"The store is not encrypted, and there is a vault for one that is: {vault_file()}",
+                remedy=f"Run `sharedllm store encrypt`, or unset {MASTER_KEY} to use a store that is not encrypted.",
+            )
+    return Plain()
 
 
 def _database(address: str) -> "Database":

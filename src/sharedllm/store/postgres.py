@@ -19,6 +19,7 @@ PATIENCE_SECONDS = 20.0
 # How long a change waits for another of the same user.
 LOCK_SECONDS = 20
 MIGRATION_LOCK = 0x5348_4152_4544  # any number that nobody else locks
+CHANGES_LOCK = MIGRATION_LOCK + 1
 
 # A server that is gone without a word is noticed, rather than waited for as long as the system's own settings say.
 _CONNECTING = {
@@ -114,6 +115,14 @@ class Postgres(Database):
 
         return self._patiently(attempt)
 
+    def number_changes(self, connection: sa.Connection) -> None:
+        """Let one transaction after the other take numbers and end.
+
+        A sequence gives numbers out at once and a transaction shows its rows when it ends, so a reader could see a
+        number while a lower one is still to come, and would never look for that again.
+        """
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CHANGES_LOCK)))
+
     def mark_for_scrubbing(self, connection: sa.Connection) -> None:
         """Nothing to note: each scrubbing is of everything that was ever deleted."""
 
@@ -124,7 +133,8 @@ class Postgres(Database):
         the tables and indexes (measured: most of the values, half of the ids). ``VACUUM FULL users, releases, events,
         keys`` rewrites those without them, but meanwhile nobody reads or writes, so when to do that is for whoever runs
         the server to say. Its log (``pg_wal``), standbys and backups keep them for as long as they are kept. The
-        planner's statistics hold nothing of them.
+        planner's statistics hold nothing of them. In an encrypted store all of that is ciphertext, and the user's key,
+        which was never in this database, is destroyed.
         """
 
         def attempt() -> None:

@@ -1,13 +1,14 @@
 """Decisions that are the same in every store: what may be served, and what a refusal says."""
 
+from typing import Literal
+
 from sharedllm.adapters.adapter import GateOutcome
 from sharedllm.errors import NotServed, UnknownName, UnknownUser
-from sharedllm.store.contract import EventKind
 
 
 def rollback_event(
     user: str, number: int, gate: GateOutcome, *, served: int | None, override_reason: str | None
-) -> tuple[EventKind, str]:
+) -> tuple[Literal["rolled_back", "overridden"], str]:
     """Decide whether release ``number`` may be served instead of ``served``; the event's kind and reason.
 
     Raises:

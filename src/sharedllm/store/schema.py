@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 # The newest migration. Known here so that opening an up-to-date store need not import the migration tool.
-HEAD = "store_0002"
+HEAD = "store_0005"
 
 metadata = sa.MetaData()
 
@@ -56,6 +56,17 @@ events = sa.Table(
     sa.Column("at", sa.String(32), nullable=False),
 )
 
+# Whose answer changed, by their key alone, which means nothing once they are erased; hence no foreign key. The first
+# row is not a change: in place of a user it holds a random number that tells this log from every other.
+changes = sa.Table(
+    "changes",
+    metadata,
+    sa.Column("key", KEY, primary_key=True),
+    sa.Column("user_key", sa.BigInteger, nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sqlite_autoincrement=True,
+)
+
 # A key may be made before its user has a release, so it names them itself. None: a service's key.
 keys = sa.Table(
     "keys",
@@ -68,4 +79,25 @@ keys = sa.Table(
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("created_at", sa.String(32), nullable=False),
     sa.Column("revoked_at", sa.String(32)),
+)
+
+# At most one row: the vault whose keys open what is encrypted here, and whether all of it is encrypted yet. Whoever
+# writes to the audit log holds that row until the transaction ends.
+vaults = sa.Table(
+    "vaults",
+    metadata,
+    sa.Column("id", sa.String(32), primary_key=True),
+    sa.Column("complete", sa.Boolean, nullable=False),
+)
+
+audit = sa.Table(
+    "audit",
+    metadata,
+    sa.Column("key", KEY, primary_key=True, autoincrement=False),
+    sa.Column("at", sa.String(32), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("subject", sa.LargeBinary(32)),
+    sa.Column("number", sa.Integer),
+    sa.Column("hash", sa.LargeBinary(32), nullable=False),
+    sa.Column("signature", sa.LargeBinary(64)),
 )

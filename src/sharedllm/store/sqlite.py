@@ -39,8 +39,7 @@ class SQLite(Database):
         """
         self._path = path
         self._reader, self._writer = _engines(path)
-        if self.read(version) != HEAD:
-            self.write(migrate)
+        self._prepare()
         # Finishes an erasure that was interrupted. If that cannot be done now, the next opening tries again.
         with suppress(StoreBusy, DiskFull):
             self.scrub()
@@ -55,6 +54,9 @@ class SQLite(Database):
     def write(self, work: Work[Result]) -> Result:
         with _typed_errors(self._path), self._writer.begin() as connection:
             return work(connection)
+
+    def number_changes(self, connection: sa.Connection) -> None:
+        """Nothing to do: nobody else writes until this transaction has ended."""
 
     def mark_for_scrubbing(self, connection: sa.Connection) -> None:
         mark = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
@@ -90,6 +92,10 @@ class SQLite(Database):
     def close(self) -> None:
         with _typed_errors(self._path):
             self._reader.dispose()
+
+    def _prepare(self) -> None:
+        if self.read(version) != HEAD:
+            self.write(migrate)
 
 
 def _engines(path: str) -> tuple[sa.Engine, sa.Engine]:

@@ -1,0 +1,112 @@
+"""`sharedllm fleet pack`, `verify` and `forget`: the whole fleet in files that a serving node holds in memory."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from sharedllm.cli.options import base_option, json_option, store_option
+from sharedllm.cli.printing import print_json
+from sharedllm.printable import printable
+
+_FOLDER = click.argument("folder", type=click.Path(path_type=Path))
+_KEY = click.option(
+    "--key",
+    "key_file",
+    type=click.Path(path_type=Path),
+    help="File of the private key that signs. By default one in your own data folder.",
+)
+
+
+@click.command()
+@_FOLDER
+@_KEY
+@base_option
+@store_option
+@json_option
+def pack(folder: Path, key_file: Path | None, base_name: str, store: str | None, as_json: bool) -> None:
+    """Write every adapter of a base that is served into the new FOLDER, signed, for serving nodes to map into memory.
+
+    The key is made the first time, and its public half beside it; give that to the nodes. The store may change
+    meanwhile and afterwards: nodes follow its log. Damaged releases are listed and left out, and the command then exits
+    with status 2. Adapters lie in FOLDER unencrypted, whatever they are in the store.
+
+    \b
+      sharedllm fleet pack monday/
+      sharedllm serve --packed monday/ --packed-key snapshots.key.pub
+    """
+    from sharedllm.adapters.layouts import DEFAULT_FORMAT
+    from sharedllm.base.fingerprint import fingerprint
+    from sharedllm.base.resolve import resolve_base
+    from sharedllm.store import open_store
+    from sharedllm.store.packed import pack
+    from sharedllm.store.packed.signing import default_key, make_key, public_half, read_private
+
+    path = key_file or default_key()
+    if not path.exists():
+        make_key(path)
+        click.echo(f"made the signing key {path}, and {public_half(path)} for those who check it", err=True)
+    key = read_private(path)
+    base = fingerprint(resolve_base(base_name))
+    with open_store(store) as opened:
+        report = pack(opened, folder, key, base=base, format=DEFAULT_FORMAT)
+    if as_json:
+        damaged = [str(error) for error in report.damaged]
+        print_json({"users": report.users, "bytes": report.bytes, "others": report.others, "damaged": damaged})
+    else:
+        for error in report.damaged:
+            click.echo(f"left out: {printable(str(error))}")
+        if report.others:
+            click.echo(f"left out: {report.others:,} adapters of other bases or formats")
+        click.echo(f"{report.users:,} adapters are in {printable(str(folder))}, {report.bytes / 1e6:,.1f} MB")
+    if report.damaged:
+        sys.exit(2)
+
+
+@click.command()
+@_FOLDER
+@_KEY
+@store_option
+@json_option
+def forget(folder: Path, key_file: Path | None, store: str | None, as_json: bool) -> None:
+    """Remove everybody from the packed FOLDER who was erased from its store since, and sign it again.
+
+    Nodes stopped serving them when they were erased. Run it wherever there is a copy of the folder that you keep.
+    """
+    from sharedllm.store import open_store
+    from sharedllm.store.packed import forget_erased
+    from sharedllm.store.packed.signing import default_key, read_private
+
+    key = read_private(key_file or default_key())
+    with open_store(store) as opened:
+        removed = forget_erased(opened, folder, key)
+    if as_json:
+        print_json({"removed": removed})
+    else:
+        click.echo(f"{removed:,} erased users are removed from {printable(str(folder))}")
+
+
+@click.command()
+@_FOLDER
+@click.option(
+    "--key",
+    "key_file",
+    type=click.Path(path_type=Path),
+    help="File of the public key. By default that of this machine's packer.",
+)
+@json_option
+def verify(folder: Path, key_file: Path | None, as_json: bool) -> None:
+    """Hash every byte of the packed FOLDER, as after copying it to another machine.
+
+    A serving node checks the signature and the index when it starts, and each row when it is read.
+    """
+    from sharedllm.store.packed import Snapshot
+    from sharedllm.store.packed.signing import default_key, public_half, read_public
+
+    snapshot = Snapshot(folder, read_public(key_file or public_half(default_key())))
+    snapshot.verify()
+    if as_json:
+        print_json(asdict(snapshot.manifest))
+    else:
+        click.echo(f"{printable(str(folder))} is as it was signed: {snapshot.manifest.users:,} adapters")

@@ -1,0 +1,211 @@
+"""How a database keeps what is personal: whose rows are whose, and what is written in them."""
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sa
+
+from sharedllm.store.contract import AuditHead, Release
+from sharedllm.store.database import ROWS_PER_PAGE, Row
+from sharedllm.store.encoding import Head, Record, id_sha256, unseal
+
+
+@dataclass(frozen=True, eq=False)
+class Owner(ABC):
+    """A user as their rows know them.
+
+    Attributes:
+        user: the id.
+        token: what their rows are found by, 32 bytes.
+    """
+
+    user: str
+    token: bytes
+
+    @abstractmethod
+    def seal(self, text: str, *about: object) -> str:
+        """A text as it is written; it opens only where ``about``, JSON values, is said again."""
+
+    @abstractmethod
+    def open(self, text: str, *about: object) -> str:
+        """A text that `seal` wrote.
+
+        Raises:
+            CorruptStore: it is not what was written there.
+        """
+
+    @abstractmethod
+    def row(self, record: Record) -> dict[str, Any]:
+        """A release as a row of the releases, less ``user_key`` and ``passed``."""
+
+    @abstractmethod
+    def head(self, row: Row) -> tuple[Head, int]:
+        """A release without its values, and how many bytes those are; from a row with ``stored_bytes``.
+
+        Raises:
+            CorruptAdapter: it is not what was written there.
+        """
+
+    @abstractmethod
+    def release(self, row: Row) -> Release:
+        """A release read back from its row.
+
+        Raises:
+            CorruptAdapter: it is not what was written there.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Note:
+    """One thing to remember: what happened, to whom (None: to the store) and to which of their releases."""
+
+    kind: str
+    owner: Owner | None = None
+    number: int | None = None
+
+
+class Custody(ABC):
+    """Who has rows in a database."""
+
+    @abstractmethod
+    def find(self, user: str) -> Owner:
+        """The owner of a user's rows, if they have any.
+
+        Raises:
+            InvalidUserId: it cannot name a user.
+            UnknownUser: they are known to have none.
+        """
+
+    @abstractmethod
+    def take(self, users: Iterable[str]) -> dict[str, Owner]:
+        """The owners of rows that are to be written, who need not have any yet. Afterwards ask who is `lost`."""
+
+    @abstractmethod
+    def lost(self, owners: Iterable[Owner]) -> list[Owner]:
+        """Whom of them somebody has erased since they were taken. To be asked once their rows are stored for good."""
+
+    @abstractmethod
+    def of(self, rows: Mapping[bytes, str]) -> dict[bytes, Owner]:
+        """The owners of rows, by token, from what is written there for their ids. Who was erased is left out.
+
+        Raises:
+            CorruptStore: an id is not what was written there.
+        """
+
+    @abstractmethod
+    def forget(self, owner: Owner) -> bool:
+        """Begin an erasure; whether the owner had a key, without which nobody finds or opens their rows any more."""
+
+    @abstractmethod
+    def forgotten(self, token: bytes) -> None:
+        """End an erasure: no row has that token any more.
+
+        Raises:
+            StoreBusy, DiskFull: traces of the owner's key may remain; the next opening removes those.
+        """
+
+    @abstractmethod
+    def interrupted(self) -> list[bytes]:
+        """The tokens of erasures that began a while ago and never ended."""
+
+    @abstractmethod
+    def note(self, connection: sa.Connection, notes: Sequence[Note]) -> None:
+        """Write what happened into the audit log, in the caller's transaction, as the last thing that it does."""
+
+    @abstractmethod
+    def head(self) -> AuditHead | None:
+        """How far the audit log goes; None where there is none."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Give back files. Closing twice is safe."""
+
+
+@dataclass(frozen=True, eq=False)
+class PlainOwner(Owner):
+    """A user whose rows anybody may read who may read the database."""
+
+    def seal(self, text: str, *about: object) -> str:
+        return text
+
+    def open(self, text: str, *about: object) -> str:
+        return text
+
+    def row(self, record: Record) -> dict[str, Any]:
+        row = vars(record.head) | {"deviations": record.deviations, "checksum": record.checksum}
+        del row["user"]
+        return row
+
+    def head(self, row: Row) -> tuple[Head, int]:
+        return head_of(self.user, row), row.stored_bytes
+
+    def release(self, row: Row) -> Release:
+        return unseal(Record(head_of(self.user, row), row.deviations, row.checksum))
+
+
+class Plain(Custody):
+    """Rows that are not encrypted, found by the hash of the id. There is no audit log."""
+
+    def find(self, user: str) -> Owner:
+        return PlainOwner(user, id_sha256(user))
+
+    def take(self, users: Iterable[str]) -> dict[str, Owner]:
+        return {user: self.find(user) for user in users}
+
+    def lost(self, owners: Iterable[Owner]) -> list[Owner]:
+        return []
+
+    def of(self, rows: Mapping[bytes, str]) -> dict[bytes, Owner]:
+        return {token: PlainOwner(user, token) for token, user in rows.items()}
+
+    def forget(self, owner: Owner) -> bool:
+        return False
+
+    def forgotten(self, token: bytes) -> None:
+        """Nothing was noted."""
+
+    def interrupted(self) -> list[bytes]:
+        return []
+
+    def note(self, connection: sa.Connection, notes: Sequence[Note]) -> None:
+        """There is no audit log."""
+
+    def head(self) -> AuditHead | None:
+        return None
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def owned(custody: Custody, rows: Iterator[Row], *, token: str, stored: str) -> Iterator[tuple[Owner | None, Row]]:
+    """Rows with their owners, None for a row without one, read as the iterator advances; who was erased is left out.
+
+    Args:
+        custody: knows the owners.
+        rows: of any table.
+        token: the column with what the owner's rows are found by.
+        stored: the column with what is written there for the owner's id.
+    """
+    while page := list(islice(rows, ROWS_PER_PAGE)):
+        owners = custody.of({getattr(row, token): getattr(row, stored) for row in page if getattr(row, token)})
+        for row in page:
+            owner = owners.get(getattr(row, token))
+            if owner is not None or getattr(row, token) is None:
+                yield owner, row
+
+
+def head_of(user: str, row: Row, **opened: str) -> Head:
+    """What a row says of a release, with the fields that had to be opened for that."""
+    found = {
+        name: getattr(row, name) for name in ("id", "number", "format", "base", "provenance", "gate", "created_at")
+    }
+    return Head(user=user, **(found | opened))
+
+
+def canonical(about: Sequence[object]) -> bytes:
+    """A list of JSON values as bytes to seal, hash or sign; no two different lists are the same bytes."""
+    return json.dumps(about, separators=(",", ":")).encode()

@@ -1,0 +1,126 @@
+"""A user's rows in an SQL database: how they are found, changed and read."""
+
+from dataclasses import fields
+
+import sqlalchemy as sa
+
+from sharedllm.store import rules
+from sharedllm.store.appending import event
+from sharedllm.store.contract import Event, EventKind, ReleaseSummary, UserSummary
+from sharedllm.store.custody import Owner
+from sharedllm.store.database import Row
+from sharedllm.store.encoding import Head, corrupt, now, read_time, summarise
+from sharedllm.store.schema import changes, events, releases, users
+
+# The newest release stands in where none is served: whoever asks is told why it was held back.
+SERVED = (
+    sa.select(users.c.key, users.c.served, users.c.revoked, users.c.releases, releases)
+    .select_from(
+        users.outerjoin(
+            releases,
+            sa.and_(
+                releases.c.user_key == users.c.key,
+                releases.c.number == sa.func.coalesce(users.c.served, users.c.releases),
+            ),
+        )
+    )
+    .where(users.c.id_sha256 == sa.bindparam("id_sha256"))
+)
+ANSWERS = (
+    sa.select(users.c.key, users.c.id_sha256, users.c.id.label("stored_id"), users.c.served, releases)
+    .select_from(
+        users.outerjoin(releases, sa.and_(releases.c.user_key == users.c.key, releases.c.number == users.c.served))
+    )
+    .where(users.c.served.is_not(None), users.c.revoked.is_(None))
+)
+_FIRST = changes.alias()
+POSITION = sa.select(
+    sa.func.max(changes.c.key).label("last"),
+    sa.select(_FIRST.c.user_key).order_by(_FIRST.c.key).limit(1).scalar_subquery().label("log"),
+)
+SUMMARIES = sa.select(
+    *(releases.c[name.name] for name in fields(Head) if name.name != "user"),
+    sa.func.length(releases.c.deviations).label("stored_bytes"),
+)
+
+
+def change_entry(
+    connection: sa.Connection,
+    owner: Owner,
+    entry: Row,
+    change: dict[str, object],
+    *,
+    kind: EventKind,
+    number: int | None = None,
+    reason: str,
+) -> None:
+    """Change a user's entry, which the caller has found for that, and put into their history why."""
+    at = now()
+    connection.execute(sa.update(users).where(users.c.key == entry.key).values(updated_at=at, **change))
+    connection.execute(sa.insert(events), event(entry.key, owner, kind=kind, number=number, reason=reason, at=at))
+
+
+def find_entry(connection: sa.Connection, owner: Owner, *, for_change: bool = False) -> Row:
+    """A user's row.
+
+    Raises:
+        UnknownUser: they have none.
+    """
+    query = sa.select(users).where(users.c.id_sha256 == owner.token)
+    # Whoever changes a user holds their row until the transaction ends, so that changes come one after the other.
+    row = connection.execute(query.with_for_update() if for_change else query).one_or_none()
+    if row is None:
+        raise rules.unknown_user(owner.user)
+    return row
+
+
+def newest_before(connection: sa.Connection, entry: Row) -> int | None:
+    """The newest release before the served one that passed its gate."""
+    earlier = sa.select(sa.func.max(releases.c.number)).where(
+        releases.c.user_key == entry.key, releases.c.number < (entry.served or 0), releases.c.passed
+    )
+    newest: int | None = connection.scalar(earlier)
+    return newest
+
+
+def find_summary(connection: sa.Connection, owner: Owner, entry: Row, number: int) -> ReleaseSummary:
+    """One of a user's releases without its values.
+
+    Raises:
+        UnknownName: no release has that number.
+        CorruptAdapter: it is damaged.
+    """
+    row = connection.execute(SUMMARIES.where(*numbered(owner.user, entry, number))).one_or_none()
+    if row is None:
+        raise corrupt(owner.user, number)
+    return summarise(*owner.head(row))
+
+
+def numbered(user: str, entry: Row, number: int) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
+    """What finds one of a user's releases.
+
+    Raises:
+        UnknownName: no release has that number.
+    """
+    if not 1 <= number <= entry.releases:
+        raise rules.unknown_release(user, number, entry.releases)
+    return releases.c.user_key == entry.key, releases.c.number == number
+
+
+def read_event(owner: Owner, row: Row) -> Event:
+    """An event from its row."""
+    reason = owner.open(row.reason, "event", row.kind, row.number, row.at)
+    return Event(row.kind, row.number, reason, read_time(row.at))
+
+
+def read_standing(owner: Owner, row: Row) -> UserSummary:
+    """Where a user stands, from their row."""
+    return UserSummary(
+        user=owner.user,
+        state="active" if row.revoked is None else "revoked",
+        reason=None if row.revoked is None else owner.open(row.revoked, "revoked"),
+        served=row.served,
+        releases=row.releases,
+        created_at=read_time(row.created_at),
+        updated_at=read_time(row.updated_at),
+    )

@@ -1,0 +1,23 @@
+"""Rows out of tables: all that one token finds."""
+
+from collections.abc import Mapping
+
+import sqlalchemy as sa
+
+from sharedllm.store.schema import events, keys, releases, users
+
+
+def remove(connection: sa.Connection, token: bytes) -> tuple[Mapping[str, int], list[int]]:
+    """Delete a user's rows in the caller's transaction.
+
+    Returns:
+        how many went from each table, and the key that the user had, which nobody has who has API keys alone.
+    """
+    mine = {keys: keys.c.holder_sha256 == token}
+    key = connection.scalar(sa.select(users.c.key).where(users.c.id_sha256 == token).with_for_update())
+    if key is not None:
+        # In this order, because releases and events refer to users.
+        mine |= {table: table.c.user_key == key for table in (releases, events)} | {users: users.c.key == key}
+    removed = {"keys": 0, "releases": 0, "events": 0, "users": 0}
+    removed |= {table.name: connection.execute(sa.delete(table).where(of)).rowcount for table, of in mine.items()}
+    return removed, [] if key is None else [key]

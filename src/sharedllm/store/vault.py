@@ -1,0 +1,290 @@
+"""The vault: one random key per user, each wrapped by the master key, in a file beside the store and not in it.
+
+A database keeps deleted rows in its log, its free pages and its backups, and keys that lay in it would lie there too.
+In a file of their own, rewritten whenever one is erased, an erased key is gone, and with it all that it ever encrypted.
+"""
+
+import hmac
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from secrets import token_bytes, token_hex
+
+import sqlalchemy as sa
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from sharedllm.errors import MasterKeyError
+from sharedllm.store.database import ROWS_PER_PAGE, Row
+from sharedllm.store.encoding import now
+from sharedllm.store.master import KEY_BYTES, master_key_file, read_master_key
+from sharedllm.store.sqlite import SQLite
+from sharedllm.users import check_user_id
+
+ENVIRONMENT_VARIABLE = "SHAREDLLM_VAULT"
+NONCE_BYTES = 12
+# An erasure that another process has under way for this long was interrupted.
+ERASING_SECONDS = 60.0
+
+_tables = sa.MetaData()
+_facts = sa.Table(
+    "facts",
+    _tables,
+    sa.Column("name", sa.String(16), primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+)
+_keys = sa.Table(
+    "user_keys",
+    _tables,
+    sa.Column("key", sa.Integer, primary_key=True),
+    sa.Column("lookup", sa.LargeBinary(32), nullable=False, unique=True),
+    sa.Column("token", sa.LargeBinary(32), nullable=False, unique=True),
+    sa.Column("wrapped", sa.LargeBinary, nullable=False),
+)
+_erasing = sa.Table(
+    "erasing",
+    _tables,
+    sa.Column("token", sa.LargeBinary(32), primary_key=True),
+    sa.Column("at", sa.String(32), nullable=False),
+)
+
+_FIND = sa.select(_keys).where(_keys.c.lookup == sa.bindparam("lookup"))
+
+
+@dataclass(frozen=True, eq=False)
+class UserKey:
+    """One user's key, and what follows from it.
+
+    Attributes:
+        token: what the user's rows are found by; without the key nobody can tell whose it is.
+        cipher: for what is personal in those rows.
+        audit: what hides them in the audit log.
+    """
+
+    token: bytes
+    cipher: AESGCM = field(repr=False)
+    audit: bytes = field(repr=False)
+
+
+class Vault:
+    """The keys of one store's users, safe to use from several threads and processes of one machine.
+
+    Any method may raise `StoreError` or its kinds, and `MasterKeyError` where the master key is no longer the one that
+    wraps the keys.
+    """
+
+    def __init__(self, path: Path, master: Path) -> None:
+        """Open a vault.
+
+        Raises:
+            MasterKeyError: there is no vault, or the key in the file ``master`` is not the one that wraps its keys.
+        """
+        self.path, self._master_file = path, master
+        self._wrapping = AESGCM(read_master_key(master))
+        if not path.is_file():
+            raise MasterKeyError(
+                f"There is no vault of user keys at {path}",
+                remedy=f"Set {ENVIRONMENT_VARIABLE} to it; without it nothing that is encrypted can be read.",
+            )
+        self._file = _File(str(path))
+        facts = {row.name: row.value for row in self._file.find(sa.select(_facts), {})}
+        self.id: str = facts.get("id", b"").decode()
+        try:
+            self._index = self._unwrap(facts.get("index", b""), b"index")
+        except MasterKeyError:
+            self._file.close()
+            raise
+
+    @classmethod
+    def create(cls, path: Path, master: Path) -> "Vault":
+        """Open a vault, made where none is yet, readable by its owner alone.
+
+        Raises:
+            MasterKeyError: the master key cannot be read or is another vault's, or the vault cannot be written.
+        """
+        wrapping, id = AESGCM(read_master_key(master)), token_hex(16)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+        except OSError as error:
+            raise MasterKeyError(
+                f"The vault {path} cannot be written: {error.strerror}", remedy=f"Set {ENVIRONMENT_VARIABLE} elsewhere."
+            ) from None
+        facts = {"id": id.encode(), "index": _wrapped(wrapping, token_bytes(KEY_BYTES), id, b"index")}
+        rows = [{"name": name, "value": value} for name, value in facts.items()]
+        file = _File(str(path))
+        file.write(lambda connection: connection.execute(file.insert(_facts).on_conflict_do_nothing(), rows))
+        file.close()
+        return cls(path, master)
+
+    def bind(self) -> bool:
+        """Give the vault to a store; whether nobody had given it to one before."""
+        bound = self._file.insert(_facts).on_conflict_do_nothing()
+        return (
+            self._file.write(lambda connection: connection.execute(bound, {"name": "bound", "value": b""}).rowcount)
+            == 1
+        )
+
+    def find(self, user: str) -> UserKey | None:
+        """A user's key, if they have one.
+
+        Raises:
+            InvalidUserId: it cannot name a user.
+        """
+        found = self._file.find(_FIND, {"lookup": self._lookup(user)})
+        return self._key(found[0]) if found else None
+
+    def take(self, users: Iterable[str]) -> dict[str, UserKey]:
+        """Users' keys, made where they have none; those survive a crash before anything is encrypted with them."""
+        lookups = {self._lookup(user): user for user in users}
+        found = {row.lookup: self._key(row) for row in self._rows(_keys.c.lookup, list(lookups))}
+        missing = [lookup for lookup in lookups if lookup not in found]
+
+        def make(connection: sa.Connection) -> None:
+            # Whoever rotates the master key holds off other writers, so no key is wrapped by an old one after that.
+            self._check(connection)
+            rows = []
+            for lookup in missing:
+                secret = token_bytes(KEY_BYTES)
+                wrapped = _wrapped(self._wrapping, secret, self.id, lookup)
+                rows.append({"lookup": lookup, "token": _derived(secret, b"token"), "wrapped": wrapped})
+            # Somebody else may have made theirs meanwhile.
+            connection.execute(self._file.insert(_keys).on_conflict_do_nothing(), rows)
+
+        if missing:
+            self._file.write(make)
+            found |= {row.lookup: self._key(row) for row in self._rows(_keys.c.lookup, missing)}
+        return {lookups[lookup]: key for lookup, key in found.items()}
+
+    def at(self, tokens: Sequence[bytes]) -> dict[bytes, UserKey]:
+        """The keys of rows' tokens; those of erased users are not among them."""
+        return {row.token: self._key(row) for row in self._rows(_keys.c.token, tokens)}
+
+    def count(self) -> int:
+        """How many users have a key."""
+        (row,) = self._file.find(sa.select(sa.func.count().label("keys")).select_from(_keys), {})
+        return int(row.keys)
+
+    def erase(self, token: bytes) -> None:
+        """Delete a key, and note that the rows with its token have still to go. `scrub` then removes its traces."""
+
+        def delete(connection: sa.Connection) -> None:
+            connection.execute(sa.delete(_keys).where(_keys.c.token == token))
+            connection.execute(self._file.insert(_erasing).on_conflict_do_nothing(), {"token": token, "at": now()})
+            self._file.mark_for_scrubbing(connection)
+
+        self._file.write(delete)
+
+    def erased(self, token: bytes) -> None:
+        """Forget that rows had to go."""
+        self._file.write(lambda connection: connection.execute(sa.delete(_erasing).where(_erasing.c.token == token)))
+
+    def interrupted(self) -> list[bytes]:
+        """The tokens of rows that an erasure should have removed, and did not."""
+        before = (datetime.now(UTC) - timedelta(seconds=ERASING_SECONDS)).isoformat(timespec="microseconds")
+        return [row.token for row in self._file.find(sa.select(_erasing).where(_erasing.c.at <= before), {})]
+
+    def rewrap(self, master: Path) -> None:
+        """Wrap every key with another master key, all or none; `scrub` then removes what the old one wrapped.
+
+        Raises:
+            MasterKeyError: the key in the file ``master`` cannot be read.
+        """
+        new = AESGCM(read_master_key(master))
+
+        def change(connection: sa.Connection) -> None:
+            self._check(connection)
+            index = {"value": _wrapped(new, self._index, self.id, b"index")}
+            connection.execute(sa.update(_facts).where(_facts.c.name == "index").values(index))
+            update = (
+                sa.update(_keys).where(_keys.c.key == sa.bindparam("row")).values(wrapped=sa.bindparam("rewrapped"))
+            )
+            page = sa.select(_keys).where(_keys.c.key > sa.bindparam("last")).order_by(_keys.c.key).limit(ROWS_PER_PAGE)
+            last = 0
+            while found := connection.execute(page, {"last": last}).all():
+                secrets = ((row, self._unwrap(row.wrapped, row.lookup)) for row in found)
+                rows = [
+                    {"row": row.key, "rewrapped": _wrapped(new, secret, self.id, row.lookup)} for row, secret in secrets
+                ]
+                connection.execute(update, rows)
+                last = found[-1].key
+            self._file.mark_for_scrubbing(connection)
+
+        self._file.write(change)
+        self._master_file, self._wrapping = master, new
+
+    def scrub(self) -> None:
+        """Remove from the file what was deleted or replaced.
+
+        Raises:
+            StoreBusy, DiskFull: that cannot be done now; the next opening tries again.
+        """
+        self._file.scrub()
+
+    def close(self) -> None:
+        """Give back the file. Closing twice is safe."""
+        self._file.close()
+
+    def _lookup(self, user: str) -> bytes:
+        return hmac.digest(self._index, check_user_id(user).encode(), "sha256")
+
+    def _rows(self, column: sa.Column[bytes], values: Sequence[bytes]) -> list[Row]:
+        found: list[Row] = []
+        for start in range(0, len(values), ROWS_PER_PAGE):
+            found += self._file.find(sa.select(_keys).where(column.in_(values[start : start + ROWS_PER_PAGE])), {})
+        return found
+
+    def _key(self, row: Row) -> UserKey:
+        secret = self._unwrap(row.wrapped, row.lookup)
+        return UserKey(row.token, AESGCM(_derived(secret, b"values")), _derived(secret, b"audit"))
+
+    def _unwrap(self, wrapped: bytes, what: bytes) -> bytes:
+        try:
+            return _unwrapped(self._wrapping, wrapped, self.id, what)
+        except InvalidTag:
+            # It may have been rotated since this process read it.
+            self._wrapping = AESGCM(read_master_key(self._master_file))
+        try:
+            return _unwrapped(self._wrapping, wrapped, self.id, what)
+        except InvalidTag:
+            raise MasterKeyError(
+                f"The master key {self._master_file} does not open the keys in {self.path}, or those are damaged",
+                remedy="Use the master key of that vault, the newest one if it was rotated.",
+            ) from None
+
+    def _check(self, connection: sa.Connection) -> None:
+        wrapped = connection.scalar(sa.select(_facts.c.value).where(_facts.c.name == "index"))
+        self._unwrap(wrapped or b"", b"index")
+
+
+class _File(SQLite):
+    """A file of the vault's tables."""
+
+    def _prepare(self) -> None:
+        if not self.read(lambda connection: sa.inspect(connection).has_table(_facts.name)):
+            self.write(_tables.create_all)
+
+
+def vault_file() -> Path:
+    """The file that ``SHAREDLLM_VAULT`` names, else ``vault.db`` beside the master key.
+
+    Raises:
+        MasterKeyError: neither that nor a master key is named.
+    """
+    named = os.environ.get(ENVIRONMENT_VARIABLE)
+    return Path(named).expanduser() if named else master_key_file().parent / "vault.db"
+
+
+def _derived(secret: bytes, purpose: bytes) -> bytes:
+    return hmac.digest(secret, b"sharedllm " + purpose, "sha256")
+
+
+def _wrapped(wrapping: AESGCM, secret: bytes, vault: str, what: bytes) -> bytes:
+    nonce = os.urandom(NONCE_BYTES)
+    return nonce + wrapping.encrypt(nonce, secret, vault.encode() + what)
+
+
+def _unwrapped(wrapping: AESGCM, wrapped: bytes, vault: str, what: bytes) -> bytes:
+    return wrapping.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], vault.encode() + what)
