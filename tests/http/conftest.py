@@ -83,8 +83,9 @@ STOPPED = EngineStopped("The engine is shutting down", remedy="Send it again.")
 
 
 @pytest.fixture
-def published(tmp_path, base_of):
+def published(tmp_path, base_of, monkeypatch):
     """A store with a release each for alice and bob, the keys beside it, and how an adapter is made."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     base = base_of("llama")
     size = layout_of(base).size
 

@@ -1,22 +1,27 @@
 """The API over the engine itself: each user their own answer, and every way of asking the same tokens."""
 
+import gc
 import json
 import math
 import time
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from queue import SimpleQueue
 
 import pytest
 import torch
+from fastapi.testclient import TestClient
 from tests.http.conftest import PASSED
 
+from sharedllm.http.app import create_app
+from sharedllm.http.service import Service
 from sharedllm.http.vanished import stop_erased
 from sharedllm.http.vocabulary import Vocabulary
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Finished, Limits, Request, Token
 
 PROMPT = "Who came to the door?"
-SMALL = Limits(running=8, waiting=32, waiting_per_owner=16, cache_tokens=2048, batch_tokens=64)
+SMALL = Limits(running=8, waiting=32, waiting_per_owner=16, cache_tokens=2048, batch_tokens=64, table_bytes=0)
 
 
 @pytest.fixture
@@ -140,3 +145,13 @@ def test_an_erasure_by_another_process_ends_what_runs_here_and_clears_the_row(se
     assert event.reason == "erased"
     assert server.engine.owners() == (set(), set())
     assert server.engine.counters.finished == {"erased": 1}
+
+
+def test_nothing_of_a_server_that_has_ended_stays_in_memory(published):
+    engine = Engine(published.base, SMALL)
+    left = weakref.ref(engine)
+    with TestClient(create_app(Service(engine, published.store))) as client:
+        assert client.get("/v1/users/alice").status_code == 200
+    del client, engine
+    gc.collect()
+    assert left() is None

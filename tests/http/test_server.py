@@ -97,6 +97,17 @@ def test_a_client_that_sends_ten_megabytes_sees_why_they_were_refused(listening,
     assert response.status_code == (413 if path != "/nowhere" else 404)
 
 
+def test_a_client_that_goes_away_while_it_sends_is_not_the_servers_error(listening):
+    address, *_ = listening()
+    with connected(address) as gone:
+        gone.sendall(HEAD + b"Content-Length: 100\r\n\r\n{")
+    deadline = time.monotonic() + 20
+    while 'endpoint="/v1/completions"' not in (metrics := httpx.get(f"{address}/metrics", timeout=20).text):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert 'endpoint="/v1/completions",route="none",status="499"' in metrics
+
+
 def test_a_connection_that_is_used_again_is_not_cut_off(listening):
     address, *_ = listening()
     with httpx.Client(base_url=address) as client:

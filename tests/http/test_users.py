@@ -1,5 +1,6 @@
 """What a user has on the server: who may see it, bring to it, train it and end it."""
 
+import json
 import threading
 import time
 from queue import SimpleQueue
@@ -23,6 +24,8 @@ from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Finished, Limits, Request, Token
 from sharedllm.store import open_store
 from sharedllm.store.opening import open_keys
+from sharedllm.store.receipts import read_receipt
+from sharedllm.store.signing import signing_key
 from sharedllm.text.splits import split_text
 from sharedllm.training.checkpoints import Checkpoints, Progress
 from sharedllm.training.recipes import RECIPES, Recipe
@@ -225,13 +228,19 @@ def test_an_erased_user_is_gone_from_everything_before_the_answer(server, tmp_pa
     told(server.alice.post("/v1/users/alice/train", json={"text": writing("alice")}), 202)
     checkpoints(tmp_path, server.base).save("alice", split_text(writing("old")).sha256, QUICK, progress())
     removed = told(server.alice.delete("/v1/users/alice"), 200)
+    receipt = read_receipt(json.dumps(removed.pop("receipt")).encode(), signing_key().public_key())
+    assert receipt.is_about("alice")
+    assert [(each.what, each.count) for each in receipt.removed if each.where == "server"] == [
+        ("trainings", 1),
+        ("running requests", 2),
+    ]
     assert removed == {
         "user": "alice",
         "removed": {"releases": 1, "events": 1, "keys": 1, "checkpoints": 1, "jobs": 1, "requests": 2},
     }
     # Whoever was stopped was out of the store already, so that nothing could be routed to them afterwards.
     assert server.engine.stopped == [("alice", ["bob"])]
-    assert not [path for path in (tmp_path / "data").rglob("*") if path.is_file()]
+    assert [path.name for path in (tmp_path / "data").rglob("*") if path.is_file()] == ["signing-key.pem"]
     told(server.alice.get("/v1/users/alice"), 401)
     told(server.service_key.get("/v1/users/alice"), 404)
     told(server.bob.get("/v1/users/bob"), 200)
@@ -270,7 +279,7 @@ def progress():
 
 
 def test_a_request_that_runs_is_stopped_by_the_erasure_and_its_row_leaves_the_device(server):
-    engine = Engine(server.base, Limits(running=2, cache_tokens=1024))
+    engine = Engine(server.base, Limits(running=2, cache_tokens=1024, table_bytes=0))
     server.alice.app.state.service.engine = engine
     release = server.store.served("alice")
     events = SimpleQueue()

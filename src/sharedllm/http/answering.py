@@ -17,7 +17,7 @@ from sharedllm.errors import SharedLLMError
 from sharedllm.http.forms import Form, glass_box, usage
 from sharedllm.http.identity import Caller
 from sharedllm.http.logs import Record
-from sharedllm.http.refusals import Refused, told
+from sharedllm.http.refusals import Refused, gone, told
 from sharedllm.http.routed import Routed, routed
 from sharedllm.http.running import Running
 from sharedllm.http.service import Service
@@ -60,8 +60,7 @@ async def answer(request: Request, caller: Caller, form: Form) -> Response:
         raise
     if body is None:
         running.stop()
-        # Nobody reads it; the number is what logs call a client that went away.
-        return Response(status_code=499)
+        return gone()
     return _JSON(body, headers=decided.headers)
 
 

@@ -14,17 +14,17 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 
 from sharedllm import __version__
 from sharedllm.errors import SharedLLMError
-from sharedllm.http import chat, completions, status
+from sharedllm.http import chat, completions, status, users
 from sharedllm.http.bounds import Bounds
 from sharedllm.http.logs import Watched
 from sharedllm.http.metrics import Metrics
 from sharedllm.http.refusals import ANSWERS, on_error
 from sharedllm.http.schemas import ChatRequest, CompletionRequest
 from sharedllm.http.service import Service
-from sharedllm.http.users import users_router
 from sharedllm.http.vanished import watch
 from sharedllm.http.vocabulary import Vocabulary
 
@@ -53,7 +53,7 @@ def create_app(service: Service) -> FastAPI:
     app.state.service = service
     app.state.metrics = Metrics(service.engine)
     app.state.vocabulary = Vocabulary(service.engine.base)
-    for kind in (SharedLLMError, RequestValidationError, HTTPException):
+    for kind in (SharedLLMError, RequestValidationError, HTTPException, ClientDisconnect):
         app.add_exception_handler(kind, on_error)
     # The one that is added last is outermost.
     app.add_middleware(Bounds, policy=service.policy)
@@ -61,7 +61,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(chat.router)
     app.include_router(completions.router)
     app.include_router(status.router)
-    app.include_router(users_router(service), responses=ANSWERS)
+    app.include_router(users.router, responses=ANSWERS)
     return app
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from sharedllm.errors import (
@@ -131,6 +131,11 @@ def unforeseen() -> Response:
     return _response(500, _object(500, "Something went wrong in the server. It was logged.", "internal_error", None))
 
 
+def gone() -> Response:
+    """For a client that went away. Nobody reads it; the number is what logs call that."""
+    return Response(status_code=499)
+
+
 def invalid(errors: Sequence[Mapping[str, Any]]) -> Refused:
     """The first of pydantic's complaints, by the name of the parameter; what the caller wrote is not repeated."""
     first = errors[0]
@@ -167,6 +172,8 @@ def on_error(request: Request, error: Exception) -> Response:
         message, code = _PLAIN.get(error.status_code, (error.detail, "invalid_request"))
         headers = dict(error.headers or {})
         return _response(error.status_code, _object(error.status_code, message, code, None), headers)
+    if isinstance(error, ClientDisconnect):
+        return gone()
     raise error
 
 

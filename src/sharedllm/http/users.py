@@ -24,6 +24,8 @@ from sharedllm.http.schemas import Strict
 from sharedllm.http.service import Service
 from sharedllm.store import Erased, ReleaseSummary
 from sharedllm.store.encoding import check_reason
+from sharedllm.store.receipts import Removed
+from sharedllm.store.signing import signing_key
 from sharedllm.training.checkpoints import checkpoint_folder
 from sharedllm.training.erasure import Erasure, erase_user
 from sharedllm.training.recipes import DEFAULT_RECIPE, recipe_named
@@ -51,61 +53,62 @@ def acting_for(id: str, caller: Authenticated) -> str:
 User = Annotated[str, Depends(acting_for)]
 
 
-def users_router(service: Service) -> APIRouter:
-    """The addresses below ``/v1/users/{id}``.
-
-    Args:
-        service: where releases are, who is stopped when erased, and, unless its ``jobs`` is None, who trains.
-    """
-    router = APIRouter(prefix="/v1/users/{id}", tags=["users"])
-
-    @router.get("")
-    def show(user: User) -> dict[str, Any]:
-        """Where the user stands, and every release of theirs, oldest first."""
-        summary = service.store.user(user)
-        return asdict(summary) | {"releases": [_release(each) for each in service.store.releases(user)]}
-
-    @router.put("/adapter", status_code=201, openapi_extra=_FILE)
-    async def bring(
-        request: Request, user: User, override_reason: Annotated[str | None, Query(max_length=1000)] = None
-    ) -> dict[str, Any]:
-        """Store an adapter file that `sharedllm export --to adapter` wrote, as a new release.
-
-        It is held back, as what it was tested on elsewhere does not count here. With `override_reason` it is served all
-        the same, and the reason is recorded.
-        """
-        return await run_in_threadpool(_bring, service, user, await request.body(), override_reason)
-
-    @router.post("/train", status_code=202, openapi_extra=_TEXT)
-    async def train(request: Request, user: User) -> dict[str, Any]:
-        """Train the user on a text in the background. The release is served if it passes its gate, else held back."""
-        order = await read(request, Training)
-        recipe = recipe_named(order.recipe)
-        job = await run_in_threadpool(_jobs(service).submit, user, order.text, recipe)
-        return job.as_dict()
-
-    @router.get("/jobs/{job}")
-    def follow(job: str, user: User) -> dict[str, Any]:
-        """How far a training is, and what became of it."""
-        return _jobs(service).find(user, job).as_dict()
-
-    @router.delete("/jobs/{job}")
-    def cancel(job: str, user: User) -> dict[str, Any]:
-        """Cancel a training. One that is over stays as it was; the same text sent again goes on from where it was."""
-        found = _jobs(service).find(user, job)
-        _jobs(service).cancel(found)
-        return found.as_dict()
-
-    @router.delete("")
-    def erase(user: User) -> dict[str, Any]:
-        """Delete the user for good: releases, history, keys, trainings. Whatever they have running is stopped."""
-        return _erase(service, user)
-
-    return router
-
-
 _TEXT = {"requestBody": {"required": True, "content": {"application/json": {"schema": Training.model_json_schema()}}}}
 _FILE = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}}
+
+router = APIRouter(prefix="/v1/users/{id}", tags=["users"])
+
+
+@router.get("")
+def show(request: Request, user: User) -> dict[str, Any]:
+    """Where the user stands, and every release of theirs, oldest first."""
+    store = _service(request).store
+    return asdict(store.user(user)) | {"releases": [_release(each) for each in store.releases(user)]}
+
+
+@router.put("/adapter", status_code=201, openapi_extra=_FILE)
+async def bring(
+    request: Request, user: User, override_reason: Annotated[str | None, Query(max_length=1000)] = None
+) -> dict[str, Any]:
+    """Store an adapter file that `sharedllm export --to adapter` wrote, as a new release.
+
+    It is held back, as what it was tested on elsewhere does not count here. With `override_reason` it is served all
+    the same, and the reason is recorded.
+    """
+    return await run_in_threadpool(_bring, _service(request), user, await request.body(), override_reason)
+
+
+@router.post("/train", status_code=202, openapi_extra=_TEXT)
+async def train(request: Request, user: User) -> dict[str, Any]:
+    """Train the user on a text in the background. The release is served if it passes its gate, else held back."""
+    order = await read(request, Training)
+    recipe = recipe_named(order.recipe)
+    job = await run_in_threadpool(_jobs(_service(request)).submit, user, order.text, recipe)
+    return job.as_dict()
+
+
+@router.get("/jobs/{job}")
+def follow(request: Request, job: str, user: User) -> dict[str, Any]:
+    """How far a training is, and what became of it."""
+    return _jobs(_service(request)).find(user, job).as_dict()
+
+
+@router.delete("/jobs/{job}")
+def cancel(request: Request, job: str, user: User) -> dict[str, Any]:
+    """Cancel a training. One that is over stays as it was; the same text sent again goes on from where it was."""
+    jobs = _jobs(_service(request))
+    found = jobs.find(user, job)
+    jobs.cancel(found)
+    return found.as_dict()
+
+
+@router.delete("")
+def erase(request: Request, user: User) -> dict[str, Any]:
+    """Delete the user for good: releases, history, keys, trainings. Whatever they have running is stopped.
+
+    The receipt is signed by whoever runs this server, and cannot be had again.
+    """
+    return _erase(_service(request), user)
 
 
 def _bring(service: Service, user: str, data: bytes, override_reason: str | None) -> dict[str, Any]:
@@ -134,6 +137,8 @@ def _bring(service: Service, user: str, data: bytes, override_reason: str | None
 def _erase(service: Service, user: str) -> dict[str, Any]:
     without: AbstractContextManager[int] = service.jobs.without(user) if service.jobs else nullcontext(0)
     # Training ends first, or it would publish after the erasure; requests last, or more would be routed after them.
+    # Nobody is erased who could not be given a receipt.
+    signing_key()
     with without as jobs:
         try:
             erasure = erase_user(service.store, checkpoint_folder(), user)
@@ -144,6 +149,7 @@ def _erase(service: Service, user: str) -> dict[str, Any]:
         finally:
             # Also where the store has let go of them and then failed to scrub its file.
             requests = service.erased(user)
+    stopped = [Removed("trainings", "server", jobs), Removed("running requests", "server", requests)]
     return {
         "user": user,
         "removed": {
@@ -154,7 +160,14 @@ def _erase(service: Service, user: str) -> dict[str, Any]:
             "jobs": jobs,
             "requests": requests,
         },
+        "receipt": erasure.receipt(stopped).as_dict(),
     }
+
+
+def _service(request: Request) -> Service:
+    # Not from a closure: FastAPI remembers endpoints for as long as the process lives, and whatever they hold.
+    service: Service = request.app.state.service
+    return service
 
 
 def _jobs(service: Service) -> Jobs:
