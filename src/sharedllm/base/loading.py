@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -94,6 +95,14 @@ def load_base(name: str = DEFAULT_BASE, *, dtype: "torch.dtype | None" = None, d
         BaseError: the folder does not hold a causal language model in safetensors, or not all of its weights.
         UnsupportedBase: the logits are not a plain projection of the last hidden state.
     """
+    # OpenMP keeps a team of threads for every thread that ever computed, and wakes them all slowly once there are more
+    # of them than cores. A loader that stayed would cost an engine, which computes on a thread of its own, a third of
+    # its speed; this one ends, and its team with it.
+    with ThreadPoolExecutor(max_workers=1) as loader:
+        return loader.submit(_load, name, dtype, device).result()
+
+
+def _load(name: str, dtype: "torch.dtype | None", device: str | None) -> Base:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils import logging

@@ -9,6 +9,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
+from functools import partial
 
 from sharedllm.base.loading import Base
 from sharedllm.errors import EngineStopped, InvalidInput
@@ -35,20 +37,25 @@ class Engine:
     def __init__(self, base: Base, limits: Limits | None = None, *, format: str = "norm") -> None:
         self.base, self.limits, self.counters = base, limits or Limits(), Counters()
         self.healthy = True
-        self._batch = Batch(base, self.limits, self.counters, format=format)
-        self.layout, self.context = self._batch.layout, self._batch.context
         self._numbers = itertools.count(1)
         self._waiting: Waiting[Running] = Waiting(self.limits.waiting, self.limits.waiting_per_owner)
         # Guards the queue, the orders and these flags; everything else is the thread's own.
         self._changed = threading.Condition()
         self._orders: deque[Callable[[], object]] = deque()
         self._accepting, self._stopping, self._serving = True, False, False
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+        self._begun = threading.Event()
+        # Made on the thread that computes with it: OpenMP would keep a second team of threads for whoever else did.
+        made: Future[Batch] = Future()
+        make = partial(Batch, base, self.limits, self.counters, format=format)
+        self._thread = threading.Thread(target=self._run, args=(make, made), name="engine", daemon=True)
+        self._thread.start()
+        self._batch = made.result()
+        self.layout, self.context = self._batch.layout, self._batch.context
 
     def start(self) -> None:
         """Begin to serve."""
         self._serving = True
-        self._thread.start()
+        self._begun.set()
 
     def submit(self, request: Request, deliver: Deliver) -> int:
         """Queue a request; returns its number.
@@ -128,8 +135,8 @@ class Engine:
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
-        if self._thread.is_alive():
-            self._thread.join()
+        self._begun.set()
+        self._thread.join()
         self._batch.close()
 
     def _order(self, order: Callable[[], object], *, wait: bool) -> None:
@@ -151,7 +158,13 @@ class Engine:
         if wait:
             done.wait()
 
-    def _run(self) -> None:
+    def _run(self, make: Callable[[], Batch], made: "Future[Batch]") -> None:
+        try:
+            made.set_result(make())
+        except Exception as error:
+            made.set_exception(error)
+            return
+        self._begun.wait()
         try:
             while self._prepare():
                 if self._batch.running:
