@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from sharedllm.adapters.layouts import Layout
-from sharedllm.adapters.scaling import Scale
+from sharedllm.adapters.scaling import scale
 from sharedllm.base.loading import Base
 from sharedllm.base.sites import Site
 from sharedllm.errors import InvalidInput, WrongBase
@@ -100,18 +100,18 @@ def _apply(active: _Active, activation: torch.Tensor, site: Site, number: int) -
     pieces, index, in_order = active
     piece = pieces[number]
     values = piece.view(*index.shape, site.width) if in_order else piece[index]
-    batch = [activation.shape[axis] for axis in (0, site.token_axis)[: values.ndim - 1]]
-    if batch != list(values.shape[:-1]):
+    batch = activation.shape[:1] if values.ndim == 2 else (activation.shape[0], activation.shape[site.token_axis])
+    if batch != values.shape[:-1]:
         # Broadcasting would quietly give one user's row to another's sequence.
         raise InvalidInput(
-            f"A row index of shape {list(values.shape[:-1])} does not fit a batch of shape {batch}",
+            f"A row index of shape {list(values.shape[:-1])} does not fit a batch of shape {list(batch)}",
             remedy="Give one row number per sequence, or per token.",
         )
-    shape = [values.shape[0], *[1] * (activation.ndim - 2), site.width]
-    if values.ndim == 3:
-        shape[site.token_axis] = values.shape[1]
-    values = values.view(shape)
+    if values.ndim != activation.ndim:
+        shape = [values.shape[0], *[1] * (activation.ndim - 2), site.width]
+        if values.ndim == 3:
+            shape[site.token_axis] = values.shape[1]
+        values = values.view(shape)
     if site.kind == "scale":
-        scaled: torch.Tensor = Scale.apply(activation, values)  # type: ignore[no-untyped-call]
-        return scaled
+        return scale(activation, values)
     return (activation + values).to(activation.dtype)

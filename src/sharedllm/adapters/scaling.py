@@ -5,6 +5,15 @@ from typing import Any
 import torch
 
 
+def scale(activation: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Scale an activation ``[batch, ..., width]`` by values that broadcast against it."""
+    if torch.is_grad_enabled():
+        scaled: torch.Tensor = Scale.apply(activation, values)  # type: ignore[no-untyped-call]
+        return scaled
+    # The same without what a gradient would need, which takes longer than the product when a token is read at a time.
+    return torch.addcmul(activation, activation, values.to(activation.dtype))
+
+
 class Scale(torch.autograd.Function):
     """One pass over the activation instead of three with a float32 copy between them.
 

@@ -42,6 +42,7 @@ class Batch:
         self.ends = _end_tokens(base)
         self.running: dict[str, Running] = {}
         self._base, self._counters = base, counters
+        self._gathered: tuple[list[str | None], torch.Tensor] | None = None
         self._pager = Pager(
             base,
             running=limits.running,
@@ -106,6 +107,7 @@ class Batch:
     def forget(self, owner: str) -> None:
         """Overwrite an owner's rows, and whatever was computed for requests that have ended."""
         self.table.forget(owner)
+        self._gathered = None
         self._pager.wipe()
 
     def close(self) -> None:
@@ -124,11 +126,14 @@ class Batch:
         if set(slots) == {BASE_SLOT}:
             yield
             return
-        # Gathered once for all sites, and rounded to what the sites compute in.
-        rows = self.table.rows[slots].to(self._base.dtype)
+        # By release, since another's row may come to lie in a slot; from pass to pass they are mostly the same.
+        releases = [self.running[name].request.release for name in passed.names]
+        if self._gathered is None or self._gathered[0] != releases:
+            # Once for all sites, and rounded to what the sites compute in.
+            self._gathered = releases, self.table.rows[slots].to(self._base.dtype)
         lengths = torch.tensor(passed.lengths, device=self._base.device)
         index = torch.arange(len(slots), device=self._base.device).repeat_interleave(lengths)
-        with self._injection.rows(rows, index[None]):
+        with self._injection.rows(self._gathered[1], index[None]):
             yield
 
     def _draw(self, names: list[str], logits: "torch.Tensor") -> list[int]:
