@@ -71,6 +71,7 @@ def summarise(runs: dict[str, Any]) -> dict[str, Any]:
     many = median(engine["users"][str(USERS)])
     best = max(median(rates) for rates in generate["batched"].values())
     return {
+        "tokens_per_second": many,
         "users_against_base_alone": many / median(engine["base"]),
         "against_generate": {name: many / median(rates) for name, rates in generate["batched"].items()},
         "base_alone_against_best_generate": median(engine["base"]) / best,

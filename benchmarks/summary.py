@@ -6,6 +6,7 @@ A test fails where README.md and the result files disagree.
 """
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ def with_figures(readme: str) -> str:
 
 def figures() -> str:
     """Markdown of every headline figure."""
-    training, quality, store, startup = (_load(name) for name in ("training", "quality", "store", "startup"))
+    training, quality, serving = (_load(name) for name in ("training", "quality", "serving"))
+    store, packed, startup = (_load(name) for name in ("store", "packed", "startup"))
     size = next(iter(quality["users"].values()))["bytes"]
     return f"""
 **Quality.** Perplexity on held-out text, in windows of {quality["window"]} tokens, and how much lower than the base's
@@ -44,7 +46,13 @@ A norm adapter has this share of its gain: {_shares(quality)}.
 **Training.** SmolLM2-135M, 100 steps of 512 tokens, {training["environment"]["cores"]} cores
 ({training["environment"]["cpu"]}): {_training(training)}
 
-**Store.** {_store(store)}
+**Serving.** SmolLM2-135M on the same cores, 32 users, prompts of 64 tokens, 64 new ones, greedy:
+
+{_serving(serving)}
+
+![Tokens a second by users in the batch](benchmarks/results/serving.svg)
+
+**Store.** {_store(store)}{_packed(packed)}
 
 **Start.** `sharedllm --help` takes {startup["median_seconds"]["sharedllm --help"]:.2f} s; an interpreter that does
 nothing takes {startup["median_seconds"]["python -c pass"]:.2f} s.
@@ -96,6 +104,38 @@ PEFT's `LNTuningConfig` takes {summary["speed_against_peft"]:.1f} times as long 
 {perplexity["ours"]:.2f} for ours, {perplexity["peft"]:.2f} and {perplexity["peft-bf16"]:.2f} for PEFT's. A step reaches
 {summary["share_of_product_rate"]:.0%} of the machine's own bfloat16 matrix-product rate, in
 {summary["peak_memory_gb"]:.1f} GB of memory."""
+
+
+def _serving(serving: dict[str, Any]) -> str:
+    summary = serving["summary"]
+    rows = {
+        "32 distinct users against 32 requests of the base alone, same engine": summary["users_against_base_alone"],
+        "against batched `generate` of the base, with transformers' attention": summary["against_generate"]["sdpa"],
+        "against batched `generate` of the base, with our attention": summary["against_generate"]["stacked"],
+        "against PEFT LoRA-r4, a mixed batch by `adapter_names`": summary["against_peft_lora"],
+        "against PEFT `LNTuningConfig`, `set_adapter` for one user after the other": summary["against_peft_norm"],
+        "one stream against `generate` of one prompt, tokens a second": summary["one_stream_against_generate"],
+        "one stream against `generate` of one prompt, time to the first token": summary["first_token_against_generate"],
+    }
+    table = "\n".join(f"| {name} | {ratio:.2f} |" for name, ratio in rows.items())
+    return f"""| {summary['tokens_per_second']:,.0f} tokens a second | times as fast |
+|---|---|
+{table}
+
+A user who is not on the device yet is admitted from SQLite in {summary["admission_p50_ms"]:.1f} ms (p99
+{summary["admission_p99_ms"]:.1f} ms).
+HTTP takes {summary["http_overhead"]:.0%} of the throughput, with 32 clients on the same cores."""
+
+
+def _packed(packed: dict[str, Any]) -> str:
+    find, served = packed["get"]["find"]["warm"], packed["get"]["served"]["warm"]
+    starts = [each["total"] for each in packed["node_start"]["cold"]]
+    return f"""
+
+**Snapshot.** {packed["adapters"]:,} adapters of {packed["parameters"]:,} values,
+{packed["pack"]["bytes_per_adapter"]:,.0f} bytes each: a node answers {statistics.median(starts):.1f} s after it was
+started, the base not counted; a look-up takes {find["p50_us"]:.1f} µs (p99 {find["p99_us"]:.1f} µs), an adapter with
+its checksum {served["p50_us"]:.0f} µs (p99 {served["p99_us"]:.0f} µs)."""
 
 
 def _store(store: dict[str, Any]) -> str:
