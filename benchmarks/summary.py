@@ -118,7 +118,7 @@ def _serving(serving: dict[str, Any]) -> str:
         "one stream against `generate` of one prompt, time to the first token": summary["first_token_against_generate"],
     }
     table = "\n".join(f"| {name} | {ratio:.2f} |" for name, ratio in rows.items())
-    return f"""| {summary['tokens_per_second']:,.0f} tokens a second | times as fast |
+    return f"""| {summary["tokens_per_second"]:,.0f} tokens a second | times as fast |
 |---|---|
 {table}
 
