@@ -1,5 +1,6 @@
 """What one request gets from the engine, whoever else is there."""
 
+import gc
 import threading
 import time
 
@@ -262,6 +263,19 @@ def test_what_draining_has_no_time_for_ends_with_shutdown(engine_of, ask):
     clients = [ask(engine, max_tokens=400) for _ in range(10)]
     engine.drain(0)
     assert {client.wait().finished.reason for client in clients} == {"shutdown"}
+
+
+def test_nothing_is_kept_of_a_request_that_has_ended(engine_of, ask):
+    engine = engine_of()
+    prompt = np.random.default_rng(5).integers(3, 250, 60).tolist()
+    ids = ask(engine, prompt, max_tokens=30).wait().ids
+    cancelled = ask(engine, prompt, max_tokens=400)
+    engine.cancel(cancelled.number)
+    cancelled.wait()
+    ask(engine).wait()
+    gc.collect()
+    held = [each for each in gc.get_objects() if type(each) is list and each is not prompt and each is not ids]
+    assert not [each for each in held if each[:60] == prompt or each[:30] == ids]
 
 
 def test_closing_leaves_the_base_as_it_was(engine_of, base_of, ask):

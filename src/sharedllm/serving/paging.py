@@ -86,6 +86,9 @@ class Pager:
             has_logit_processors=False,
             device=base.device,
         )
+        # It would keep every answer for a reader whom there is not: in memory, for ever, and after an erasure too.
+        nobody = continuous_api.OutputRouter()
+        nobody.deliver = nobody.deliver_batch = lambda _: None
         alone = DistributedHelper(device_mesh=None, cpu_group_timeout=None)
         self._cache = cache.PagedAttentionCache(
             config=config,
@@ -106,7 +109,7 @@ class Pager:
             logit_processor=processors,
             input_queue=None,
             cancel_queue=None,
-            output_router=continuous_api.OutputRouter(),
+            output_router=nobody,
             background_thread_status=continuous_api.BackgroundThreadStatus(),
             model_device=base.device,
             model_dtype=base.dtype,
