@@ -86,6 +86,10 @@ def command(
 
     from sharedllm.http.address import check_address
 
+    # Before torch is imported. oneDNN keeps code and scratch memory for every shape that it has multiplied, 1,024 of them
+    # unless told otherwise, and passes have as many shapes as lengths: hundreds of megabytes after some minutes.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+
     check_address(host, port, open=insecure_no_auth)
     jwt = _jwt(jwt_issuer, jwt_audience, jwt_jwks)
     if insecure_no_auth and jwt is not None:
