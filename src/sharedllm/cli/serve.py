@@ -87,7 +87,7 @@ def command(
     from sharedllm.http.address import check_address
 
     # Before torch is imported. oneDNN keeps code and memory for every shape that it has multiplied, 1,024 of them unless
-    # told otherwise, and passes have as many shapes as lengths: hundreds of megabytes after some minutes.
+    # it is told otherwise, and passes have as many shapes as lengths: hundreds of megabytes in some minutes.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
     check_address(host, port, open=insecure_no_auth)
