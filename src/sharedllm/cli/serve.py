@@ -86,8 +86,8 @@ def command(
 
     from sharedllm.http.address import check_address
 
-    # Before torch is imported. oneDNN keeps code and memory for every shape that it has multiplied, 1,024 of them unless
-    # it is told otherwise, and passes have as many shapes as lengths: hundreds of megabytes in some minutes.
+    # Before torch is imported. oneDNN keeps code and memory for every shape that it has multiplied, up to 1,024,
+    # and passes have as many shapes as lengths: hundreds of megabytes in some minutes.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
 
     check_address(host, port, open=insecure_no_auth)
