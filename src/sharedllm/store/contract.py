@@ -1,13 +1,13 @@
 """What every store promises. `tests/store/test_contract.py` runs this page against each implementation."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
+from sharedllm.closing import Closing
 from sharedllm.errors import CorruptAdapter
 
 UserState = Literal["active", "revoked"]
@@ -135,7 +135,7 @@ class Erased:
     audit: AuditHead | None = None
 
 
-class Store(ABC):
+class Store(Closing):
     """Adapters at rest, safe to use from several threads. After a fork, open another in the child.
 
     Whatever the implementation:
@@ -261,11 +261,3 @@ class Store(ABC):
     @abstractmethod
     def close(self) -> None:
         """Give back files and connections. Closing twice is safe."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from secrets import token_hex, token_urlsafe
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
 
 import sqlalchemy as sa
 
+from sharedllm.closing import Closing
 from sharedllm.errors import InvalidInput, UnknownKey, UnknownName
 from sharedllm.store.custody import Custody, Note, Owner, Plain, owned
 from sharedllm.store.database import Database, Row
@@ -44,7 +44,7 @@ class Key:
     revoked_at: datetime | None
 
 
-class Keys:
+class Keys(Closing):
     """The API keys in a store's database, safe to use from several threads.
 
     Every call asks the database, so what one process creates or revokes holds in every other at once. Erasing a user
@@ -140,14 +140,6 @@ class Keys:
     def _keys(self, rows: Iterator[Row]) -> Iterator[Key]:
         found = owned(self._custody, rows, token="holder_sha256", stored="holder")
         return (_key(owner, row) for owner, row in found)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _sha256(secret: str) -> bytes:

@@ -1,16 +1,16 @@
 """What every way of running a fleet's shards promises, and the work itself, which is the same on all of them."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
+from sharedllm.closing import Closing
 from sharedllm.errors import SharedLLMError, TextError, WrongBase
 from sharedllm.evaluation.gate import Gate
 from sharedllm.evaluation.perplexity import Windows
@@ -90,7 +90,7 @@ class Event:
     what: Judged | Stepped | Over | Lost | Halted
 
 
-class Executor(ABC):
+class Executor(Closing):
     """Workers that train, somewhere; used from one thread.
 
     A worker keeps a judged user's checkpoint until `wait` is called again, so that what was not stored is there again.
@@ -117,14 +117,6 @@ class Executor(ABC):
     @abstractmethod
     def close(self) -> None:
         """Have everyone at work write checkpoints, and end them all. Closing twice is safe."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 @dataclass(frozen=True, eq=False)
