@@ -278,12 +278,13 @@ def test_nothing_is_kept_of_a_request_that_has_ended(engine_of, ask):
     assert not [each for each in held if each[:60] == prompt or each[:30] == ids]
 
 
-def test_closing_leaves_the_base_as_it_was(engine_of, base_of, ask):
-    base = base_of("llama", torch.float64)
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_closing_leaves_the_base_as_it_was(engine_of, base_of, ask, dtype):
+    base = base_of("llama", dtype)
     ids = torch.tensor([[5, 6, 7]])
     with torch.no_grad():
         before = base.model(ids, use_cache=False).logits
-    engine = engine_of()
+    engine = engine_of(dtype=dtype)
     ask(engine).wait()
     engine.close()
     engine.close()

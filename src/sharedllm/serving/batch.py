@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.loading import Base
+from sharedllm.base.products import Prepacked
 from sharedllm.serving.paging import Pager, Pass
 from sharedllm.serving.request import Counters, Finished, Limits, Reason
 from sharedllm.serving.running import Running
@@ -51,8 +52,9 @@ class Batch:
             rows=self._rows,
             draw=self._draw,
         )
-        # Last, so that a base that cannot be served has no hooks left on it.
+        # Last, so that a base that cannot be served is left as it was.
         self._injection = Injection(base, self.layout)
+        self._prepacked = Prepacked(base)
         context: int = base.model.config.get_text_config().max_position_embeddings
         self.context = min(context, self._pager.capacity)
 
@@ -114,6 +116,7 @@ class Batch:
         """Leave the base as it was."""
         self._pager.close()
         self._injection.remove()
+        self._prepacked.remove()
 
     @contextmanager
     def _rows(self, passed: Pass) -> Iterator[None]:

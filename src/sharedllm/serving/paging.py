@@ -142,10 +142,13 @@ class Pager:
 
     def step(self) -> bool:
         """Run one pass of the model; False if there was nothing to run."""
-        if not self._processor.prepare_next_batch():
-            return False
-        self._processor._generation_step(self._base.model)
-        self._processor.update_batch()
+        import torch
+
+        with torch.inference_mode():
+            if not self._processor.prepare_next_batch():
+                return False
+            self._processor._generation_step(self._base.model)
+            self._processor.update_batch()
         return True
 
     def wipe(self) -> None:
@@ -178,8 +181,8 @@ class Pager:
         if self._ragged:
             totals = [each.state.position_offset for each in states]
             (read,), (written,) = inputs["read_index"], inputs["write_index"]
-            steps = plan(self.passed.lengths, totals, read, written, self._base.dtype)
             allocator = self._cache.cache_allocators["full_attention"]
+            steps = plan(self.passed.lengths, totals, read, written, allocator.num_key_value_heads, self._base.dtype)
             inputs["ragged"] = steps, allocator._kv_token_views.__getitem__
         with self._rows(self.passed):
             logits = model(**inputs).logits[0]

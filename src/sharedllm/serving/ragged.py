@@ -1,13 +1,15 @@
 """Attention over requests of different lengths in one pass, for the CPU.
 
 transformers would give every token a mask over the keys of all requests; the work then grows with the square of how
-many there are. Here requests that read one new token are one padded product over their own keys, and a longer prompt
-is one of its own.
+many there are. Here requests that read one new token are one padded product over their own keys, in which torch's
+fused attention takes twice as long as plain products, and a longer prompt is one of its own.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from sharedllm.base.attention import stacked_attention
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +39,8 @@ class Plan:
     Attributes:
         written: places in the cache of the pass's tokens, ``[tokens]``.
         single: places in the pass of the requests that read one token, ``[single]``.
-        keys: places in the cache of their keys, padded with any, ``[single, longest]``.
+        keys: in the cache of the heads of their keys, padded with any, ``[single * key_heads * longest]``: a place's
+            heads lie one after the other.
         mask: 0 where there is a key and minus infinity where there is padding, ``[single, 1, 1, longest]``.
         stretches: the requests that read more.
     """
@@ -49,7 +52,9 @@ class Plan:
     stretches: list[Stretch]
 
 
-def plan(lengths: Sequence[int], totals: Sequence[int], read: Any, written: Any, dtype: "torch.dtype") -> Plan:
+def plan(
+    lengths: Sequence[int], totals: Sequence[int], read: Any, written: Any, key_heads: int, dtype: "torch.dtype"
+) -> Plan:
     """Plan a pass.
 
     Args:
@@ -57,6 +62,7 @@ def plan(lengths: Sequence[int], totals: Sequence[int], read: Any, written: Any,
         totals: keys of each, old and new.
         read: places in the cache of every request's keys, one after the other; empty where all are new.
         written: places in the cache of the new tokens.
+        key_heads: of a place in the cache.
         dtype: of the attention scores.
     """
     import torch
@@ -81,7 +87,8 @@ def plan(lengths: Sequence[int], totals: Sequence[int], read: Any, written: Any,
     held = torch.tensor([len(own) for own in keys])
     mask = torch.zeros(padded.shape, dtype=dtype)
     mask.masked_fill_(torch.arange(padded.shape[1]) >= held[:, None], float("-inf"))
-    return Plan(written, torch.tensor(singles, dtype=torch.int64), padded, mask[:, None, None], stretches)
+    heads = padded[:, None] * key_heads + torch.arange(key_heads)[:, None]
+    return Plan(written, torch.tensor(singles, dtype=torch.int64), heads.flatten(), mask[:, None, None], stretches)
 
 
 def ragged_attention(
@@ -123,11 +130,11 @@ def ragged_attention(
     key_heads = key.shape[1]
     output = query.new_empty(1, tokens, heads, value.shape[-1])
     if len(steps.single):
-        # Query heads that share a key head are rows of one product.
-        one = query[0, :, steps.single].transpose(0, 1).reshape(-1, key_heads, heads // key_heads, width)
-        held = keys[steps.keys].transpose(1, 2), values[steps.keys].transpose(1, 2)
-        answer = attend(one, *held, attn_mask=steps.mask, scale=scaling)
-        output[0, steps.single] = answer.reshape(len(steps.single), heads, -1)
+        one = query[0].index_select(1, steps.single).transpose(0, 1)[:, :, None]
+        shape = len(steps.single), key_heads, -1, width
+        seen, told = (each.view(-1, width).index_select(0, steps.keys).view(shape) for each in (keys, values))
+        answers = stacked_attention(module, one, seen, told, steps.mask, scaling)[0]
+        output[0].index_copy_(0, steps.single, answers[:, 0])
     for stretch in steps.stretches:
         new = query[:, :, stretch.tokens]
         if stretch.keys is None:

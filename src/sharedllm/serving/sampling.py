@@ -50,13 +50,13 @@ def scored(logits: "torch.Tensor", tokens: Sequence[int], tops: Sequence[int]) -
         tokens: one a row.
         tops: how many of the likeliest tokens are told, a row.
     """
-    rest = logits.logsumexp(dim=-1)
-    own = (logits.gather(1, logits.new_tensor(tokens).long()[:, None])[:, 0] - rest).tolist()
+    logprobs = logits.log_softmax(dim=-1)
+    own = logprobs.gather(1, logprobs.new_tensor(tokens).long()[:, None])[:, 0].tolist()
     most = max(tops, default=0)
     found: list[tuple[tuple[int, float], ...]] = [()] * len(tokens)
     if most:
-        values, ids = logits.topk(most, dim=-1)
-        pairs = zip(ids.tolist(), (values - rest[:, None]).tolist(), strict=True)
+        values, ids = logprobs.topk(most, dim=-1)
+        pairs = zip(ids.tolist(), values.tolist(), strict=True)
         found = [tuple(zip(ids[:top], each[:top], strict=True)) for (ids, each), top in zip(pairs, tops, strict=True)]
     return [Scored(token, logprob, top) for token, logprob, top in zip(tokens, own, found, strict=True)]
 

@@ -1,0 +1,90 @@
+"""What `products.py` reaches for in torch, and that prepacked weights give what plain ones do."""
+
+import pytest
+import torch
+from tests import models
+
+from sharedllm.base.loading import load_base
+from sharedllm.base.products import Prepacked, multiplies_bfloat16
+
+needs_bfloat16 = pytest.mark.skipif(not multiplies_bfloat16(), reason="oneDNN does not multiply bfloat16 here")
+
+
+@pytest.fixture
+def base(folder_of):
+    def base(architecture="llama", dtype=torch.bfloat16):
+        return load_base(str(folder_of(architecture)), dtype=dtype, device="cpu")
+
+    return base
+
+
+def logits(base):
+    ids = torch.randint(0, 100, (2, 21), generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        return base.model(input_ids=ids, use_cache=False).logits
+
+
+def linears(base):
+    return [module for module in base.model.modules() if type(module) is torch.nn.Linear]
+
+
+def test_the_operations_are_called_as_torch_declares_them():
+    assert str(torch.ops.mkldnn._reorder_linear_weight.default._schema) == (
+        "mkldnn::_reorder_linear_weight(Tensor self, int? batch_size=None) -> Tensor Y"
+    )
+    assert str(torch.ops.mkldnn._linear_pointwise.default._schema) == (
+        "mkldnn::_linear_pointwise(Tensor X, Tensor W, Tensor? B, str attr, Scalar?[] scalars, str? algorithm) -> "
+        "Tensor Y"
+    )
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
+def test_logits_are_those_of_the_plain_weights(base, architecture):
+    base = base(architecture)
+    plain = logits(base)
+    prepacked = Prepacked(base)
+    torch.testing.assert_close(logits(base), plain, rtol=0.02, atol=0.02)
+    prepacked.remove()
+
+
+@needs_bfloat16
+def test_products_without_a_bias_are_equal_bit_for_bit(base):
+    base = base()
+    layer = linears(base)[0]
+    states = torch.randn(3, 7, layer.in_features, generator=torch.Generator().manual_seed(0)).bfloat16()
+    plain = layer(states)
+    prepacked = Prepacked(base)
+    assert torch.equal(layer(states), plain)
+    assert layer(states[:, :0]).shape == (3, 0, layer.out_features)
+    prepacked.remove()
+
+
+@needs_bfloat16
+def test_removing_gives_the_base_back_bit_for_bit(base):
+    base = base()
+    weights = [layer.weight for layer in linears(base)]
+    before, plain = [weight.clone() for weight in weights], logits(base)
+    prepacked = Prepacked(base)
+    prepacked.remove()
+    prepacked.remove()
+    assert all(layer.weight is weight for layer, weight in zip(linears(base), weights, strict=True))
+    assert all(torch.equal(weight, own) for weight, own in zip(weights, before, strict=True))
+    assert torch.equal(logits(base), plain)
+
+
+@needs_bfloat16
+def test_weights_are_not_held_twice_but_for_the_head(base):
+    base = base()
+    prepacked = Prepacked(base)
+    head = base.model.get_output_embeddings()
+    assert head.weight.numel()
+    assert not any(layer.weight.numel() for layer in linears(base) if layer is not head)
+    prepacked.remove()
+
+
+def test_other_dtypes_are_left_alone(base):
+    base = base(dtype=torch.float32)
+    prepacked = Prepacked(base)
+    assert all("forward" not in vars(layer) and layer.weight.numel() for layer in linears(base))
+    prepacked.remove()
