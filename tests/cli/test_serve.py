@@ -97,7 +97,7 @@ def test_one_line_says_that_it_is_ready_and_where(serving, machine, notes, run, 
     run("train", "alice", notes("alice"))
     _, done = serving("--port", 0)
     model = Path(folder_of("llama")).name
-    assert done.out == f"Serving {model} at http://127.0.0.1:0/v1 (store {machine.store}, 1 users)\n"
+    assert done.out == f"Serving {model} at http://127.0.0.1:0/v1 (store {machine.store})\n"
 
 
 def test_limits_and_policy_are_as_asked(serving, machine):

@@ -86,9 +86,10 @@ def command(
 
     from sharedllm.http.address import check_address
 
-    # Before torch is imported. oneDNN keeps code and memory for every shape that it has multiplied, up to 1,024,
-    # and passes have as many shapes as lengths: hundreds of megabytes in some minutes.
-    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "128")
+    # Before torch is imported. oneDNN, and torch on top of it, keep code and memory for every shape that they have
+    # multiplied, 1,024 of a kind, and passes have as many shapes as lengths: hundreds of megabytes in some minutes.
+    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(cache, "128")
 
     check_address(host, port, open=insecure_no_auth)
     jwt = _jwt(jwt_issuer, jwt_audience, jwt_jwks)
@@ -106,13 +107,12 @@ def command(
         keys = None if insecure_no_auth else open_here.enter_context(open_keys(store))
         _warn(keys, jwt)
         snapshot = None if packed is None else _snapshot(packed, packed_key)
-        if snapshot is None:
-            held = f"{sum(1 for _ in opened.users())} users"
-        else:
+        held = ""
+        if snapshot is not None:
             from sharedllm.store.packed import SnapshotStore
 
             opened = open_here.enter_context(SnapshotStore(snapshot, opened))
-            held = f"{snapshot.manifest.users} users packed"
+            held = f", {snapshot.manifest.users} users packed"
 
         from sharedllm.base.loading import load_base
         from sharedllm.http.jobs import Jobs
@@ -130,7 +130,7 @@ def command(
 
         def ready(address: str) -> None:
             where = printable(store_name(store))
-            click.echo(f"Serving {printable(service.model)} at {address}/v1 (store {where}, {held})")
+            click.echo(f"Serving {printable(service.model)} at {address}/v1 (store {where}{held})")
 
         serve(service, host, port, ready)
 

@@ -21,6 +21,7 @@ from sharedllm.errors import SharedLLMError
 from sharedllm.http import chat, completions, status, users
 from sharedllm.http.bounds import Bounds
 from sharedllm.http.logs import Watched
+from sharedllm.http.memory import give_back_often
 from sharedllm.http.metrics import Metrics
 from sharedllm.http.refusals import ANSWERS, on_error
 from sharedllm.http.schemas import ChatRequest, CompletionRequest
@@ -35,11 +36,12 @@ def create_app(service: Service) -> FastAPI:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         service.engine.start()
-        watching = asyncio.create_task(watch(service))
+        tasks = [asyncio.create_task(watch(service)), asyncio.create_task(give_back_often())]
         try:
             yield
         finally:
-            watching.cancel()
+            for task in tasks:
+                task.cancel()
             service.engine.close()
 
     app = _Described(

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import torch
 
 NAME = "ragged"
+PADDED = 8
+"""Lengths that are padded are padded to a multiple: oneDNN makes code for every shape that it has not seen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +86,7 @@ def plan(
         token, key = token + length, key + total
     # Padding reads a key that is there, and the mask keeps it out.
     padded = torch.nn.utils.rnn.pad_sequence(keys, batch_first=True) if keys else torch.zeros(0, 0, dtype=torch.int64)
+    padded = torch.nn.functional.pad(padded, (0, -padded.shape[1] % PADDED))
     held = torch.tensor([len(own) for own in keys])
     mask = torch.zeros(padded.shape, dtype=dtype)
     mask.masked_fill_(torch.arange(padded.shape[1]) >= held[:, None], float("-inf"))
