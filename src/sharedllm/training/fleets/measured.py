@@ -44,6 +44,12 @@ STORE_BYTES = Measured(71276, "store.json", ("store", "bytes_per_adapter"))
 STORE_PARAMETERS = Measured(35136, "store.json", ("parameters",))
 """Values of those adapters."""
 
+PACKED_BYTES = Measured(5005.0, "packed.json", ("pack", "bytes_per_adapter"))
+"""Of a packed snapshot, an adapter, with its index, provenance and checksum."""
+
+PACKED_PARAMETERS = Measured(2304, "packed.json", ("parameters",))
+"""Values of those adapters."""
+
 PUTS_PER_SECOND = Measured(744.3, "store.json", ("store", "put_one_at_a_time_per_second"))
 """Releases stored one by one, each on the disk when the call returns."""
 
@@ -62,6 +68,8 @@ MEASURED = {
     "TRAINING_PEAK_BYTES": TRAINING_PEAK_BYTES,
     "STORE_BYTES": STORE_BYTES,
     "STORE_PARAMETERS": STORE_PARAMETERS,
+    "PACKED_BYTES": PACKED_BYTES,
+    "PACKED_PARAMETERS": PACKED_PARAMETERS,
     "PUTS_PER_SECOND": PUTS_PER_SECOND,
     "NORM_BYTES": NORM_BYTES,
     "LORA_BYTES": LORA_BYTES,

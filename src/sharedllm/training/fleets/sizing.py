@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 
 from sharedllm.training.fleets.measured import (
+    PACKED_BYTES,
+    PACKED_PARAMETERS,
     PUTS_PER_SECOND,
     STEP_OPERATIONS,
     STEP_SECONDS,
@@ -140,7 +142,7 @@ def size_fleet(users: int, base: str, requests_per_second: float | None = None) 
         Figure("a user, norm int8", shape.values + 4 * shape.sites, "bytes", "1 byte a value, 4 a site"),
         Figure("a user, LoRA-r4 float16, for comparison", 2 * shape.lora_values, "bytes", "2 bytes a value"),
         Figure("disk, store", users * (row + _store_overhead()), "bytes", STORE_BYTES.source),
-        Figure("disk, packed snapshot without its index", users * row, "bytes", "2 bytes a value"),
+        Figure("disk, packed snapshot", users * (row + _packed_overhead()), "bytes", PACKED_BYTES.source),
         Figure("disk, checkpoints while training on a CPU", _checkpoints("cpu", shape), "bytes", "16 bytes a value"),
         Figure("memory, base in bfloat16", 2 * shape.parameters, "bytes", "2 bytes a parameter"),
         Figure("memory, all adapters in one table", users * row, "bytes", "2 bytes a value"),
@@ -165,6 +167,10 @@ def size_fleet(users: int, base: str, requests_per_second: float | None = None) 
 
 def _store_overhead() -> float:
     return STORE_BYTES.value - 2 * STORE_PARAMETERS.value
+
+
+def _packed_overhead() -> float:
+    return PACKED_BYTES.value - 2 * PACKED_PARAMETERS.value
 
 
 def _slots(device: str) -> int:
