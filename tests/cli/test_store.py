@@ -2,13 +2,15 @@
 
 import json
 import sqlite3
+import weakref
 from contextlib import closing
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
-from sharedllm.store import open_store
+from sharedllm.store import audit, open_store
 from sharedllm.store.packed import Snapshot, pack
 from sharedllm.store.packed.signing import default_key, make_key, public_half, read_private, read_public
 
@@ -159,6 +161,25 @@ def test_the_log_is_listed_and_verified(encrypted, run, tmp_path):
     cut = run("audit", "verify", "--head", kept)
     assert (cut.code, cut.out) == (2, "")
     assert "Entry 3 of the audit log is missing" in cut.err
+
+
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_a_long_log_is_shown_as_it_is_read(encrypted, run, monkeypatch, options):
+    alive, most = weakref.WeakSet(), 0
+
+    def long(*_):
+        nonlocal most
+        for place in range(50):
+            entry = audit.Written(place, datetime.now(UTC), "published", True, 1)
+            alive.add(entry)
+            most = max(most, len(alive))
+            yield entry
+
+    monkeypatch.setattr(audit, "written", long)
+    shown = run("audit", "list", *options)
+    assert shown.out.count("published") == 50
+    assert most < 5
+    assert not options or [entry["place"] for entry in shown.json] == list(range(50))
 
 
 def test_what_is_not_a_head_is_refused(encrypted, run, tmp_path):

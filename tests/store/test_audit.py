@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sharedllm.errors import AuditError, InvalidInput, UnknownUser
-from sharedllm.store import open_keys, open_store
+from sharedllm.store import audit, open_keys, open_store
 from sharedllm.store.audit import head, verify, written
 from sharedllm.store.opening import open_database
 from sharedllm.store.sealing import audit_key
@@ -126,6 +126,89 @@ def test_no_entry_can_be_edited_unnoticed(path, encrypt, edit):
         connection.commit()
     with closing(open_database(path)) as database, pytest.raises(AuditError):
         check(database)
+
+
+def forge(connection, *, key=4, signature="NULL"):
+    """Edit an entry, and mend the chain from there on, as anybody can who may write to the database."""
+    connection.execute("UPDATE audit SET kind = 'published' WHERE key = ?", (key,))
+    (previous,) = connection.execute("SELECT hash FROM audit WHERE key = ?", (key - 1,)).fetchone()
+    rows = connection.execute("SELECT key, at, kind, subject, number FROM audit WHERE key >= ? ORDER BY key", (key,))
+    for place, at, kind, subject, number in rows.fetchall():
+        previous = audit._hash(previous, place, at, kind, subject, number)
+        connection.execute(f"UPDATE audit SET hash = ?, signature = {signature} WHERE key = ?", (previous, place))
+    connection.commit()
+
+
+@pytest.mark.parametrize("signature", ["NULL", "signature", "'none'", "zeroblob(64)"])
+def test_nothing_is_written_after_a_forged_end_which_the_signature_would_otherwise_make_genuine(
+    path, encrypt, signature
+):
+    encrypt(path)
+    fill(path)
+    with closing(open_database(path)) as database, open_store(path) as store:
+        with closing(sqlite3.connect(path)) as connection:
+            forge(connection, signature=signature)
+        forged = head(database)
+        for change in (
+            lambda: store.publish("alice", adapter(), BETTER),
+            lambda: store.revoke("bob", "why"),
+            lambda: store.erase("bob"),
+        ):
+            with pytest.raises(AuditError, match=r"Entry 11 .* was not signed by this store.* from a backup"):
+                change()
+        assert store.user("bob").state == "active"
+        assert (store.user("alice").releases, head(database)) == (2, forged)
+        with pytest.raises(AuditError):
+            check(database)
+
+
+def test_nothing_is_written_after_an_end_of_another_type(path, encrypt):
+    encrypt(path)
+    with open_store(path) as store, closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE audit SET hash = 'text'")
+        connection.commit()
+        with pytest.raises(AuditError):
+            store.publish("alice", adapter(), BETTER)
+
+
+def test_nothing_is_written_after_a_log_that_is_gone(path, encrypt):
+    encrypt(path)
+    fill(path)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM audit")
+        connection.commit()
+    with open_store(path) as store, pytest.raises(AuditError, match="Entry 1 of the audit log is missing"):
+        store.revoke("bob", "why")
+
+
+def test_another_stores_log_does_not_pass_for_this_ones(path, tmp_path, encrypt, monkeypatch):
+    """Though the same key signs it."""
+    encrypt(path)
+    with monkeypatch.context() as other:
+        other.setenv("SHAREDLLM_VAULT", str(tmp_path / "other-vault.db"))
+        encrypt(tmp_path / "other.db")
+        fill(tmp_path / "other.db")
+        with closing(open_database(tmp_path / "other.db")) as database:
+            check(database)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("ATTACH ? AS other", (str(tmp_path / "other.db"),))
+        connection.execute("DELETE FROM audit")
+        connection.execute("INSERT INTO audit SELECT * FROM other.audit")
+        connection.commit()
+    with closing(open_database(path)) as database, pytest.raises(AuditError, match="for another store"):
+        check(database)
+    with open_store(path) as store, pytest.raises(AuditError, match="was not signed by this store"):
+        store.publish("alice", adapter(), BETTER)
+
+
+def test_with_another_signing_key_nothing_is_written(path, encrypt, private):
+    encrypt(path)
+    (private / "signing-key.pem").rename(private / "kept.pem")
+    with open_store(path) as store, pytest.raises(AuditError, match="If the signing key was lost or replaced"):
+        store.publish("alice", adapter(), BETTER)
+    (private / "kept.pem").replace(private / "signing-key.pem")
+    with open_store(path) as store:
+        assert store.publish("alice", adapter(), BETTER).number == 1
 
 
 def test_cutting_off_an_unsigned_end_shows_by_itself_and_a_signed_one_against_a_head_kept_elsewhere(path, encrypt):

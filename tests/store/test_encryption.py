@@ -1,6 +1,8 @@
 """Encryption at rest: what can be found in the files, who can open what, and what is left of whom."""
 
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import numpy as np
@@ -11,12 +13,12 @@ from sharedllm.errors import (
     CorruptAdapter,
     CorruptStore,
     MasterKeyError,
-    StoreBusy,
     StoreError,
     UnknownKey,
     UnknownUser,
 )
-from sharedllm.store import open_keys, open_store, vault
+from sharedllm.store import open_keys, open_store
+from sharedllm.store.custody import Plain
 from sharedllm.store.encrypting import encrypt_store
 from sharedllm.store.master import write_master_key
 from sharedllm.store.sqlite import SQLite
@@ -132,6 +134,50 @@ def test_a_damaged_release_stays_damaged(path, encrypt):
         with pytest.raises(CorruptAdapter, match="'alice'"):
             store.served("alice")
         assert store.releases("alice")[0].gate == SECRET
+
+
+def test_a_process_that_has_the_store_open_meanwhile_writes_nothing_plain_into_it(where, encrypt):
+    """Nobody would find it there, and an erasure would not remove it."""
+    fill(where)
+    with open_store(where) as store, open_keys(where) as keys:
+        key = next(keys.all())
+        encrypt(where)
+        before = standing(where)
+        for change in (
+            lambda: store.publish("alice", adapter(), BETTER),
+            lambda: store.publish_many([("carol", adapter(), BETTER)]),
+            lambda: store.erase("alice"),
+            lambda: keys.create(user="carol"),
+            lambda: keys.create(user=None),
+            lambda: keys.revoke(key.id),
+        ):
+            with pytest.raises(StoreError, match="was encrypted after this process opened it"):
+                change()
+    assert standing(where) == before
+    with open_keys(where) as keys:
+        assert [key.revoked_at for key in keys.all()] == [None]
+
+
+def test_what_is_being_written_when_encryption_begins_is_encrypted_too(server, address, encrypt, monkeypatch):
+    note, written, over = Plain.note, threading.Event(), threading.Event()
+
+    def slowly(custody, connection, notes):
+        note(custody, connection, notes)
+        # Alice's row shows to others when this ends, which is not before encryption waits for it, or has missed it.
+        written.set()
+        waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        while server.run(waiting) == [(0,)] and not over.wait(0.01):
+            pass
+
+    with open_store(address) as store, ThreadPoolExecutor() as threads:
+        monkeypatch.setattr(Plain, "note", slowly)
+        publishing = threads.submit(store.publish, "alice", adapter(), BETTER)
+        written.wait()
+        encrypt(address)
+        over.set()
+        publishing.result()
+    with open_store(address) as store:
+        assert [user.user for user in store.users()] == ["alice"]
 
 
 # Who opens it
@@ -297,29 +343,6 @@ def test_of_an_erased_user_nothing_is_left_and_no_backup_opens(path, encrypt, pr
             keys.holder(secret)
         assert list(keys.all()) == []
     assert standing(backup / "store.db")["without_a_key"] == 1
-
-
-def test_an_erased_users_key_is_destroyed_first_and_the_rest_follows_when_the_store_is_opened(
-    where, encrypt, private, monkeypatch
-):
-    encrypt(where)
-    fill(where)
-    with open_store(where) as store:
-        with monkeypatch.context() as patched:
-            patched.setattr(store, "_remove", _busy)
-            with pytest.raises(StoreBusy, match="'alice' is erased, but traces"):
-                store.erase("alice")
-        with pytest.raises(UnknownUser):
-            store.served("alice")
-        assert [user.user for user in store.users()] == ["bob"]
-    assert standing(where)["without_a_key"] == 1
-    monkeypatch.setattr(vault, "ERASING_SECONDS", 0.0)
-    open_store(where).close()
-    assert standing(where)["users"] == 1
-
-
-def _busy(*_):
-    raise StoreBusy("Another process has been writing", remedy="Try again.")
 
 
 def test_whoever_is_erased_while_something_of_theirs_is_stored_stays_erased(path, encrypt, monkeypatch):

@@ -104,9 +104,21 @@ def test_the_signing_key_is_made_once_and_is_its_owners_alone(tmp_path, monkeypa
             verifying_key(wrong)
 
 
+def test_a_signing_key_that_others_may_read_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "signing.pem"
+    monkeypatch.setenv("SHAREDLLM_SIGNING_KEY_FILE", str(path))
+    signing_key()
+    path.chmod(0o640)
+    with pytest.raises(StoreError, match=f"may be read by others.*chmod 600 {path}"):
+        signing_key()
+    with pytest.raises(StoreError, match="may be read by others"):
+        verifying_key(None)
+
+
 def test_a_signing_key_that_is_none_is_an_error(tmp_path, monkeypatch):
     monkeypatch.setenv("SHAREDLLM_SIGNING_KEY_FILE", str(tmp_path / "key"))
     (tmp_path / "key").write_text("no key")
+    (tmp_path / "key").chmod(0o600)
     with pytest.raises(StoreError, match="Ed25519"):
         signing_key()
     (tmp_path / "key").unlink()

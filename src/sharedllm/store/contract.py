@@ -122,7 +122,8 @@ class Erased:
 
     Attributes:
         user: who they were.
-        releases, events, keys: how many of their releases, events and API keys.
+        releases, events, keys: how many of their releases, events and API keys. What an earlier call had removed that
+            failed later is not counted again.
         key_destroyed: whether what was encrypted for them, wherever it was copied to, cannot be read any more.
         audit: how far the store's audit log went then; None where it has none.
     """
@@ -250,12 +251,12 @@ class Store(Closing):
 
         On a file this rewrites the file, and takes as long as copying it. A PostgreSQL server keeps deleted bytes in
         its files until other rows come to lie there, or someone runs ``VACUUM FULL``, and in its log and backups;
-        nothing that it answers shows them. In an encrypted store the user's key goes first, and what is left anywhere,
+        nothing that it answers shows them. In an encrypted store the user's key goes, too, and what is left anywhere,
         backups included, cannot be read any more.
 
         Raises:
             StoreBusy, DiskFull: the message says whether the user is still there, or is gone but for traces in the
-                file; opening the store again removes those.
+                file; opening the store again removes those. In an encrypted store the same call goes on from there.
         """
 
     @abstractmethod

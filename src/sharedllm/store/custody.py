@@ -9,9 +9,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from sharedllm.errors import StoreError
 from sharedllm.store.contract import AuditHead, Release
 from sharedllm.store.database import ROWS_PER_PAGE, Row
 from sharedllm.store.encoding import Head, Record, id_sha256, unseal
+from sharedllm.store.schema import vaults
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +73,9 @@ class Note:
 class Custody(ABC):
     """Who has rows in a database."""
 
+    # Whether an erasure that failed on its way can be asked for again.
+    remembers_erasures: bool
+
     @abstractmethod
     def find(self, user: str) -> Owner:
         """The owner of a user's rows, if they have any.
@@ -97,12 +102,24 @@ class Custody(ABC):
         """
 
     @abstractmethod
-    def forget(self, owner: Owner) -> bool:
-        """Begin an erasure; whether the owner had a key, without which nobody finds or opens their rows any more."""
+    def leave(self, user: str) -> tuple[bytes, Owner | None]:
+        """Begin an erasure, or go on with one. From now on nobody takes their rows, and whoever has is told `lost`.
+
+        Returns:
+            what finds their rows, and their owner, unless their key is destroyed already.
+
+        Raises:
+            InvalidUserId: it cannot name a user.
+            UnknownUser: they are known to have no rows, and no erasure of theirs failed on its way.
+        """
 
     @abstractmethod
-    def forgotten(self, token: bytes) -> None:
-        """End an erasure: no row has that token any more.
+    def destroy(self, token: bytes) -> bool:
+        """Destroy the key of rows that are removed; whether there ever was one, without which no copy of them opens."""
+
+    @abstractmethod
+    def left(self, token: bytes) -> None:
+        """End an erasure.
 
         Raises:
             StoreBusy, DiskFull: traces of the owner's key may remain; the next opening removes those.
@@ -110,11 +127,18 @@ class Custody(ABC):
 
     @abstractmethod
     def interrupted(self) -> list[bytes]:
-        """The tokens of erasures that began a while ago and never ended."""
+        """The tokens of erasures that began a while ago and never came to destroy the key."""
 
     @abstractmethod
     def note(self, connection: sa.Connection, notes: Sequence[Note]) -> None:
-        """Write what happened into the audit log, in the caller's transaction, as the last thing that it does."""
+        """Write what happened into the audit log, in the caller's transaction, as the last thing that it does.
+
+        To be called by whoever changes anything, also with nothing to note.
+
+        Raises:
+            AuditError: the log is not what was written there.
+            StoreError: the database was encrypted since it was opened, and rows are not kept this way any more.
+        """
 
     @abstractmethod
     def head(self) -> AuditHead | None:
@@ -150,6 +174,8 @@ class PlainOwner(Owner):
 class Plain(Custody):
     """Rows that are not encrypted, found by the hash of the id. There is no audit log."""
 
+    remembers_erasures = False
+
     def find(self, user: str) -> Owner:
         return PlainOwner(user, id_sha256(user))
 
@@ -162,17 +188,27 @@ class Plain(Custody):
     def of(self, rows: Mapping[bytes, str]) -> dict[bytes, Owner]:
         return {token: PlainOwner(user, token) for token, user in rows.items()}
 
-    def forget(self, owner: Owner) -> bool:
+    def leave(self, user: str) -> tuple[bytes, Owner | None]:
+        owner = self.find(user)
+        return owner.token, owner
+
+    def destroy(self, token: bytes) -> bool:
         return False
 
-    def forgotten(self, token: bytes) -> None:
-        """Nothing was noted."""
+    def left(self, token: bytes) -> None:
+        """Nothing was remembered."""
 
     def interrupted(self) -> list[bytes]:
         return []
 
     def note(self, connection: sa.Connection, notes: Sequence[Note]) -> None:
-        """There is no audit log."""
+        """See `Custody.note`; there is no audit log."""
+        # A plain row in an encrypted store would be found by nobody, and removed by no erasure.
+        if connection.execute(sa.select(vaults.c.id)).first():
+            raise StoreError(
+                "The store was encrypted after this process opened it, and nothing can be written to it this way",
+                remedy="Start the process again, with the store's master key.",
+            )
 
     def head(self) -> AuditHead | None:
         return None

@@ -63,6 +63,10 @@ class Database(ABC):
         """
 
     @abstractmethod
+    def hold_off_writers(self, connection: sa.Connection) -> None:
+        """Let nobody else change users or API keys until the caller's transaction ends; wait for those who do."""
+
+    @abstractmethod
     def mark_for_scrubbing(self, connection: sa.Connection) -> None:
         """Note, within the caller's transaction, that deleted rows have still to be scrubbed from the files."""
 

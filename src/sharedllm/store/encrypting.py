@@ -9,6 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from sharedllm.errors import CorruptAdapter, MasterKeyError
+from sharedllm.store.audit import FIRST
 from sharedllm.store.custody import Note, Owner, PlainOwner, head_of
 from sharedllm.store.database import ROWS_PER_PAGE, Database, Row
 from sharedllm.store.encoding import Record, id_sha256
@@ -22,7 +23,9 @@ from sharedllm.store.vault import Vault, vault_file
 
 
 def encrypt_store(where: str | Path | None, progress: Callable[[int], None]) -> int:
-    """Encrypt all that is personal in a store; nobody else may have it open, and nobody can open it until this is done.
+    """Encrypt all that is personal in a store. Nobody can open it until this is done.
+
+    Processes that have it open from before can write nothing any more, and find nobody, until they open it again.
 
     What was written before it remains where the database keeps deleted rows: not in an SQLite file, which is rewritten
     in the end; in a PostgreSQL server's files until ``VACUUM FULL``, and in its log; and in every backup.
@@ -61,7 +64,7 @@ def _encrypt(database: Database, vault: Vault, progress: Callable[[int], None]) 
         found = connection.execute(sa.update(vaults).where(~vaults.c.complete).values(complete=True))
         if found.rowcount:
             database.mark_for_scrubbing(connection)
-            sealed.note(connection, [Note("encrypted")])
+            sealed.note(connection, [Note(FIRST)])
 
     database.write(complete)
     database.scrub()
@@ -76,7 +79,13 @@ def _claim(database: Database, vault: Vault) -> None:
     if not vault.bind():
         raise MasterKeyError(f"{vault.path} is the vault of another store", remedy=f"Set {VARIABLE} to a new file.")
     row = {"id": vault.id, "complete": False}
-    database.write(lambda connection: connection.execute(sa.insert(vaults), row))
+
+    def claim(connection: sa.Connection) -> None:
+        # Whoever writes plain rows has done so by now, or is refused for the row that this puts in.
+        database.hold_off_writers(connection)
+        connection.execute(sa.insert(vaults), row)
+
+    database.write(claim)
 
 
 def _plain_pages(database: Database, table: sa.Table, stored: str, token: str) -> Iterator[list[Row]]:

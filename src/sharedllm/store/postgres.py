@@ -123,6 +123,10 @@ class Postgres(Database):
         """
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(CHANGES_LOCK)))
 
+    def hold_off_writers(self, connection: sa.Connection) -> None:
+        """Lock the tables of which every change of anything personal changes one."""
+        connection.exec_driver_sql("LOCK TABLE users, keys IN SHARE MODE")
+
     def mark_for_scrubbing(self, connection: sa.Connection) -> None:
         """Nothing to note: each scrubbing is of everything that was ever deleted."""
 

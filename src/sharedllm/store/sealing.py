@@ -140,6 +140,8 @@ def check_vault(vault: Vault, kept: Row) -> None:
 class Sealed(Custody):
     """The owners of a store's sealed rows, by the keys in its vault, and the store's audit log."""
 
+    remembers_erasures = True
+
     def __init__(self, vault: Vault, database: Database, key: Ed25519PrivateKey) -> None:
         """Take over ``vault``, and close it in the end; sign the audit log in ``database`` with ``key``."""
         self._vault, self._database, self._signing = vault, database, key
@@ -153,13 +155,16 @@ class Sealed(Custody):
     def take(self, users: Iterable[str]) -> dict[str, Owner]:
         wanted = set(users)
         taken = {user: SealedOwner(user, key.token, key) for user, key in self._vault.take(wanted).items()}
-        if len(taken) < len(wanted):
-            raise StoreBusy("A user was erased while something of theirs was to be stored", remedy="Try again.")
+        for leaving in wanted - set(taken):
+            raise StoreBusy(
+                f"{leaving!r} is being erased, and nothing of theirs can be stored until that is done",
+                remedy="Try again; if the erasure failed on its way, repeat that first.",
+            )
         return dict(taken)
 
     def lost(self, owners: Iterable[Owner]) -> list[Owner]:
         taken = {owner.token: owner for owner in owners}
-        kept = self._vault.at(list(taken))
+        kept = self._vault.staying(list(taken))
         return [owner for token, owner in taken.items() if token not in kept]
 
     def of(self, rows: Mapping[bytes, str]) -> dict[bytes, Owner]:
@@ -168,19 +173,26 @@ class Sealed(Custody):
             for token, key in self._vault.at(list(rows)).items()
         }
 
-    def forget(self, owner: Owner) -> bool:
-        self._vault.erase(owner.token)
+    def leave(self, user: str) -> tuple[bytes, Owner | None]:
+        leaving = self._vault.leave(user)
+        if leaving is None:
+            raise rules.unknown_user(user)
+        token, key = leaving
+        return token, None if key is None else SealedOwner(user, token, key)
+
+    def destroy(self, token: bytes) -> bool:
+        self._vault.destroy(token)
         return True
 
-    def forgotten(self, token: bytes) -> None:
+    def left(self, token: bytes) -> None:
         self._vault.scrub()
-        self._vault.erased(token)
+        self._vault.left(token)
 
     def interrupted(self) -> list[bytes]:
         return self._vault.interrupted()
 
     def note(self, connection: sa.Connection, notes: Sequence[Note]) -> None:
-        audit.append(connection, self._signing, [_entry(note) for note in notes])
+        audit.append(connection, self._signing, self._vault.id, [_entry(note) for note in notes])
 
     def head(self) -> AuditHead:
         return audit.head(self._database)

@@ -25,7 +25,7 @@ def signing_key() -> Ed25519PrivateKey:
     """The key in the file that ``SHAREDLLM_SIGNING_KEY_FILE`` names, else in ``signing-key.pem`` in the data folder.
 
     Raises:
-        StoreError: the file cannot be read or made, or does not hold such a key.
+        StoreError: the file cannot be read or made, may be read by others, or does not hold such a key.
     """
     path = signing_key_file()
     try:
@@ -34,6 +34,7 @@ def signing_key() -> Ed25519PrivateKey:
             # Whoever comes second takes the first one's.
             with suppress(FileExistsError):
                 write_private(path, pem)
+        mode = path.stat().st_mode
         key = load_pem_private_key(path.read_bytes(), password=None)
     except OSError as error:
         raise StoreError(
@@ -42,6 +43,10 @@ def signing_key() -> Ed25519PrivateKey:
         ) from None
     except (ValueError, TypeError):
         key = None
+    if mode & 0o077:
+        raise StoreError(
+            f"The signing key {path} may be read by others", remedy=f"Keep it to yourself: chmod 600 {path}"
+        )
     if not isinstance(key, Ed25519PrivateKey):
         raise StoreError(f"{path} does not hold an Ed25519 key", remedy="Restore it, or name another file.")
     return key

@@ -6,7 +6,7 @@ from contextlib import suppress
 import sqlalchemy as sa
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
-from sharedllm.errors import CorruptAdapter, CorruptStore, DiskFull, StoreBusy, StoreError, UnknownUser
+from sharedllm.errors import CorruptAdapter, CorruptStore, StoreError
 from sharedllm.store import rules
 from sharedllm.store.appending import append, upsert
 from sharedllm.store.contract import (
@@ -50,12 +50,7 @@ class SQLStore(Store):
         """
         self._database, self._custody = database, custody or Plain()
         self._upsert = upsert(database)
-        # If that cannot be done now, the next opening tries again.
-        with suppress(StoreBusy, DiskFull):
-            for token in self._custody.interrupted():
-                self._remove(token)
-                self._database.scrub()
-                self._custody.forgotten(token)
+        self._finish_interrupted()
 
     def publish(self, user: str, adapter: Adapter, gate: GateOutcome) -> Release:
         (record,) = self._append([draft(user, adapter, gate)])
@@ -193,29 +188,42 @@ class SQLStore(Store):
         self._database.write(change)
 
     def erase(self, user: str) -> Erased:
-        owner = self._custody.find(user)
-        destroyed = gone = self._custody.forget(owner)
+        """See `Store.erase`. In an encrypted store each step is committed before the next begins:
+
+        1. the vault remembers that the user is being erased, and nothing of theirs is stored any more;
+        2. their rows go, and in the same transaction the log of changes and the audit log say so: whoever follows the
+           log lets go of them within a second, whatever happens to the next steps;
+        3. their key goes, with which copies of the rows could be read;
+        4. both files are rewritten, and only then does the vault forget them.
+
+        Whatever fails, the same call goes on from there and ends with what this one returns. Nobody need call it for
+        the key to go: whoever opens the store, or erases anybody, does steps 2 and 3 a minute later.
+        """
+        token, owner = self._custody.leave(user)
+        gone = False
         try:
-            removed = self._remove(owner.token, owner)
+            removed = self._remove(token, owner)
             gone = True
-            self._database.scrub()
-            self._custody.forgotten(owner.token)
-        except UnknownUser:
-            raise
+            destroyed = self._custody.destroy(token)
+            known = destroyed or any(removed.values())
+            if known:
+                self._database.scrub()
+                head = self._custody.head()
+                self._custody.left(token)
         except StoreError as error:
-            if not gone:
+            if not gone and not self._custody.remembers_erasures:
                 raise
-            raise type(error)(
-                f"{user!r} is erased, but traces of them may remain: {error.message}",
-                remedy=f"Put that right and {self._database.scrubbed_by}.",
-            ) from error
+            raise self._interruption(user, gone, error) from error
+        if not known:
+            raise rules.unknown_user(user)
+        self._finish_interrupted()
         return Erased(
             user,
             releases=removed["releases"],
             events=removed["events"],
             keys=removed["keys"],
             key_destroyed=destroyed,
-            audit=self._custody.head(),
+            audit=head,
         )
 
     def close(self) -> None:
@@ -241,16 +249,39 @@ class SQLStore(Store):
             self._remove(owner.token)
         return records
 
+    def _finish_interrupted(self) -> None:
+        """Remove what erasures have left that were interrupted."""
+        # If that cannot be done now, the next call tries again. It is no reason to keep back the store or a receipt.
+        with suppress(StoreError):
+            for token in self._custody.interrupted():
+                self._remove(token)
+                # It stays remembered whose they were, so that who asked for the erasure can still get its receipt.
+                self._custody.destroy(token)
+                self._database.scrub()
+
+    def _interruption(self, user: str, gone: bool, error: StoreError) -> StoreError:
+        """What to say of an erasure in which ``error`` came up, before or after the user's rows were gone."""
+        if not gone:
+            return type(error)(
+                f"{user!r} is not erased yet: {error.message}",
+                remedy=f"{error.remedy} The erasure goes on when you repeat it, or when the store is next opened.",
+            )
+        then = "erase them again" if self._custody.remembers_erasures else self._database.scrubbed_by
+        return type(error)(
+            f"{user!r} is erased, but traces of them may remain: {error.message}",
+            remedy=f"Put that right and {then}.",
+        )
+
     def _remove(self, token: bytes, owner: Owner | None = None) -> Mapping[str, int]:
-        """Delete the rows that a token finds. If somebody is named, it is an error that there are none."""
+        """Delete the rows that a token finds, if there are any."""
 
         def delete(connection: sa.Connection) -> Mapping[str, int]:
             removed, user_keys = remove(connection, token)
-            if owner is not None and not any(removed.values()):
-                raise rules.unknown_user(owner.user)
-            self._database.mark_for_scrubbing(connection)
-            self._log(connection, user_keys, "erased")
-            self._custody.note(connection, [Note("erased", owner)])
+            found = any(removed.values())
+            if found:
+                self._database.mark_for_scrubbing(connection)
+                self._log(connection, user_keys, "erased")
+            self._custody.note(connection, [Note("erased", owner)] if found else [])
             return removed
 
         return self._database.write(delete)

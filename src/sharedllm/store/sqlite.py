@@ -58,6 +58,9 @@ class SQLite(Database):
     def number_changes(self, connection: sa.Connection) -> None:
         """Nothing to do: nobody else writes until this transaction has ended."""
 
+    def hold_off_writers(self, connection: sa.Connection) -> None:
+        """Nothing to do: see `number_changes`."""
+
     def mark_for_scrubbing(self, connection: sa.Connection) -> None:
         mark = connection.exec_driver_sql("PRAGMA user_version").scalar_one()
         connection.exec_driver_sql(f"PRAGMA user_version = {mark + 1}")

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from secrets import token_bytes, token_hex
+from typing import Any
 
 import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
@@ -20,37 +21,13 @@ from sharedllm.errors import MasterKeyError
 from sharedllm.store.database import ROWS_PER_PAGE, Row
 from sharedllm.store.encoding import now
 from sharedllm.store.master import KEY_BYTES, master_key_file, read_master_key
-from sharedllm.store.sqlite import SQLite
+from sharedllm.store.vault_tables import FIND, LEAVING, STAYING, VaultFile, erasing, facts, keys
 from sharedllm.users import check_user_id
 
 ENVIRONMENT_VARIABLE = "SHAREDLLM_VAULT"
 NONCE_BYTES = 12
-# An erasure that another process has under way for this long was interrupted.
+# An erasure that began this long ago, and has not destroyed the key yet, was interrupted.
 ERASING_SECONDS = 60.0
-
-_tables = sa.MetaData()
-_facts = sa.Table(
-    "facts",
-    _tables,
-    sa.Column("name", sa.String(16), primary_key=True),
-    sa.Column("value", sa.LargeBinary, nullable=False),
-)
-_keys = sa.Table(
-    "user_keys",
-    _tables,
-    sa.Column("key", sa.Integer, primary_key=True),
-    sa.Column("lookup", sa.LargeBinary(32), nullable=False, unique=True),
-    sa.Column("token", sa.LargeBinary(32), nullable=False, unique=True),
-    sa.Column("wrapped", sa.LargeBinary, nullable=False),
-)
-_erasing = sa.Table(
-    "erasing",
-    _tables,
-    sa.Column("token", sa.LargeBinary(32), primary_key=True),
-    sa.Column("at", sa.String(32), nullable=False),
-)
-
-_FIND = sa.select(_keys).where(_keys.c.lookup == sa.bindparam("lookup"))
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,11 +65,11 @@ class Vault:
                 f"There is no vault of user keys at {path}",
                 remedy=f"Set {ENVIRONMENT_VARIABLE} to it; without it nothing that is encrypted can be read.",
             )
-        self._file = _File(str(path))
-        facts = {row.name: row.value for row in self._file.find(sa.select(_facts), {})}
-        self.id: str = facts.get("id", b"").decode()
+        self._file = VaultFile(str(path))
+        found = {row.name: row.value for row in self._file.find(sa.select(facts), {})}
+        self.id: str = found.get("id", b"").decode()
         try:
-            self._index = self._unwrap(facts.get("index", b""), b"index")
+            self._index = self._unwrap(found.get("index", b""), b"index")
         except MasterKeyError:
             self._file.close()
             raise
@@ -112,16 +89,16 @@ class Vault:
             raise MasterKeyError(
                 f"The vault {path} cannot be written: {error.strerror}", remedy=f"Set {ENVIRONMENT_VARIABLE} elsewhere."
             ) from None
-        facts = {"id": id.encode(), "index": _wrapped(wrapping, token_bytes(KEY_BYTES), id, b"index")}
-        rows = [{"name": name, "value": value} for name, value in facts.items()]
-        file = _File(str(path))
-        file.write(lambda connection: connection.execute(file.insert(_facts).on_conflict_do_nothing(), rows))
+        new = {"id": id.encode(), "index": _wrapped(wrapping, token_bytes(KEY_BYTES), id, b"index")}
+        rows = [{"name": name, "value": value} for name, value in new.items()]
+        file = VaultFile(str(path))
+        file.write(lambda connection: connection.execute(file.insert(facts).on_conflict_do_nothing(), rows))
         file.close()
         return cls(path, master)
 
     def bind(self) -> bool:
         """Give the vault to a store; whether nobody had given it to one before."""
-        bound = self._file.insert(_facts).on_conflict_do_nothing()
+        bound = self._file.insert(facts).on_conflict_do_nothing()
         return (
             self._file.write(lambda connection: connection.execute(bound, {"name": "bound", "value": b""}).rowcount)
             == 1
@@ -133,13 +110,16 @@ class Vault:
         Raises:
             InvalidUserId: it cannot name a user.
         """
-        found = self._file.find(_FIND, {"lookup": self._lookup(user)})
+        found = self._file.find(FIND, {"lookup": self._lookup(user)})
         return self._key(found[0]) if found else None
 
     def take(self, users: Iterable[str]) -> dict[str, UserKey]:
-        """Users' keys, made where they have none; those survive a crash before anything is encrypted with them."""
+        """Users' keys, made where they have none; those survive a crash before anything is encrypted with them.
+
+        Users who are being erased are left out.
+        """
         lookups = {self._lookup(user): user for user in users}
-        found = {row.lookup: self._key(row) for row in self._rows(_keys.c.lookup, list(lookups))}
+        found = {row.lookup: self._key(row) for row in self._rows(STAYING, keys.c.lookup, list(lookups))}
         missing = [lookup for lookup in lookups if lookup not in found]
 
         def make(connection: sa.Connection) -> None:
@@ -150,41 +130,64 @@ class Vault:
                 secret = token_bytes(KEY_BYTES)
                 wrapped = _wrapped(self._wrapping, secret, self.id, lookup)
                 rows.append({"lookup": lookup, "token": _derived(secret, b"token"), "wrapped": wrapped})
-            # Somebody else may have made theirs meanwhile.
-            connection.execute(self._file.insert(_keys).on_conflict_do_nothing(), rows)
+            # Somebody else may have made theirs meanwhile, or they are being erased.
+            connection.execute(self._file.insert(keys).on_conflict_do_nothing(), rows)
 
         if missing:
             self._file.write(make)
-            found |= {row.lookup: self._key(row) for row in self._rows(_keys.c.lookup, missing)}
+            found |= {row.lookup: self._key(row) for row in self._rows(STAYING, keys.c.lookup, missing)}
         return {lookups[lookup]: key for lookup, key in found.items()}
 
     def at(self, tokens: Sequence[bytes]) -> dict[bytes, UserKey]:
         """The keys of rows' tokens; those of erased users are not among them."""
-        return {row.token: self._key(row) for row in self._rows(_keys.c.token, tokens)}
+        return {row.token: self._key(row) for row in self._rows(sa.select(keys), keys.c.token, tokens)}
+
+    def staying(self, tokens: Sequence[bytes]) -> set[bytes]:
+        """Those of rows' tokens that have a key, and whose users are not being erased."""
+        return {row.token for row in self._rows(STAYING, keys.c.token, tokens)}
 
     def count(self) -> int:
         """How many users have a key."""
-        (row,) = self._file.find(sa.select(sa.func.count().label("keys")).select_from(_keys), {})
+        (row,) = self._file.find(sa.select(sa.func.count().label("keys")).select_from(keys), {})
         return int(row.keys)
 
-    def erase(self, token: bytes) -> None:
-        """Delete a key, and note that the rows with its token have still to go. `scrub` then removes its traces."""
+    def leave(self, user: str) -> tuple[bytes, UserKey | None] | None:
+        """Note that a user is being erased, which holds until `left`.
+
+        Returns:
+            the token of their rows, and their key, unless that is destroyed already; None if nothing is known of them.
+        """
+        lookup = {"lookup": self._lookup(user)}
+        upsert = self._file.insert(erasing)
+        upsert = upsert.on_conflict_do_update(set_={"token": upsert.excluded.token, "at": upsert.excluded.at})
+
+        def note(connection: sa.Connection) -> tuple[Row | None, Row | None]:
+            row = connection.execute(FIND, lookup).one_or_none()
+            if row is not None:
+                connection.execute(upsert, lookup | {"token": row.token, "at": now()})
+            return row, connection.execute(LEAVING, lookup).one_or_none()
+
+        row, leaving = self._file.write(note)
+        return None if leaving is None else (leaving.token, None if row is None else self._key(row))
+
+    def destroy(self, token: bytes) -> None:
+        """Delete the key of rows that are gone, if it is still there. `scrub` then removes its traces."""
 
         def delete(connection: sa.Connection) -> None:
-            connection.execute(sa.delete(_keys).where(_keys.c.token == token))
-            connection.execute(self._file.insert(_erasing).on_conflict_do_nothing(), {"token": token, "at": now()})
-            self._file.mark_for_scrubbing(connection)
+            if connection.execute(sa.delete(keys).where(keys.c.token == token)).rowcount:
+                self._file.mark_for_scrubbing(connection)
 
         self._file.write(delete)
 
-    def erased(self, token: bytes) -> None:
-        """Forget that rows had to go."""
-        self._file.write(lambda connection: connection.execute(sa.delete(_erasing).where(_erasing.c.token == token)))
+    def left(self, token: bytes) -> None:
+        """Forget whom the rows were of."""
+        self._file.write(lambda connection: connection.execute(sa.delete(erasing).where(erasing.c.token == token)))
 
     def interrupted(self) -> list[bytes]:
-        """The tokens of rows that an erasure should have removed, and did not."""
+        """The tokens of rows that an erasure should have removed, with their key, and did not."""
         before = (datetime.now(UTC) - timedelta(seconds=ERASING_SECONDS)).isoformat(timespec="microseconds")
-        return [row.token for row in self._file.find(sa.select(_erasing).where(_erasing.c.at <= before), {})]
+        late = sa.select(erasing.c.token).where(erasing.c.at <= before, erasing.c.token.in_(sa.select(keys.c.token)))
+        return [row.token for row in self._file.find(late, {})]
 
     def rewrap(self, master: Path) -> None:
         """Wrap every key with another master key, all or none; `scrub` then removes what the old one wrapped.
@@ -197,11 +200,9 @@ class Vault:
         def change(connection: sa.Connection) -> None:
             self._check(connection)
             index = {"value": _wrapped(new, self._index, self.id, b"index")}
-            connection.execute(sa.update(_facts).where(_facts.c.name == "index").values(index))
-            update = (
-                sa.update(_keys).where(_keys.c.key == sa.bindparam("row")).values(wrapped=sa.bindparam("rewrapped"))
-            )
-            page = sa.select(_keys).where(_keys.c.key > sa.bindparam("last")).order_by(_keys.c.key).limit(ROWS_PER_PAGE)
+            connection.execute(sa.update(facts).where(facts.c.name == "index").values(index))
+            update = sa.update(keys).where(keys.c.key == sa.bindparam("row")).values(wrapped=sa.bindparam("rewrapped"))
+            page = sa.select(keys).where(keys.c.key > sa.bindparam("last")).order_by(keys.c.key).limit(ROWS_PER_PAGE)
             last = 0
             while found := connection.execute(page, {"last": last}).all():
                 secrets = ((row, self._unwrap(row.wrapped, row.lookup)) for row in found)
@@ -230,10 +231,10 @@ class Vault:
     def _lookup(self, user: str) -> bytes:
         return hmac.digest(self._index, check_user_id(user).encode(), "sha256")
 
-    def _rows(self, column: sa.Column[bytes], values: Sequence[bytes]) -> list[Row]:
+    def _rows(self, select: sa.Select[Any], column: sa.Column[bytes], values: Sequence[bytes]) -> list[Row]:
         found: list[Row] = []
         for start in range(0, len(values), ROWS_PER_PAGE):
-            found += self._file.find(sa.select(_keys).where(column.in_(values[start : start + ROWS_PER_PAGE])), {})
+            found += self._file.find(select.where(column.in_(values[start : start + ROWS_PER_PAGE])), {})
         return found
 
     def _key(self, row: Row) -> UserKey:
@@ -255,16 +256,8 @@ class Vault:
             ) from None
 
     def _check(self, connection: sa.Connection) -> None:
-        wrapped = connection.scalar(sa.select(_facts.c.value).where(_facts.c.name == "index"))
+        wrapped = connection.scalar(sa.select(facts.c.value).where(facts.c.name == "index"))
         self._unwrap(wrapped or b"", b"index")
-
-
-class _File(SQLite):
-    """A file of the vault's tables."""
-
-    def _prepare(self) -> None:
-        if not self.read(lambda connection: sa.inspect(connection).has_table(_facts.name)):
-            self.write(_tables.create_all)
 
 
 def vault_file() -> Path:

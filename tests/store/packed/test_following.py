@@ -8,9 +8,21 @@ import numpy as np
 import pytest
 from tests.store.samples import BETTER, WORSE, adapter
 
-from sharedllm.errors import CorruptAdapter, CorruptStore, NotServed, SnapshotError, StoreUnreachable, UnknownUser
+from sharedllm.errors import (
+    CorruptAdapter,
+    CorruptStore,
+    NotServed,
+    SnapshotError,
+    StoreBusy,
+    StoreUnreachable,
+    UnknownUser,
+)
 from sharedllm.store import open_store
 from sharedllm.store.packed import SnapshotStore, following
+from sharedllm.store.sql import SQLStore
+from sharedllm.store.sqlite import SQLite
+from sharedllm.store.standing import standing
+from sharedllm.store.vault import Vault
 
 from .conftest import USERS
 
@@ -96,6 +108,27 @@ def test_a_revocation_elsewhere_arrives(node, elsewhere):
 def test_an_erasure_elsewhere_arrives(node, elsewhere):
     elsewhere.erase("bob")
     eventually(lambda: refused(node, "bob", UnknownUser))
+
+
+@pytest.mark.parametrize("failing", [(SQLStore, "_remove"), (Vault, "scrub"), (SQLite, "scrub")])
+def test_an_erasure_that_fails_with_the_key_gone_arrives(
+    still, tmp_path, encrypt, packed, opened, monkeypatch, failing
+):
+    encrypt(tmp_path / "encrypted.db")
+    live = open_store(tmp_path / "encrypted.db")
+    live.publish_many([("alice", adapter(), BETTER), ("bob", adapter(), BETTER)])
+
+    def busy(*_):
+        raise StoreBusy("Another process has been writing", remedy="Try again.")
+
+    with SnapshotStore(opened(packed(live)), live) as node, open_store(tmp_path / "encrypted.db") as elsewhere:
+        monkeypatch.setattr(*failing, busy)
+        with pytest.raises(StoreBusy):
+            elsewhere.erase("alice")
+        node._catch_up()
+        gone = standing(tmp_path / "encrypted.db")["keys"] == 1
+        assert refused(node, "alice", UnknownUser) == gone
+        assert node.served("bob").user == "bob"
 
 
 def test_a_new_release_and_a_rollback_elsewhere_arrive(node, elsewhere):

@@ -7,6 +7,7 @@ with SnapshotStore(Snapshot(folder, key), open_store(url)) as store:
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from pathlib import Path
 from threading import Event as Signal
 from threading import Thread
 
@@ -115,6 +116,10 @@ class SnapshotStore(Store):
         self._closing.set()
         self._thread.join()
         self._live.close()
+
+    def packed_in(self, user: str) -> Path | None:
+        """The folder of the snapshot, if ``user`` was packed in it when it was opened; None if not."""
+        return None if self._snapshot.find(user) is None else self._snapshot.folder
 
     def _leave(self, user: str) -> None:
         """Leave somebody whom this process is about to change to the live store, so that it counts here at once."""
