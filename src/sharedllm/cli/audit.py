@@ -9,10 +9,11 @@ from typing import IO, TYPE_CHECKING
 import click
 
 from sharedllm.cli.options import json_option, store_option
-from sharedllm.cli.printing import print_json, print_table
+from sharedllm.cli.printing import print_json, print_json_list, print_long_table
 from sharedllm.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from sharedllm.store.audit import Written
     from sharedllm.store.contract import AuditHead
 
 
@@ -36,21 +37,19 @@ def list_entries(user: str | None, store: str | None, as_json: bool) -> None:
     from sharedllm.store.sealing import audit_key
 
     with closing(open_database(store)) as database:
-        entries = list(written(database, None if user is None else audit_key(database, user)))
-    if as_json:
-        print_json([asdict(entry) for entry in entries])
-        return
-    print_table(
-        ("PLACE", "WHEN", "WHAT", "RELEASE"),
-        (
-            (
-                str(entry.place),
-                entry.at.astimezone().strftime("%Y-%m-%d %H:%M:%S %z"),
-                entry.kind.replace("_", " "),
-                "-" if entry.number is None else str(entry.number),
-            )
-            for entry in entries
-        ),
+        subject = None if user is None else audit_key(database, user)
+        if as_json:
+            print_json_list(asdict(entry) for entry in written(database, subject))
+        else:
+            print_long_table(("PLACE", "WHEN", "WHAT", "RELEASE"), lambda: map(_row, written(database, subject)))
+
+
+def _row(entry: "Written") -> tuple[str, ...]:
+    return (
+        str(entry.place),
+        entry.at.astimezone().strftime("%Y-%m-%d %H:%M:%S %z"),
+        entry.kind.replace("_", " "),
+        "-" if entry.number is None else str(entry.number),
     )
 
 
