@@ -74,6 +74,26 @@ def test_removing_gives_the_base_back_bit_for_bit(base):
 
 
 @needs_bfloat16
+def test_weights_that_run_out_of_memory_half_way_are_all_given_back(base, monkeypatch):
+    base = base()
+    before, plain = [layer.weight.clone() for layer in linears(base)], logits(base)
+    reorder, made = torch.ops.mkldnn._reorder_linear_weight, []
+
+    def scarce(*given):
+        if len(made) == 3:
+            raise RuntimeError("out of memory")
+        made.append(given)
+        return reorder(*given)
+
+    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", scarce)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        Prepacked(base)
+    assert all("forward" not in vars(layer) for layer in linears(base))
+    assert all(torch.equal(layer.weight, own) for layer, own in zip(linears(base), before, strict=True))
+    assert torch.equal(logits(base), plain)
+
+
+@needs_bfloat16
 def test_weights_are_not_held_twice_but_for_the_head(base):
     base = base()
     prepacked = Prepacked(base)

@@ -48,7 +48,7 @@ class FakeEngine:
         self.stopped.append(user)
         return 0
 
-    def owners(self):
+    def releases(self):
         return set(), set()
 
     def drain(self, seconds):

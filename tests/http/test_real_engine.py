@@ -135,15 +135,16 @@ def test_an_erasure_by_another_process_ends_what_runs_here_and_clears_the_row(se
     server.engine.submit(stranger, lambda event: None)
     server.engine.submit(request, events.put)
     assert isinstance(events.get(timeout=60), Token)
-    assert server.engine.owners() == ({"alice"}, {"alice"})
-    stop_erased(server.core, ["alice"])
-    assert server.engine.owners() == ({"alice"}, {"alice"})
+    theirs = {("alice", release.id)}
+    assert server.engine.releases() == (theirs, theirs)
+    stop_erased(server.core, theirs, {})
+    assert server.engine.releases() == (theirs, theirs)
     published.store.erase("alice")
     until = time.monotonic() + 30
     while (event := events.get(timeout=60)) and not isinstance(event, Finished):
         assert time.monotonic() < until
     assert event.reason == "erased"
-    assert server.engine.owners() == (set(), set())
+    assert server.engine.releases() == (set(), set())
     assert server.engine.counters.finished == {"erased": 1}
 
 

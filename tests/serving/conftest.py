@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from sharedllm.adapters.injection import Injection
+from sharedllm.adapters.layouts import layout_of
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Finished, Limits, Request, Sampling
 
@@ -73,6 +75,29 @@ def ask():
         return client
 
     return ask
+
+
+def alone(base, prompt, values, new):
+    """Greedy tokens of one request by whole forward passes: no cache, no batch, no engine."""
+    injection = Injection(base, layout_of(base, "norm"))
+    table = torch.from_numpy(values)[None].double()
+    ids = list(prompt)
+    with torch.no_grad(), injection.rows(table, torch.zeros(1, dtype=torch.int64)):
+        for _ in range(new):
+            ids.append(int(base.model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+    injection.remove()
+    return ids[len(prompt) :]
+
+
+def passes(engine, until, most=400):
+    """Drive an engine that was not started, pass by pass, until something holds; returns how many it took."""
+    for taken in range(most):
+        if until():
+            return taken
+        engine._prepare()
+        if engine._batch.running:
+            engine._batch.step()
+    raise AssertionError(f"it did not come true in {most} passes")
 
 
 @pytest.fixture

@@ -7,25 +7,14 @@ import time
 import numpy as np
 import pytest
 import torch
+from tests.serving.conftest import alone
 
-from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.errors import EngineStopped, InvalidInput, QueueFull
+from sharedllm.serving import batch
 from sharedllm.serving.request import Limits, Sampling
 
 GREEDY = Sampling(temperature=0)
-
-
-def alone(base, prompt, values, new):
-    """Greedy tokens of one request by whole forward passes: no cache, no batch, no engine."""
-    injection = Injection(base, layout_of(base, "norm"))
-    table = torch.from_numpy(values)[None].double()
-    ids = list(prompt)
-    with torch.no_grad(), injection.rows(table, torch.zeros(1, dtype=torch.int64)):
-        for _ in range(new):
-            ids.append(int(base.model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
-    injection.remove()
-    return ids[len(prompt) :]
 
 
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "gemma3", "gpt2"])
@@ -84,7 +73,7 @@ def test_values_that_are_not_a_stored_releases_are_refused_by_name(engine_of, as
     engine = engine_of()
     for values in (np.full(engine.layout.size, 0.1, np.float32), np.zeros(engine.layout.size - 1, np.float32)):
         finished = ask(engine, release="strange", values=values).wait().finished
-        assert (finished.reason, "strange" in finished.error) == ("failed", True)
+        assert (finished.reason, "strange" in str(finished.error)) == ("failed", True)
     assert engine.healthy
 
 
@@ -258,6 +247,30 @@ def test_draining_finishes_what_runs_and_takes_nothing_new(engine_of, ask):
         ask(engine)
 
 
+def test_draining_waits_for_a_request_whose_prompt_is_being_scored(engine_of, ask, monkeypatch):
+    engine = engine_of(start=False)
+    waits, draining = threading.Event(), threading.Thread(target=engine.drain, args=(60,))
+    wait = engine._changed.wait
+
+    def noted(seconds=None):
+        if threading.current_thread() is draining:
+            waits.set()
+        return wait(seconds)
+
+    def score(*given):
+        draining.start()
+        waits.wait(5)
+        return scoring(*given)
+
+    monkeypatch.setattr(engine._changed, "wait", noted)
+    scoring = batch.score
+    monkeypatch.setattr(batch, "score", score)
+    client = ask(engine, score_prompt=True)
+    engine.start()
+    assert client.wait().finished.reason == "length"
+    draining.join(60)
+
+
 def test_what_draining_has_no_time_for_ends_with_shutdown(engine_of, ask):
     engine = engine_of()
     clients = [ask(engine, max_tokens=400) for _ in range(10)]
@@ -278,27 +291,13 @@ def test_nothing_is_kept_of_a_request_that_has_ended(engine_of, ask):
     assert not [each for each in held if each[:60] == prompt or each[:30] == ids]
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_closing_leaves_the_base_as_it_was(engine_of, base_of, ask, dtype):
-    base = base_of("llama", dtype)
-    ids = torch.tensor([[5, 6, 7]])
-    with torch.no_grad():
-        before = base.model(ids, use_cache=False).logits
-    engine = engine_of(dtype=dtype)
-    ask(engine).wait()
-    engine.close()
-    engine.close()
-    with torch.no_grad():
-        assert torch.equal(base.model(ids, use_cache=False).logits, before)
-
-
 def test_a_thread_that_fails_tells_everybody_and_takes_nothing_new(engine_of, ask, monkeypatch):
     engine = engine_of(start=False)
     clients = [ask(engine, owner=f"{n}") for n in range(12)]
     monkeypatch.setattr(engine._batch, "step", lambda: 1 / 0)
     engine.start()
     assert {client.wait().finished.reason for client in clients} == {"failed"}
-    assert "ZeroDivisionError" in clients[0].finished.error
+    assert isinstance(clients[0].finished.error, ZeroDivisionError)
     engine._thread.join(10)
     assert not engine.healthy
     with pytest.raises(EngineStopped):

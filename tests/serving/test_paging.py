@@ -3,7 +3,14 @@
 import inspect
 
 import transformers
-from transformers.generation.continuous_batching import cache, continuous_api, model_runner, requests, scheduler
+from transformers.generation.continuous_batching import (
+    cache,
+    continuous_api,
+    input_outputs,
+    model_runner,
+    requests,
+    scheduler,
+)
 from transformers.generation.continuous_batching.cache_allocators.full_attention import FullAttentionCacheAllocator
 
 
@@ -53,6 +60,25 @@ def test_requests_are_added_dropped_and_described_as_we_read_them():
     assert requests.FutureRequestState.__slots__ == ("state", "has_new_token", "complete_blocks", "query_length")
     assert parameters(scheduler.Scheduler.add_waiting_request) == ["self", "state"]
     assert parameters(scheduler.Scheduler.set_request_cancellation) == ["self", "request_id"]
+    assert "remaining_prefill_tokens" in fields
+
+
+def test_the_scheduler_keeps_what_we_read_and_clear_under_these_names():
+    reset = inspect.getsource(scheduler.Scheduler.reset)
+    for kept in ("active_requests", "waiting_requests", "block_new_requests", "starved_requests"):
+        assert f"self.{kept}" in reset
+    # What a request that finishes in the library does, and one that is cancelled does not.
+    assert "self.scheduler.block_new_requests = False" in inspect.getsource(
+        continuous_api.ContinuousBatchProcessor.update_batch
+    )
+    assert "block_new_requests" not in inspect.getsource(scheduler.Scheduler.clear_cancelled_requests)
+
+
+def test_the_inputs_forget_the_last_pass_when_they_are_reset():
+    assert parameters(input_outputs.ContinuousBatchingIOs.reset) == ["self"]
+    source = inspect.getsource(input_outputs.ContinuousBatchingIOs.reset)
+    assert "self._reset_static_tensors(full_reset=True)" in source
+    assert "self.requests_in_batch = []" in source
 
 
 def test_the_cache_shows_a_layers_keys_and_values_by_place():

@@ -4,6 +4,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +49,11 @@ class Base:
     def dtype(self) -> "torch.dtype":
         dtype: torch.dtype = self.model.dtype
         return dtype
+
+    @cached_property
+    def longest_token(self) -> int:
+        """Characters of the longest token: a text has at least a token for every so many characters."""
+        return max(map(len, self.tokenizer.get_vocab()))
 
     def encode(self, text: str, *, controls: bool = False) -> list[int]:
         """Token ids of ``text`` alone: no special tokens are added, and none is taken from what somebody wrote.

@@ -5,6 +5,7 @@ than the product itself. The results are the same. Two operations reached for he
 `tests/base/test_products.py` fails when they move.
 """
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from sharedllm.base.loading import Base
@@ -18,7 +19,8 @@ class Prepacked:
 
     Does nothing where torch would not gain by it: on another device or in another dtype than bfloat16.
 
-    The plain weights are given up meanwhile, so that nothing is held twice but a head that is the embedding as well.
+    The plain weights are given up meanwhile, so that nothing is held twice but the head, whose plain weight `Base.head`
+    gives. If the memory for that runs out, the error leaves every layer as it was.
     """
 
     def __init__(self, base: Base) -> None:
@@ -29,19 +31,23 @@ class Prepacked:
             return
         head = base.model.get_output_embeddings()
         linears: list[Any] = [module for module in base.model.modules() if type(module) is torch.nn.Linear]
-        for linear in linears:
-            self._weights[linear] = weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
-            linear.forward = _Product(weight, linear.bias)
-            if linear is not head:
-                linear.weight.data = linear.weight.new_empty(0)
+        with ExitStack() as undo:
+            undo.callback(self.remove)
+            for linear in linears:
+                weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
+                linear.forward = _Product(weight, linear.bias)
+                self._weights[linear] = weight
+                if linear is not head:
+                    linear.weight.data = linear.weight.new_empty(0)
+            undo.pop_all()
 
     def remove(self) -> None:
         """Give the layers their own weights and products back."""
-        for linear, weight in self._weights.items():
-            del linear.forward
+        # One after the other, so that no more than one of them is held twice.
+        for linear in list(self._weights):
             if not linear.weight.numel():
-                linear.weight.data = weight.to_dense()
-        self._weights = {}
+                linear.weight.data = self._weights[linear].to_dense()
+            del linear.forward, self._weights[linear]
 
 
 class _Product:

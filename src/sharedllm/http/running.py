@@ -83,7 +83,8 @@ class Running:
                 left -= 1
                 self._numbers.pop(index, None)
                 if event.error is not None:
-                    log.error({"event": "failed", "error": event.error})
+                    # Its message may quote the answer.
+                    log.error({"event": "failed", "error": type(event.error).__name__})
                 if event.reason not in ("stop", "length"):
                     raise _ended(event.reason)
             yield index, event

@@ -1,44 +1,80 @@
-"""Users whom another process has erased: what they have running here ends, and their rows leave the device."""
+"""Users whom another process has erased: what they have waiting or running ends, and their rows leave the device.
+
+Somebody may be erased and come back between two looks, so it is their releases that are looked for in the store.
+"""
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, MutableMapping
+from datetime import datetime
 
 from starlette.concurrency import run_in_threadpool
 
-from sharedllm.errors import SharedLLMError, UnknownUser
+from sharedllm.errors import AdapterError, CorruptStore, UnknownUser
 from sharedllm.http.logs import log
 from sharedllm.http.service import Service
 
 SECONDS = 1.0
 """How long an erased user's request goes on at most, beside the time it takes to ask."""
 AT_ONCE = 256
-"""Users without running requests whom one round asks about."""
+"""Releases without requests that one round asks about."""
+
+Verified = MutableMapping[tuple[str, str], datetime]
+"""Users and releases that the store was seen to hold, and since when it had held that user then."""
 
 
 async def watch(service: Service) -> None:
-    """Ask the store again and again, until cancelled: about everybody who runs, and about the others in turn."""
-    resting: list[str] = []
+    """Ask the store again and again, until cancelled: about whatever answers a request, and the others in turn."""
+    resting: list[tuple[str, str]] = []
+    verified: dict[tuple[str, str], datetime] = {}
     while True:
         await asyncio.sleep(SECONDS)
-        running, held = await run_in_threadpool(service.engine.owners)
-        resting = resting or sorted(held - running)
-        asked, resting = resting[:AT_ONCE], resting[AT_ONCE:]
         try:
-            await run_in_threadpool(stop_erased, service, [*running, *asked])
-        except SharedLLMError as error:
-            # A store that does not answer now is asked again in a moment.
-            log.log(logging.WARNING, {"event": "store", "error": type(error).__name__})
+            running, held = await run_in_threadpool(service.engine.releases)
+            verified = {pair: since for pair, since in verified.items() if pair in running or pair in held}
+            resting = resting or sorted(held - running)
+            asked, resting = resting[:AT_ONCE], resting[AT_ONCE:]
+            await run_in_threadpool(stop_erased, service, [*running, *asked], verified)
+        except Exception as error:
+            # Whatever it was, a watch that ended would let erased users go on, so it asks again in a moment.
+            log.log(logging.WARNING, {"event": "watch", "error": type(error).__name__})
 
 
-def stop_erased(service: Service, users: Iterable[str]) -> None:
-    """End what runs for those of ``users`` whom the store no longer holds.
+def stop_erased(service: Service, asked: Iterable[tuple[str, str]], verified: Verified) -> None:
+    """End everything of those users of whom the store no longer holds one of these releases.
+
+    Args:
+        service: whose store is asked, and whose engine is told.
+        asked: users and releases.
+        verified: what is known from before, and what is found now.
 
     Raises:
+        AdapterError, CorruptStore: what the store holds of somebody is damaged; the others were asked all the same.
         StoreError: the store does not answer.
     """
-    for user in users:
+    releases: defaultdict[str, set[str]] = defaultdict(set)
+    for user, release in asked:
+        releases[user].add(release)
+    damage: Exception | None = None
+    for user, theirs in releases.items():
         try:
-            service.store.user(user)
-        except UnknownUser:
-            service.erased(user)
+            if not _holds(service, user, theirs, verified):
+                service.erased(user)
+        except (AdapterError, CorruptStore) as error:
+            damage = error
+    if damage is not None:
+        raise damage
+
+
+def _holds(service: Service, user: str, releases: set[str], verified: Verified) -> bool:
+    try:
+        since = service.store.user(user).created_at
+        # Reading all releases takes longer, and can be spared: none leaves before the user does.
+        if all(verified.get((user, release)) == since for release in releases):
+            return True
+        held = releases & {each.id for each in service.store.releases(user)}
+    except UnknownUser:
+        return False
+    verified.update(((user, release), since) for release in held)
+    return held == releases

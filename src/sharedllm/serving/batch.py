@@ -3,14 +3,18 @@
 Nothing here is safe to call from two threads; `engine.py` gives it one of its own.
 """
 
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.loading import Base
 from sharedllm.base.products import Prepacked
+from sharedllm.errors import InvalidInput
 from sharedllm.serving.paging import Pager, Pass
 from sharedllm.serving.request import Counters, Finished, Limits, Reason
 from sharedllm.serving.running import Running
@@ -23,9 +27,17 @@ if TYPE_CHECKING:
 
 _BYTES_PER_VALUE = 2
 
+_taking = threading.Lock()
+_taken: "WeakSet[Any]" = WeakSet()
+"""Models that requests run on."""
+
 
 class Batch:
     """Running requests, their keys and values, and everybody's rows.
+
+    Raises:
+        InvalidInput: another batch is on the base.
+        UnknownName, UnsupportedBase: see `layout_of` and `Pager`.
 
     Attributes:
         layout: the sites that the values of a release belong to.
@@ -36,31 +48,41 @@ class Batch:
     """
 
     def __init__(self, base: Base, limits: Limits, counters: Counters, *, format: str) -> None:
-        self.layout = layout_of(base, format)
-        # A row for each running request has to fit, or none of them could be admitted.
-        slots = max(limits.table_bytes // (self.layout.size * _BYTES_PER_VALUE), limits.running + 1)
-        self.table = Table(self.layout.size, slots, base.device)
-        self.ends = _end_tokens(base)
-        self.running: dict[str, Running] = {}
-        self._base, self._counters = base, counters
-        self._gathered: tuple[list[str | None], torch.Tensor] | None = None
-        self._pager = Pager(
-            base,
-            running=limits.running,
-            cache_tokens=limits.cache_tokens,
-            batch_tokens=limits.batch_tokens,
-            rows=self._rows,
-            draw=self._draw,
-        )
-        # Last, so that a base that cannot be served is left as it was.
-        self._injection = Injection(base, self.layout)
-        self._prepacked = Prepacked(base)
-        context: int = base.model.config.get_text_config().max_position_embeddings
-        self.context = min(context, self._pager.capacity)
+        with ExitStack() as undo:
+            undo.enter_context(_alone(base))
+            self.layout = layout_of(base, format)
+            context: int = base.model.config.get_text_config().max_position_embeddings
+            # A row for each running request has to fit, or none of them could be admitted.
+            slots = max(limits.table_bytes // (self.layout.size * _BYTES_PER_VALUE), limits.running + 1)
+            self.table = Table(self.layout.size, slots, base.device)
+            self.ends = _end_tokens(base)
+            self.running: dict[str, Running] = {}
+            self._base, self._counters = base, counters
+            self._gathered: tuple[list[str | None], torch.Tensor] | None = None
+            self._pager = Pager(
+                base,
+                running=limits.running,
+                cache_tokens=limits.cache_tokens,
+                batch_tokens=limits.pass_tokens,
+                rows=self._rows,
+                draw=self._draw,
+            )
+            undo.callback(self._pager.close)
+            self.context = min(context, self._pager.capacity)
+            self._injection = Injection(base, self.layout)
+            undo.callback(self._injection.remove)
+            undo.callback(Prepacked(base).remove)
+            # What leaves the base as it was if any of this fails does so in the end, too.
+            self._undo = undo.pop_all()
 
-    def held_by(self, owner: str) -> int:
-        """How many requests of an owner run."""
-        return sum(each.request.owner == owner for each in self.running.values())
+    def shares(self) -> tuple[Counter[str], Counter[str]]:
+        """By owner: how many requests run, and how many tokens of their prompts are yet to be read."""
+        held: Counter[str] = Counter()
+        unread: Counter[str] = Counter()
+        for each in self.running.values():
+            held[each.request.owner] += 1
+            unread[each.request.owner] += self._pager.unread(each.name)
+        return held, unread
 
     def begin(self, new: Running) -> None:
         """Let a request in; one that draws nothing ends at once.
@@ -88,14 +110,14 @@ class Batch:
         if self._pager.step():
             self._tell()
 
-    def end(self, leaves: Callable[[Running], bool], reason: Reason, *, error: str | None = None) -> int:
+    def end(self, leaves: Callable[[Running], bool], reason: Reason, *, error: Exception | None = None) -> int:
         """End every running request that is to leave; returns how many."""
         leaving = [each for each in self.running.values() if leaves(each)]
         for each in leaving:
             self._end(each, reason, error=error)
         return len(leaving)
 
-    def finish(self, each: Running, reason: Reason, *, error: str | None = None) -> None:
+    def finish(self, each: Running, reason: Reason, *, error: Exception | None = None) -> None:
         """Tell the end of a request that does not run, or no longer."""
         if each.slot != BASE_SLOT and each.request.release is not None:
             self.table.give_back(each.request.release)
@@ -107,16 +129,20 @@ class Batch:
         )
 
     def forget(self, owner: str) -> None:
-        """Overwrite an owner's rows, and whatever was computed for requests that have ended."""
+        """Overwrite an owner's rows, and whatever was read or computed for requests that have ended."""
+        import torch
+
         self.table.forget(owner)
-        self._gathered = None
+        if self._gathered is not None:
+            # Made in a pass, so torch lets it be written to in the mode of one alone.
+            with torch.inference_mode():
+                self._gathered[1].zero_()
+            self._gathered = None
         self._pager.wipe()
 
     def close(self) -> None:
-        """Leave the base as it was."""
-        self._pager.close()
-        self._injection.remove()
-        self._prepacked.remove()
+        """Leave the base as it was. Closing twice is safe."""
+        self._undo.close()
 
     @contextmanager
     def _rows(self, passed: Pass) -> Iterator[None]:
@@ -166,7 +192,7 @@ class Batch:
             elif len(each.new) == each.request.max_tokens:
                 self._end(each, "length")
 
-    def _end(self, each: Running, reason: Reason, *, error: str | None = None) -> None:
+    def _end(self, each: Running, reason: Reason, *, error: Exception | None = None) -> None:
         """End a running request."""
         if each.request.glass_box and reason in ("stop", "length"):
             rows = self.table.rows[[BASE_SLOT, each.slot]]
@@ -175,6 +201,23 @@ class Batch:
         del self.running[each.name]
         self._pager.drop(each.name)
         self.finish(each, reason, error=error)
+
+
+@contextmanager
+def _alone(base: Base) -> Iterator[None]:
+    """Keep others off the base's model: each would apply its rows in the other's passes, too."""
+    with _taking:
+        if base.model in _taken:
+            raise InvalidInput(
+                f"Another engine serves from this {base.name} already",
+                remedy="Close it first, or load the base once more.",
+            )
+        _taken.add(base.model)
+    try:
+        yield
+    finally:
+        with _taking:
+            _taken.discard(base.model)
 
 
 def _end_tokens(base: Base) -> tuple[int, ...]:

@@ -23,7 +23,11 @@ _IDLE_SECONDS = 0.5
 
 
 class Engine:
-    """Serves requests of many releases from one base. While it runs, nothing else may use the base's model.
+    """Serves requests of many releases from one base. Until it is closed, nothing else may use the base's model.
+
+    Raises:
+        InvalidInput: another engine serves from the base.
+        UnknownName, UnsupportedBase: see `layout_of`, and bases whose forward pass takes no ``logits_to_keep``.
 
     Attributes:
         base: the base model.
@@ -43,6 +47,8 @@ class Engine:
         self._changed = threading.Condition()
         self._orders: deque[Callable[[], object]] = deque()
         self._accepting, self._stopping, self._serving = True, False, False
+        # No longer waiting and not yet running.
+        self._beginning: Running | None = None
         self._begun = threading.Event()
         # Made on the thread that computes with it: OpenMP would keep a second team of threads for whoever else did.
         made: Future[Batch] = Future()
@@ -104,13 +110,15 @@ class Engine:
         self._order(stop, wait=True)
         return ended[0]
 
-    def owners(self) -> tuple[set[str], set[str]]:
-        """Owners of running requests that a release answers, and of rows on the device."""
-        found: list[tuple[set[str], set[str]]] = []
+    def releases(self) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
+        """Owners and releases: those that answer a request, waiting or running, and those with a row on the device."""
+        found: list[tuple[set[tuple[str, str]], set[tuple[str, str]]]] = []
 
         def look() -> None:
-            answered = {each.request.owner for each in self._batch.running.values() if each.request.release}
-            found.append((answered, self._batch.table.owners))
+            with self._changed:
+                asked = [each.request for each in (*self._waiting, *self._batch.running.values())]
+            answered = {(request.owner, request.release) for request in asked if request.release is not None}
+            found.append((answered, self._batch.table.releases))
 
         self._order(look, wait=True)
         return found[0]
@@ -120,9 +128,7 @@ class Engine:
         until = time.monotonic() + seconds
         with self._changed:
             self._accepting = False
-            while (
-                (self._batch.running or len(self._waiting)) and self.healthy and (left := until - time.monotonic()) > 0
-            ):
+            while self._busy and self.healthy and (left := until - time.monotonic()) > 0:
                 self._changed.wait(min(left, _IDLE_SECONDS))
         self._order(lambda: self._end_all(lambda _: True, "shutdown"), wait=True)
 
@@ -138,6 +144,10 @@ class Engine:
         self._begun.set()
         self._thread.join()
         self._batch.close()
+
+    @property
+    def _busy(self) -> bool:
+        return bool(self._batch.running or len(self._waiting) or self._beginning)
 
     def _order(self, order: Callable[[], object], *, wait: bool) -> None:
         """Have something done between two passes; at once where there is no thread to do it."""
@@ -172,7 +182,7 @@ class Engine:
         except Exception as error:
             # Whoever waits is told, and nobody new is taken; a thread that died silently would hang them all.
             self.healthy = False
-            self._end_all(lambda _: True, "failed", error=f"{type(error).__name__}: {error}")
+            self._end_all(lambda _: True, "failed", error=error)
         finally:
             with self._changed:
                 self._serving = False
@@ -209,22 +219,34 @@ class Engine:
             order()
 
     def _admit(self) -> None:
-        # Somebody else always finds a place: nobody holds more than half of them.
-        most = max(1, self.limits.running // 2)
+        if not len(self._waiting) or len(self._batch.running) == self.limits.running:
+            return
+        # Somebody else always finds a place, and is soon read: nobody holds more than half of the places, nor has a
+        # prompt let in while those before it fill the next pass.
+        most, fill = max(1, self.limits.running // 2), self.limits.pass_tokens
+        held, unread = self._batch.shares()
         while len(self._batch.running) < self.limits.running:
             with self._changed:
-                new = self._waiting.take(lambda owner: self._batch.held_by(owner) < most)
+                new = self._waiting.take(lambda owner: held[owner] < most and unread[owner] < fill)
+                self._beginning = new
             if new is None:
                 return
+            held[new.request.owner] += 1
+            unread[new.request.owner] += len(new.request.prompt)
             try:
                 self._batch.begin(new)
             except Exception as error:
-                self._batch.finish(new, "failed", error=str(error))
+                self._batch.finish(new, "failed", error=error)
                 # What is wrong with one request is told to whoever asked; anything else ends the engine.
                 if not isinstance(error, InvalidInput):
                     raise
+            finally:
+                self._beginning = None
+            # Scoring is a whole pass of one prompt: everybody else's next token, and what was ordered, comes first.
+            if new.request.score_prompt:
+                return
 
-    def _end_all(self, leaves: Callable[[Running], bool], reason: Reason, *, error: str | None = None) -> int:
+    def _end_all(self, leaves: Callable[[Running], bool], reason: Reason, *, error: Exception | None = None) -> int:
         """End every request that is to leave, waiting or running; returns how many."""
         with self._changed:
             gone = self._waiting.remove(leaves)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharedllm.base.loading import Base
-from sharedllm.errors import EngineStopped, InvalidInput
+from sharedllm.errors import EngineStopped, InvalidInput, SharedLLMError
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Event, Finished, Limits, Request, Sampling
 
@@ -40,7 +40,8 @@ def generate(
         on_text: told every piece of text as it comes, after the place of its prompt.
 
     Raises:
-        InvalidInput: a prompt is empty, or longer than the base's context window leaves room for.
+        InvalidInput: a prompt is empty, or longer than the base's context window leaves room for; or an engine serves
+            from the base already.
         EngineStopped: an answer broke off, also because its row is not a stored one.
         UnknownName, UnsupportedBase: see `layout_of` and `Engine`.
     """
@@ -93,7 +94,13 @@ def _collect(
             answers -= 1
             if event.reason not in ("stop", "length"):
                 raise EngineStopped(
-                    f"Answer {place + 1} broke off: {event.error or event.reason}".rstrip("."),
+                    f"Answer {place + 1} broke off: {_why(event)}".rstrip("."),
                     remedy="Ask again; if that does not help, report this.",
                 )
     return texts
+
+
+def _why(event: Finished) -> str:
+    if event.error is None:
+        return event.reason
+    return str(event.error) if isinstance(event.error, SharedLLMError) else repr(event.error)

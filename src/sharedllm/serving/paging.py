@@ -6,7 +6,7 @@ sharing are not used: a shared prefix would be keyed by tokens alone, and keys a
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -51,10 +51,7 @@ class Pager:
     def __init__(
         self, base: Base, *, running: int, cache_tokens: int, batch_tokens: int, rows: Rows, draw: Draw
     ) -> None:
-        from transformers import ContinuousBatchingConfig, LogitsProcessorList
-        from transformers.generation.continuous_batching import cache, cb_logits_processors, continuous_api, scheduler
-        from transformers.generation.continuous_batching.distributed import DistributedHelper
-        from transformers.generation.continuous_batching.initialization import resolve_continuous_batching_config
+        from transformers.generation.continuous_batching import cache
 
         if not base.model._supports_logits_to_keep():
             raise UnsupportedBase(
@@ -69,13 +66,26 @@ class Pager:
         self.passed = Pass([], [], [])
         self._rows, self._draw = rows, draw
         base.model.set_attn_implementation(register_ragged() if self._ragged else "sdpa")
+        with ExitStack() as undo:
+            undo.callback(self.close)
+            self._make(config, running=running, cache_tokens=cache_tokens, batch_tokens=batch_tokens)
+            undo.pop_all()
+
+    def _make(self, config: Any, *, running: int, cache_tokens: int, batch_tokens: int) -> None:
+        """Make the library's own parts, for the attention that the model has now."""
+        from transformers import ContinuousBatchingConfig, LogitsProcessorList
+        from transformers.generation.continuous_batching import cache, cb_logits_processors, continuous_api, scheduler
+        from transformers.generation.continuous_batching.distributed import DistributedHelper
+        from transformers.generation.continuous_batching.initialization import resolve_continuous_batching_config
+
+        base = self._base
         processors = cb_logits_processors.ContinuousBatchingLogitsProcessorList(LogitsProcessorList())
         settings = resolve_continuous_batching_config(
             config=config,
             cb_config=ContinuousBatchingConfig(
                 page_size=PAGE_TOKENS,
                 num_blocks=-(-cache_tokens // PAGE_TOKENS),
-                max_batch_tokens=max(batch_tokens, running),
+                max_batch_tokens=batch_tokens,
                 max_requests_per_batch=running,
                 max_blocks_per_request=0,
                 allow_block_sharing=False,
@@ -136,9 +146,16 @@ class Pager:
             )
         )
 
+    def unread(self, name: str) -> int:
+        """How many tokens of a request's prompt no pass has read yet."""
+        state = self._scheduler.active_requests.get(name) or self._scheduler.waiting_requests[name]
+        return len(state.remaining_prefill_tokens)
+
     def drop(self, name: str) -> None:
         """Forget a request and give back its keys and values, before the next pass."""
         self._scheduler.set_request_cancellation(name)
+        # Set when the cache overflowed; the library takes it back for requests that end of themselves alone.
+        self._scheduler.block_new_requests = False
 
     def step(self) -> bool:
         """Run one pass of the model; False if there was nothing to run."""
@@ -152,9 +169,11 @@ class Pager:
         return True
 
     def wipe(self) -> None:
-        """Overwrite all keys and values but those of running requests."""
-        # Requests that were dropped hold theirs until the next pass.
+        """Overwrite all keys and values but those of running requests, and all tokens of the last pass."""
+        # Requests that were dropped hold theirs until the next pass, and its inputs are there until then.
         self._scheduler.clear_cancelled_requests()
+        self._scheduler.starved_requests = []
+        self._inputs.reset()
         kept = []
         for allocator in self._cache.cache_allocators.values():
             blocks = sorted({block for held in allocator.block_table.values() for block in held})

@@ -103,7 +103,7 @@ class Finished:
         new_tokens: how many tokens were drawn, an end token included.
         prompt_scores: every prompt token, where that was asked for.
         glass_box: every new token under both, where that was asked for.
-        error: what went wrong, for ``failed`` alone.
+        error: what went wrong, for ``failed`` alone; its message may quote what somebody wrote.
     """
 
     reason: Reason
@@ -112,7 +112,7 @@ class Finished:
     new_tokens: int
     prompt_scores: tuple[Scored, ...] = ()
     glass_box: tuple[Scored, ...] = ()
-    error: str | None = None
+    error: Exception | None = None
 
 
 Event = Token | Finished
@@ -139,6 +139,11 @@ class Limits:
     cache_tokens: int = 32_768
     batch_tokens: int = 512
     table_bytes: int = 256 * 1024**2
+
+    @property
+    def pass_tokens(self) -> int:
+        """Tokens that one pass has room for, which is one of each running request at least."""
+        return max(self.batch_tokens, self.running)
 
 
 @dataclass

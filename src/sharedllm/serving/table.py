@@ -43,9 +43,9 @@ class Table:
         return release in self._slots
 
     @property
-    def owners(self) -> set[str]:
-        """Whose rows are there."""
-        return set(self._owners.values())
+    def releases(self) -> set[tuple[str, str]]:
+        """What rows are there: owners and releases."""
+        return {(owner, release) for release, owner in self._owners.items()}
 
     def acquire(self, release: str, owner: str, values: npt.NDArray[np.float32]) -> int:
         """The slot of an owner's release, held until as many calls of `give_back`.

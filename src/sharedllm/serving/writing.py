@@ -18,6 +18,7 @@ class Writer:
         self._base, self._stop = base, stop
         self._stream = DecodeStream(skip_special_tokens=True)
         self._ids: list[int] = []
+        self._told = 0
         self._decoded = ""
         self._held = ""
         self.stopped = False
@@ -25,8 +26,14 @@ class Writer:
     def write(self, token: int) -> str:
         """Add a token; the text that is certain now, which is none while a character or a stop string may be open."""
         self._ids.append(token)
-        new = self._stream.step(self._base.tokenizer.backend_tokenizer, token) or ""
-        self._decoded += new
+        try:
+            new = self._stream.step(self._base.tokenizer.backend_tokenizer, token) or ""
+        except Exception:
+            # Bytes may undo a character that those before them made. That was told, so the text goes on after it.
+            new = self._begin_again()
+        if new:
+            self._told = len(self._ids)
+            self._decoded += new
         return self._pass_on(new)
 
     def end(self) -> str:
@@ -35,10 +42,18 @@ class Writer:
             return ""
         # Bytes that never became a character are shown as the tokenizer shows them.
         whole = self._base.decode(self._ids)
-        tail = whole[len(self._decoded) :] if whole.startswith(self._decoded) else ""
+        tail = whole[len(self._decoded) :] if whole.startswith(self._decoded) else self._begin_again()
         text = self._pass_on(tail) + self._held
         self._held = ""
         return text
+
+    def _begin_again(self) -> str:
+        """The text of the tokens that were not told yet, as if they were the first."""
+        from tokenizers.decoders import DecodeStream
+
+        self._ids, self._told, self._decoded = self._ids[self._told :], 0, ""
+        self._stream = DecodeStream(ids=self._ids, skip_special_tokens=True)
+        return self._base.decode(self._ids)
 
     def _pass_on(self, new: str) -> str:
         text = self._held + new

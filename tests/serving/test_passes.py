@@ -1,0 +1,99 @@
+"""Who has a turn in which pass, and what is left after it: an engine that is driven pass by pass."""
+
+import gc
+
+import numpy as np
+import pytest
+from tests.serving.conftest import alone, passes
+
+from sharedllm.serving.request import Limits
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
+def test_after_an_erasure_nothing_waits_for_the_next_request_to_be_overwritten(engine_of, ask, row, architecture):
+    engine = engine_of(architecture, start=False)
+    prompt = np.random.default_rng(5).integers(3, 250, 40).tolist()
+    other = ask(engine, [9] * 5, "other", release="o", values=row(engine.layout.size, 2), max_tokens=40)
+    gone = ask(engine, prompt, "gone", release="r", values=row(engine.layout.size, 1), max_tokens=60)
+    passes(engine, lambda: len(gone.tokens) == 40)
+    gathered = engine._batch._gathered[1]
+    assert gathered.any()
+    engine.stop_owner("gone")
+    assert not gathered.any()
+    inputs = engine._batch._pager._inputs
+    assert not inputs.input_ids.any()
+    assert not inputs.output_ids.any()
+    gc.collect()
+    held = [each for each in gc.get_objects() if type(each) is list and each is not prompt]
+    assert not [each for each in held if each[:40] == prompt or each[:30] == gone.ids[:30]]
+    passes(engine, lambda: other.finished)
+    assert other.ids == alone(engine.base, [9] * 5, row(engine.layout.size, 2), 40)
+
+
+def test_who_waits_runs_and_has_a_row_is_told_with_their_releases(engine_of, ask, row):
+    engine = engine_of(limits=Limits(running=1, cache_tokens=512, table_bytes=0), start=False)
+    values = row(engine.layout.size, 1)
+    assert engine.releases() == (set(), set())
+    first = ask(engine, owner="ann", release="a", values=values)
+    ask(engine, owner="bob", release="b", values=values)
+    ask(engine, owner="eve")
+    assert engine.releases() == ({("ann", "a"), ("bob", "b")}, set())
+    passes(engine, lambda: first.tokens)
+    assert engine.releases() == ({("ann", "a"), ("bob", "b")}, {("ann", "a")})
+    passes(engine, lambda: not engine._batch.running and not len(engine._waiting))
+    assert engine.releases() == (set(), {("bob", "b")})
+
+
+def test_everybody_who_is_cancelled_in_a_full_cache_makes_room_for_the_next(engine_of, ask, row):
+    limits = Limits(running=8, cache_tokens=128, batch_tokens=32, table_bytes=0)
+    engine = engine_of(limits=limits, start=False)
+    values = row(engine.layout.size, 1)
+    crowd = [ask(engine, [5 + n] * 20, f"{n}", max_tokens=100) for n in range(4)]
+    scheduler = engine._batch._pager._scheduler
+    # The library lets nobody new in once it has had to put somebody out.
+    passes(engine, lambda: scheduler.block_new_requests)
+    for client in crowd:
+        engine.cancel(client.number)
+    assert {client.finished.reason for client in crowd} == {"cancelled"}
+    late = ask(engine, release="r", values=values)
+    passes(engine, lambda: late.finished, most=20)
+    assert late.ids == alone(engine.base, (5, 6, 7), values, 8)
+
+
+def test_one_owners_long_prompts_do_not_keep_anothers_short_one_waiting(engine_of, ask):
+    engine = engine_of(start=False)
+    flood = [ask(engine, [5 + n] * 200, max_tokens=2) for n in range(4)]
+    passes(engine, lambda: engine.counters.batches)
+    late = ask(engine, owner="bob", max_tokens=2)
+    # A pass reads 48 tokens: of the first prompt one pass is over, and bob's is in the one that reads the end of it.
+    assert passes(engine, lambda: late.tokens) == 4
+    passes(engine, lambda: all(client.finished for client in flood))
+
+
+def test_short_prompts_fill_a_pass_whosever_they_are(engine_of, ask):
+    for owners in (1, 8):
+        engine = engine_of(limits=Limits(running=16, cache_tokens=1024, batch_tokens=48), start=False)
+        clients = [ask(engine, [5 + n] * 6, f"{n % owners}", max_tokens=4) for n in range(8)]
+        assert passes(engine, lambda clients=clients: all(client.tokens for client in clients)) == 1
+        engine.close()
+
+
+def test_an_owners_next_prompt_is_let_in_before_the_one_being_read_leaves_a_pass_unfilled(engine_of, ask):
+    engine = engine_of(start=False)
+    # Ten passes of 48 tokens read them all.
+    clients = [ask(engine, [5 + n] * 60, max_tokens=1) for n in range(8)]
+    assert passes(engine, lambda: all(client.finished for client in clients)) == 8 * 60 // 48
+
+
+def test_prompts_are_scored_one_at_a_time_with_everybody_elses_turn_between(engine_of, ask):
+    engine = engine_of(start=False)
+    flood = [ask(engine, max_tokens=0, score_prompt=True) for _ in range(5)]
+    other = ask(engine, owner="bob", max_tokens=20)
+    passes(engine, lambda: other.tokens)
+    for drawn in (1, 2):
+        # The first of the flood came before bob.
+        assert (len(other.tokens), sum(client.finished is not None for client in flood)) == (drawn, drawn + 1)
+        engine._prepare()
+        engine._batch.step()
+    engine.cancel(flood[4].number)
+    assert [client.finished.reason for client in flood] == ["length"] * 4 + ["cancelled"]
