@@ -136,6 +136,30 @@ def test_a_shared_secret_alone_is_an_error_not_a_server_without_tokens(run, unlo
     assert "--insecure-no-auth" in run("serve", "--port", 0, "--insecure-no-auth", *both).err
 
 
+UP_TO_TORCH = """
+import os, sys
+
+class Torch:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torch":
+            print(os.environ.get("ONEDNN_PRIMITIVE_CACHE_CAPACITY"), os.environ.get("LRU_CACHE_CAPACITY"), flush=True)
+            os._exit(0)
+
+sys.meta_path.insert(0, Torch())
+from sharedllm.cli.main import main
+main()
+"""
+"""Runs the command until torch is imported, and tells what torch would find in the environment."""
+
+
+def test_the_caches_of_torch_are_bounded_before_it_is_imported_unless_they_are_already(machine, folder_of, monkeypatch):
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "7")
+    command = ["serve", "--port", "0", "--base", folder_of("llama"), "--store", machine.store]
+    told = subprocess.run([sys.executable, "-c", UP_TO_TORCH, *command], check=False, capture_output=True, text=True)
+    assert told.stdout == "128 7\n", told.stderr
+
+
 def test_a_base_that_does_not_exist_is_an_error(run):
     assert run("serve", "--port", 0, "--base", "/no/such/base").code == 2
 

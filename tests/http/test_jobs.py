@@ -8,12 +8,13 @@ import time
 import pytest
 from tests.cli.conftest import writing
 
-from sharedllm.errors import EngineStopped, InvalidInput, QueueFull, TextError, TooLittleText, UnknownJob
+from sharedllm.errors import EngineStopped, InTraining, InvalidInput, QueueFull, TextError, TooLittleText, UnknownJob
 from sharedllm.http import jobs as jobs_module
 from sharedllm.http.jobs import Jobs
 from sharedllm.store import open_store
 from sharedllm.text.splits import split_text
-from sharedllm.training.checkpoints import Checkpoints
+from sharedllm.training.checkpoints import Checkpoints, checkpoint_folder
+from sharedllm.training.holding import not_in_training
 from sharedllm.training.recipes import Recipe
 
 QUICK = Recipe("quick", learning_rate=2e-2, steps=6, window=64, check_every=3)
@@ -181,6 +182,11 @@ def test_what_a_process_gives_up_with_is_the_jobs_error(queue, worker):
 
 def test_training_stops_with_its_server_and_leaves_whole_steps_to_go_on_from(queue, machine, base_of):
     job = begun(queue.submit("alice", writing("alice"), ENDLESS))
+    # Until then it holds off their erasure, and nobody else's.
+    with pytest.raises(InTraining), not_in_training(checkpoint_folder(), "alice"):
+        pass
+    with not_in_training(checkpoint_folder(), "bob"):
+        pass
     # What a server that is killed does to the pipe.
     job.process.stdin.close()
     assert job.over.wait(60)
@@ -189,6 +195,8 @@ def test_training_stops_with_its_server_and_leaves_whole_steps_to_go_on_from(que
     assert checkpoints.load("alice", split_text(writing("alice")).sha256, ENDLESS).step >= job.step
     with open_store(machine / "store.db") as store:
         assert list(store.users()) == []
+    with not_in_training(checkpoint_folder(), "alice"):
+        pass
 
 
 def test_a_process_that_cannot_be_started_fails_its_job_and_leaves_room_for_the_next(queue, worker):

@@ -24,10 +24,13 @@ from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Finished, Limits, Request, Token
 from sharedllm.store import open_store
 from sharedllm.store.opening import open_keys
+from sharedllm.store.packed import Snapshot, SnapshotStore, pack
 from sharedllm.store.receipts import read_receipt
 from sharedllm.store.signing import signing_key
 from sharedllm.text.splits import split_text
-from sharedllm.training.checkpoints import Checkpoints, Progress
+from sharedllm.training import holding
+from sharedllm.training.checkpoints import Checkpoints, Progress, checkpoint_folder
+from sharedllm.training.holding import in_training
 from sharedllm.training.recipes import RECIPES, Recipe
 
 PASSED = GateOutcome(True, "passed: it helps")
@@ -261,6 +264,39 @@ def test_an_erasure_that_leaves_traces_in_the_file_says_so_and_stops_the_request
     monkeypatch.setattr(server.store, "erase", half)
     told(server.alice.delete("/v1/users/alice"), 503)
     assert [user for user, _ in server.engine.stopped] == ["alice"]
+
+
+def test_nobody_is_erased_while_a_run_beside_the_server_may_train_them(server, monkeypatch):
+    monkeypatch.setattr(holding, "_PATIENCE_SECONDS", 0.0)
+    for trained in ([], ["alice"]):
+        with in_training(checkpoint_folder(), *trained):
+            error = told(server.alice.delete("/v1/users/alice"), 409)["error"]
+        assert error["code"] == "in_training"
+        assert str(checkpoint_folder()) not in error["message"]
+    assert server.store.served("alice")
+    assert server.engine.stopped == []
+    told(server.alice.delete("/v1/users/alice"), 200)
+
+
+def test_the_training_of_one_user_holds_off_nobody_elses_erasure(server, monkeypatch):
+    monkeypatch.setattr(holding, "_PATIENCE_SECONDS", 0.0)
+    with in_training(checkpoint_folder(), "alice"):
+        told(server.bob.delete("/v1/users/bob"), 200)
+
+
+def test_a_receipt_names_the_snapshot_that_this_server_serves(server, tmp_path):
+    pack(server.store, tmp_path / "monday", signing_key(), base=server.base.fingerprint, format="norm")
+    server.store.publish("dora", adapter_of(server.base), PASSED)
+    store = SnapshotStore(Snapshot(tmp_path / "monday", signing_key().public_key()), server.store)
+    server.alice.app.state.service.store = store
+    receipt = told(server.alice.delete("/v1/users/alice"), 200)["receipt"]
+    assert receipt["derived"] == [
+        {"what": "packed snapshot", "where": "monday", "outcome": "still to do: sharedllm fleet forget"}
+    ]
+    assert read_receipt(json.dumps(receipt).encode(), signing_key().public_key()).is_about("alice")
+    # Whoever came after it was packed is not in it.
+    assert told(server.service_key.delete("/v1/users/dora"), 200)["receipt"]["derived"] == []
+    store.close()
 
 
 def test_a_server_that_does_not_train_says_so(server):

@@ -6,10 +6,11 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from anyio import to_thread
 from fastapi import Request
-from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
@@ -18,7 +19,7 @@ from sharedllm.http.forms import Form, glass_box, usage
 from sharedllm.http.identity import Caller
 from sharedllm.http.logs import Record
 from sharedllm.http.refusals import Refused, gone, told
-from sharedllm.http.routed import Routed, routed
+from sharedllm.http.routed import routed
 from sharedllm.http.running import Running
 from sharedllm.http.service import Service
 from sharedllm.http.vocabulary import Vocabulary
@@ -48,12 +49,12 @@ async def answer(request: Request, caller: Caller, form: Form) -> Response:
     record: Record = request.scope["record"]
     running = Running(service.engine, request.app.state.metrics.first_token.observe)
     try:
-        decided = await run_in_threadpool(_begin, form, user, seed, running)
-        record.route = decided.decision.kind
-        head = _Head.now(form, decided, seed)
+        begin = partial(_begin, form, user, seed, running, record)
+        await to_thread.run_sync(begin, limiter=service.beginning)
+        head = _Head.now(form, record.told)
         vocabulary: Vocabulary = request.app.state.vocabulary
         if form.common.stream:
-            return _Stream(_events(form, head, running, vocabulary, record), running, decided, service)
+            return _Stream(_events(form, head, running, vocabulary, record), running, service)
         body = await _unless_gone(request, _whole(form, head, running, vocabulary, record))
     except BaseException:
         running.stop()
@@ -61,15 +62,15 @@ async def answer(request: Request, caller: Caller, form: Form) -> Response:
     if body is None:
         running.stop()
         return gone()
-    return _JSON(body, headers=decided.headers)
+    return _JSON(body)
 
 
-def _begin(form: Form, user: str, seed: int, running: Running) -> Routed:
+def _begin(form: Form, user: str, seed: int, running: Running, record: Record) -> None:
     """Route, encode and submit; in a thread, as the first two block."""
     with form.service.admission():
         decided = routed(form.service, user)
+        record.routed(decided, seed)
         running.submit(form.requests(decided.decision, seed))
-    return decided
 
 
 async def _whole(form: Form, head: "_Head", running: Running, vocabulary: Vocabulary, record: Record) -> dict[str, Any]:
@@ -105,7 +106,7 @@ async def _events(
                 chunk["sharedllm"] = _ours(form, head, running, vocabulary)
             yield _event(chunk)
     except SharedLLMError as error:
-        yield _event(told(error))
+        yield _event(told(error, head.told))
         return
     counts = usage(running.answers, form.n)
     record.counted(counts)
@@ -130,9 +131,9 @@ class _Head:
     told: Mapping[str, Any]
 
     @classmethod
-    def now(cls, form: Form, decided: Routed, seed: int) -> "_Head":
+    def now(cls, form: Form, told: Mapping[str, Any]) -> "_Head":
         id = form.id_prefix + secrets.token_hex(12)
-        return cls(id, int(time.time()), form.service.model, decided.told(seed))
+        return cls(id, int(time.time()), form.service.model, told)
 
     def of(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
@@ -148,9 +149,9 @@ class _JSON(Response):
 class _Stream(StreamingResponse):
     """Server-sent events; whatever ends them, the client going away among it, stops the requests."""
 
-    def __init__(self, events: AsyncIterator[bytes], running: Running, decided: Routed, service: Service) -> None:
+    def __init__(self, events: AsyncIterator[bytes], running: Running, service: Service) -> None:
         # Proxies are told not to hold events back.
-        headers = decided.headers | {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
+        headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         super().__init__(events, headers=headers, media_type="text/event-stream")
         self._running = running
         self._seconds = service.policy.send_seconds

@@ -70,10 +70,12 @@ class _Body:
         return message
 
     async def discard(self) -> None:
-        """Read what is left and forget it, until it pauses."""
+        """Read what is left and forget it, until it pauses, or has taken as long as a body may."""
+        now = asyncio.get_running_loop().time
         try:
             while not self._complete and self._read < DISCARDED_BYTES:
-                async with asyncio.timeout(DISCARD_IDLE_SECONDS):
+                # However it trickles: whoever has no key would hold the connection for as long as they like.
+                async with asyncio.timeout_at(min(now() + DISCARD_IDLE_SECONDS, self._until)):
                     await self._next()
         except TimeoutError:
             return

@@ -1,6 +1,6 @@
 """``POST /v1/chat/completions``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -39,9 +39,16 @@ class Chat(Form):
         super().__init__(service, asked)
         self._asked = asked
 
-    def prompts(self) -> list[list[int]]:
+    @property
+    def count(self) -> int:
+        return 1
+
+    def prompts(self) -> Iterator[list[int]]:
         base = self.service.engine.base
-        return [chat_ids(base, [_turn(message) for message in self._asked.messages])]
+        turns = [_turn(message) for message in self._asked.messages]
+        # A message that says nothing takes a token all the same.
+        self.check_length(sum(max(len(turn.text), base.longest_token) for turn in turns))
+        yield chat_ids(base, turns)
 
     def wanted(self, prompt: Sequence[int]) -> Wanted:
         asked = self._asked.max_completion_tokens or self._asked.max_tokens

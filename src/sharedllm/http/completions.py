@@ -1,7 +1,7 @@
 """``POST /v1/completions``: prompts go on as plain text, with no control tokens added or read."""
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -42,12 +42,18 @@ class Completion(Form):
         self._asked = asked
         self._offsets: dict[int, _Offsets] = {}
 
-    def prompts(self) -> list[list[int]]:
+    @property
+    def count(self) -> int:
+        return len(_listed(self._asked.prompt))
+
+    def prompts(self) -> Iterator[list[int]]:
         base = self.service.engine.base
-        return [
-            base.encode(prompt) if isinstance(prompt, str) else check_ids(base, prompt)
-            for prompt in _listed(self._asked.prompt)
-        ]
+        for prompt in _listed(self._asked.prompt):
+            if isinstance(prompt, str):
+                self.check_length(len(prompt))
+                yield base.encode(prompt)
+            else:
+                yield check_ids(base, prompt)
 
     def wanted(self, prompt: Sequence[int]) -> Wanted:
         asked = self._asked

@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -28,9 +28,18 @@ class Form(ABC):
         self.common = asked
         self.n = asked.n or 1
 
+    @property
     @abstractmethod
-    def prompts(self) -> list[list[int]]:
-        """The prompts as ids. Encoding takes its time, and so blocks."""
+    def count(self) -> int:
+        """How many prompts there are."""
+
+    @abstractmethod
+    def prompts(self) -> Iterator[list[int]]:
+        """The prompts as ids, one after the other. Encoding takes its time, and so blocks.
+
+        Raises:
+            InvalidInput, Refused: one is unusable, or too long to fit.
+        """
 
     @abstractmethod
     def wanted(self, prompt: Sequence[int]) -> "Wanted":
@@ -57,16 +66,33 @@ class Form(ABC):
 
         Raises:
             InvalidInput: a prompt is empty or unusable, or there are too many answers.
+            Refused: a prompt does not fit.
         """
-        prompts = self.prompts()
-        if len(prompts) * self.n > self.service.answers:
+        if self.count * self.n > self.service.answers:
             raise InvalidInput(
-                f"The request asks for {len(prompts) * self.n:,} answers",
+                f"The request asks for {self.count * self.n:,} answers",
                 remedy=f"Ask for at most {self.service.answers}: prompts times n.",
             )
         return [
-            self._request(ids, self.wanted(ids), decision, seed, choice) for ids in prompts for choice in range(self.n)
+            self._request(ids, self.wanted(ids), decision, seed, choice)
+            for ids in self.prompts()
+            for choice in range(self.n)
         ]
+
+    def check_length(self, characters: int) -> None:
+        """Refuse a text that cannot fit before it is encoded: megabytes take seconds, and one at a time is encoded.
+
+        Raises:
+            Refused: there are more characters than the longest tokens would spell if they filled the context.
+        """
+        context, longest = self.service.engine.context, self.service.engine.base.longest_token
+        if characters > context * longest:
+            raise Refused(
+                400,
+                "context_length_exceeded",
+                f"A prompt of {characters:,} characters does not fit",
+                remedy=f"The context has {context:,} tokens of at most {longest} characters: shorten the prompt.",
+            )
 
     def _request(self, ids: Sequence[int], wanted: "Wanted", decision: Decision, seed: int, choice: int) -> Request:
         asked = self.common

@@ -10,7 +10,7 @@ import secrets
 import time
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,23 +18,32 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sharedllm.http.metrics import Metrics
 from sharedllm.http.refusals import unforeseen
+from sharedllm.http.routed import Routed
 
 log = logging.getLogger("sharedllm.http")
 
 
 @dataclass
 class Record:
-    """What the line of a request will say, beside what can be seen from outside.
+    """What is found out about a request on its way: for its line, and for its response, an error among them.
 
     Attributes:
-        route: which kind of adapter answered; None while that is not decided.
+        route: which kind of adapter answers; None while that is not decided.
+        headers: how it was routed, for the response; empty while that is not decided.
+        told: the same for the body, its ``sharedllm`` object.
         prompt_tokens: read, once the answer is complete.
         new_tokens: drawn, once the answer is complete.
     """
 
     route: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    told: Mapping[str, Any] = field(default_factory=dict)
     prompt_tokens: int | None = None
     new_tokens: int | None = None
+
+    def routed(self, decided: Routed, seed: int) -> None:
+        """Take over the decision."""
+        self.route, self.headers, self.told = decided.decision.kind, decided.headers, decided.told(seed)
 
     def counted(self, usage: Mapping[str, int]) -> None:
         """Take over the counts of the response."""
@@ -52,7 +61,10 @@ class JSONLines(logging.Formatter):
 
 
 class Watched:
-    """Middleware around everything else: names the request, logs it, counts it, and answers for unforeseen errors."""
+    """Middleware around everything else: names the request, logs it, counts it, and answers for unforeseen errors.
+
+    Whatever the response is, its headers say how the request was routed, once that is decided.
+    """
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
@@ -71,7 +83,9 @@ class Watched:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", id.encode())]
+                ours = {"x-request-id": id, **record.headers}
+                encoded = [(name.lower().encode(), value.encode()) for name, value in ours.items()]
+                message["headers"] = [*message["headers"], *encoded]
             await send(message)
 
         try:
@@ -80,7 +94,7 @@ class Watched:
             log.error({"event": "error", "id": id, "error": type(error).__name__, "through": _through(error)})
             # One that has begun cannot be taken back; left unfinished, the server closes the connection.
             if not status:
-                await unforeseen()(scope, receive, named)
+                await unforeseen(record.told)(scope, receive, named)
         finally:
             endpoint = getattr(scope.get("route"), "path", "unmatched")
             self._metrics.requests.labels(endpoint, str(status), record.route or "none").inc()

@@ -1,7 +1,8 @@
 """Every error as OpenAI's clients read it: ``{"error": {"message", "type", "param", "code"}}`` and a status.
 
 A 4xx says what was wrong with the request. A 5xx of the store or of an unforeseen kind says only that: file names and
-the like are for the operator. ``code`` is the name of the error in `sharedllm.errors`, in snake case.
+the like are for the operator. ``code`` is the name of the error in `sharedllm.errors`, in snake case. Beside ``error``
+stands the ``sharedllm`` object of an answer, where it was decided already which adapter answers.
 """
 
 import json
@@ -69,7 +70,8 @@ _ERROR = {
                 "param": {"type": ["string", "null"]},
                 "code": {"type": "string"},
             },
-        }
+        },
+        "sharedllm": {"type": "object"},
     },
 }
 _CONTENT = {"application/json": {"schema": _ERROR}}
@@ -102,16 +104,16 @@ def status_of(error: SharedLLMError) -> int:
     return next(STATUS[each] for each in type(error).__mro__ if each in STATUS)
 
 
-def told(error: SharedLLMError) -> dict[str, Any]:
-    """The error object for the body, or for an event of a stream."""
+def told(error: SharedLLMError, routing: Mapping[str, Any]) -> dict[str, Any]:
+    """The body, or an event of a stream. ``routing`` is the ``sharedllm`` object, empty while nothing is decided."""
     status = status_of(error)
     hidden = isinstance(error, StoreError) and status >= 500
     message = "The store cannot answer now. Try again in a moment." if hidden else str(error)
-    return _object(status, message, code_of(error), error.param if isinstance(error, Refused) else None)
+    return _object(status, message, code_of(error), error.param if isinstance(error, Refused) else None, routing)
 
 
-def refusal(error: SharedLLMError) -> Response:
-    """The whole response to an error."""
+def refusal(error: SharedLLMError, routing: Mapping[str, Any]) -> Response:
+    """The whole response to an error; see `told`."""
     status = status_of(error)
     headers = {}
     if status == 401:
@@ -123,12 +125,13 @@ def refusal(error: SharedLLMError) -> Response:
     if status in (409, 410, 500, 504):
         # OpenAI's clients would send these again by themselves, and get the same answer.
         headers["X-Should-Retry"] = "false"
-    return _response(status, told(error), headers)
+    return _response(status, told(error, routing), headers)
 
 
-def unforeseen() -> Response:
-    """The response to an error that nobody expected."""
-    return _response(500, _object(500, "Something went wrong in the server. It was logged.", "internal_error", None))
+def unforeseen(routing: Mapping[str, Any]) -> Response:
+    """The response to an error that nobody expected; see `told`."""
+    message = "Something went wrong in the server. It was logged."
+    return _response(500, _object(500, message, "internal_error", None, routing))
 
 
 def gone() -> Response:
@@ -165,21 +168,22 @@ def invalid(errors: Sequence[Mapping[str, Any]]) -> Refused:
 def on_error(request: Request, error: Exception) -> Response:
     """Answer any error that is raised on purpose; for `FastAPI.add_exception_handler`."""
     if isinstance(error, SharedLLMError):
-        return refusal(error)
+        return refusal(error, request.scope["record"].told)
     if isinstance(error, RequestValidationError):
-        return refusal(invalid(error.errors()))
+        return refusal(invalid(error.errors()), {})
     if isinstance(error, HTTPException):
         message, code = _PLAIN.get(error.status_code, (error.detail, "invalid_request"))
         headers = dict(error.headers or {})
-        return _response(error.status_code, _object(error.status_code, message, code, None), headers)
+        return _response(error.status_code, _object(error.status_code, message, code, None, {}), headers)
     if isinstance(error, ClientDisconnect):
         return gone()
     raise error
 
 
-def _object(status: int, message: str, code: str, param: str | None) -> dict[str, Any]:
+def _object(status: int, message: str, code: str, param: str | None, routing: Mapping[str, Any]) -> dict[str, Any]:
     kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
-    return {"error": {"message": message[:MESSAGE_CHARACTERS], "type": kind, "param": param, "code": code}}
+    error = {"message": message[:MESSAGE_CHARACTERS], "type": kind, "param": param, "code": code}
+    return {"error": error} | ({"sharedllm": routing} if routing else {})
 
 
 def _response(status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:

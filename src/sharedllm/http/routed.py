@@ -27,7 +27,7 @@ class Routed:
 
     @property
     def headers(self) -> dict[str, str]:
-        """For every response. Proxies log headers, so nothing here names a user."""
+        """For every response, an error among them. Proxies log headers, so nothing here names a user."""
         headers = {
             "X-SharedLLM-Route": self.decision.kind,
             "X-SharedLLM-Base": self.base[:FINGERPRINT_CHARACTERS],

@@ -7,6 +7,9 @@ from pathlib import Path
 from threading import Condition
 from typing import TYPE_CHECKING
 
+from anyio import CapacityLimiter
+
+from sharedllm.http.arrivals import Arrivals
 from sharedllm.store import Store
 
 if TYPE_CHECKING:
@@ -14,6 +17,9 @@ if TYPE_CHECKING:
     from sharedllm.http.jwt import JWT
     from sharedllm.serving.engine import Engine
     from sharedllm.store.keys import Keys
+
+BEGINNING = 32
+"""Threads that route and encode. What else takes a thread has some forty of its own."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class Service:
         jobs: trains users in the background; stays the caller's to close. None where the server does not train.
         policy: limits, and the fallback.
         draining: set when the process has been told to end; `/readyz` then says so.
+        arrivals: bodies on their way that will change somebody.
+        beginning: bounds how many threads route and encode at once, so that they never take those that authenticate.
     """
 
     engine: "Engine"
@@ -62,8 +70,13 @@ class Service:
     jobs: "Jobs | None" = None
     policy: Policy = field(default_factory=Policy)
     draining: bool = False
+    arrivals: Arrivals = field(init=False, repr=False)
+    beginning: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(BEGINNING), init=False, repr=False)
     _admitting: set[object] = field(default_factory=set, init=False, repr=False)
     _admitted: Condition = field(default_factory=Condition, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.arrivals = Arrivals(self.store)
 
     @property
     def open(self) -> bool:

@@ -59,6 +59,7 @@ def _train(job: dict[str, Any], tell: Callable[..., None]) -> None:
     from sharedllm.text.splits import split_text
     from sharedllm.text.windows import tokenize
     from sharedllm.training.checkpoints import Checkpoints, checkpoint_folder
+    from sharedllm.training.holding import in_training
     from sharedllm.training.pipeline import already_trained, train_and_store
     from sharedllm.training.recipes import Recipe
 
@@ -66,7 +67,7 @@ def _train(job: dict[str, Any], tell: Callable[..., None]) -> None:
     cores = job["share"] * (os.cpu_count() or 1)
     torch.set_num_threads(max(1, int(cores)))
     split = split_text(job["text"], user=user)
-    with open_store(job["store"]) as store:
+    with in_training(checkpoint_folder(), user), open_store(job["store"]) as store:
         known = already_trained(store, fingerprint(resolve_base(job["base"])), user, split.sha256, recipe)
         if known is not None:
             tell(release=known.number, gate=asdict(known.gate))

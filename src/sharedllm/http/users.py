@@ -5,6 +5,7 @@ for them is told the same whether they exist or not. An id with a slash in it do
 decode before they cut it up; the command line takes any.
 """
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -16,19 +17,23 @@ from starlette.concurrency import run_in_threadpool
 from sharedllm.adapters.adapter import UNTESTED, GateOutcome
 from sharedllm.adapters.belonging import check_fits
 from sharedllm.adapters.files import as_imported, parse_adapter
-from sharedllm.errors import CorruptAdapter, InvalidInput, UnknownUser
+from sharedllm.errors import CorruptAdapter, InTraining, InvalidInput, UnknownUser
+from sharedllm.http.arrivals import Arrival
 from sharedllm.http.identity import Authenticated
+from sharedllm.http.job import Job
 from sharedllm.http.jobs import MAX_TEXT_BYTES, Jobs
 from sharedllm.http.reading import read
+from sharedllm.http.refusals import Refused
 from sharedllm.http.schemas import Strict
 from sharedllm.http.service import Service
-from sharedllm.store import Erased, ReleaseSummary
+from sharedllm.store import Erased, ReleaseSummary, Store
 from sharedllm.store.encoding import check_reason
-from sharedllm.store.receipts import Removed
+from sharedllm.store.packed import SnapshotStore
+from sharedllm.store.receipts import Derived, Removed
 from sharedllm.store.signing import signing_key
 from sharedllm.training.checkpoints import checkpoint_folder
 from sharedllm.training.erasure import Erasure, erase_user
-from sharedllm.training.recipes import DEFAULT_RECIPE, recipe_named
+from sharedllm.training.recipes import DEFAULT_RECIPE, Recipe, recipe_named
 
 # Beside the values: the safetensors header, with the adapter's provenance in it.
 _HEADER_BYTES = 65_536
@@ -59,6 +64,15 @@ _FILE = {"requestBody": {"required": True, "content": {"application/octet-stream
 router = APIRouter(prefix="/v1/users/{id}", tags=["users"])
 
 
+def arriving(request: Request, user: User) -> Iterator[Arrival]:
+    """Note that a body is about to be read which will change the user."""
+    with _service(request).arrivals.expecting(user) as arrival:
+        yield arrival
+
+
+Arriving = Annotated[Arrival, Depends(arriving)]
+
+
 @router.get("")
 def show(request: Request, user: User) -> dict[str, Any]:
     """Where the user stands, and every release of theirs, oldest first."""
@@ -68,22 +82,22 @@ def show(request: Request, user: User) -> dict[str, Any]:
 
 @router.put("/adapter", status_code=201, openapi_extra=_FILE)
 async def bring(
-    request: Request, user: User, override_reason: Annotated[str | None, Query(max_length=1000)] = None
+    request: Request, arrival: Arriving, override_reason: Annotated[str | None, Query(max_length=1000)] = None
 ) -> dict[str, Any]:
     """Store an adapter file that `sharedllm export --to adapter` wrote, as a new release.
 
     It is held back, as what it was tested on elsewhere does not count here. With `override_reason` it is served all
     the same, and the reason is recorded.
     """
-    return await run_in_threadpool(_bring, _service(request), user, await request.body(), override_reason)
+    return await run_in_threadpool(_bring, _service(request), arrival, await request.body(), override_reason)
 
 
 @router.post("/train", status_code=202, openapi_extra=_TEXT)
-async def train(request: Request, user: User) -> dict[str, Any]:
+async def train(request: Request, arrival: Arriving) -> dict[str, Any]:
     """Train the user on a text in the background. The release is served if it passes its gate, else held back."""
     order = await read(request, Training)
     recipe = recipe_named(order.recipe)
-    job = await run_in_threadpool(_jobs(_service(request)).submit, user, order.text, recipe)
+    job = await run_in_threadpool(_submit, _service(request), arrival, order.text, recipe)
     return job.as_dict()
 
 
@@ -111,7 +125,13 @@ def erase(request: Request, user: User) -> dict[str, Any]:
     return _erase(_service(request), user)
 
 
-def _bring(service: Service, user: str, data: bytes, override_reason: str | None) -> dict[str, Any]:
+def _submit(service: Service, arrival: Arrival, text: str, recipe: Recipe) -> Job:
+    jobs = _jobs(service)
+    with service.arrivals.landing(arrival):
+        return jobs.submit(arrival.user, text, recipe)
+
+
+def _bring(service: Service, arrival: Arrival, data: bytes, override_reason: str | None) -> dict[str, Any]:
     layout = service.engine.layout
     limit = 2 * layout.size + _HEADER_BYTES
     if len(data) > limit:
@@ -123,15 +143,17 @@ def _bring(service: Service, user: str, data: bytes, override_reason: str | None
         check_reason(override_reason)
     adapter = parse_adapter(data, "The file")
     check_fits(adapter, layout)
-    release = service.store.publish(user, as_imported(adapter), GateOutcome(False, UNTESTED))
-    if override_reason is not None:
-        service.store.rollback(user, release.number, override_reason=override_reason)
-    return {
-        "user": user,
-        "release": release.number,
-        "served": service.store.user(user).served,
-        "gate": asdict(release.gate),
-    }
+    user = arrival.user
+    with service.arrivals.landing(arrival):
+        release = service.store.publish(user, as_imported(adapter), GateOutcome(False, UNTESTED))
+        if override_reason is not None:
+            service.store.rollback(user, release.number, override_reason=override_reason)
+        return {
+            "user": user,
+            "release": release.number,
+            "served": service.store.user(user).served,
+            "gate": asdict(release.gate),
+        }
 
 
 def _erase(service: Service, user: str) -> dict[str, Any]:
@@ -139,16 +161,27 @@ def _erase(service: Service, user: str) -> dict[str, Any]:
     # Training ends first, or it would publish after the erasure; requests last, or more would be routed after them.
     # Nobody is erased who could not be given a receipt.
     signing_key()
+    service.arrivals.void(user)
     with without as jobs:
         try:
             erasure = erase_user(service.store, checkpoint_folder(), user)
+        except InTraining:
+            # Which folder is for the operator, whose run it is.
+            raise Refused(
+                409,
+                "in_training",
+                f"A run beside this server may be training {user!r}, and nothing was erased",
+                remedy="Ask whoever runs it to end it first.",
+            ) from None
         except UnknownUser:
             if not jobs:
                 raise
             erasure = Erasure(Erased(user, 0, 0, 0), 0)
-        finally:
-            # Also where the store has let go of them and then failed to scrub its file.
-            requests = service.erased(user)
+        except Exception:
+            # The store may have let go of them and then failed to scrub its file.
+            service.erased(user)
+            raise
+        requests = service.erased(user)
     stopped = [Removed("trainings", "server", jobs), Removed("running requests", "server", requests)]
     return {
         "user": user,
@@ -160,8 +193,16 @@ def _erase(service: Service, user: str) -> dict[str, Any]:
             "jobs": jobs,
             "requests": requests,
         },
-        "receipt": erasure.receipt(stopped).as_dict(),
+        "receipt": erasure.receipt(stopped, _left_to_do(service.store, user)).as_dict(),
     }
+
+
+def _left_to_do(store: Store, user: str) -> list[Derived]:
+    """What this server itself holds of an erased user and cannot change; where it lies is told by name alone."""
+    folder = store.packed_in(user) if isinstance(store, SnapshotStore) else None
+    if folder is None:
+        return []
+    return [Derived("packed snapshot", folder.resolve().name, "still to do: sharedllm fleet forget")]
 
 
 def _service(request: Request) -> Service:

@@ -1,0 +1,99 @@
+"""Bodies that will change what there is of a user, while they arrive: an erasure that is asked for meanwhile wins.
+
+A body may take half a minute. Whoever sends it was let in before that, and it must not bring back what a receipt says
+is gone.
+"""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from sharedllm.errors import UnknownUser
+from sharedllm.http.refusals import Refused
+from sharedllm.store import Store
+
+
+@dataclass(eq=False)
+class Arrival:
+    """One body on its way.
+
+    Attributes:
+        user: whom it is to change.
+        since: when they came to the store, as it stood when the body began; None if they were not in it.
+        void: whether their erasure was asked for here since then.
+        landing: whether it is being acted on.
+    """
+
+    user: str
+    since: datetime | None = None
+    void: bool = False
+    landing: bool = False
+
+
+class Arrivals:
+    """All that are on their way to one store, safe to use from several threads."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._arrivals: set[Arrival] = set()
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def expecting(self, user: str) -> Iterator[Arrival]:
+        """Stand around reading a body that is to change ``user``, and acting on it. Reads the store, and so blocks.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        arrival = Arrival(user)
+        with self._changed:
+            self._arrivals.add(arrival)
+        try:
+            arrival.since = self._since(user)
+            yield arrival
+        finally:
+            with self._changed:
+                self._arrivals.remove(arrival)
+
+    @contextmanager
+    def landing(self, arrival: Arrival) -> Iterator[None]:
+        """Stand around acting on a body that was read. Reads the store, and so blocks.
+
+        Raises:
+            Refused: the user's erasure was asked for here since it began, or another process erased them.
+            StoreError: the store does not answer.
+        """
+        with self._changed:
+            arrival.landing = not arrival.void
+        try:
+            if arrival.void or (arrival.since is not None and self._since(arrival.user) != arrival.since):
+                raise Refused(
+                    410,
+                    "erased",
+                    "An erasure of the user began while the body arrived",
+                    remedy="Send it again if they are to have it all the same.",
+                )
+            yield
+        finally:
+            with self._changed:
+                arrival.landing = False
+                self._changed.notify_all()
+
+    def void(self, user: str) -> None:
+        """Let nothing land any more of what is on its way to ``user``; call it before their erasure begins.
+
+        What is landing has landed when this returns, and so is there for the erasure to find.
+        """
+        with self._changed:
+            theirs = [arrival for arrival in self._arrivals if arrival.user == user]
+            for arrival in theirs:
+                arrival.void = True
+            self._changed.wait_for(lambda: not any(arrival.landing for arrival in theirs))
+
+    def _since(self, user: str) -> datetime | None:
+        try:
+            return self._store.user(user).created_at
+        except UnknownUser:
+            return None
