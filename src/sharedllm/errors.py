@@ -16,7 +16,8 @@ SharedLLMError
 │   ├── WrongBase         made for another base, or another format
 │   └── CorruptAdapter    damaged, truncated, or not an adapter
 ├── TrainingError
-│   └── Diverged          a user's loss stopped being a number
+│   ├── Diverged          a user's loss stopped being a number
+│   └── InTraining        a run that trains and an erasure would be in each other's way
 ├── StoreError
 │   ├── UnknownUser
 │   ├── UnknownKey        an API key that was never made here, or is revoked
@@ -122,6 +123,10 @@ class TrainingError(SharedLLMError):
 
 class Diverged(TrainingError):
     """One user's loss is no longer a finite number."""
+
+
+class InTraining(TrainingError):
+    """A user cannot be erased while a run may train them, nor trained while they are being erased."""
 
 
 class StoreError(SharedLLMError):

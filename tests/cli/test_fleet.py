@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import pytest
 from tests.training.fleets.conftest import Here
 
+from sharedllm.errors import InTraining
 from sharedllm.store import open_store
-from sharedllm.training.fleets.executors import Workplace
+from sharedllm.training.erasure import erase_user
+from sharedllm.training.fleets.executors import Event, Stepped, Workplace
 
 USERS = ["alice", "bob", "carol"]
 
@@ -57,6 +60,25 @@ def test_everyone_is_trained_and_counted(train, machine, here):
     assert "users an hour" in ran.out
 
 
+def test_nobody_is_erased_while_they_may_be_in_training(train, machine, here, monkeypatch):
+    refused, wait = [], Here.wait
+
+    def watched(executor):
+        with open_store(machine.store) as store, pytest.raises(InTraining, match=str(machine.training)) as caught:
+            erase_user(store, machine.training, "alice")
+        refused.append(caught.value)
+        return wait(executor)
+
+    monkeypatch.setattr("sharedllm.training.holding._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(Here, "wait", watched)
+    train()
+    assert refused
+    assert sorted(machine.users()) == USERS
+    with open_store(machine.store) as store:
+        assert erase_user(store, machine.training, "alice").stored.releases == 1
+    assert machine.users() == USERS[1:]
+
+
 def test_the_same_command_again_trains_nobody(train, machine, here):
     train()
     ran = train()
@@ -95,6 +117,34 @@ def test_programs_read_a_line_for_every_user_and_a_summary_at_the_end(train, man
     assert summary["served"] + summary["held_back"] == 3
     assert summary["users_per_hour"] > 0
     assert summary["seconds_left"] == 0
+
+
+def test_without_a_terminal_a_line_now_and_then_says_how_far_it_is(train, here, monkeypatch):
+    monkeypatch.setattr("sharedllm.cli.fleet._PLAIN_PROGRESS_EVERY_SECONDS", 0.0)
+    ran = train()
+    assert re.findall(r"([\d.]+) of 3 users", ran.err) == ["1.0", "2.0", "3.0"]
+    assert all(each in ran.err for each in ("held back", "failed", "an hour", "0.0 hours left"))
+    assert "3 of 3 users have an adapter" in ran.out
+    assert not train("--json").err
+
+
+def test_steps_of_users_who_are_not_done_count_as_progress(train, here, monkeypatch):
+    told = []
+
+    def wait(executor, ordinary=Here.wait):
+        if len(told) < 6:
+            told.append(Event(next(iter(executor._busy)), Stepped(1)))
+            return told[-1]
+        return ordinary(executor)
+
+    monkeypatch.setattr(Here, "wait", wait)
+    monkeypatch.setattr("sharedllm.cli.fleet._PROGRESS_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("sharedllm.cli.fleet._PLAIN_PROGRESS_EVERY_SECONDS", 0.0)
+    first, *_, sixth = events(train("--json").out, "progress")[:6]
+    assert (first["done"], sixth["done"]) == (0, 0)
+    assert None not in (first["seconds_left"], sixth["seconds_left"])
+    told.clear()
+    assert "0.3 of 3 users" in train("--seed", 1).err
 
 
 def test_a_release_remembers_the_manifest(train, run, machine, manifest, here, folder_of):

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from sharedllm.errors import InTraining
 from sharedllm.evaluation.gate import Gate
 from sharedllm.store import open_store
-from sharedllm.training import vectors
+from sharedllm.training import pipeline, vectors
+from sharedllm.training.holding import not_in_training
 from sharedllm.training.recipes import RECIPES
 from sharedllm.users import MAX_USER_ID_CHARACTERS
 
@@ -45,6 +47,28 @@ def test_a_file_becomes_a_release_that_answers(run, machine, notes):
     assert release.adapter.values.any()
     assert release.adapter.provenance["sources"] == [str(notes("alice"))]
     assert not machine.checkpoints()
+
+
+def test_who_is_trained_is_erased_by_nobody_meanwhile(run, machine, manifest, notes, monkeypatch):
+    publish, seen = pipeline.store_judged, []
+
+    def refused(user):
+        try:
+            with not_in_training(machine.training, user):
+                return False
+        except InTraining:
+            return True
+
+    def watched(*arguments):
+        seen.append({user for user in ("alice", "bob", "carol") if refused(user)})
+        return publish(*arguments)
+
+    monkeypatch.setattr("sharedllm.training.holding._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(pipeline, "store_judged", watched)
+    run("train", "alice", notes("alice"))
+    run("train", "--manifest", manifest(*({"user": user, "files": [str(notes(user))]} for user in ("bob", "carol"))))
+    assert seen == [{"alice"}, *2 * [{"alice", "bob", "carol"}]]
+    assert not refused("alice")
 
 
 def test_files_folders_and_standard_input_are_one_text(run, tmp_path, notes):

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+import weakref
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -12,9 +14,13 @@ from click.testing import CliRunner
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.cli.main import COMMANDS, sharedllm
 from sharedllm.cli.users import command
-from sharedllm.errors import InvalidInput, NotServed, UnknownUser
+from sharedllm.errors import InTraining, InvalidInput, NotServed, StoreBusy, UnknownKey, UnknownUser
 from sharedllm.printable import printable
 from sharedllm.store import open_store
+from sharedllm.store.opening import open_keys
+from sharedllm.store.sql import SQLStore
+from sharedllm.training.checkpoints import checkpoint_folder
+from sharedllm.training.holding import in_training
 
 BETTER = GateOutcome(True, "improves by 1.2", {"improvement": 1.2})
 WORSE = GateOutcome(False, "no better than the base")
@@ -70,6 +76,43 @@ def test_list_json(store):
     assert list(alice) == ["user", "state", "reason", "served", "releases", "created_at", "updated_at"]
     assert (alice["state"], alice["reason"], alice["served"], alice["releases"]) == ("active", None, 2, 3)
     assert datetime.fromisoformat(alice["created_at"]) == store.user("alice").created_at
+
+
+@pytest.mark.parametrize("left", [2, 1, 0])
+def test_a_list_of_any_length_is_the_same_json_as_ever(store, left):
+    for user in ("alice", "王小明")[left:]:
+        store.erase(user)
+    output = run("list", "--json")
+    assert output == json.dumps(json.loads(output), indent=2) + "\n"
+    assert len(json.loads(output)) == left
+
+
+def test_json_is_written_as_it_is_read(store, monkeypatch):
+    def interrupted(self):
+        yield store.user("alice")
+        raise StoreBusy("The store is busy", remedy="Try again.")
+
+    monkeypatch.setattr(SQLStore, "users", interrupted)
+    result = CliRunner().invoke(sharedllm, ["users", "list", "--json"])
+    assert isinstance(result.exception, StoreBusy)
+    assert '"user": "alice"' in result.output
+
+
+def test_a_table_is_never_held_whole(store, monkeypatch):
+    alive, most = weakref.WeakSet(), 0
+
+    def many(self):
+        nonlocal most
+        for number in range(100):
+            each = replace(alice, releases=number)
+            alive.add(each)
+            most = max(most, len(alive))
+            yield each
+
+    alice = store.user("alice")
+    monkeypatch.setattr(SQLStore, "users", many)
+    assert len(run("list").splitlines()) == 101
+    assert most < 5
 
 
 def test_show(store):
@@ -137,6 +180,33 @@ def test_erase_asks_for_the_id(store):
         store.served("alice")
 
 
+def test_someone_with_nothing_but_an_api_key_can_be_erased(store, tmp_path):
+    with open_keys(tmp_path / "store.db") as keys:
+        secret, _ = keys.create(user="carol")
+        assert keys.holder(secret).user == "carol"
+        assert "releases (0)" in run("erase", "carol", input="carol\n")
+        with pytest.raises(UnknownKey):
+            keys.holder(secret)
+
+
+def test_a_receipt_that_was_not_given_leaves_no_file_behind(store, tmp_path):
+    file = tmp_path / "receipt.json"
+    with pytest.raises(UnknownUser):
+        run("erase", "nobody", "--yes", "--receipt", str(file))
+    assert not file.exists()
+    run("erase", "alice", "--yes", "--receipt", str(file))
+    assert json.loads(file.read_bytes())["removed"]
+
+
+def test_nobody_is_erased_while_a_fleet_is_in_training(store, tmp_path):
+    receipt = tmp_path / "receipt.json"
+    with in_training(checkpoint_folder()), pytest.raises(InTraining, match=str(checkpoint_folder())):
+        run("erase", "alice", "--yes", "--receipt", str(receipt))
+    assert not receipt.exists()
+    assert store.served("alice")
+    run("erase", "alice", "--yes")
+
+
 def test_erase_without_asking(store):
     assert run("erase", "王小明", "--yes").endswith("王小明 is erased: releases 1, events 1.\n")
 
@@ -144,7 +214,7 @@ def test_erase_without_asking(store):
 @pytest.mark.parametrize("name", ["show", "history", "rollback", "restore", "erase"])
 def test_an_unknown_user_is_an_error(store, name):
     with pytest.raises(UnknownUser, match="'nobody'"):
-        run(name, "nobody")
+        run(name, "nobody", *(["--yes"] if name == "erase" else []))
 
 
 def test_an_error_is_one_line_and_status_2(tmp_path):

@@ -16,7 +16,7 @@ from sharedllm.reporting.fleet_readings import WINDOWS, read_fleet
 from sharedllm.store import open_store
 from sharedllm.text.splits import split_text
 from sharedllm.text.windows import tokenize
-from sharedllm.training.checkpoints import erase_checkpoints
+from sharedllm.training.erasure import erase_user
 
 USERS = ["chat/alice", "chat/bob", "library/carol"]
 PASSED = GateOutcome(True, "passed: as invented")
@@ -94,7 +94,7 @@ def test_who_cannot_be_in_it_is_named_with_the_reason(desk):
     assert set(fleet.missing) == {"short", "dave", "erin", "frank", "chat/bob"}
 
 
-def test_the_newest_release_counts_and_its_recipe_is_the_fleets(desk):
+def test_the_newest_releases_count_and_the_recipe_of_most_of_them_is_the_fleets(desk):
     other = type(RECIPE)(**RECIPE.as_dict() | {"name": "other"})
     for user in USERS[:2]:
         desk.publish(user, recipe=other)
@@ -104,6 +104,27 @@ def test_the_newest_release_counts_and_its_recipe_is_the_fleets(desk):
     assert [each.user for each in fleet.members] == USERS[:2]
     assert fleet.members[0].release.id == newest.id
     assert "'other'" in fleet.missing["library/carol"]
+
+
+def test_training_one_person_again_in_another_way_leaves_the_fleet_as_it_is(desk):
+    before = desk.find()
+    seed = type(RECIPE)(**RECIPE.as_dict() | {"seed": 1})
+    desk.publish("chat/alice", seed=1, recipe=seed)
+    after = desk.find()
+    assert (after.recipe, after.missing) == (RECIPE, {})
+    assert [each.release.id for each in after.members] == [each.release.id for each in before.members]
+
+
+def test_of_equally_common_recipes_the_one_that_more_people_have_counts_and_then_the_newest(desk):
+    other = type(RECIPE)(**RECIPE.as_dict() | {"name": "other"})
+    write_manifest(desk.manifest, {user: desk.texts[user] for user in USERS[:2]})
+    desk.publish("chat/alice", recipe=other)
+    assert desk.find().recipe == RECIPE
+    desk.publish("chat/bob", recipe=other)
+    desk.publish("chat/bob", recipe=RECIPE)
+    assert desk.find().recipe == RECIPE
+    desk.publish("chat/alice", recipe=other)
+    assert desk.find().recipe == other
 
 
 def test_one_person_is_no_fleet(desk):
@@ -194,10 +215,26 @@ def test_what_was_interrupted_is_gone_on_with(desk, what, when):
     assert len([path for path in desk.files() if path.parent.name == "fleet"]) == len(desk.files()) == 3
 
 
-def test_erasing_a_user_removes_what_was_read_of_theirs(desk):
+def test_erasing_a_user_removes_what_was_read_with_their_adapter(desk):
     desk.read()
-    assert erase_checkpoints(desk.folder, "chat/alice") == 1
-    assert len(desk.files()) == 2
+    erase_user(desk.store, desk.folder, "chat/alice")
+    assert not desk.files()
+
+
+def test_erasing_a_user_removes_the_unfinished_adapter_for_everybody(desk):
+    @contextmanager
+    def impatient(doing, total):
+        def advance(done):
+            if doing == "training on everybody's text":
+                raise KeyboardInterrupt
+
+        yield advance
+
+    with pytest.raises(KeyboardInterrupt):
+        read_fleet(desk.find(), desk.open_base, desk.folder, impatient)
+    assert desk.files()
+    erase_user(desk.store, desk.folder, "chat/alice")
+    assert not desk.files()
 
 
 def test_a_damaged_file_is_read_anew(desk):

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from sharedllm.errors import DiskFull
-from sharedllm.training.checkpoints import Checkpoints, Progress, _digest, erase_checkpoints
+from sharedllm.training.checkpoints import Checkpoints, Progress, digest, erase_checkpoints
 from sharedllm.training.recipes import Recipe
 
 RECIPE = Recipe("r")
@@ -92,7 +92,7 @@ def test_erasing_takes_all_of_a_users_and_nobody_elses(checkpoints):
     checkpoints.save("bob", TEXT, RECIPE, progress())
     scrap = checkpoints._folder / "left by a killed process"
     scrap.mkdir()
-    shutil.copy(next(path for path in files(checkpoints) if path.name.startswith(_digest("alice"))), scrap)
+    shutil.copy(next(path for path in files(checkpoints) if path.name.startswith(digest("alice"))), scrap)
     assert erase_checkpoints(checkpoints._folder, "alice") == 4
     assert erase_checkpoints(checkpoints._folder, "alice") == 0
     assert checkpoints.load("bob", TEXT, RECIPE)

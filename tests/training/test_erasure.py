@@ -5,10 +5,12 @@ import pytest
 import torch
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
-from sharedllm.errors import StoreBusy, UnknownUser
+from sharedllm.errors import InTraining, StoreBusy, UnknownUser
 from sharedllm.store import open_store
-from sharedllm.training.checkpoints import Checkpoints, Progress
+from sharedllm.training import holding
+from sharedllm.training.checkpoints import Checkpoints, Progress, report_folder
 from sharedllm.training.erasure import erase_user
+from sharedllm.training.holding import in_training
 from sharedllm.training.recipes import Recipe
 
 
@@ -29,6 +31,15 @@ def begin(tmp_path):
         Checkpoints(tmp_path, "base-1").save(user, text, Recipe("r"), Progress(1, row, row, row, row, 1.0, 0, []))
 
     return begin
+
+
+@pytest.fixture
+def reported(tmp_path):
+    """Leave what an interrupted report of a fleet leaves."""
+    folder = report_folder(tmp_path)
+    folder.mkdir()
+    (folder / "what bob read.safetensors").write_bytes(b"among others with alice's adapter")
+    return folder
 
 
 def files(folder):
@@ -65,3 +76,39 @@ def test_checkpoints_are_gone_even_where_the_store_fails(store, begin, tmp_path,
     with pytest.raises(StoreBusy):
         erase_user(store, tmp_path, "alice")
     assert not files(tmp_path)
+
+
+def test_what_a_report_made_of_everybodys_adapters_goes_and_the_receipt_says_so(store, reported, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    receipt = erase_user(store, tmp_path, "alice").receipt()
+    assert not reported.exists()
+    (derived,) = receipt.derived
+    assert "fleet report" in derived.what
+    assert derived.outcome == "dropped"
+    assert erase_user(store, tmp_path, "bob").receipt().derived == ()
+
+
+def test_a_report_is_kept_where_nobody_is_erased(store, reported, tmp_path):
+    with pytest.raises(UnknownUser):
+        erase_user(store, tmp_path, "carol")
+    assert files(reported)
+
+
+def test_a_report_is_gone_even_where_the_store_fails(store, reported, tmp_path, monkeypatch):
+    def half(user):
+        raise StoreBusy("They are erased, but traces remain", remedy="Try again.")
+
+    monkeypatch.setattr(store, "erase", half)
+    with pytest.raises(StoreBusy):
+        erase_user(store, tmp_path, "alice")
+    assert not reported.exists()
+
+
+def test_nobody_is_erased_while_a_run_may_train_them(store, begin, reported, tmp_path, monkeypatch):
+    monkeypatch.setattr(holding, "_PATIENCE_SECONDS", 0.0)
+    begin("alice")
+    with in_training(tmp_path), pytest.raises(InTraining, match=str(tmp_path)):
+        erase_user(store, tmp_path, "alice")
+    assert store.served("alice")
+    assert len(files(tmp_path)) == 2
+    assert erase_user(store, tmp_path, "alice").checkpoints == 1

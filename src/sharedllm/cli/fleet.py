@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sharedllm.training.fleets.run import Result
 
 _PROGRESS_EVERY_SECONDS = 10.0
+_PLAIN_PROGRESS_EVERY_SECONDS = 60.0
 
 
 @click.group()
@@ -91,13 +92,18 @@ def train(
     from sharedllm.store import open_store
     from sharedllm.training.fleets.run import Result, train_fleet
     from sharedllm.training.fleets.shards import plan_fleet
+    from sharedllm.training.holding import in_training
     from sharedllm.training.recipes import recipe_named
 
     if address is not None and executor_name != "ray":
         raise InvalidInput(f"An address, {address!r}, is given to local workers", remedy="Add --executor ray.")
     plan = plan_fleet(manifest, shard_size)
     job = _job(base_name, replace(recipe_named(recipe_name), seed=seed))
-    with open_store(store) as opened, _Tally(len(plan.lines), job.recipe.steps, as_json) as tally:
+    with (
+        in_training(job.checkpoints),
+        open_store(store) as opened,
+        _Tally(len(plan.lines), job.recipe.steps, as_json) as tally,
+    ):
         executor = _executor(executor_name, job, address, workers)
         training = train_fleet(opened, plan, job, executor, origin=f"manifest:{manifest.absolute()}")
         # Closing it, not waiting for it to be collected, is what has the workers write checkpoints.
@@ -137,13 +143,13 @@ def _executor(name: str, job: "Job", address: str | None, workers: int | None) -
 
 
 class _Tally:
-    """Counts results and says how far the run is: a bar for people, lines for programs."""
+    """Counts results and says how far the run is: a bar for people, lines for logs and for programs."""
 
     def __init__(self, users: int, steps: int, as_json: bool) -> None:
         self._users, self._steps, self._as_json = users, steps, as_json
         self.states = {"served": 0, "held back": 0, "failed": 0}
         self._before = 0
-        self._shown = 0.0
+        self._reached = 0.0
         self._taken = 0.0
         self._began = self._told = time.monotonic()
 
@@ -192,9 +198,9 @@ class _Tally:
 
     def _figures(self) -> dict[str, Any]:
         seconds = time.monotonic() - self._began
-        new = self._done - self._before
-        trained = new - self.states["failed"]
-        left = (self._users - self._done) * seconds / new if new else None
+        trained = self._done - self._before - self.states["failed"]
+        new = self._reached - self._before
+        left = (self._users - self._reached) * seconds / new if new > 0 else None
         return {
             "users": self._users,
             "done": self._done,
@@ -209,16 +215,22 @@ class _Tally:
 
     def _show(self) -> None:
         # Who is done was in training before; the bar goes back for nobody.
-        reached = min(self._users, max(self._done, self._before + self._taken))
+        reached = max(self._reached, min(self._users, max(self._done, self._before + self._taken)))
+        moved, self._reached = reached - self._reached, reached
+        figures = self._figures()
         words = (
-            f"training · {self.states['held back']:,} held back · {self.states['failed']:,} failed ·"
-            f" {self._figures()['users_per_hour']:,.0f} an hour"
+            f"training · {figures['held_back']:,} held back · {figures['failed']:,} failed ·"
+            f" {figures['users_per_hour']:,.0f} an hour"
         )
-        self._advance(max(0.0, reached - self._shown), words)
-        self._shown = max(self._shown, reached)
-        if self._as_json and time.monotonic() - self._told >= _PROGRESS_EVERY_SECONDS:
+        self._advance(moved, words)
+        since = time.monotonic() - self._told
+        if self._as_json and since >= _PROGRESS_EVERY_SECONDS:
             self._told = time.monotonic()
-            print_line({"event": "progress", **self._figures()})
+            print_line({"event": "progress", **figures})
+        elif not self._as_json and not sys.stderr.isatty() and since >= _PLAIN_PROGRESS_EVERY_SECONDS:
+            self._told = time.monotonic()
+            left = "" if figures["seconds_left"] is None else f" · {figures['seconds_left'] / 3600:,.1f} hours left"
+            click.echo(f"{words} · {reached:,.1f} of {self._users:,} users{left}", err=True)
 
 
 @command.command()

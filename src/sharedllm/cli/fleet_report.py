@@ -53,9 +53,7 @@ def report(manifest: Path, out: Path, base_name: str, store: str | None, as_json
     from sharedllm.reporting.fleet_readings import read_fleet
     from sharedllm.store import open_store
     from sharedllm.training.checkpoints import checkpoint_folder
-
-    with open_store(store) as opened_store:
-        fleet = find_fleet(opened_store, manifest, fingerprint(resolve_base(base_name)))
+    from sharedllm.training.holding import in_training
 
     def open_base() -> "tuple[Base, Injection]":
         from sharedllm.cli import opening
@@ -63,7 +61,11 @@ def report(manifest: Path, out: Path, base_name: str, store: str | None, as_json
         opened = opening.open_base(base_name, fleet.recipe.method)
         return opened.base, opened.injection
 
-    readings = read_fleet(fleet, open_base, checkpoint_folder(), progress_bar)
+    # Held from where adapters are read to where the last is used: whoever is erased meanwhile would be in the report.
+    with in_training(checkpoint_folder()):
+        with open_store(store) as opened_store:
+            fleet = find_fleet(opened_store, manifest, fingerprint(resolve_base(base_name)))
+        readings = read_fleet(fleet, open_base, checkpoint_folder(), progress_bar)
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
     found = report_on(fleet, readings, base=base_name, made_at=made_at, version=__version__)
     page = write_fleet_page(found, out).resolve()

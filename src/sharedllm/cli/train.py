@@ -88,10 +88,13 @@ def train_users(
 
     Raises:
         TooLittleText: one of the users has too little text. Nobody is trained.
+        InTraining: somebody is being erased.
     """
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.resolve import resolve_base
     from sharedllm.text.splits import split_text
+    from sharedllm.training.checkpoints import checkpoint_folder
+    from sharedllm.training.holding import in_training
     from sharedllm.training.pipeline import already_trained
 
     splits = {text.user: split_text(text.text, user=text.user) for text in texts}
@@ -104,7 +107,8 @@ def train_users(
             results[user] = known
     new = {user: split for user, split in splits.items() if user not in results}
     if new:
-        results |= _train(store, base_name, new, origins, recipe)
+        with in_training(checkpoint_folder(), *new):
+            results |= _train(store, base_name, new, origins, recipe)
     return {user: results[user] for user in splits}
 
 

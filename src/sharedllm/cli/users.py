@@ -1,7 +1,8 @@
 """`sharedllm users`: who has an adapter, which release of it answers, and how to change that."""
 
 import json
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from sharedllm.cli.options import json_option, store_option
-from sharedllm.cli.printing import print_json, print_table
-from sharedllm.errors import InvalidInput, SharedLLMError
+from sharedllm.cli.printing import print_json, print_json_list, print_long_table, print_table
+from sharedllm.errors import InvalidInput, SharedLLMError, UnknownUser
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
@@ -33,17 +34,17 @@ def command() -> None:
 def list_users(store: str | None, as_json: bool) -> None:
     """Show everybody in the store, in the order they arrived."""
     with _open(store) as opened:
-        everybody = list(opened.users())
-    if as_json:
-        print_json([asdict(user) for user in everybody])
-        return
-    if not everybody:
-        click.echo("No users yet. Train one: sharedllm train alice notes/*.md")
-        return
-    print_table(
-        ("USER", "STATE", "SERVED", "RELEASES", "LAST CHANGE"),
-        ((u.user, u.state, _number(u.served), str(u.releases), _time(u.updated_at)) for u in everybody),
-    )
+        if as_json:
+            print_json_list(asdict(user) for user in opened.users())
+        elif next(opened.users(), None) is None:
+            click.echo("No users yet. Train one: sharedllm train alice notes/*.md")
+        else:
+            print_long_table(
+                ("USER", "STATE", "SERVED", "RELEASES", "LAST CHANGE"),
+                lambda: (
+                    (u.user, u.state, _number(u.served), str(u.releases), _time(u.updated_at)) for u in opened.users()
+                ),
+            )
 
 
 @command.command()
@@ -182,6 +183,7 @@ def erase(user: str, yes: bool, receipt_file: Path | None, snapshots: tuple[Path
     """Delete USER for good: every release, their history, their id; and print a signed receipt, which is shown once.
 
     It cannot be undone. The store's file is rewritten so that no trace stays in it, which takes as long as copying it.
+    A run that may be training them would bring them back, so end it first: train, fleet train or fleet report.
     Files that you exported are yours to delete, and so are backups that you made of a store that is not encrypted.
     """
     from sharedllm.store.receipts import Derived
@@ -192,9 +194,10 @@ def erase(user: str, yes: bool, receipt_file: Path | None, snapshots: tuple[Path
     # Nobody is erased who could not be given a receipt.
     signing_key()
     with _open(store) as opened, ExitStack() as files:
-        standing = opened.user(user)
         if not yes:
-            click.echo(f"This deletes {printable(user)} and all of their releases ({standing.releases}) for good.")
+            click.echo(
+                f"This deletes {printable(user)} and all of their releases ({_releases(opened, user)}) for good."
+            )
             if click.prompt("Type their id to confirm") != user:
                 raise InvalidInput(
                     "That is not their id, and nothing was erased", remedy="Type it exactly, or give --yes."
@@ -213,6 +216,14 @@ def _open(store: str | None) -> "Store":
     return open_store(store)
 
 
+def _releases(store: "Store", user: str) -> int:
+    try:
+        return store.user(user).releases
+    except UnknownUser:
+        # They may have API keys, or unfinished training.
+        return 0
+
+
 def _repacked(store: "Store", folder: Path) -> str:
     from sharedllm.store.packed import forget_erased
     from sharedllm.store.packed.signing import default_key, read_private
@@ -226,13 +237,22 @@ def _repacked(store: "Store", folder: Path) -> str:
     return "rebuilt without them"
 
 
-def _new_file(path: Path) -> TextIO:
+@contextmanager
+def _new_file(path: Path) -> Iterator[TextIO]:
     try:
-        return path.open("x", encoding="ascii")
+        stream = path.open("x", encoding="ascii")
     except OSError as error:
         raise InvalidInput(
             f"{path} cannot be written ({error.strerror}), and nobody was erased", remedy="Name a new file."
         ) from None
+    with stream:
+        try:
+            yield stream
+        except BaseException:
+            # Nobody was erased, or not to the end: an empty receipt would be in the way of the next one.
+            if stream.tell() == 0:
+                path.unlink(missing_ok=True)
+            raise
 
 
 def _say(user: str, what: str, standing: "UserSummary") -> None:

@@ -1,11 +1,13 @@
-"""Who of a manifest a fleet's report is about: whoever has a release of their text, made in the way of the newest."""
+"""Who of a manifest a fleet's report is about: whoever has a release of their text, made in the way of most."""
 
 import hashlib
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,7 +50,7 @@ class Fleet:
     Attributes:
         manifest: where their texts are.
         fingerprint: of the base.
-        recipe: that of the newest release.
+        recipe: by which the newest releases of most of them are made.
         members: in the order of their ids, two or more.
         missing: by user, why somebody of the manifest is not among them.
     """
@@ -91,6 +93,10 @@ class _Line:
 def find_fleet(store: Store, manifest: Path, fingerprint: str) -> Fleet:
     """Look up everybody of a manifest: their text as it is now, and their newest release made from it on this base.
 
+    The fleet's recipe is that of most of these, so that training some people again in another way loses nobody; of
+    equally common ones that which more people have any release by, then the newest. For everybody their newest release
+    by that recipe counts.
+
     Raises:
         ManifestError: a line is none.
         InvalidInput: fewer than two of them have such a release.
@@ -104,11 +110,10 @@ def find_fleet(store: Store, manifest: Path, fingerprint: str) -> Fleet:
             lines[entry.user] = _Line(offset, len(data), sha256, _releases(store, entry.user, sha256, fingerprint))
         except (InvalidInput, UnknownUser) as error:
             missing[entry.user] = error.message
-    known = [release for line in lines.values() for release in line.releases]
-    newest = max(known, key=lambda release: release.created_at, default=None)
-    if newest is None:
+    known = [line.releases for line in lines.values() if line.releases]
+    if not known:
         raise _too_few(manifest, 0)
-    recipe = newest.provenance["recipe"]
+    recipe = _recipe_of_most(known)
     kinds = _kinds([user for user, line in lines.items() if line.releases])
     members = []
     for user, line in sorted(lines.items()):
@@ -136,6 +141,18 @@ def _releases(store: Store, user: str, text: str, base: str) -> list[ReleaseSumm
         for release in store.releases(user)
         if release.base == base and release.provenance.get("text_sha256") == text
     ]
+
+
+def _recipe_of_most(known: Sequence[Sequence[ReleaseSummary]]) -> dict[str, Any]:
+    def name(release: ReleaseSummary) -> str:
+        return json.dumps(release.provenance["recipe"], sort_keys=True)
+
+    newest = [releases[-1] for releases in known]
+    used = Counter(map(name, newest))
+    had = Counter(each for releases in known for each in set(map(name, releases)))
+    most = max(newest, key=lambda release: (used[name(release)], had[name(release)], release.created_at))
+    recipe: dict[str, Any] = most.provenance["recipe"]
+    return recipe
 
 
 def _kinds(users: Sequence[str]) -> dict[str, str]:

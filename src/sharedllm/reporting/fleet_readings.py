@@ -1,12 +1,12 @@
 """A fleet's held-out texts, each read four ways, and what was read kept so that nothing is read twice.
 
 Besides the base and their own adapter, two controls read a person's text: another person's adapter, by a fixed random
-derangement, and one adapter trained on everybody's text together. What is kept holds no text and no adapter, only sums
-of losses, in files under the digest of the user's id beside the checkpoints: erasing the user removes them too.
+derangement, and one adapter trained on everybody's text together. What is kept holds no text, only sums of losses and,
+until everything is read, the unfinished training of the adapter for everybody. Each of these files owes something to
+several people's adapters, so they lie in a folder of their own, and erasing anybody drops it whole.
 """
 
 import errno
-import hashlib
 import json
 import math
 import tempfile
@@ -30,7 +30,7 @@ from sharedllm.reporting.fleet_members import Fleet, Member
 from sharedllm.text.manifest import entries_at
 from sharedllm.text.splits import Repeats, split_text
 from sharedllm.text.windows import TokenizedText, tokenize, windows
-from sharedllm.training.checkpoints import Checkpoints
+from sharedllm.training.checkpoints import Checkpoints, digest, report_folder
 from sharedllm.training.recipes import Recipe
 from sharedllm.training.vectors import train_vectors
 
@@ -77,7 +77,7 @@ def read_fleet(
     Args:
         fleet: who.
         open_base: loads the base with an injection of the recipe's format; called if anything is left to be read.
-        folder: of checkpoints, where what was read is kept, too.
+        folder: of checkpoints, where what was read is kept, too; `in_training` is to hold it.
         bar: told how far it is.
 
     Raises:
@@ -153,7 +153,7 @@ def _everyone(
         advance(step - taken)
         taken = step
 
-    checkpoints = Checkpoints(folder, fleet.fingerprint)
+    checkpoints = Checkpoints(report_folder(folder), fleet.fingerprint)
     with closing(train_vectors(base, injection, [text], recipe, checkpoints=checkpoints, on_step=on_step)) as training:
         with bar("training on everybody's text", recipe.steps) as advance:
             trained = next(training)
@@ -174,9 +174,9 @@ class _Kept:
     """What was read, a file for each text."""
 
     def __init__(self, folder: Path, fleet: Fleet) -> None:
-        self._folder, self._fleet = folder / "fleet", fleet
+        self._folder, self._fleet = report_folder(folder), fleet
         recipe = _for_everyone(fleet.recipe)
-        self._everyone = _digest(json.dumps([fleet.texts_sha256, recipe.as_dict()], sort_keys=True))
+        self._everyone = digest(json.dumps([fleet.texts_sha256, recipe.as_dict()], sort_keys=True))
 
     def load(self, number: int) -> Reading | None:
         """How a member's text was read, if it was by all four who would read it now."""
@@ -214,10 +214,5 @@ class _Kept:
 
     def _path(self, number: int) -> Path:
         member = self._fleet.members[number]
-        read = _digest(json.dumps([self._fleet.fingerprint, member.text_sha256, self._fleet.recipe.window, WINDOWS]))
-        # Erasing a user removes every file here that begins with the digest of their id.
-        return self._folder / f"{_digest(member.user)}-{read}.safetensors"
-
-
-def _digest(value: str) -> str:
-    return hashlib.sha256(value.encode()).hexdigest()[:32]
+        read = digest(json.dumps([self._fleet.fingerprint, member.text_sha256, self._fleet.recipe.window, WINDOWS]))
+        return self._folder / f"{digest(member.user)}-{read}.safetensors"

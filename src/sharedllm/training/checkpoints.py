@@ -107,8 +107,8 @@ class Checkpoints:
         self._path(user, text, recipe).unlink(missing_ok=True)
 
     def _path(self, user: str, text: str, recipe: Recipe) -> Path:
-        run = _digest(json.dumps([self._base, text, recipe.as_dict()], sort_keys=True))
-        return self._folder / f"{_digest(user)}-{run}.safetensors"
+        run = digest(json.dumps([self._base, text, recipe.as_dict()], sort_keys=True))
+        return self._folder / f"{digest(user)}-{run}.safetensors"
 
 
 def checkpoint_folder() -> Path:
@@ -116,14 +116,24 @@ def checkpoint_folder() -> Path:
     return data_dir() / "training"
 
 
+def report_folder(folder: Path) -> Path:
+    """Where a fleet's report keeps what it made of everybody's text and adapters, beside the checkpoints in a folder.
+
+    All of it can be made again, and all of it is dropped when anybody is erased.
+    """
+    return folder / "fleet"
+
+
 def erase_checkpoints(folder: Path, user: str) -> int:
     """Delete every checkpoint of a user, whatever base, text and recipe it was for; returns how many there were."""
     # Also in the scratch folders that a killed process left.
-    found = list(folder.rglob(f"{_digest(user)}-*.safetensors"))
+    report = report_folder(folder)
+    found = [path for path in folder.rglob(f"{digest(user)}-*.safetensors") if report not in path.parents]
     for path in found:
         path.unlink(missing_ok=True)
     return len(found)
 
 
-def _digest(value: str) -> str:
+def digest(value: str) -> str:
+    """What stands for a user id, or for what a run depends on, in the name of a file: 32 hexadecimal digits."""
     return hashlib.sha256(value.encode()).hexdigest()[:32]

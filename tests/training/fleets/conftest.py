@@ -1,6 +1,7 @@
 """A fleet of made-up people, and the workers that train them: here in this process, one pass of a batch at a time."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 from sharedllm.errors import SharedLLMError
 from sharedllm.evaluation.gate import Gate
 from sharedllm.store import open_store
-from sharedllm.training.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Workplace
+from sharedllm.training.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Work, Workplace
 from sharedllm.training.fleets.run import Result, train_fleet
 from sharedllm.training.fleets.shards import plan_fleet
 from sharedllm.training.recipes import Recipe
@@ -27,6 +28,17 @@ def writing(name, length=2_600):
 def write_manifest(path, texts):
     lines = [{"user": user, **(text if isinstance(text, dict) else {"text": text})} for user, text in texts.items()]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def in_this_process(plan, job):
+    """What the plan's shards become without workers: each user's values, as a store keeps them."""
+    place = Workplace.open(replace(job, checkpoints=job.checkpoints / "other"))
+    values = {}
+    for shard in plan.shards():
+        texts = [text for _, _, text in plan.read(shard)]
+        for judged in place.train(Work(shard.number, texts)):
+            values[judged.user] = judged.adapter.values.astype(np.float16)
+    return values
 
 
 class Here(Executor):

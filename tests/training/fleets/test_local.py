@@ -4,7 +4,9 @@ import multiprocessing
 import os
 import re
 import signal
+import time
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +15,13 @@ from sharedllm.base.fingerprint import fingerprint
 from sharedllm.errors import BaseError, WrongBase
 from sharedllm.evaluation.gate import Gate
 from sharedllm.store import open_store
-from sharedllm.training.fleets.executors import Job, Work, Workplace
+from sharedllm.training.fleets.executors import Job, Workplace
 from sharedllm.training.fleets.local import LocalExecutor
 from sharedllm.training.fleets.run import Result, train_fleet
 from sharedllm.training.fleets.shards import plan_fleet
 from sharedllm.training.recipes import Recipe
 
-from .conftest import write_manifest, writing
+from .conftest import in_this_process, write_manifest, writing
 
 # Slow enough to be interrupted: half a second and more on any machine.
 RECIPE = Recipe("r", learning_rate=2e-2, steps=60, windows_per_step=1, window=16, check_every=0)
@@ -69,14 +71,6 @@ def test_a_killed_worker_costs_nobody_their_adapter(store, plan, job):
     assert not multiprocessing.active_children()
 
 
-def in_this_process(plan, job):
-    """What a batch of everyone in the plan becomes without workers."""
-    (shard,) = plan.shards()
-    texts = [text for _, _, text in plan.read(shard)]
-    place = Workplace.open(replace(job, checkpoints=job.checkpoints / "other"))
-    return {judged.user: judged.adapter.values for judged in place.train(Work(1, texts))}
-
-
 def test_closing_a_run_leaves_checkpoints_and_no_processes_behind(store, plan, job):
     running = start(store, plan, job)
     first = next(news for news in running if isinstance(news, Result))
@@ -92,8 +86,37 @@ def test_closing_a_run_leaves_checkpoints_and_no_processes_behind(store, plan, j
     assert 0 < len(done) < len(USERS)
     assert len(list(job.checkpoints.rglob("*.safetensors"))) == len(USERS) - len(done) + 1
     # A worker makes of a batch what this process makes of it, bit for bit.
-    here = in_this_process(plan, job)[first.user].astype(np.float16)
+    here = in_this_process(plan, job)[first.user]
     assert np.array_equal(store.release(first.user, 1).adapter.values, here)
+
+
+class Meeting(str):
+    """The name of a base that no worker hears before two of them are there."""
+
+    def __reduce__(self):
+        return meet, (str(self), os.environ["MEETING"])
+
+
+def meet(base, folder):
+    Path(folder, str(os.getpid())).touch()
+    for _ in range(300):
+        if len(list(Path(folder).iterdir())) > 1:
+            return base
+        time.sleep(0.1)
+    raise RuntimeError("the others have not come")
+
+
+def test_workers_load_their_bases_at_the_same_time(store, tmp_path, job, monkeypatch):
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    monkeypatch.setenv("MEETING", str(meeting))
+    manifest = tmp_path / "long.jsonl"
+    # More than a pipe holds: what a worker does not take, the driver waits to be rid of.
+    write_manifest(manifest, {user: writing(user, 400_000) for user in USERS[:2]})
+    nowhere = replace(job, base=Meeting(tmp_path))
+    with pytest.raises(BaseError):
+        list(start(store, plan_fleet(manifest, 1), nowhere, workers=2))
+    assert len(list(meeting.iterdir())) == 2
 
 
 def test_a_base_that_does_not_load_ends_the_run_with_its_own_error(store, plan, job, tmp_path):

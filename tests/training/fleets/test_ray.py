@@ -8,19 +8,22 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from sharedllm.base.fingerprint import fingerprint
 from sharedllm.evaluation.gate import Gate
 from sharedllm.store import open_store
-from sharedllm.training.fleets.executors import Job
+from sharedllm.training.fleets.executors import Job, Stepped
+from sharedllm.training.fleets.placement import place
 from sharedllm.training.fleets.ray_executor import RayExecutor
-from sharedllm.training.fleets.run import train_fleet
+from sharedllm.training.fleets.run import Result, train_fleet
 from sharedllm.training.fleets.shards import plan_fleet
 
-from .conftest import RECIPE, write_manifest, writing
+from .conftest import RECIPE, in_this_process, write_manifest, writing
 
 USERS = [f"user {number}" for number in range(4)]
 
@@ -30,27 +33,42 @@ def job(tmp_path, folder_of, monkeypatch):
     monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path / "cache"))
     # Ray leaves a key for its cluster in the home folder.
     monkeypatch.setenv("HOME", str(tmp_path))
+    # Starting a cluster in this process sets it for all that come later.
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     folder = folder_of("llama")
     return Job(str(folder), fingerprint(folder), RECIPE, writing("general", 600), tmp_path / "training", Gate())
 
 
-def test_two_workers_train_everyone_though_one_of_them_is_killed(tmp_path, job):
+def assert_trained_as(expected, store, **tolerance):
+    for user, values in expected.items():
+        assert np.allclose(store.release(user, 1).adapter.values, values, **tolerance), user
+
+
+def test_two_workers_train_everyone_though_one_of_them_is_killed(tmp_path, job, monkeypatch):
     import ray
 
     manifest = tmp_path / "fleet.jsonl"
     write_manifest(manifest, {user: writing(user) for user in USERS})
-    states = {}
+    states, steps = {}, 0
+    plan = plan_fleet(manifest, 2)
+    monkeypatch.setattr("sharedllm.training.fleets.ray_executor._STEPS_EVERY_SECONDS", 0.02)
     with open_store(":memory:") as store:
         executor = RayExecutor(job, workers=2)
         assert (executor.idle, executor.busy) == (2, 0)
-        for result in train_fleet(store, plan_fleet(manifest, 2), job, executor, origin="here"):
+        for news in train_fleet(store, plan, job, executor, origin="here"):
+            if isinstance(news, Stepped):
+                steps += news.steps
+                continue
             if not states:
                 (worker, *_) = executor._busy.values()
                 os.kill(ray.get(worker.actor.__ray_call__.remote(lambda _: os.getpid())), signal.SIGKILL)
-            states[result.user] = result.state
+            states[news.user] = news.state
         assert sorted(states) == USERS
         assert "failed" not in states.values()
         assert all(user.releases == 1 for user in store.users())
+        # Some of them in other company than here, after what was lost.
+        assert_trained_as(in_this_process(plan, job), store, rtol=1e-3, atol=1e-5)
+    assert 0 < steps <= RECIPE.steps * (len(USERS) + 2)
     assert not ray.is_initialized()
     assert not list(job.checkpoints.rglob("*.safetensors"))
 
@@ -83,12 +101,20 @@ def cluster(job, tmp_path):
             running.wait(60)
 
 
-def test_a_cluster_elsewhere_trains_through_its_client_address(tmp_path, job, cluster):
+def test_a_cluster_elsewhere_trains_everyone_though_it_has_room_for_one_worker_only(
+    tmp_path, job, cluster, monkeypatch
+):
+    # As if one of two machines had gone since it was seen.
+    monkeypatch.setattr("sharedllm.training.fleets.ray_executor.place", lambda *given: replace(place(*given), cores=2))
     manifest = tmp_path / "fleet.jsonl"
     write_manifest(manifest, {user: writing(user) for user in USERS})
     with open_store(":memory:") as store:
         executor = RayExecutor(job, cluster, workers=2)
-        results = list(train_fleet(store, plan_fleet(manifest, 2), job, executor, origin="here"))
+        plan = plan_fleet(manifest, 2)
+        news = list(train_fleet(store, plan, job, executor, origin="here"))
+        results = [result for result in news if isinstance(result, Result)]
         assert sorted(result.user for result in results) == USERS
         assert "failed" not in [result.state for result in results]
         assert all(user.releases == 1 for user in store.users())
+        # Batches of the same users in the same order: to the bit.
+        assert_trained_as(in_this_process(plan, job), store, rtol=0, atol=0)

@@ -1,6 +1,7 @@
 """A fleet in pieces."""
 
 import json
+import tracemalloc
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from sharedllm.errors import InvalidInput, ManifestError, TextError
 from sharedllm.text.reading import UserText
 from sharedllm.training.fleets.shards import plan_fleet
+from sharedllm.training.fleets.sizing import DRIVER_BYTES
 
 
 @pytest.fixture
@@ -70,6 +72,26 @@ def test_a_line_that_is_none_is_refused_before_anything_is_trained(manifest):
 def test_two_lines_for_one_user_are_refused(manifest):
     with pytest.raises(ManifestError, match="'user 1'"):
         plan_fleet(manifest(*people(3), {"user": "user 1", "text": "more"}), 1)
+
+
+def test_users_whose_digests_are_equal_are_still_two_users(manifest, monkeypatch):
+    monkeypatch.setattr("sharedllm.training.fleets.shards._digest", lambda user: 7)
+    assert len(plan_fleet(manifest(*people(3)), 2).lines) == 3
+    with pytest.raises(ManifestError, match="'user 1'"):
+        plan_fleet(manifest(*people(3), {"user": "user 1", "text": "more"}), 2)
+
+
+def test_looking_for_users_with_two_lines_takes_what_is_reckoned_with(manifest):
+    users = 40_000
+    path = manifest(*people(users))
+    tracemalloc.start()
+    try:
+        plan_fleet(path, 1000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # Beside the line that is being read; an array that grows has room for a sixteenth more.
+    assert peak < DRIVER_BYTES * users * 17 / 16 + 100_000
 
 
 def test_a_manifest_of_nobody_is_refused(manifest):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import statistics
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from sharedllm.evaluation.gate import MAX_WINDOWS
 from sharedllm.training import vectors
 from sharedllm.training.fleets import measured, sizing
 from sharedllm.training.fleets.measured import MEASURED
-from sharedllm.training.fleets.sizing import SHAPES, Shape, size_fleet
+from sharedllm.training.fleets.sizing import SHAPES, Shape, size_fleet, training_seconds
 
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
 SMOLLM2 = SHAPES["smollm2-135m"]
@@ -80,6 +81,70 @@ def test_serving_nodes_are_whole_and_reckoned_only_for_a_rate():
         12_800 / measured.TOKENS_PER_SECOND.value
     )
     assert not [each for each in size_fleet(1, "30m") if "serving" in each.what]
+
+
+# Against measurements that no constant comes from
+
+
+def result(file):
+    return json.loads((RESULTS / file).read_text())
+
+
+def error(predicted, was):
+    """Of a prediction, as a share of what was measured: above zero if it says too much."""
+    return predicted / was - 1
+
+
+def test_the_sqlite_file_of_small_adapters_is_as_large_as_predicted():
+    packed = result("packed.json")
+    assert packed["parameters"] == SHAPES["30m"].values
+    predicted = figure("disk, store", packed["adapters"], "30m")
+    assert error(predicted, packed["pack"]["store_bytes"]) == pytest.approx(0.041, abs=0.001)
+
+
+@pytest.mark.parametrize("user", ["programmer", "novelist", "scientist"])
+def test_adapters_of_people_are_as_large_as_predicted(user):
+    measured_bytes = result("quality.json")["users"][user]["bytes"]
+    assert figure("a user, norm float16, as stored") == measured_bytes["norm"]
+    assert figure("a user, LoRA-r4 float16, for comparison") == measured_bytes["lora-r4"]
+
+
+def test_training_takes_about_as_long_as_predicted():
+    sweep = result("sweep.json")
+    errors = []
+    for run in sweep["runs"]:
+        recipe = run["recipe"]
+        trained = recipe["steps"] * recipe["windows_per_step"] * recipe["window"]
+        people = run["curves"].values()
+        read = sum(map(len, people)) // len(people) * sizing.CHECK_WINDOWS * recipe["window"]
+        seconds = len(people) * training_seconds(SMOLLM2, trained, read)
+        # The CPU time of both cores, which is twice the time of a machine that is busy.
+        errors.append(error(2 * seconds, run["cpu_seconds"]))
+    assert (sweep["environment"]["cores"], len(errors)) == (2, 9)
+    assert min(errors) == pytest.approx(0.10, abs=0.01)
+    assert max(errors) == pytest.approx(0.23, abs=0.01)
+
+
+def test_serving_fewer_at_once_takes_more_machines_than_predicted_and_more_at_once_fewer():
+    measured_rates = result("serving.json")["runs"]["engine"]["users"]
+    rates = {int(users): statistics.median(each) for users, each in measured_rates.items()}
+    assert rates[32] == measured.TOKENS_PER_SECOND.value
+    assert error(rates[32], rates[64]) == pytest.approx(-0.15, abs=0.01)
+    assert error(rates[32], rates[16]) == pytest.approx(0.36, abs=0.01)
+
+
+# The page
+
+
+@pytest.mark.parametrize(("table", "users"), [(0, 215_000), (1, 10_000_000)])
+def test_the_tables_of_the_page_are_what_is_reckoned(table, users):
+    page = (RESULTS.parents[1] / "docs" / "scale.md").read_text().split("## Two fleets")[1]
+    of_users = page.split("users, one release each, 100 requests a second:")[table + 1]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in of_users.splitlines() if "|" in line]
+    _, _, *rows = rows
+    assert len(rows) == 11
+    reckoned = [{each.what: each.in_words for each in size_fleet(users, base, 100.0)} for base in SHAPES]
+    assert rows == [[what, *(figures[what] for figures in reckoned)] for what, *_ in rows]
 
 
 def test_every_figure_says_where_it_comes_from():

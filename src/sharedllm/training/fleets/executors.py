@@ -17,6 +17,7 @@ from sharedllm.evaluation.perplexity import Windows
 from sharedllm.text.reading import UserText
 from sharedllm.text.windows import TokenizedText
 from sharedllm.training.checkpoints import Checkpoints
+from sharedllm.training.holding import in_training
 from sharedllm.training.pipeline import Judged, train_and_judge
 from sharedllm.training.recipes import Recipe
 
@@ -52,7 +53,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Stepped:
-    """So many training steps of single users were taken since the last time. Not every executor tells."""
+    """So many training steps of single users were taken since the last time."""
 
     steps: int
 
@@ -176,7 +177,8 @@ class Workplace:
             checkpoints=self.checkpoints,
             on_step=on_step,
         )
-        with closing(training):
+        # For itself: a worker whose driver was killed writes checkpoints on its way out.
+        with in_training(self.job.checkpoints), closing(training):
             for judged in training:
                 while refused:
                     yield refused.popleft()

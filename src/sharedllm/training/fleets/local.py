@@ -1,9 +1,9 @@
 """A fleet on this machine: worker processes, so that one that is killed takes nobody along."""
 
+import contextlib
 import multiprocessing
 import signal
 import time
-from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
@@ -17,14 +17,22 @@ _SECONDS_TO_STOP = 60.0
 
 
 @dataclass(frozen=True)
+class _Listening:
+    """The worker's process has started, and takes what it is sent at once."""
+
+
+@dataclass(frozen=True)
 class _Ready:
     """The worker has loaded the base."""
 
 
 @dataclass(eq=False)
 class _Worker:
+    """A process, and its first work until it listens: a pipe holds less than a shard, and sending would wait for it."""
+
     process: SpawnProcess
     connection: Connection
+    first: Work | None
     ready: bool = False
 
 
@@ -49,13 +57,12 @@ class LocalExecutor(Executor):
         return len(self._busy)
 
     def submit(self, work: Work) -> None:
-        worker = self._idle.pop() if self._idle else self._start()
+        if self._idle:
+            worker = self._idle.pop()
+            _send(worker.connection, work)
+        else:
+            worker = self._start(work)
         self._busy[worker.connection] = worker, work.number
-        # A worker that is gone meanwhile is noticed by `wait`, as one that goes later would be.
-        try:
-            worker.connection.send(work)
-        except ConnectionError:
-            return
 
     def wait(self) -> Event:
         while True:
@@ -67,6 +74,10 @@ class LocalExecutor(Executor):
                 what = connection.recv()
             except (EOFError, OSError):
                 what = Lost(_how_it_ended(worker.process), worker.ready)
+            if isinstance(what, _Listening):
+                _send(connection, (self._job, worker.first))
+                worker.first = None
+                continue
             if isinstance(what, _Ready):
                 worker.ready = True
                 continue
@@ -92,22 +103,25 @@ class LocalExecutor(Executor):
             worker.process.join(_SECONDS_TO_STOP)
             worker.process.kill()
 
-    def _start(self) -> _Worker:
+    def _start(self, work: Work) -> _Worker:
         # Forking would copy a process that may have threads and database connections.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
-        process = context.Process(target=_work, args=(theirs, self._job, self._workers), daemon=True)
+        process = context.Process(target=_work, args=(theirs, self._workers), daemon=True)
         process.start()
         theirs.close()
-        return _Worker(process, ours)
+        return _Worker(process, ours, work)
 
     def _answer(self) -> None:
         if self._unanswered is not None:
             connection, self._unanswered = self._unanswered, None
-            try:
-                connection.send(None)
-            except ConnectionError:
-                return
+            _send(connection, None)
+
+
+def _send(connection: Connection, what: tuple[Job, Work | None] | Work | None) -> None:
+    # A worker that is gone meanwhile is noticed by `wait`, as one that goes later would be.
+    with contextlib.suppress(ConnectionError):
+        connection.send(what)
 
 
 def _how_it_ended(process: SpawnProcess) -> str:
@@ -118,35 +132,38 @@ def _how_it_ended(process: SpawnProcess) -> str:
     return f"its worker ended with status {code}"
 
 
-def _work(connection: Connection, job: Job, workers: int) -> None:
+def _work(connection: Connection, workers: int) -> None:
     """The life of a worker: load the base, then train what comes until the driver is gone or says to stop."""
     # An interrupt from the keyboard reaches the whole group; the driver decides, and asks for an end with SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _serve(connection, job, workers)
+        _serve(connection, workers)
     except (EOFError, ConnectionError, KeyboardInterrupt):
         # Whatever was in training has its checkpoints by now.
         return
 
 
-def _serve(connection: Connection, job: Job, workers: int) -> None:
+def _serve(connection: Connection, workers: int) -> None:
     import torch
 
     ready = False
     try:
+        connection.send(_Listening())
+        # The work before the base: loading that takes a while, and the driver would wait as long to be rid of it.
+        job, work = connection.recv()
         torch.set_num_threads(max(1, torch.get_num_threads() // workers))
         place = Workplace.open(job)
         ready = True
         connection.send(_Ready())
         while True:
-            work: Work = connection.recv()
             steps = _Steps(connection)
-            with closing(place.train(work, steps.count)) as training:
+            with contextlib.closing(place.train(work, steps.count)) as training:
                 for judged in training:
                     connection.send(judged)
                     connection.recv()
             connection.send(Over())
+            work = connection.recv()
     except SharedLLMError as error:
         connection.send(Halted(error))
     except (EOFError, ConnectionError):

@@ -3,24 +3,28 @@
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
 from sharedllm.errors import InvalidInput, SharedLLMError, TrainingError
-from sharedllm.training.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Work, Workplace
+from sharedllm.training.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Stepped, Work, Workplace
+from sharedllm.training.fleets.placement import Machine, place
 from sharedllm.training.pipeline import Judged
 
+_STEPS_EVERY_SECONDS = 5.0
 _SECONDS_TO_STOP = 60.0
 
 
 @dataclass(eq=False)
 class _Worker:
-    """An actor, the call that returns once it has loaded the base, and the number of its work."""
+    """An actor, the call that returns once it has loaded the base, its work in Ray's memory, and the number of that."""
 
     actor: Any
     ready: Any
-    work: int = 0
+    work: Any = None
+    number: int = 0
 
 
 class RayExecutor(Executor):
@@ -37,34 +41,29 @@ class RayExecutor(Executor):
         Args:
             job: what all work has in common.
             address: of a cluster, such as ``ray://head:10001`` or ``auto``; None starts one here.
-            workers: how many train at once, each with an equal share of the cores; by default one a GPU, or one a
-                machine where there is no GPU.
+            workers: how many train at once, each with an equal share of the cores; see `place`.
 
         Raises:
             InvalidInput: ray is not installed, or there are fewer cores than workers.
             TrainingError: no cluster answers.
         """
         self._ray = _connect(address)
-        resources = self._ray.cluster_resources()
-        machines = sum(node["Alive"] for node in self._ray.nodes())
-        cores, gpus = int(resources.get("CPU", 1)), int(resources.get("GPU", 0))
-        self._workers = workers or gpus or machines
-        if self._workers > cores:
+        try:
+            placed = place([_machine(node) for node in self._ray.nodes() if node["Alive"]], workers)
+        except InvalidInput:
             self._ray.shutdown()
-            raise InvalidInput(
-                f"{self._workers} workers take a core each, and there are {cores}", remedy="Use fewer workers."
-            )
-        # An actor lives on one machine, so that its share is of one machine's cores.
-        self._threads = max(1, cores // max(self._workers, machines))
+            raise
+        self._workers, self._threads = placed.workers, placed.cores
         self._actor = self._ray.remote(
-            num_cpus=self._threads,
-            num_gpus=min(1.0, gpus / self._workers),
-            # One call that trains, and one beside it that stops that.
-            max_concurrency=2,
+            num_cpus=placed.cores,
+            num_gpus=placed.gpus,
+            # One call that trains, and beside it one that tells of its steps and one that stops it.
+            max_concurrency=3,
         )(_Actor)
         self._job = self._ray.put(job)
         self._idle: list[_Worker] = []
         self._busy: dict[Any, _Worker] = {}
+        self._telling: dict[Any, _Worker] = {}
         self._unanswered: _Worker | None = None
 
     @property
@@ -77,14 +76,26 @@ class RayExecutor(Executor):
 
     def submit(self, work: Work) -> None:
         worker = self._idle.pop() if self._idle else self._start()
-        worker.work = work.number
-        self._busy[worker.actor.begin.remote(work)] = worker
+        self._begin(worker, self._ray.put(work), work.number)
 
     def wait(self) -> Event:
         if self._unanswered is not None:
             self._busy[self._unanswered.actor.next.remote()] = self._unanswered
             self._unanswered = None
-        (answer,), _ = self._ray.wait(list(self._busy), num_returns=1)
+        self._take_over()
+        while True:
+            (answer,), _ = self._ray.wait([*self._busy, *self._telling], num_returns=1)
+            if answer in self._busy:
+                return self._heard(answer)
+            worker = self._telling.pop(answer)
+            # A worker that is lost says so in answer to its work.
+            with contextlib.suppress(self._ray.exceptions.RayError):
+                stepped = self._ray.get(answer)
+                self._ask_for_steps(worker)
+                if stepped.steps:
+                    return Event(worker.number, stepped)
+
+    def _heard(self, answer: Any) -> Event:
         worker = self._busy.pop(answer)
         try:
             what = self._ray.get(answer)
@@ -93,14 +104,15 @@ class RayExecutor(Executor):
         if isinstance(what, Judged):
             self._unanswered = worker
         elif isinstance(what, Over):
+            worker.work = None
             self._idle.append(worker)
         else:
             self._ray.kill(worker.actor)
-        return Event(worker.work, what)
+        return Event(worker.number, what)
 
     def close(self) -> None:
         at_work = [*self._busy.values(), *([self._unanswered] if self._unanswered else [])]
-        self._busy, self._idle, self._unanswered = {}, [], None
+        self._busy, self._telling, self._idle, self._unanswered = {}, {}, [], None
         stopping = [worker.actor.stop.remote() for worker in at_work]
         if stopping:
             with contextlib.suppress(self._ray.exceptions.RayError):
@@ -109,7 +121,27 @@ class RayExecutor(Executor):
 
     def _start(self) -> _Worker:
         actor = self._actor.remote(self._job, self._threads)
-        return _Worker(actor, actor.ready.remote())
+        worker = _Worker(actor, actor.ready.remote())
+        self._ask_for_steps(worker)
+        return worker
+
+    def _begin(self, worker: _Worker, work: Any, number: int) -> None:
+        worker.work, worker.number = work, number
+        self._busy[worker.actor.begin.remote(work)] = worker
+
+    def _take_over(self) -> None:
+        """Give the work of those who have no base yet to whoever is idle while nothing else is left to hand out.
+
+        They may wait for ever: a machine that is gone has no room for them, nor have cores that others hold.
+        """
+        for answer, worker in list(self._busy.items()):
+            if self._idle and not self._is_ready(worker):
+                del self._busy[answer]
+                self._ray.kill(worker.actor)
+                self._begin(self._idle.pop(), worker.work, worker.number)
+
+    def _ask_for_steps(self, worker: _Worker) -> None:
+        self._telling[worker.actor.steps.remote(_STEPS_EVERY_SECONDS)] = worker
 
     def _is_ready(self, worker: _Worker) -> bool:
         try:
@@ -136,6 +168,11 @@ def _connect(address: str | None) -> Any:
     return ray
 
 
+def _machine(node: dict[str, Any]) -> Machine:
+    resources = node["Resources"]
+    return Machine(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
+
+
 def _what_happened(error: Exception) -> str:
     """The error inside a call that failed, or what Ray says became of the worker."""
     cause = getattr(error, "cause", None)
@@ -158,6 +195,7 @@ class _Actor:
         self._training: Generator[Judged, None, None] | None = None
         self._turn = threading.Lock()
         self._stopping = False
+        self._taken = self._told = 0
         self._place: Workplace | SharedLLMError
         try:
             self._place = Workplace.open(job)
@@ -182,6 +220,13 @@ class _Actor:
             except _Stopped:
                 return Over()
 
+    def steps(self, seconds: float) -> Stepped:
+        """Those taken since the last time, told after so many seconds, so that asking again at once is no hurry."""
+        time.sleep(seconds)
+        taken, told = self._taken, self._told
+        self._told = taken
+        return Stepped(taken - told)
+
     def stop(self) -> None:
         """Returns once checkpoints are written."""
         self._stopping = True
@@ -190,5 +235,6 @@ class _Actor:
                 self._training.close()
 
     def _go_on(self, user: str, step: int) -> None:
+        self._taken += 1
         if self._stopping:
             raise _Stopped

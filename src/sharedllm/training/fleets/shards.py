@@ -83,7 +83,7 @@ def plan_fleet(manifest: Path, size: int) -> Plan:
         raise ManifestError(
             f"The manifest {manifest} names no user", remedy='Begin with a line {"user": "…", "files": ["…"]}.'
         )
-    _check_one_line_each(manifest, lines, users)
+    _check_one_line_each(manifest, users)
     return Plan(manifest, lines, size)
 
 
@@ -91,16 +91,21 @@ def _digest(user: str) -> int:
     return int.from_bytes(hashlib.blake2b(user.encode(), digest_size=8).digest(), "little")
 
 
-def _check_one_line_each(manifest: Path, lines: "array[int]", users: "array[int]") -> None:
-    """Two releases of one user in a run would leave it to chance which is served."""
+def _check_one_line_each(manifest: Path, users: "array[int]") -> None:
+    """Two releases of one user in a run would leave it to chance which is served. Sorts the digests where they are."""
     digests = np.frombuffer(users, dtype=np.uint64)
-    order = np.argsort(digests, kind="stable")
-    same = np.flatnonzero(digests[order][1:] == digests[order][:-1])
-    for place in same.tolist():
-        pair = sorted(lines[number] for number in order[place : place + 2].tolist())
-        first, second = (entry.user for entry in entries_at(manifest, pair))
-        if first == second:
+    digests.sort()
+    twice = set(digests[1:][digests[1:] == digests[:-1]].tolist())
+    if not twice:
+        return
+    # Looking for them again costs a second reading of a manifest that is likely to be refused, and no memory.
+    seen: set[str] = set()
+    for _, entry in entries(manifest):
+        if _digest(entry.user) not in twice:
+            continue
+        if entry.user in seen:
             raise ManifestError(
-                f"Two lines of {manifest} are for the user {first!r}",
+                f"Two lines of {manifest} are for the user {entry.user!r}",
                 remedy="Give each user one line, with all of their files.",
             )
+        seen.add(entry.user)

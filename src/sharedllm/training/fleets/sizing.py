@@ -26,6 +26,9 @@ TOKENS_AT_ONCE = {"cpu": 2048, "cuda": 65_536}
 CHECK_WINDOWS, GATE_WINDOWS = 8, 32
 """Windows of a validation check, and of each of the gate's texts."""
 
+DRIVER_BYTES = 17
+"""Of a user at the most, while the driver looks for those with two lines: place of the line, digest, comparison."""
+
 _LORA_RANK = 4
 _ROWS_IN_TRAINING = 5
 """Of a user in the batch: values, two moments, the best row, and that of the last whole step."""
@@ -148,7 +151,7 @@ def size_fleet(users: int, base: str, requests_per_second: float | None = None) 
         Figure("memory, all adapters in one table", users * row, "bytes", "2 bytes a value"),
         Figure("RAM to train on a CPU, at most", _training("cpu", shape), "bytes", TRAINING_PEAK_BYTES.source),
         Figure("GPU memory to train, at most", _training("cuda", shape), "bytes", TRAINING_PEAK_BYTES.source),
-        Figure("RAM of the driver, per fleet", 16 * users, "bytes", "8 bytes a line, 8 a user"),
+        Figure("RAM of the driver, per fleet", DRIVER_BYTES * users, "bytes", "8 bytes a line, 9 a user"),
         Figure("training, one machine of two cores", _training_hours(users, shape), "hours", STEP_SECONDS.source),
         Figure(
             "users an hour, one machine of two cores",
@@ -190,11 +193,16 @@ def _training(device: str, shape: Shape) -> float:
     return 2 * shape.parameters + beyond + TOKENS_AT_ONCE[device] * a_token + rows
 
 
+def training_seconds(shape: Shape, trained: int, read: int) -> float:
+    """How long one machine of two cores takes for one user who trains on so many tokens and reads so many."""
+    operations = shape.multiplied * (4 * trained + 2 * read)
+    return operations / (STEP_OPERATIONS.value / STEP_SECONDS.value)
+
+
 def _training_hours(users: int, shape: Shape) -> float:
     recipe = RECIPES[DEFAULT_RECIPE]
     trained = recipe.steps * recipe.windows_per_step * recipe.window
     checks = recipe.steps // recipe.check_every
     # The gate reads the user's text with and without the adapter, and general text with it.
     read = (checks * CHECK_WINDOWS + 3 * GATE_WINDOWS) * recipe.window
-    operations = shape.multiplied * (4 * trained + 2 * read)
-    return users * operations / (STEP_OPERATIONS.value / STEP_SECONDS.value) / 3600
+    return users * training_seconds(shape, trained, read) / 3600
