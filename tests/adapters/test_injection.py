@@ -222,6 +222,26 @@ def test_contexts_nest_and_survive_exceptions(base_of, inject):
     assert torch.equal(run(base, ids), plain)
 
 
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
+def test_a_table_that_was_cut_gives_the_same_bits(base_of, inject, architecture):
+    base = base_of(architecture)
+    injection = inject(base)
+    table, ids = random_table(injection, 3, torch.float32), token_ids(3, 9)
+    for index in (torch.arange(3), torch.tensor([2, 0, 2]), torch.arange(3)[:, None].expand(3, 9)):
+        with injection.rows(table, index):
+            expected = run(base, ids)
+        with injection.rows(injection.cut(table), index):
+            assert torch.equal(run(base, ids), expected)
+
+
+def test_a_table_that_was_cut_for_another_layout_is_refused(base_of, inject):
+    base = base_of()
+    norm, steering = inject(base), inject(base, "steering")
+    cut = norm.cut(random_table(norm, 2))
+    with pytest.raises(InvalidInput, match="cut for another layout"), steering.rows(cut, torch.tensor([0])):
+        pass
+
+
 def test_removing_leaves_the_model_as_it_was(base_of, weights_hash):
     base = base_of()
     before = weights_hash(base.model)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +15,19 @@ from sharedllm.errors import InvalidInput, WrongBase
 
 _Active = tuple[tuple[torch.Tensor, ...], torch.Tensor, bool]
 """The table cut into the sites' pieces, the row index, and whether the index is 0, 1, 2, … to the table's end."""
+
+
+@dataclass(frozen=True, eq=False)
+class Cut:
+    """A table whose rows are applied again and again, with each site's values of all rows side by side.
+
+    Attributes:
+        layout: of the rows.
+        pieces: of each site in the layout's order, ``[rows, width]``.
+    """
+
+    layout: Layout
+    pieces: tuple[torch.Tensor, ...]
 
 
 class Injection:
@@ -35,36 +49,43 @@ class Injection:
             self._attach(base.model.get_submodule(site.name), site, number) for number, site in enumerate(layout.sites)
         ]
 
+    def cut(self, table: torch.Tensor) -> Cut:
+        """Copy a table ``[rows, P]`` into the order in which a forward pass reads it.
+
+        Raises:
+            InvalidInput: its width is not ``P``.
+        """
+        return Cut(self.layout, tuple(piece.contiguous() for piece in self._pieces(table)))
+
     @contextmanager
-    def rows(self, table: torch.Tensor, index: torch.Tensor) -> Iterator[None]:
+    def rows(self, table: torch.Tensor | Cut, index: torch.Tensor) -> Iterator[None]:
         """Apply ``table[index]`` to every forward pass inside the block.
 
         Args:
-            table: ``[rows, P]``; in training float32 (float64 on a float64 model). Gradients flow into it.
+            table: ``[rows, P]``, or what `cut` made of it; in training float32 (float64 on a float64 model). Gradients
+                flow into it.
             index: int64, ``[batch]`` for one row per sequence or ``[batch, tokens]`` for one row per token.
 
         Raises:
-            InvalidInput: the table's width is not ``P``; the index is not int64, has another shape, points outside the
-                table or (raised by the forward pass) does not fit its batch; or the injection was removed.
+            InvalidInput: the table's width is not ``P``, or it was cut for another layout; the index is not int64, has
+                another shape, points outside the table or (raised by the forward pass) does not fit its batch; or the
+                injection was removed.
         """
         if not self._handles:
             raise InvalidInput("The injection was removed from its base", remedy="Make a new one.")
-        if table.ndim != 2 or table.shape[1] != self.layout.size:
-            raise InvalidInput(
-                f"A table of shape {list(table.shape)} does not fit {self.layout.format} with P = {self.layout.size}",
-                remedy=f"Give rows of {self.layout.size} values.",
-            )
-        inside = not index.numel() or 0 <= int(index.min()) <= int(index.max()) < len(table)
+        pieces = self._pieces(table)
+        count = len(pieces[0])
+        inside = not index.numel() or 0 <= int(index.min()) <= int(index.max()) < count
         # A mask of booleans would index too, and pick other rows.
         if index.dtype != torch.int64 or index.ndim not in (1, 2) or not inside:
             raise InvalidInput(
-                f"The {index.dtype} row index of shape {list(index.shape)} does not point into {len(table)} rows",
+                f"The {index.dtype} row index of shape {list(index.shape)} does not point into {count} rows",
                 remedy="Give one int64 row number per sequence, or per token.",
             )
         outer = self._active
         # Where the tokens have the rows of the table one after the other there is nothing to gather at every site.
-        in_order = torch.equal(index.flatten(), torch.arange(len(table), device=index.device))
-        self._active = torch.split(table, self.layout.widths, dim=1), index, in_order
+        in_order = torch.equal(index.flatten(), torch.arange(count, device=index.device))
+        self._active = pieces, index, in_order
         try:
             yield
         finally:
@@ -75,6 +96,19 @@ class Injection:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+
+    def _pieces(self, table: torch.Tensor | Cut) -> tuple[torch.Tensor, ...]:
+        if isinstance(table, Cut):
+            if table.layout is not self.layout:
+                raise InvalidInput("The table was cut for another layout", remedy="Cut it with this injection.")
+            return table.pieces
+        if table.ndim != 2 or table.shape[1] != self.layout.size:
+            raise InvalidInput(
+                f"A table of shape {list(table.shape)} does not fit {self.layout.format} with P = {self.layout.size}",
+                remedy=f"Give rows of {self.layout.size} values.",
+            )
+        pieces: tuple[torch.Tensor, ...] = torch.split(table, self.layout.widths, dim=1)
+        return pieces
 
     def _attach(self, module: Any, site: Site, number: int) -> Any:
         if site.at == "input":

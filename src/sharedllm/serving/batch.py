@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from sharedllm.adapters.injection import Injection
+from sharedllm.adapters.injection import Cut, Injection
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.loading import Base
 from sharedllm.base.products import Prepacked
@@ -58,7 +58,7 @@ class Batch:
             self.ends = _end_tokens(base)
             self.running: dict[str, Running] = {}
             self._base, self._counters = base, counters
-            self._gathered: tuple[list[str | None], torch.Tensor] | None = None
+            self._gathered: tuple[list[str | None], Cut] | None = None
             self._pager = Pager(
                 base,
                 running=limits.running,
@@ -136,7 +136,8 @@ class Batch:
         if self._gathered is not None:
             # Made in a pass, so torch lets it be written to in the mode of one alone.
             with torch.inference_mode():
-                self._gathered[1].zero_()
+                for piece in self._gathered[1].pieces:
+                    piece.zero_()
             self._gathered = None
         self._pager.wipe()
 
@@ -158,8 +159,8 @@ class Batch:
         # By release, since another's row may come to lie in a slot; from pass to pass they are mostly the same.
         releases = [self.running[name].request.release for name in passed.names]
         if self._gathered is None or self._gathered[0] != releases:
-            # Once for all sites, and rounded to what the sites compute in.
-            self._gathered = releases, self.table.rows[slots].to(self._base.dtype)
+            # Once for many passes, and rounded to what the sites compute in.
+            self._gathered = releases, self._injection.cut(self.table.rows[slots].to(self._base.dtype))
         lengths = torch.tensor(passed.lengths, device=self._base.device)
         index = torch.arange(len(slots), device=self._base.device).repeat_interleave(lengths)
         with self._injection.rows(self._gathered[1], index[None]):
