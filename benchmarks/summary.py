@@ -29,7 +29,7 @@ def with_figures(readme: str) -> str:
 def figures() -> str:
     """Markdown of every headline figure."""
     training, quality, serving = (_load(name) for name in ("training", "quality", "serving"))
-    store, packed, startup = (_load(name) for name in ("store", "packed", "startup"))
+    soak, store, packed, startup = (_load(name) for name in ("soak", "store", "packed", "startup"))
     size = next(iter(quality["users"].values()))["bytes"]
     return f"""
 **Quality.** Perplexity on held-out text, in windows of {quality["window"]} tokens, and how much lower than the base's
@@ -49,6 +49,7 @@ A norm adapter has this share of its gain: {_shares(quality)}.
 **Serving.** SmolLM2-135M on the same cores, 32 users, prompts of 64 tokens, 64 new ones, greedy:
 
 {_serving(serving)}
+{_soak(soak)}
 
 ![Tokens a second by users in the batch](benchmarks/results/serving.svg)
 
@@ -125,6 +126,13 @@ def _serving(serving: dict[str, Any]) -> str:
 A user who is not on the device yet is admitted from SQLite in {summary["admission_p50_ms"]:.1f} ms (p99
 {summary["admission_p99_ms"]:.1f} ms).
 HTTP takes {summary["http_overhead"]:.0%} of the throughput, with 32 clients on the same cores."""
+
+
+def _soak(soak: dict[str, Any]) -> str:
+    summary = soak["summary"]
+    first, last = summary["rss_mib_first_quarter"], summary["rss_mib_last_quarter"]
+    return f"""Ten minutes at saturation: {summary["requests_done"]:,} requests, {summary["server_errors"]:.0f} server
+errors, and {last:,.0f} MiB of memory in the last quarter of the time against {first:,.0f} MiB in the first."""
 
 
 def _packed(packed: dict[str, Any]) -> str:
