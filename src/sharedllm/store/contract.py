@@ -258,7 +258,3 @@ class Store(Closing):
             StoreBusy, DiskFull: the message says whether the user is still there, or is gone but for traces in the
                 file; opening the store again removes those. In an encrypted store the same call goes on from there.
         """
-
-    @abstractmethod
-    def close(self) -> None:
-        """Give back files and connections. Closing twice is safe."""
