@@ -2,6 +2,7 @@
 
 import signal
 import socket
+import sys
 import threading
 import time
 
@@ -160,3 +161,12 @@ def test_at_the_end_the_engine_is_drained_and_a_running_answer_is_completed(list
     assert service.draining
     assert answers[0].status_code == 200
     assert answers[0].json()["choices"][0]["text"].startswith("abc")
+
+
+def test_threads_give_way_to_the_engines_while_it_serves(listening):
+    before = sys.getswitchinterval()
+    _, _, server, thread = listening()
+    assert sys.getswitchinterval() == pytest.approx(server_module.TURN_SECONDS)
+    server.should_exit = True
+    thread.join()
+    assert sys.getswitchinterval() == before

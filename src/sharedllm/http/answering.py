@@ -47,7 +47,8 @@ async def answer(request: Request, caller: Caller, form: Form) -> Response:
     user = caller.acting_for(form.common.user)
     seed = secrets.randbits(63) if form.common.seed is None else form.common.seed
     record: Record = request.scope["record"]
-    running = Running(service.engine, request.app.state.metrics.first_token.observe)
+    first_token = request.app.state.metrics.first_token.observe
+    running = Running(service.engine, first_token, stream=bool(form.common.stream))
     try:
         begin = partial(_begin, form, user, seed, running, record)
         await to_thread.run_sync(begin, limiter=service.beginning)

@@ -42,15 +42,18 @@ class Answer:
 class Running:
     """Requests on their way. Make it on the event loop; whatever happens then, `stop` it in the end."""
 
-    def __init__(self, engine: "Engine", first_token: Callable[[float], None]) -> None:
+    def __init__(self, engine: "Engine", first_token: Callable[[float], None], *, stream: bool) -> None:
         """Take note of the event loop.
 
         Args:
             engine: what will run them.
             first_token: told the seconds from submission to the first token of each request.
+            stream: whether `events` tells of every token. Otherwise it tells of ends alone: a wake-up of the event loop
+                for every token of everybody is time that the model does not get.
         """
         self._engine = engine
         self._first_token = first_token
+        self._stream = stream
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
         self._numbers: dict[int, int] = {}
@@ -68,7 +71,7 @@ class Running:
             self._numbers[index] = self._engine.submit(request, partial(self._deliver, index))
 
     async def events(self) -> AsyncIterator[tuple[int, Event]]:
-        """What happens to them, by index, until all have ended.
+        """What is told of them, by index, until all have ended.
 
         Raises:
             Refused: one ended without an answer: at its deadline, erased, at a shutdown, or failed.
@@ -76,9 +79,6 @@ class Running:
         left = len(self.answers)
         while left:
             index, event = await self._events.get()
-            if isinstance(event, Token) and not self.answers[index].tokens:
-                self._first_token(time.monotonic() - self._since)
-            self.answers[index].add(event)
             if isinstance(event, Finished):
                 left -= 1
                 self._numbers.pop(index, None)
@@ -95,6 +95,12 @@ class Running:
             self._engine.cancel(self._numbers.popitem()[1])
 
     def _deliver(self, index: int, event: Event) -> None:
+        """Take what the engine tells, on its thread."""
+        if isinstance(event, Token) and not self.answers[index].tokens:
+            self._first_token(time.monotonic() - self._since)
+        self.answers[index].add(event)
+        if isinstance(event, Token) and not self._stream:
+            return
         # The loop is closed when the server ended without waiting; the engine's thread is to go on all the same.
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._events.put_nowait, (index, event))
