@@ -173,12 +173,19 @@ def test_chance_depends_on_how_many_there_are_of_a_kind():
 
 def test_time_is_that_between_releases_without_the_breaks():
     members = [member(number, f"user-{number}", seconds=30) for number in range(4)]
-    members += [member(number, f"user-{number}", seconds=3600) for number in range(4, 6)]
+    members += [member(number, f"user-{number}", seconds=7200) for number in range(4, 6)]
     found = report({each.user: reading() for each in members}, members)
     assert found.seconds_per_user == pytest.approx(30)
     assert found.bytes_per_user == 128
-    alone = [member(number, user, seconds=3600) for number, user in enumerate(USERS)]
+    alone = [member(number, user, seconds=7200) for number, user in enumerate(USERS)]
     assert report(members=alone).seconds_per_user is None
+
+
+def test_the_time_of_people_who_are_released_together_is_that_of_their_batches():
+    """Batches of four, ten minutes each, of which the first one's time is not known."""
+    members = [member(n, f"user-{n}", seconds=600 * (n // 4) / max(n, 1)) for n in range(12)]
+    found = report({each.user: reading() for each in members}, members)
+    assert found.seconds_per_user == pytest.approx(150)
 
 
 # For programs
