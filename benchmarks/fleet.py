@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from benchmarks import training
+from benchmarks.plots import write_curve
 from sharedllm.reporting.environment import describe
 from sharedllm.training.recipes import RECIPES
 
@@ -75,6 +76,15 @@ def main() -> None:
     result = {"environment": environment, "people": arguments.people, "summary": summary(runs), "runs": runs}
     RESULT.parent.mkdir(exist_ok=True)
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    peaks = {name.removeprefix("memory-"): peak / 2**20 for name, peak in result["summary"]["peak_bytes"].items()}
+    write_curve(
+        RESULT.with_suffix(".svg"),
+        "Peak memory of training",
+        {"one process": [[peak] for peak in peaks.values()]},
+        places=list(peaks),
+        across="users who train",
+        up="MiB",
+    )
     print(json.dumps(result["summary"], indent=2))
 
 

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
+from benchmarks.plots import write_curve
 from benchmarks.postgres_server import Server
 from benchmarks.store import _from_store, _gets, _item, _name, _rate
 from sharedllm.reporting.environment import describe
@@ -62,6 +63,15 @@ def main() -> None:
     }
     options.output.parent.mkdir(exist_ok=True)
     options.output.write_text(json.dumps(result, indent=1) + "\n")
+    warm = [size["get"]["warm"] for size in sizes]
+    write_curve(
+        options.output.with_suffix(".svg"),
+        "To get an adapter from PostgreSQL",
+        {name: [[each[key]] for each in warm] for name, key in {"median": "p50_us", "99 of 100": "p99_us"}.items()},
+        places=[f"{size['users']:,}" for size in sizes],
+        across="users in the store",
+        up="microseconds",
+    )
     print(json.dumps(result["summary"], indent=2))
 
 
