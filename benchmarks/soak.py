@@ -25,7 +25,7 @@ from urllib.parse import quote
 import httpx
 import numpy as np
 
-from benchmarks.serving import _fill, _rows
+from benchmarks.serving_contenders import fill, made_rows
 from benchmarks.serving_http import Server, server, store_in
 from sharedllm.reporting.environment import describe
 
@@ -66,7 +66,7 @@ class Load:
         self._model, self._base = base.name, base.fingerprint
         self._width = layout_of(base).size
         self._text = base.encode(sample_text("general")[:200_000])
-        _fill(self._store, base, _rows(self._width, USERS))
+        fill(self._store, base, made_rows(self._width, USERS))
         with open_keys(self._store) as keys:
             self._keys = {f"user {user}": keys.create(user=f"user {user}")[0] for user in range(USERS)}
             self._service = keys.create(user=None)[0]

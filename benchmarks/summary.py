@@ -125,7 +125,8 @@ def _serving(serving: dict[str, Any]) -> str:
 
 A user who is not on the device yet is admitted from SQLite in {summary["admission_p50_ms"]:.1f} ms (p99
 {summary["admission_p99_ms"]:.1f} ms).
-HTTP takes {summary["http_overhead"]:.0%} of the throughput, with 32 clients on the same cores."""
+HTTP takes {summary["http_overhead"]:.0%} of the throughput, and {summary["http_stream_overhead"]:.0%} where every token
+is streamed, with 32 clients on the same cores."""
 
 
 def _soak(soak: dict[str, Any]) -> str:

@@ -126,11 +126,11 @@ def test_training_takes_about_as_long_as_predicted():
 
 
 def test_serving_fewer_at_once_takes_more_machines_than_predicted_and_more_at_once_fewer():
-    measured_rates = result("serving.json")["runs"]["engine"]["users"]
+    measured_rates = result("serving.json")["runs"]["users"]
     rates = {int(users): statistics.median(each) for users, each in measured_rates.items()}
     assert rates[32] == measured.TOKENS_PER_SECOND.value
-    assert error(rates[32], rates[64]) == pytest.approx(-0.19, abs=0.01)
-    assert error(rates[32], rates[16]) == pytest.approx(0.31, abs=0.01)
+    assert error(rates[32], rates[64]) == pytest.approx(-0.17, abs=0.01)
+    assert error(rates[32], rates[16]) == pytest.approx(0.28, abs=0.01)
 
 
 # The page

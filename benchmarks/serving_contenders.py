@@ -1,0 +1,211 @@
+"""Who is measured in `benchmarks.serving`: each a process of its own that does what it is told, when it is told.
+
+Every prompt has 64 tokens of general text and gets 64 new ones, greedily. Rates are new tokens a second.
+"""
+
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from benchmarks.turns import take_orders
+
+PROMPT, NEW = 64, 64
+STORED = 2_000
+
+Orders = Mapping[str, Callable[..., Any]]
+
+
+def _engine(users: int) -> Orders:
+    """Our engine: distinct users, or as many requests of the base; ``rate``, and seconds to the ``first`` token."""
+    from sharedllm.base.loading import load_base
+    from sharedllm.serving.engine import Engine
+
+    base = load_base()
+    engine = Engine(base)
+    engine.start()
+    prompts, rows = made_prompts(base, users), made_rows(engine.layout.size, users)
+
+    def run(users: int, adapted: bool) -> dict[str, float]:
+        seconds, first = _ask(engine, prompts[:users], rows if adapted else None)
+        return {"rate": users * NEW / seconds, "first": first}
+
+    return {"run": run}
+
+
+def _ask(engine: Any, prompts: list[list[int]], rows: Any) -> tuple[float, float]:
+    """Seconds until all requests are answered, and until the first token of any."""
+    from sharedllm.serving.request import Finished, Request, Sampling
+
+    ended = [threading.Event() for _ in prompts]
+    first: list[float] = []
+    begun = time.perf_counter()
+    for place, prompt in enumerate(prompts):
+
+        def deliver(event: Any, place: int = place) -> None:
+            first.append(time.perf_counter())
+            if isinstance(event, Finished):
+                ended[place].set()
+
+        own = {} if rows is None else {"release": f"{place}", "values": rows[place]}
+        greedy = Sampling(temperature=0)
+        asked = Request(prompt, f"{place}", max_tokens=NEW, sampling=greedy, ignore_end=True, **own)
+        engine.submit(asked, deliver)
+    for event in ended:
+        event.wait()
+    return time.perf_counter() - begun, first[0] - begun
+
+
+def _generate(users: int) -> Orders:
+    """transformers' `generate` of the base, a batch of equal prompts, with the attention that is named."""
+    import torch
+
+    from sharedllm.base.loading import load_base
+
+    base = load_base()
+    prompts = torch.tensor(made_prompts(base, users), device=base.device)
+
+    def run(attention: str, users: int) -> float:
+        base.model.set_attn_implementation(attention)
+        return users * NEW / _seconds(base.model, prompts[:users], NEW)
+
+    def first_token(attention: str) -> float:
+        base.model.set_attn_implementation(attention)
+        return _seconds(base.model, prompts[:1], 1)
+
+    return {"run": run, "first_token": first_token}
+
+
+def _seconds(model: Any, ids: Any, new: int, **options: Any) -> float:
+    import torch
+
+    begun = time.perf_counter()
+    with torch.inference_mode():
+        model.generate(
+            input_ids=ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=new,
+            min_new_tokens=new,
+            do_sample=False,
+            pad_token_id=0,
+            **options,
+        )
+    return time.perf_counter() - begun
+
+
+def _peft(users: int, config: Any) -> tuple[Any, Any]:
+    """A PEFT model with an adapter a user, of the names 0, 1, 2 …, and everybody's prompt."""
+    import torch
+    from peft import get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    from sharedllm.base.loading import load_base
+
+    base = load_base()
+    ids = torch.tensor(made_prompts(base, users), device=base.device)
+    model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=base.dtype).to(base.device)
+    model = get_peft_model(model, config, adapter_name="0")
+    for user in range(1, users):
+        model.add_adapter(f"{user}", config)
+    # A new adapter begins in training mode.
+    return model.eval(), ids
+
+
+def _peft_norm(users: int) -> Orders:
+    """PEFT's norm tuning: `set_adapter` and `generate`, one user after the other."""
+    from peft import LNTuningConfig
+
+    model, ids = _peft(users, LNTuningConfig(task_type="CAUSAL_LM", target_modules=r".*norm"))
+
+    def run(begin: int, end: int) -> float:
+        begun = time.perf_counter()
+        for user in range(begin, end):
+            model.set_adapter(f"{user}")
+            _seconds(model, ids[user : user + 1], NEW)
+        return (end - begin) * NEW / (time.perf_counter() - begun)
+
+    return {"run": run}
+
+
+def _peft_lora(users: int) -> Orders:
+    """PEFT's LoRA-r4: `generate` of a mixed batch by `adapter_names`."""
+    from peft import LoraConfig
+
+    from sharedllm.training.baselines import ALPHA, PROJECTIONS, RANK
+
+    config = LoraConfig(r=RANK, lora_alpha=ALPHA, target_modules=list(PROJECTIONS), task_type="CAUSAL_LM")
+    model, ids = _peft(users, config)
+    names = [f"{user}" for user in range(users)]
+    return {"run": lambda: users * NEW / _seconds(model, ids, NEW, adapter_names=names)}
+
+
+def _admission(_: int) -> Orders:
+    """From a user who is not in the table to their row on the device, through SQLite; seconds of each of them."""
+    from sharedllm.base.loading import load_base
+    from sharedllm.routing.route import route
+    from sharedllm.serving.engine import Engine
+    from sharedllm.store import open_store
+
+    base = load_base()
+    engine = Engine(base)
+    table = engine._batch.table
+
+    def run() -> dict[str, Any]:
+        seconds = []
+        with tempfile.TemporaryDirectory() as folder:
+            url = f"sqlite:///{folder}/store.db"
+            fill(url, base, made_rows(engine.layout.size, STORED))
+            with open_store(url) as store:
+                for user in np.random.default_rng(1).permutation(STORED):
+                    begun = time.perf_counter()
+                    release = route(store, f"user {user}", base=base.fingerprint).release
+                    if release is None:
+                        raise SystemExit("A user who was stored is not served")
+                    table.acquire(release.id, release.user, release.adapter.values)
+                    seconds.append(time.perf_counter() - begun)
+                    table.give_back(release.id)
+        return {"seconds": seconds, "misses": table.misses}
+
+    return {"run": run}
+
+
+def made_prompts(base: Any, count: int) -> list[list[int]]:
+    """General text, cut into prompts."""
+    from sharedllm.text.samples import sample_text
+
+    ids = base.encode(sample_text("general")[:200_000])
+    return [ids[place * PROMPT : (place + 1) * PROMPT] for place in range(count)]
+
+
+def made_rows(width: int, count: int) -> Any:
+    """Rows as stored ones are, of the size that training gives."""
+    rows = 0.1 * np.random.default_rng(0).standard_normal((count, width))
+    return rows.astype(np.float16).astype(np.float32)
+
+
+def fill(url: str, base: Any, rows: Any) -> None:
+    """Publish a row each for ``user 0``, ``user 1`` …"""
+    from sharedllm.adapters.adapter import Adapter, GateOutcome
+    from sharedllm.store import open_store
+
+    passed = GateOutcome(passed=True, reason="made for a benchmark", figures={})
+    with open_store(url) as store:
+        store.publish_many(
+            (f"user {user}", Adapter("norm", base.fingerprint, values, {}), passed) for user, values in enumerate(rows)
+        )
+
+
+CONTENDERS: dict[str, Callable[[int], Orders]] = {
+    "engine": _engine,
+    "generate": _generate,
+    "peft-norm": _peft_norm,
+    "peft-lora": _peft_lora,
+    "admission": _admission,
+}
+
+if __name__ == "__main__":
+    take_orders(CONTENDERS[sys.argv[1]](int(sys.argv[2])))
