@@ -48,15 +48,52 @@ def test_logits_are_those_of_the_plain_weights(base, architecture):
     prepacked.remove()
 
 
+def states_of(layer, seed=0):
+    return torch.randn(3, 7, layer.in_features, generator=torch.Generator().manual_seed(seed)).bfloat16()
+
+
 @needs_bfloat16
 def test_products_without_a_bias_are_equal_bit_for_bit(base):
     base = base()
-    layer = linears(base)[0]
-    states = torch.randn(3, 7, layer.in_features, generator=torch.Generator().manual_seed(0)).bfloat16()
-    plain = layer(states)
+    states = {layer: states_of(layer) for layer in linears(base)}
+    plain = {layer: layer(states[layer]) for layer in states}
     prepacked = Prepacked(base)
-    assert torch.equal(layer(states), plain)
-    assert layer(states[:, :0]).shape == (3, 0, layer.out_features)
+    for layer, own in states.items():
+        assert torch.equal(layer(own), plain[layer])
+        assert layer(own[:, :0]).shape == (3, 0, layer.out_features)
+    prepacked.remove()
+
+
+@needs_bfloat16
+def test_layers_that_read_the_same_states_are_one_product_and_in_any_order_each_gives_its_own(base, monkeypatch):
+    base = base()
+    attention = base.model.get_submodule("model.layers.0.self_attn")
+    layers = [attention.q_proj, attention.k_proj, attention.v_proj]
+    states, others = states_of(layers[0]), states_of(layers[0], seed=1)
+    plain = [(layer(states), layer(others)) for layer in layers]
+    multiply, multiplied = torch.ops.mkldnn._linear_pointwise.default, []
+
+    def counted(*given):
+        multiplied.append(given)
+        return multiply(*given)
+
+    monkeypatch.setattr(torch.ops.mkldnn._linear_pointwise, "default", counted)
+    prepacked = Prepacked(base)
+    for order in ((0, 1, 2), (2, 0, 1), (1, 0, 2)):
+        assert all(torch.equal(layers[number](states), plain[number][0]) for number in order)
+    assert len(multiplied) == 3
+    # Other states in between, the same layer twice, and one that is not asked at all.
+    for number, which in ((0, 0), (1, 1), (1, 0), (1, 0), (2, 1), (0, 1), (0, 0)):
+        assert torch.equal(layers[number]((states, others)[which]), plain[number][which])
+    prepacked.remove()
+
+
+@needs_bfloat16
+def test_nothing_of_a_pass_is_kept_when_it_is_over(base):
+    base = base()
+    prepacked = Prepacked(base)
+    logits(base)
+    assert not any(product._kept or product._states is not None for product in prepacked._products)
     prepacked.remove()
 
 

@@ -5,7 +5,9 @@ than the product itself. The results are the same. Two operations reached for he
 `tests/base/test_products.py` fails when they move.
 """
 
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sharedllm.base.loading import Base
@@ -13,11 +15,15 @@ from sharedllm.base.loading import Base
 if TYPE_CHECKING:
     import torch
 
+_SAME_STATES = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
+"""Children of one module that read the same states."""
+
 
 class Prepacked:
     """A base whose linear layers multiply from such weights until `remove`; for inference alone.
 
-    Does nothing where torch would not gain by it: on another device or in another dtype than bfloat16.
+    Does nothing where torch would not gain by it: on another device or in another dtype than bfloat16. Layers that read
+    the same states, as those to queries, keys and values do, are one product.
 
     The plain weights are given up meanwhile, so that nothing is held twice but the head, whose plain weight `Base.head`
     gives. If the memory for that runs out, the error leaves every layer as it was.
@@ -26,42 +32,87 @@ class Prepacked:
     def __init__(self, base: Base) -> None:
         import torch
 
-        self._weights: dict[Any, torch.Tensor] = {}
+        self._products: list[_Product] = []
         if base.device.type != "cpu" or base.dtype != torch.bfloat16 or not multiplies_bfloat16():
             return
         head = base.model.get_output_embeddings()
-        linears: list[Any] = [module for module in base.model.modules() if type(module) is torch.nn.Linear]
         with ExitStack() as undo:
             undo.callback(self.remove)
-            for linear in linears:
-                weight = torch.ops.mkldnn._reorder_linear_weight(linear.weight.detach(), None)
-                linear.forward = _Product(weight, linear.bias)
-                self._weights[linear] = weight
-                if linear is not head:
-                    linear.weight.data = linear.weight.new_empty(0)
+            for layers in _together(base.model):
+                product = _Product(layers)
+                self._products.append(product)
+                for number, layer in enumerate(layers):
+                    layer.forward = partial(product, number)
+                    if layer is not head:
+                        layer.weight.data = layer.weight.new_empty(0)
             undo.pop_all()
 
     def remove(self) -> None:
         """Give the layers their own weights and products back."""
         # One after the other, so that no more than one of them is held twice.
-        for linear in list(self._weights):
-            if not linear.weight.numel():
-                linear.weight.data = self._weights[linear].to_dense()
-            del linear.forward, self._weights[linear]
+        while self._products:
+            self._products.pop().give_back()
 
 
 class _Product:
-    """Stands in for the forward pass of a linear layer."""
+    """Stands in for the forward passes of layers that read the same states, which are multiplied once for all of them.
 
-    def __init__(self, weight: "torch.Tensor", bias: "torch.Tensor | None") -> None:
+    Whichever layer is asked first multiplies, and what is the others' is kept until they are asked for the same states.
+    """
+
+    def __init__(self, layers: Sequence[Any]) -> None:
         import torch
 
-        self._weight, self._bias = weight, bias
+        self._layers = layers
+        self._widths = [layer.out_features for layer in layers]
+        biases: list[torch.Tensor] = [layer.bias for layer in layers if layer.bias is not None]
+        self._bias = torch.cat(biases).detach() if biases else None
+        weights: list[torch.Tensor] = [layer.weight.detach() for layer in layers]
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(torch.cat(weights), None)
         self._multiply = torch.ops.mkldnn._linear_pointwise.default
+        self._states: torch.Tensor | None = None
+        self._kept: dict[int, torch.Tensor] = {}
 
-    def __call__(self, states: "torch.Tensor") -> "torch.Tensor":
-        product: torch.Tensor = self._multiply(states, self._weight, self._bias, "none", [], "")
-        return product
+    def __call__(self, number: int, states: "torch.Tensor") -> "torch.Tensor":
+        if states is not self._states or number not in self._kept:
+            product: torch.Tensor = self._multiply(states, self._weight, self._bias, "none", [], "")
+            if len(self._widths) == 1:
+                return product
+            parts = product.split(self._widths, dim=-1)  # type: ignore[no-untyped-call]
+            self._states, self._kept = states, dict(enumerate(parts))
+        mine = self._kept.pop(number)
+        if not self._kept:
+            self._states = None
+        return mine
+
+    def give_back(self) -> None:
+        """Leave the layers as they were."""
+        whole = self._weight.to_dense()
+        begin = 0
+        for layer, width in zip(self._layers, self._widths, strict=True):
+            if not layer.weight.numel():
+                layer.weight.data = whole[begin : begin + width].clone()
+            vars(layer).pop("forward", None)
+            begin += width
+
+
+def _together(model: Any) -> Iterator[list[Any]]:
+    """Every linear layer, beside those that are given the same states."""
+    import torch
+
+    seen: set[torch.nn.Module] = set()
+    for module in model.modules():
+        children = ((name, child) for name, child in module.named_children() if child not in seen)
+        linears = {name: child for name, child in children if type(child) is torch.nn.Linear}
+        seen.update(linears.values())
+        for names in _SAME_STATES:
+            if not set(names) <= set(linears):
+                continue
+            layers = [linears[name] for name in names]
+            # Either all of them have a bias or none.
+            if len({(layer.in_features, layer.bias is None) for layer in layers}) == 1:
+                yield [linears.pop(name) for name in names]
+        yield from ([layer] for layer in linears.values())
 
 
 def multiplies_bfloat16() -> bool:
