@@ -53,7 +53,7 @@ def _ask(engine: Any, prompts: list[list[int]], rows: Any) -> tuple[float, float
 
         own = {} if rows is None else {"release": f"{place}", "values": rows[place]}
         greedy = Sampling(temperature=0)
-        asked = Request(prompt, f"{place}", max_tokens=NEW, sampling=greedy, ignore_end=True, **own)
+        asked = Request(prompt, f"{place}", max_tokens=NEW, sampling=greedy, top_logprobs=None, ignore_end=True, **own)
         engine.submit(asked, deliver)
     for event in ended:
         event.wait()

@@ -162,11 +162,17 @@ def _through(engine: Any, releases: list[Any], asked: Asked) -> float:
                 ended.put(event)
                 ask(user, lengths)
 
-        release, greedy = releases[user], Sampling(temperature=0)
-        values = release.adapter.values
-        engine.submit(
-            Request(asked.prompts[user], release.user, release.id, values, max_tokens=length, sampling=greedy), deliver
+        release = releases[user]
+        request = Request(
+            asked.prompts[user],
+            release.user,
+            release.id,
+            release.adapter.values,
+            max_tokens=length,
+            sampling=Sampling(temperature=0),
+            top_logprobs=None,
         )
+        engine.submit(request, deliver)
 
     begun = time.perf_counter()
     for user, lengths in enumerate(asked.lengths):

@@ -56,8 +56,9 @@ class FakeEngine:
 
     def answer(self, request, deliver):
         def scored(id):
-            top = tuple((each, -0.5 - each) for each in range(request.top_logprobs))
-            return Scored(id, -0.5, top, -0.75 if request.glass_box else None)
+            top = tuple((each, -0.5 - each) for each in range(request.top_logprobs or 0))
+            logprob = None if request.top_logprobs is None and not request.glass_box else -0.5
+            return Scored(id, logprob, top, -0.75 if request.glass_box else None)
 
         ids = self.base.encode("abcdefghijklmnopqrstuvwxyz")[: request.max_tokens]
         box = []

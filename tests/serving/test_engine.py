@@ -114,6 +114,17 @@ def test_a_stop_string_ends_the_answer_before_it(engine_of, ask):
     assert client.text == whole[: whole.index(stop)]
 
 
+def test_log_probabilities_are_told_to_whoever_asks_and_nobody_elses_tokens_change(engine_of, ask):
+    engine = engine_of()
+    alone = ask(engine, owner="ann", top_logprobs=2).wait()
+    clients = [ask(engine, owner=owner, top_logprobs=top) for owner, top in (("bob", None), ("ann", 2), ("eve", None))]
+    bob, ann, eve = (client.wait() for client in clients)
+    assert bob.ids == ann.ids == eve.ids == alone.ids
+    assert {*bob.logprobs, *eve.logprobs} == {None}
+    assert ann.logprobs == pytest.approx(alone.logprobs)
+    assert {len(token.scored.top) for token in ann.tokens} == {2}
+
+
 def test_the_pieces_of_text_make_the_whole_text(engine_of, ask):
     engine = engine_of()
     client = ask(engine, max_tokens=60, stop=[chr(1)]).wait()

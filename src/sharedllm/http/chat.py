@@ -53,7 +53,10 @@ class Chat(Form):
     def wanted(self, prompt: Sequence[int]) -> Wanted:
         asked = self._asked.max_completion_tokens or self._asked.max_tokens
         room = max(1, self.service.engine.context - len(prompt))
-        return Wanted(asked or min(room, self.service.policy.chat_tokens), self._asked.top_logprobs or 0)
+        top = self._asked.top_logprobs or 0
+        return Wanted(
+            asked or min(room, self.service.policy.chat_tokens), top_logprobs=top if self._asked.logprobs else None
+        )
 
     def choice(self, index: int, answer: Answer, vocabulary: Vocabulary) -> dict[str, Any]:
         return {

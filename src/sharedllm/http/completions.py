@@ -59,7 +59,7 @@ class Completion(Form):
         asked = self._asked
         return Wanted(
             MAX_TOKENS if asked.max_tokens is None else asked.max_tokens,
-            asked.logprobs or 0,
+            asked.logprobs,
             score_prompt=bool(asked.echo) and asked.logprobs is not None,
         )
 

@@ -139,7 +139,7 @@ class Wanted:
     """What one endpoint asks of the engine in its own way; see `sharedllm.serving.request.Request`."""
 
     max_tokens: int
-    top_logprobs: int = 0
+    top_logprobs: int | None
     score_prompt: bool = False
 
 

@@ -16,7 +16,7 @@ from sharedllm.base.loading import Base
 from sharedllm.base.products import Prepacked
 from sharedllm.errors import InvalidInput
 from sharedllm.serving.paging import Pager, Pass
-from sharedllm.serving.request import Counters, Finished, Limits, Reason
+from sharedllm.serving.request import Counters, Finished, Limits, Reason, Scored
 from sharedllm.serving.running import Running
 from sharedllm.serving.sampling import draw, scored
 from sharedllm.serving.scoring import score
@@ -96,7 +96,7 @@ class Batch:
         self._counters.prompt_tokens += len(request.prompt)
         if request.score_prompt:
             rows = self.table.rows[[new.slot]]
-            (scores,) = score(self._base, self._injection, rows, request.prompt, request.top_logprobs)
+            (scores,) = score(self._base, self._injection, rows, request.prompt, request.top_logprobs or 0)
             new.read(scores)
         if not request.max_tokens:
             self.finish(new, "length")
@@ -172,10 +172,12 @@ class Batch:
         running = [self.running[name] for name in names]
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         tokens = draw(logits, [each.request.sampling for each in running], [len(each.new) for each in running])
-        for each, found in zip(
-            running, scored(logits, tokens, [each.request.top_logprobs for each in running]), strict=True
-        ):
-            each.add(found)
+        # To normalise everybody's logits takes a while, and few ask for it.
+        tops = {row: top for row, each in enumerate(running) if (top := each.request.top_logprobs) is not None}
+        told = scored(logits[list(tops)], [tokens[row] for row in tops], list(tops.values())) if tops else []
+        of_row = dict(zip(tops, told, strict=True))
+        for row, each in enumerate(running):
+            each.add(of_row.get(row) or Scored(tokens[row], None))
         self._counters.new_tokens += len(tokens)
         return tokens
 

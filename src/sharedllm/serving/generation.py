@@ -59,6 +59,7 @@ def generate(
                 values=row,
                 max_tokens=max_tokens,
                 sampling=Sampling(temperature=0),
+                top_logprobs=None,
             )
             engine.submit(request, partial(_put, news, place))
         return _collect(news, len(prompts), on_text)

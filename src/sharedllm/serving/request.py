@@ -40,7 +40,8 @@ class Request:
         max_tokens: at most this many new tokens; 0 only reads the prompt.
         sampling: how tokens are drawn.
         stop: strings that end the answer and are not part of it.
-        top_logprobs: how many of the likeliest tokens are told at every position.
+        top_logprobs: how many of the likeliest tokens are told at every position; with None no new token's own
+            log-probability is, either, which is faster.
         score_prompt: tell the log-probability of every prompt token but the first.
         glass_box: tell every new token's log-probability under the base beside the one under the row that answered.
         seconds: the request ends with ``deadline`` this long after it was submitted; None leaves it all the time.
@@ -54,7 +55,7 @@ class Request:
     max_tokens: int = 16
     sampling: Sampling = Sampling()
     stop: Sequence[str] = ()
-    top_logprobs: int = 0
+    top_logprobs: int | None = 0
     score_prompt: bool = False
     glass_box: bool = False
     seconds: float | None = None
@@ -68,7 +69,7 @@ class Scored:
     Attributes:
         id: the token.
         logprob: natural logarithm of its probability under the row that answered, at temperature 1; None for the first
-            token of a prompt.
+            token of a prompt, and where it was not asked for.
         top: the likeliest tokens at this place and their log-probabilities, likeliest first.
         base_logprob: the same token under the base; only where the glass box was asked for.
     """
