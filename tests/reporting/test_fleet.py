@@ -181,13 +181,6 @@ def test_time_is_that_between_releases_without_the_breaks():
     assert report(members=alone).seconds_per_user is None
 
 
-def test_the_time_of_people_who_are_released_together_is_that_of_their_batches():
-    """Batches of four, ten minutes each, of which the first one's time is not known."""
-    members = [member(n, f"user-{n}", seconds=600 * (n // 4) / max(n, 1)) for n in range(12)]
-    found = report({each.user: reading() for each in members}, members)
-    assert found.seconds_per_user == pytest.approx(150)
-
-
 # For programs
 
 
