@@ -88,13 +88,52 @@ def test_layers_that_read_the_same_states_are_one_product_and_in_any_order_each_
     prepacked.remove()
 
 
+def kept(prepacked):
+    return [product for product in prepacked._products if product._kept or product._states is not None]
+
+
 @needs_bfloat16
-def test_nothing_of_a_pass_is_kept_when_it_is_over(base):
+def test_nothing_of_a_pass_is_kept_when_it_is_over_nor_of_one_that_broke_off_when_told_to_forget(base):
     base = base()
     prepacked = Prepacked(base)
     logits(base)
-    assert not any(product._kept or product._states is not None for product in prepacked._products)
+    assert not kept(prepacked)
+    attention = base.model.get_submodule("model.layers.0.self_attn")
+    attention.q_proj(states_of(attention.q_proj))
+    assert kept(prepacked)
+    prepacked.forget()
+    assert not kept(prepacked)
     prepacked.remove()
+
+
+@needs_bfloat16
+def test_layers_with_biases_each_get_their_own(base):
+    base = base()
+    attention = base.model.get_submodule("model.layers.0.self_attn")
+    layers = [attention.q_proj, attention.k_proj, attention.v_proj]
+    for seed, layer in enumerate(layers):
+        noise = torch.randn(layer.out_features, generator=torch.Generator().manual_seed(seed)).bfloat16()
+        layer.bias = torch.nn.Parameter(noise, requires_grad=False)
+    states = states_of(layers[0])
+    plain = [layer(states) for layer in layers]
+    prepacked = Prepacked(base)
+    for layer, own in zip(layers, plain, strict=True):
+        torch.testing.assert_close(layer(states), own, rtol=0.02, atol=0.02)
+    prepacked.remove()
+
+
+@needs_bfloat16
+def test_weights_that_cannot_be_given_back_at_once_can_be_later(base, monkeypatch):
+    base = base()
+    before = [layer.weight.clone() for layer in linears(base)]
+    prepacked = Prepacked(base)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "to_dense", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            prepacked.remove()
+    prepacked.remove()
+    assert all(torch.equal(layer.weight, own) for layer, own in zip(linears(base), before, strict=True))
+    assert all("forward" not in vars(layer) for layer in linears(base))
 
 
 @needs_bfloat16

@@ -57,16 +57,14 @@ class FakeEngine:
     def answer(self, request, deliver):
         def scored(id):
             top = tuple((each, -0.5 - each) for each in range(request.top_logprobs or 0))
-            logprob = None if request.top_logprobs is None and not request.glass_box else -0.5
-            return Scored(id, logprob, top, -0.75 if request.glass_box else None)
+            return Scored(id, None if request.top_logprobs is None else -0.5, top)
 
         ids = self.base.encode("abcdefghijklmnopqrstuvwxyz")[: request.max_tokens]
-        box = []
         for id in ids if not self.held else ids[:1]:
-            box.append(scored(id))
-            deliver(Token(box[-1], self.base.decode([id])))
+            deliver(Token(scored(id), self.base.decode([id])))
         if self.held:
             return
+        box = [Scored(id, -0.5, (), -0.75) for id in ids]
         prompt = [replace(scored(id), logprob=None if not at else -0.5) for at, id in enumerate(request.prompt)]
         deliver(
             Finished(

@@ -52,7 +52,8 @@ def test_a_chat_stream_begins_with_the_role(serving, published, monkeypatch):
     chunks = [json.loads(line[6:]) for line in response.text.split("\n\n")[:-2]]
     deltas = [chunk["choices"][0]["delta"] for chunk in chunks]
     assert deltas == [{"role": "assistant", "content": ""}, {"content": "a"}, {"content": "b"}, {}]
-    assert [chunk["choices"][0]["logprobs"] is not None for chunk in chunks] == [False, True, True, False]
+    told = [chunk["choices"][0]["logprobs"] for chunk in chunks]
+    assert [each and each["content"][0]["logprob"] for each in told] == [None, -0.5, -0.5, None]
     assert {chunk["object"] for chunk in chunks} == {"chat.completion.chunk"}
 
 

@@ -116,13 +116,22 @@ def test_a_stop_string_ends_the_answer_before_it(engine_of, ask):
 
 def test_log_probabilities_are_told_to_whoever_asks_and_nobody_elses_tokens_change(engine_of, ask):
     engine = engine_of()
-    alone = ask(engine, owner="ann", top_logprobs=2).wait()
-    clients = [ask(engine, owner=owner, top_logprobs=top) for owner, top in (("bob", None), ("ann", 2), ("eve", None))]
-    bob, ann, eve = (client.wait() for client in clients)
-    assert bob.ids == ann.ids == eve.ids == alone.ids
-    assert {*bob.logprobs, *eve.logprobs} == {None}
-    assert ann.logprobs == pytest.approx(alone.logprobs)
-    assert {len(token.scored.top) for token in ann.tokens} == {2}
+    asked = {"bob": None, "ann": 2, "eve": None, "joe": 0}
+    options = {
+        owner: {"prompt": (5, 6, 7 + number), "owner": owner, "sampling": Sampling(temperature=number % 2, seed=number)}
+        for number, owner in enumerate(asked)
+    }
+    alone = {owner: ask(engine, **options[owner], top_logprobs=2).wait() for owner in asked}
+    together = {owner: ask(engine, **options[owner], top_logprobs=top) for owner, top in asked.items()}
+    assert len({tuple(client.ids) for client in alone.values()}) == len(asked)
+    for owner, top in asked.items():
+        client = together[owner].wait()
+        assert client.ids == alone[owner].ids
+        assert {len(token.scored.top) for token in client.tokens} == {top or 0}
+        if top is None:
+            assert set(client.logprobs) == {None}
+        else:
+            assert client.logprobs == pytest.approx(alone[owner].logprobs)
 
 
 def test_the_pieces_of_text_make_the_whole_text(engine_of, ask):

@@ -156,4 +156,4 @@ def _gather(piece: torch.Tensor, index: torch.Tensor) -> torch.Tensor:
         # What follows has a gradient that a GPU would add up in another order every time.
         return piece[index]
     # Ten times as fast.
-    return piece.index_select(0, index.flatten()).view(*index.shape, -1)
+    return piece.index_select(0, index.flatten()).view(*index.shape, piece.shape[1])

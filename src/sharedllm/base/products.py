@@ -49,15 +49,22 @@ class Prepacked:
 
     def remove(self) -> None:
         """Give the layers their own weights and products back."""
-        # One after the other, so that no more than one of them is held twice.
+        # One after the other, so that little is held twice; and what fails half way can be asked for again.
         while self._products:
-            self._products.pop().give_back()
+            self._products[-1].give_back()
+            self._products.pop()
+
+    def forget(self) -> None:
+        """Let go of what a pass that broke off has left of its states."""
+        for product in self._products:
+            product.forget()
 
 
 class _Product:
     """Stands in for the forward passes of layers that read the same states, which are multiplied once for all of them.
 
-    Whichever layer is asked first multiplies, and what is the others' is kept until they are asked for the same states.
+    Whichever layer is asked first multiplies, and what is the others' is kept until they are asked for the same states,
+    which nobody may have written to meanwhile.
     """
 
     def __init__(self, layers: Sequence[Any]) -> None:
@@ -85,13 +92,20 @@ class _Product:
             self._states = None
         return mine
 
+    def forget(self) -> None:
+        """Keep nothing for anybody."""
+        self._states, self._kept = None, {}
+
     def give_back(self) -> None:
         """Leave the layers as they were."""
-        whole = self._weight.to_dense()
+        whole = None
         begin = 0
         for layer, width in zip(self._layers, self._widths, strict=True):
             if not layer.weight.numel():
-                layer.weight.data = whole[begin : begin + width].clone()
+                whole = self._weight.to_dense() if whole is None else whole
+                own = whole[begin : begin + width]
+                # Weights that share their memory could not be saved.
+                layer.weight.data = own if len(self._layers) == 1 else own.clone()
             vars(layer).pop("forward", None)
             begin += width
 

@@ -71,7 +71,8 @@ class Batch:
             self.context = min(context, self._pager.capacity)
             self._injection = Injection(base, self.layout)
             undo.callback(self._injection.remove)
-            undo.callback(Prepacked(base).remove)
+            self._products = Prepacked(base)
+            undo.callback(self._products.remove)
             # What leaves the base as it was if any of this fails does so in the end, too.
             self._undo = undo.pop_all()
 
@@ -139,6 +140,7 @@ class Batch:
                 for piece in self._gathered[1].pieces:
                     piece.zero_()
             self._gathered = None
+        self._products.forget()
         self._pager.wipe()
 
     def close(self) -> None:
