@@ -56,15 +56,20 @@ def main() -> None:
             rounds.append(one_round(asks, number))
         print("by the number of users …", file=sys.stderr)
         engine = asks["engine"]
-        sweeps = [{users: engine("run", users, True)["rate"] for users in CURVE} for _ in range(REPEATS)]
-    curve = {str(users): [sweep[users] for sweep in sweeps] for users in CURVE}
+        sweeps = [
+            {str(users): engine("run", users, True)["rate"] for users in CURVE}
+            | {"base": engine("run", USERS, False)["rate"]}
+            for _ in range(REPEATS)
+        ]
+    curve = {name: [sweep[name] for sweep in sweeps] for name in sweeps[0]}
     print("admission and HTTP …", file=sys.stderr)
     with _contender("admission", 0) as ask:
         admission = ask("run")
-    runs = {"rounds": rounds, "users": curve, "admission": admission, "http": measure(USERS, REPEATS)}
+    base = curve.pop("base")
+    http = measure(USERS, REPEATS)
+    runs = {"rounds": rounds, "users": curve, "base": base, "admission": admission, "http": http}
     result = {"environment": environment, "summary": summarise(runs), "runs": runs}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    base = [rate for each in rounds for rate in each["base"]]
     write_curve(
         RESULT.with_suffix(".svg"),
         "Tokens a second by users in the batch",

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from typing import IO, Any, cast
@@ -65,14 +66,14 @@ def measure(users: int, repeats: int) -> list[dict[str, float]]:
     ):
         asked = Asked(**engine("prepare"))
         with server(Path(folder)) as serving:
-            rounds = [
-                {
-                    "engine": engine("round"),
-                    "http": _round(clients, serving.address, asked, stream=False),
-                    "stream": _round(clients, serving.address, asked, stream=True),
-                }
-                for _ in range(repeats + 1)
-            ]
+            turns = {
+                "engine": partial(engine, "round"),
+                "http": partial(_round, clients, serving.address, asked, stream=False),
+                "stream": partial(_round, clients, serving.address, asked, stream=True),
+            }
+            # Whoever comes first in a round comes last in the next.
+            orders = [list(turns), list(turns)[::-1]]
+            rounds = [{name: turns[name]() for name in orders[number % 2]} for number in range(repeats + 1)]
     return rounds[1:]
 
 

@@ -8,7 +8,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO, Any, cast
 
 Ask = Callable[..., Any]
@@ -23,9 +23,11 @@ def contender(module: str, *arguments: str) -> Iterator[Ask]:
         orders, tells = cast(IO[str], process.stdin), cast(IO[str], process.stdout)
 
         def ask(*order: Any) -> Any:
-            orders.write(json.dumps(order) + "\n")
-            orders.flush()
-            line = tells.readline()
+            line = ""
+            with suppress(BrokenPipeError):
+                orders.write(json.dumps(order) + "\n")
+                orders.flush()
+                line = tells.readline()
             if not line:
                 raise SystemExit(f"{' '.join(command)} ended before its time")
             return json.loads(line)
@@ -33,7 +35,8 @@ def contender(module: str, *arguments: str) -> Iterator[Ask]:
         try:
             yield ask
         finally:
-            orders.close()
+            with suppress(BrokenPipeError):
+                orders.close()
 
 
 def take_orders(does: Mapping[str, Callable[..., Any]]) -> None:
