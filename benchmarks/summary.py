@@ -29,7 +29,8 @@ def with_figures(readme: str) -> str:
 def figures() -> str:
     """Markdown of every headline figure."""
     training, quality, serving = (_load(name) for name in ("training", "quality", "serving"))
-    soak, store, packed, startup = (_load(name) for name in ("soak", "store", "packed", "startup"))
+    soak, store, postgres = (_load(name) for name in ("soak", "store", "postgres"))
+    packed, startup, fleet = (_load(name) for name in ("packed", "startup", "fleet"))
     size = next(iter(quality["users"].values()))["bytes"]
     return f"""
 **Quality.** Perplexity on held-out text, in windows of {quality["window"]} tokens, and how much lower than the base's
@@ -46,6 +47,8 @@ A norm adapter has this share of its gain: {_shares(quality)}.
 **Training.** SmolLM2-135M, 100 steps of 512 tokens, {training["environment"]["cores"]} cores
 ({training["environment"]["cpu"]}): {_training(training)}
 
+{_fleet(fleet)}
+
 **Serving.** SmolLM2-135M on the same cores, 32 users, prompts of 64 tokens, 64 new ones, greedy:
 
 {_serving(serving)}
@@ -53,7 +56,9 @@ A norm adapter has this share of its gain: {_shares(quality)}.
 
 ![Tokens a second by users in the batch](benchmarks/results/serving.svg)
 
-**Store.** {_store(store)}{_packed(packed)}
+**Store.** {_store(store)}
+
+{_postgres(postgres)}{_packed(packed)}
 
 **Start.** `sharedllm --help` takes {startup["median_seconds"]["sharedllm --help"]:.2f} s; an interpreter that does
 nothing takes {startup["median_seconds"]["python -c pass"]:.2f} s.
@@ -107,6 +112,18 @@ PEFT's `LNTuningConfig` takes {summary["speed_against_peft"]:.1f} times as long 
 {summary["peak_memory_gb"]:.1f} GB of memory."""
 
 
+def _fleet(fleet: dict[str, Any]) -> str:
+    summary, rates = fleet["summary"], fleet["summary"]["users_per_hour"]
+    peaks = [f"{peak / 1e9:.1f} GB" for peak in summary["peak_bytes"].values()]
+    *fewer, most = (name.removeprefix("memory-") for name in summary["peak_bytes"])
+    return f"""{fleet["people"]} people with the same steps and tokens: {rates["loop"]:.0f} users an hour,
+{summary["loop_against_peft"]:.1f} times PEFT's plain loop and {summary["loop_against_peft_bf16"]:.1f} times it with our
+precision settings; with the start of a worker, the gate and the store, which so few people share,
+{rates["fleet"]:.0f} users an hour and {summary["fleet_against_peft"]:.1f} times. Two workers on Ray take
+{summary["ray_overhead"]:.0%} longer than two local ones. Peak memory with {", ".join(fewer)} and {most} people:
+{", ".join(peaks[:-1])} and {peaks[-1]}; four fill a pass."""
+
+
 def _serving(serving: dict[str, Any]) -> str:
     summary = serving["summary"]
     rows = {
@@ -154,6 +171,16 @@ def _store(store: dict[str, Any]) -> str:
 {ours["put_per_second"]:,.0f} puts a second in batches, a get in {warm["p50_us"]:,.0f} µs (p99 {warm["p99_us"]:,.0f} µs,
 cold {cold["p50_us"]:,.0f} µs), checksum verified. One safetensors file per user: {files["put_per_second"]:,.0f} puts a
 second without fsync, {file["p50_us"]:,.0f} µs a get (p99 {file["p99_us"]:,.0f} µs), nothing verified."""
+
+
+def _postgres(postgres: dict[str, Any]) -> str:
+    largest, many = postgres["sizes"][-1], postgres["summary"]["ten_million"]
+    warm, cold = largest["get"]["warm"], largest["get"]["cold"]
+    return f"""{largest["users"]:,} releases of {postgres["parameters"]:,} values in PostgreSQL
+{postgres["postgresql"]}: {largest["put_per_second"]:,.0f} puts a second in batches, a get in {warm["p50_us"]:,.0f} µs
+(p99 {warm["p99_us"]:,.0f} µs, cold {cold["p50_us"]:,.0f} µs and {cold["p99_us"]:,.0f} µs), and
+{largest["get_by_eight_per_second"]:,.0f} gets a second by eight clients. {many["users"]:,} users would take
+{many["table_bytes"] / 1e9:,.0f} GB and {many["index_bytes"] / 1e9:,.1f} GB of indexes."""
 
 
 def _load(name: str) -> dict[str, Any]:

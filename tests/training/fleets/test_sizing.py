@@ -125,6 +125,21 @@ def test_training_takes_about_as_long_as_predicted():
     assert max(errors) == pytest.approx(0.23, abs=0.01)
 
 
+def test_training_two_people_takes_as_long_and_eight_no_more_memory_than_predicted():
+    fleet = result("fleet.json")
+    predicted = fleet["people"] * training_seconds(SMOLLM2, 100 * 512, 0)
+    errors = [error(predicted, run["seconds"]) for run in fleet["runs"]["loop"]]
+    assert (round(predicted), min(errors), max(errors)) == (
+        123,
+        pytest.approx(-0.05, abs=0.01),
+        pytest.approx(0, abs=0.01),
+    )
+    (eight,) = fleet["runs"]["memory-8"]
+    assert figure("RAM to train on a CPU, at most", base="smollm2-135m") / eight["peak_bytes"] == pytest.approx(
+        1.94, abs=0.01
+    )
+
+
 def test_serving_fewer_at_once_takes_more_machines_than_predicted_and_more_at_once_fewer():
     measured_rates = result("serving.json")["runs"]["users"]
     rates = {int(users): statistics.median(each) for users, each in measured_rates.items()}
