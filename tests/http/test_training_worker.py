@@ -3,7 +3,7 @@
 import pytest
 
 from sharedllm.http import training_worker
-from sharedllm.http.training_worker import _Pace
+from sharedllm.http.training_worker import _Pace, out_of_memory
 
 
 class Clock:
@@ -57,3 +57,17 @@ def test_a_wait_is_not_saved_up(clock):
     clock.work(1.0, 1)
     pace()
     assert clock.wall == pytest.approx(102.0)
+
+
+@pytest.mark.parametrize(
+    ("error", "out"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), True),
+        # Seen once: an extension that had no room left to say what was wrong.
+        (SystemError("error return without exception set"), True),
+        (ValueError("something else"), False),
+    ],
+)
+def test_memory_that_ran_out_is_known_however_it_is_said(error, out):
+    assert out_of_memory(error) is out

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 from sharedllm.errors import SharedLLMError, TrainingError
 
 _NICENESS = 10
+_OUT_OF_MEMORY = ("can't allocate memory", "error return without exception set")
 
 
 def main() -> None:
@@ -42,8 +43,12 @@ def main() -> None:
         tell(error=str(error))
     except Exception as error:
         # Told to whoever sent the job, not to the server's log, because a message may quote what it is about.
-        short = isinstance(error, MemoryError) or "can't allocate memory" in str(error)
-        tell(error=str(_too_large(job["memory_bytes"])) if short else f"{type(error).__name__}: {error}")
+        tell(error=str(_too_large(job["memory_bytes"])) if out_of_memory(error) else f"{type(error).__name__}: {error}")
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out, as Python, torch, and an extension that has no room left for an error say it."""
+    return isinstance(error, MemoryError) or any(said in str(error) for said in _OUT_OF_MEMORY)
 
 
 def _train(job: dict[str, Any], tell: Callable[..., None]) -> None:
