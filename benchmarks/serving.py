@@ -13,8 +13,7 @@ round. So all of them see the same machine, however its speed wanders.
   other users, everybody once in all of them.
 - ``peft_lora``: PEFT's LoRA-r4, `generate` of a mixed batch with `adapter_names`.
 
-After the rounds: our engine by the number of users, the admission of users who are not on the device, and HTTP
-(`serving_http.py`).
+After the rounds: our engine by the number of users, and the admission of users who are not on the device.
 """
 
 import json
@@ -28,7 +27,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.plots import write_curve
-from benchmarks.serving_http import measure
 from benchmarks.turns import Ask, contender
 from sharedllm.base.attention import NAME as STACKED
 from sharedllm.reporting.environment import describe
@@ -62,12 +60,11 @@ def main() -> None:
             for _ in range(REPEATS)
         ]
     curve = {name: [sweep[name] for sweep in sweeps] for name in sweeps[0]}
-    print("admission and HTTP …", file=sys.stderr)
+    print("admission …", file=sys.stderr)
     with _contender("admission", 0) as ask:
         admission = ask("run")
     base = curve.pop("base")
-    http = measure(USERS, REPEATS)
-    runs = {"rounds": rounds, "users": curve, "base": base, "admission": admission, "http": http}
+    runs = {"rounds": rounds, "users": curve, "base": base, "admission": admission}
     result = {"environment": environment, "summary": summarise(runs), "runs": runs}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     write_curve(
@@ -107,7 +104,7 @@ def one_round(asks: dict[str, Ask], number: int) -> Round:
 
 def summarise(runs: dict[str, Any]) -> dict[str, Any]:
     """The claims as ratios: each the median over rounds, within which either side is its median."""
-    rounds, http = runs["rounds"], runs["http"]
+    rounds = runs["rounds"]
 
     def ratio(ours: str, theirs: str) -> float:
         return statistics.median(float(np.median(each[ours]) / np.median(each[theirs])) for each in rounds)
@@ -125,8 +122,6 @@ def summarise(runs: dict[str, Any]) -> dict[str, Any]:
         "against_peft_lora": ratio("users", "peft_lora"),
         "admission_p50_ms": statistics.median(runs["admission"]["seconds"]) * 1e3,
         "admission_p99_ms": float(np.quantile(runs["admission"]["seconds"], 0.99)) * 1e3,
-        "http_overhead": statistics.median(1 - each["http"] / each["engine"] for each in http),
-        "http_stream_overhead": statistics.median(1 - each["stream"] / each["engine"] for each in http),
     }
 
 

@@ -1,14 +1,21 @@
 """What HTTP costs: clients of a real server process against the same requests handed to an engine.
 
+    python -m benchmarks.serving_http
+
 Three processes: this one is all of the clients, and loads no model; the server is `sharedllm serve` as anyone starts
 it; a third holds an engine and no server. The latter two take turns, and whichever is not asked does nothing. Every
 client asks one request after the other, for answers of different lengths, so that the batch is kept full and requests
 come and go at all times. Clients and server share the machine, so on two cores what the clients need counts against
-HTTP, little as it is: the overhead measured here is an upper bound. `benchmarks.serving` runs it.
+HTTP, little as it is: the overhead measured here is an upper bound.
+
+A machine that others share changes by a quarter between two turns of twenty seconds, so turns are short and many, and
+whoever came first in a round comes last in the next.
 """
 
+import argparse
 import http.client
 import json
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -16,7 +23,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
@@ -26,8 +33,20 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from benchmarks.turns import contender, take_orders
+from sharedllm.reporting.environment import describe
 
-EACH, LENGTHS = 4, (32, 97)
+RESULT = Path(__file__).parent / "results" / "serving_http.json"
+USERS, WARM, ROUNDS, EACH, LENGTHS = 32, 1, 8, 2, (32, 97)
+
+
+def main() -> None:
+    environment, rounds = describe(), measure()
+    summary = {
+        f"{kind}_overhead": statistics.median(1 - each[kind] / each["engine"] for each in rounds)
+        for kind in ("http", "stream")
+    }
+    RESULT.write_text(json.dumps({"environment": environment, "summary": summary, "rounds": rounds}, indent=1) + "\n")
+    print(json.dumps(summary, indent=2))
 
 
 @dataclass(frozen=True)
@@ -52,17 +71,17 @@ class Asked:
     lengths: list[list[int]]
 
 
-def measure(users: int, repeats: int) -> list[dict[str, float]]:
-    """New tokens a second of ``users`` clients at once, each of a user of their own, greedy; one value each a repeat.
+def measure() -> list[dict[str, float]]:
+    """New tokens a second of all clients at once, each of a user of their own, greedy; one value each a round.
 
     An answer may end before its last token, as nothing in the API forbids it, and on either side only the tokens that
     were made count. ``http`` waits for whole answers and ``stream`` for streams; ``engine`` is the same without HTTP.
-    One round of each warms up.
+    One more round warms up.
     """
     with (
         tempfile.TemporaryDirectory() as folder,
-        contender("benchmarks.serving_http", folder, str(users)) as engine,
-        ThreadPoolExecutor(users) as clients,
+        contender("benchmarks.serving_http", "--engine-in", folder) as engine,
+        ThreadPoolExecutor(USERS) as clients,
     ):
         asked = Asked(**engine("prepare"))
         with server(Path(folder)) as serving:
@@ -71,10 +90,12 @@ def measure(users: int, repeats: int) -> list[dict[str, float]]:
                 "http": partial(_round, clients, serving.address, asked, stream=False),
                 "stream": partial(_round, clients, serving.address, asked, stream=True),
             }
-            # Whoever comes first in a round comes last in the next.
             orders = [list(turns), list(turns)[::-1]]
-            rounds = [{name: turns[name]() for name in orders[number % 2]} for number in range(repeats + 1)]
-    return rounds[1:]
+            rounds = []
+            for number in range(WARM + ROUNDS):
+                print("round", number + 1, "of", WARM + ROUNDS, "…", file=sys.stderr)
+                rounds.append({name: turns[name]() for name in orders[number % 2]})
+    return rounds[WARM:]
 
 
 @contextmanager
@@ -128,7 +149,7 @@ def _client(address: str, asked: Asked, user: int, *, stream: bool) -> int:
     return made
 
 
-def _prepare(folder: Path, users: int) -> tuple[Any, list[Any], Asked]:
+def _prepare(folder: Path) -> tuple[Any, list[Any], Asked]:
     """Fill the store in ``folder``; an engine that serves, everybody's release, and what they ask."""
     from benchmarks.serving_contenders import fill, made_prompts, made_rows
     from sharedllm.base.loading import load_base
@@ -137,14 +158,14 @@ def _prepare(folder: Path, users: int) -> tuple[Any, list[Any], Asked]:
 
     base = load_base()
     engine = Engine(base)
-    fill(store_in(folder), base, made_rows(engine.layout.size, users))
-    names = [f"user {user}" for user in range(users)]
+    fill(store_in(folder), base, made_rows(engine.layout.size, USERS))
+    names = [f"user {user}" for user in range(USERS)]
     with open_store(store_in(folder)) as store, open_keys(store_in(folder)) as keys:
         releases = [store.served(name) for name in names]
         secrets = [keys.create(user=name)[0] for name in names]
     engine.start()
-    lengths = np.random.default_rng(2).integers(*LENGTHS, size=(users, EACH)).tolist()
-    return engine, releases, Asked(base.name, made_prompts(base, users), secrets, lengths)
+    lengths = np.random.default_rng(2).integers(*LENGTHS, size=(USERS, EACH)).tolist()
+    return engine, releases, Asked(base.name, made_prompts(base, USERS), secrets, lengths)
 
 
 def _through(engine: Any, releases: list[Any], asked: Asked) -> float:
@@ -185,12 +206,17 @@ def _through(engine: Any, releases: list[Any], asked: Asked) -> float:
     return sum(answer.new_tokens for answer in answers) / seconds
 
 
-def _take_orders(folder: Path, users: int) -> None:
+def _take_orders(folder: Path) -> None:
     """The engine's process."""
-    engine, releases, asked = _prepare(folder, users)
-    take_orders({"prepare": lambda: asked.__dict__, "round": lambda: _through(engine, releases, asked)})
+    engine, releases, asked = _prepare(folder)
+    take_orders({"prepare": lambda: asdict(asked), "round": lambda: _through(engine, releases, asked)})
     engine.close()
 
 
 if __name__ == "__main__":
-    _take_orders(Path(sys.argv[1]), int(sys.argv[2]))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--engine-in", type=Path, help=argparse.SUPPRESS)
+    if folder := parser.parse_args().engine_in:
+        _take_orders(folder)
+    else:
+        main()

@@ -28,7 +28,8 @@ def with_figures(readme: str) -> str:
 
 def figures() -> str:
     """Markdown of every headline figure."""
-    training, quality, serving = (_load(name) for name in ("training", "quality", "serving"))
+    training, quality = (_load(name) for name in ("training", "quality"))
+    serving, http = (_load(name) for name in ("serving", "serving_http"))
     soak, store, postgres = (_load(name) for name in ("soak", "store", "postgres"))
     packed, startup, fleet = (_load(name) for name in ("packed", "startup", "fleet"))
     size = next(iter(quality["users"].values()))["bytes"]
@@ -52,6 +53,7 @@ A norm adapter has this share of its gain: {_shares(quality)}.
 **Serving.** SmolLM2-135M on the same cores, 32 users, prompts of 64 tokens, 64 new ones, greedy:
 
 {_serving(serving)}
+{_http(http)}
 {_soak(soak)}
 
 ![Tokens a second by users in the batch](benchmarks/results/serving.svg)
@@ -141,9 +143,16 @@ def _serving(serving: dict[str, Any]) -> str:
 {table}
 
 A user who is not on the device yet is admitted from SQLite in {summary["admission_p50_ms"]:.1f} ms (p99
-{summary["admission_p99_ms"]:.1f} ms).
-HTTP takes {summary["http_overhead"]:.0%} of the throughput, and {summary["http_stream_overhead"]:.0%} where every token
-is streamed, with 32 clients on the same cores."""
+{summary["admission_p99_ms"]:.1f} ms)."""
+
+
+def _http(http: dict[str, Any]) -> str:
+    def share(kind: str) -> str:
+        rounds = [1 - each[kind] / each["engine"] for each in http["rounds"]]
+        return f"{statistics.median(rounds):.0%} (rounds: {min(rounds):.0%} to {max(rounds):.0%})"
+
+    return f"""HTTP takes {share("http")} of the throughput with 32 clients on the same cores, and
+{share("stream")} where every token is streamed."""
 
 
 def _soak(soak: dict[str, Any]) -> str:
