@@ -53,17 +53,15 @@ def main() -> None:
             print("round", number + 1, "of", ROUNDS, "…", file=sys.stderr)
             rounds.append(one_round(asks, number))
         print("by the number of users …", file=sys.stderr)
-        engine = asks["engine"]
-        sweeps = [
-            {str(users): engine("run", users, True)["rate"] for users in CURVE}
-            | {"base": engine("run", USERS, False)["rate"]}
-            for _ in range(REPEATS)
-        ]
-    curve = {name: [sweep[name] for sweep in sweeps] for name in sweeps[0]}
+        curve: dict[str, list[float]] = {str(users): [] for users in CURVE}
+        base = []
+        for _ in range(REPEATS):
+            for users in CURVE:
+                curve[str(users)].append(asks["engine"]("run", users, True)["rate"])
+            base.append(asks["engine"]("run", USERS, False)["rate"])
     print("admission …", file=sys.stderr)
     with _contender("admission", 0) as ask:
         admission = ask("run")
-    base = curve.pop("base")
     runs = {"rounds": rounds, "users": curve, "base": base, "admission": admission}
     result = {"environment": environment, "summary": summarise(runs), "runs": runs}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")

@@ -98,16 +98,14 @@ class _Product:
 
     def give_back(self) -> None:
         """Leave the layers as they were."""
-        whole = None
-        begin = 0
-        for layer, width in zip(self._layers, self._widths, strict=True):
-            if not layer.weight.numel():
-                whole = self._weight.to_dense() if whole is None else whole
-                own = whole[begin : begin + width]
+        # The head has kept its own.
+        if not all(layer.weight.numel() for layer in self._layers):
+            parts = self._weight.to_dense().split(self._widths)
+            for layer, own in zip(self._layers, parts, strict=True):
                 # Weights that share their memory could not be saved.
-                layer.weight.data = own if len(self._layers) == 1 else own.clone()
+                layer.weight.data = own.clone()
+        for layer in self._layers:
             vars(layer).pop("forward", None)
-            begin += width
 
 
 def _together(model: Any) -> Iterator[list[Any]]:

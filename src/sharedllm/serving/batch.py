@@ -176,10 +176,9 @@ class Batch:
         tokens = draw(logits, [each.request.sampling for each in running], [len(each.new) for each in running])
         # To normalise everybody's logits takes a while, and few ask for it.
         tops = {row: top for row, each in enumerate(running) if (top := each.request.top_logprobs) is not None}
-        told = scored(logits[list(tops)], [tokens[row] for row in tops], list(tops.values())) if tops else []
-        of_row = dict(zip(tops, told, strict=True))
+        told = iter(scored(logits[list(tops)], [tokens[row] for row in tops], list(tops.values())))
         for row, each in enumerate(running):
-            each.add(of_row.get(row) or Scored(tokens[row], None))
+            each.add(next(told) if row in tops else Scored(tokens[row], None))
         self._counters.new_tokens += len(tokens)
         return tokens
 

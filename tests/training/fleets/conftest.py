@@ -18,6 +18,9 @@ from sharedllm.training.recipes import Recipe
 RECIPE = Recipe("r", learning_rate=2e-2, steps=6, windows_per_step=1, window=16, check_every=2, patience=2)
 
 
+USERS = [f"user {number}" for number in range(8)]
+
+
 def writing(name, length=2_600):
     """Made-up text of one author: a few letters of their own, some far more frequent than others."""
     random = np.random.default_rng(list(name.encode()))
@@ -134,3 +137,10 @@ class Fleet:
 def fleet(tmp_path, base_of):
     with open_store(":memory:") as store:
         yield Fleet(tmp_path, base_of("llama", torch.float64), store)
+
+
+@pytest.fixture
+def eight(fleet):
+    """The fleet of all `USERS`, each with a text."""
+    fleet.write({user: writing(user) for user in USERS})
+    return fleet

@@ -8,9 +8,7 @@ import pytest
 from sharedllm.store import open_store
 from sharedllm.training.fleets.run import Result
 
-from .conftest import writing
-
-USERS = [f"user {number}" for number in range(8)]
+from .conftest import USERS
 
 
 @pytest.fixture
@@ -34,19 +32,18 @@ def away(server):
         timer.join()
 
 
-def test_everyone_gets_one_release_from_a_server_that_goes_away_again_and_again(fleet, address, away):
-    fleet.write({user: writing(user) for user in USERS})
-    undisturbed = fleet.train()
-    values = {user: fleet.values(user) for user in USERS}
+def test_everyone_gets_one_release_from_a_server_that_goes_away_again_and_again(eight, address, away):
+    undisturbed = eight.train()
+    values = {user: eight.values(user) for user in USERS}
     trouble = {1: "disconnected", 2: "restarted", 4: "crashed", 6: "stopped for a while"}
     results = {}
-    with open_store(address) as fleet.store:
-        for result in fleet.start():
+    with open_store(address) as eight.store:
+        for result in eight.start():
             if isinstance(result, Result):
                 results[result.user] = result
                 if len(results) in trouble:
                     away(trouble[len(results)])
         assert results == undisturbed
         for user in USERS:
-            assert [release.number for release in fleet.store.releases(user)] == [1]
-            np.testing.assert_array_equal(fleet.values(user), values[user])
+            assert [release.number for release in eight.store.releases(user)] == [1]
+            np.testing.assert_array_equal(eight.values(user), values[user])

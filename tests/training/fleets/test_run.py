@@ -16,17 +16,10 @@ from sharedllm.training.fleets import run
 from sharedllm.training.fleets.executors import Lost
 from sharedllm.training.fleets.run import Result
 
-from .conftest import RECIPE, writing
+from .conftest import RECIPE, USERS, writing
 
 # As in tests/training/test_vectors.py: norms are computed in float32 even in a float64 model.
 CLOSE = {"rtol": 1e-3, "atol": 1e-5}
-USERS = [f"user {number}" for number in range(8)]
-
-
-@pytest.fixture
-def eight(fleet):
-    fleet.write({user: writing(user) for user in USERS})
-    return fleet
 
 
 @pytest.fixture
