@@ -1,5 +1,7 @@
 """The process that trains for the server keeps to its share of the CPU."""
 
+import errno
+
 import pytest
 
 from sharedllm.http import training_worker
@@ -64,10 +66,20 @@ def test_a_wait_is_not_saved_up(clock):
     [
         (MemoryError(), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), True),
-        # Seen once: an extension that had no room left to say what was wrong.
-        (SystemError("error return without exception set"), True),
         (ValueError("something else"), False),
     ],
 )
-def test_memory_that_ran_out_is_known_however_it_is_said(error, out):
+def test_memory_that_ran_out_for_a_large_block_is_known_by_what_is_said(error, out):
     assert out_of_memory(error) is out
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        # Both seen: an extension without room to say what was wrong, and an import that could not list a folder.
+        SystemError("error return without exception set"),
+        OSError(errno.ENOMEM, "Cannot allocate memory", "torch/fx/passes/infra"),
+    ],
+)
+def test_memory_that_ran_out_for_a_small_block_is_known_by_the_room_that_is_left(error):
+    assert out_of_memory(error, room_bytes=2**62)

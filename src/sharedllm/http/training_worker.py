@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from sharedllm.errors import SharedLLMError, TrainingError
 
 _NICENESS = 10
-_OUT_OF_MEMORY = ("can't allocate memory", "error return without exception set")
+_ROOM_BYTES = 64 * 1024**2
 
 
 def main() -> None:
@@ -46,9 +46,19 @@ def main() -> None:
         tell(error=str(_too_large(job["memory_bytes"])) if out_of_memory(error) else f"{type(error).__name__}: {error}")
 
 
-def out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out, as Python, torch, and an extension that has no room left for an error say it."""
-    return isinstance(error, MemoryError) or any(said in str(error) for said in _OUT_OF_MEMORY)
+def out_of_memory(error: Exception, room_bytes: int = _ROOM_BYTES) -> bool:
+    """Whether memory ran out, however it is said: by torch of a large block, or by no room being left for a small one.
+
+    A library that finds no room for a few bytes may say anything: that an import failed, that a file could not be read.
+    The error's traceback still holds what was there when it was raised, so that the room can be looked at.
+    """
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return True
+    try:
+        bytearray(room_bytes)
+    except MemoryError:
+        return True
+    return False
 
 
 def _train(job: dict[str, Any], tell: Callable[..., None]) -> None:
