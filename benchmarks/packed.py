@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.progress import track
 
+from benchmarks.plots import write_curve
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.reporting.environment import describe
 from sharedllm.store import open_store
@@ -84,6 +85,16 @@ def main() -> None:
     }
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps(result, indent=1) + "\n")
+    drawn = {"look-up": "find", "adapter from the snapshot": "served", "adapter from SQLite": "sqlite_served"}
+    shares = {"1": "p1_us", "50": "p50_us", "90": "p90_us", "99": "p99_us"}
+    write_curve(
+        options.output.with_suffix(".svg"),
+        f"To find one of {options.count:,} users",
+        {name: [[figures["get"][what]["warm"][key]] for key in shares.values()] for name, what in drawn.items()},
+        places=list(shares),
+        across="of 100 take at most",
+        up="microseconds",
+    )
     for what in ("pack", "node_start", "forget"):
         print(what, json.dumps(figures[what]))
     for what, states in figures["get"].items():
