@@ -228,6 +228,23 @@ def test_one_owners_flood_does_not_keep_others_waiting(engine_of, ask):
     assert all(client.wait().finished.reason == "length" for client in flood)
 
 
+def test_one_owners_long_requests_do_not_fill_the_cache(engine_of, ask):
+    engine = engine_of(limits=Limits(running=16, cache_tokens=512, batch_tokens=64))
+    flood = [ask(engine, [5 + n] * 100, max_tokens=200) for n in range(6)]
+    while len(flood[0].tokens) < 20:
+        time.sleep(0.001)
+    late = ask(engine, [7] * 60, owner="bob", max_tokens=4).wait()
+    assert late.finished.reason == "length"
+    assert sum(client.finished is not None for client in flood) == 0
+    assert all(client.wait().finished.reason == "length" for client in flood)
+
+
+def test_a_request_for_more_than_half_of_the_cache_is_answered_all_the_same(engine_of, ask):
+    engine = engine_of(limits=Limits(running=4, cache_tokens=128, batch_tokens=64))
+    clients = [ask(engine, [5 + n] * 80, max_tokens=20) for n in range(3)]
+    assert {client.wait().finished.reason for client in clients} == {"length"}
+
+
 def test_a_request_that_is_cancelled_ends_waiting_or_running(engine_of, ask):
     engine = engine_of(limits=Limits(running=2, cache_tokens=512))
     clients = [ask(engine, max_tokens=400) for _ in range(3)]

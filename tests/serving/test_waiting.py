@@ -6,7 +6,7 @@ from sharedllm.errors import QueueFull
 from sharedllm.serving.waiting import Waiting
 
 
-def anybody(owner):
+def anybody(owner, item):
     return True
 
 
@@ -21,8 +21,8 @@ def test_an_owner_who_may_not_is_passed_over_and_keeps_their_place():
     queue = Waiting(10, 10)
     for item in ("a1", "b1"):
         queue.put(item[0], item)
-    assert queue.take(lambda owner: owner != "a") == "b1"
-    assert queue.take(lambda owner: owner != "a") is None
+    assert queue.take(lambda owner, _: owner != "a") == "b1"
+    assert queue.take(lambda owner, _: owner != "a") is None
     assert queue.take(anybody) == "a1"
 
 
@@ -47,7 +47,7 @@ def test_nothing_is_lost_and_the_length_is_right(calls):
             queue.put(owner, (owner, number))
             inside.append((owner, number))
         elif call == "take":
-            item = queue.take(lambda each, owner=owner: each == owner)
+            item = queue.take(lambda each, _, owner=owner: each == owner)
             mine = [each for each in inside if each[0] == owner]
             assert item == (mine[0] if mine else None)
             inside = [each for each in inside if each != item]

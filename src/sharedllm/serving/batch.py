@@ -4,9 +4,10 @@ Nothing here is safe to call from two threads; `engine.py` gives it one of its o
 """
 
 import threading
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -16,7 +17,7 @@ from sharedllm.base.loading import Base
 from sharedllm.base.products import Prepacked
 from sharedllm.errors import InvalidInput
 from sharedllm.serving.paging import Pager, Pass
-from sharedllm.serving.request import Counters, Finished, Limits, Reason, Scored
+from sharedllm.serving.request import Counters, Finished, Limits, Reason, Request, Scored
 from sharedllm.serving.running import Running
 from sharedllm.serving.sampling import draw, scored
 from sharedllm.serving.scoring import score
@@ -32,6 +33,27 @@ _taken: "WeakSet[Any]" = WeakSet()
 """Models that requests run on."""
 
 
+@dataclass
+class Share:
+    """What the running requests of one owner take.
+
+    Attributes:
+        requests: how many there are.
+        unread: tokens of their prompts that no pass has read.
+        tokens: keys and values that they have in the end, at most.
+    """
+
+    requests: int = 0
+    unread: int = 0
+    tokens: int = 0
+
+    def add(self, request: Request, *, unread: int) -> None:
+        """Count one in."""
+        self.requests += 1
+        self.unread += unread
+        self.tokens += request.tokens
+
+
 class Batch:
     """Running requests, their keys and values, and everybody's rows.
 
@@ -43,6 +65,7 @@ class Batch:
         layout: the sites that the values of a release belong to.
         table: the rows on the device.
         context: tokens that a prompt and its answer may have together.
+        capacity: tokens whose keys and values fit, over all requests.
         ends: tokens that end an answer.
         running: by name.
     """
@@ -68,7 +91,8 @@ class Batch:
                 draw=self._draw,
             )
             undo.callback(self._pager.close)
-            self.context = min(context, self._pager.capacity)
+            self.capacity = self._pager.capacity
+            self.context = min(context, self.capacity)
             self._injection = Injection(base, self.layout)
             undo.callback(self._injection.remove)
             self._products = Prepacked(base)
@@ -76,14 +100,12 @@ class Batch:
             # What leaves the base as it was if any of this fails does so in the end, too.
             self._undo = undo.pop_all()
 
-    def shares(self) -> tuple[Counter[str], Counter[str]]:
-        """By owner: how many requests run, and how many tokens of their prompts are yet to be read."""
-        held: Counter[str] = Counter()
-        unread: Counter[str] = Counter()
+    def shares(self) -> defaultdict[str, "Share"]:
+        """What each owner's running requests take."""
+        shares: defaultdict[str, Share] = defaultdict(Share)
         for each in self.running.values():
-            held[each.request.owner] += 1
-            unread[each.request.owner] += self._pager.unread(each.name)
-        return held, unread
+            shares[each.request.owner].add(each.request, unread=self._pager.unread(each.name))
+        return shares
 
     def begin(self, new: Running) -> None:
         """Let a request in; one that draws nothing ends at once.

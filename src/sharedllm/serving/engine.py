@@ -221,18 +221,25 @@ class Engine:
     def _admit(self) -> None:
         if not len(self._waiting) or len(self._batch.running) == self.limits.running:
             return
-        # Somebody else always finds a place, and is soon read: nobody holds more than half of the places, nor has a
-        # prompt let in while those before it fill the next pass.
-        most, fill = max(1, self.limits.running // 2), self.limits.pass_tokens
-        held, unread = self._batch.shares()
+        shares = self._batch.shares()
+
+        def may(owner: str, new: Running) -> bool:
+            # Somebody else always finds a place, and is soon read: nobody has more than one request and half of the
+            # places, or of the keys and values, nor a prompt let in while those before it fill the next pass.
+            share = shares[owner]
+            return not share.requests or (
+                share.requests < self.limits.running // 2
+                and share.tokens + new.request.tokens <= self._batch.capacity // 2
+                and share.unread < self.limits.pass_tokens
+            )
+
         while len(self._batch.running) < self.limits.running:
             with self._changed:
-                new = self._waiting.take(lambda owner: held[owner] < most and unread[owner] < fill)
+                new = self._waiting.take(may)
                 self._beginning = new
             if new is None:
                 return
-            held[new.request.owner] += 1
-            unread[new.request.owner] += len(new.request.prompt)
+            shares[new.request.owner].add(new.request, unread=len(new.request.prompt))
             try:
                 self._batch.begin(new)
             except Exception as error:

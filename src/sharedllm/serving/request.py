@@ -61,6 +61,11 @@ class Request:
     seconds: float | None = None
     ignore_end: bool = False
 
+    @property
+    def tokens(self) -> int:
+        """Of the prompt and an answer of full length."""
+        return len(self.prompt) + self.max_tokens
+
 
 @dataclass(frozen=True)
 class Scored:

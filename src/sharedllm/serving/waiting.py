@@ -49,10 +49,10 @@ class Waiting(Generic[Item]):
         self._queues[owner] = queue
         self._length += 1
 
-    def take(self, may: Callable[[str], bool]) -> Item | None:
-        """The next request of the next owner who may have one; None if there is none."""
-        for owner in self._queues:
-            if may(owner):
+    def take(self, may: Callable[[str, Item], bool]) -> Item | None:
+        """The next request of the next owner who may have theirs; None if there is none."""
+        for owner, waiting in self._queues.items():
+            if may(owner, waiting[0]):
                 queue = self._queues.pop(owner)
                 item = queue.popleft()
                 if queue:
