@@ -11,7 +11,6 @@ from tests.serving.conftest import alone
 
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.errors import EngineStopped, InvalidInput, QueueFull
-from sharedllm.serving import batch
 from sharedllm.serving.request import Limits, Sampling
 
 GREEDY = Sampling(temperature=0)
@@ -284,25 +283,24 @@ def test_draining_finishes_what_runs_and_takes_nothing_new(engine_of, ask):
         ask(engine)
 
 
-def test_draining_waits_for_a_request_whose_prompt_is_being_scored(engine_of, ask, monkeypatch):
+def test_draining_waits_for_a_request_that_is_just_being_let_in(engine_of, ask, row, monkeypatch):
     engine = engine_of(start=False)
     waits, draining = threading.Event(), threading.Thread(target=engine.drain, args=(60,))
-    wait = engine._changed.wait
+    wait, acquire = engine._changed.wait, engine._batch.table.acquire
 
     def noted(seconds=None):
         if threading.current_thread() is draining:
             waits.set()
         return wait(seconds)
 
-    def score(*given):
+    def acquired(*given):
         draining.start()
         waits.wait(5)
-        return scoring(*given)
+        return acquire(*given)
 
     monkeypatch.setattr(engine._changed, "wait", noted)
-    scoring = batch.score
-    monkeypatch.setattr(batch, "score", score)
-    client = ask(engine, score_prompt=True)
+    monkeypatch.setattr(engine._batch.table, "acquire", acquired)
+    client = ask(engine, release="r", values=row(engine.layout.size, 1))
     engine.start()
     assert client.wait().finished.reason == "length"
     draining.join(60)

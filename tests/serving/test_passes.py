@@ -85,15 +85,27 @@ def test_an_owners_next_prompt_is_let_in_before_the_one_being_read_leaves_a_pass
     assert passes(engine, lambda: all(client.finished for client in clients)) == 8 * 60 // 48
 
 
-def test_prompts_are_scored_one_at_a_time_with_everybody_elses_turn_between(engine_of, ask):
+@pytest.mark.parametrize("asked", [{"max_tokens": 0, "score_prompt": True}, {"max_tokens": 1, "glass_box": True}])
+def test_a_long_text_is_scored_in_pieces_while_everybody_else_draws(engine_of, ask, row, asked):
     engine = engine_of(start=False)
-    flood = [ask(engine, max_tokens=0, score_prompt=True) for _ in range(5)]
-    other = ask(engine, owner="bob", max_tokens=20)
+    other = ask(engine, owner="bob", max_tokens=60)
     passes(engine, lambda: other.tokens)
-    for drawn in (1, 2):
-        # The first of the flood came before bob.
-        assert (len(other.tokens), sum(client.finished is not None for client in flood)) == (drawn, drawn + 1)
-        engine._prepare()
-        engine._batch.step()
-    engine.cancel(flood[4].number)
-    assert [client.finished.reason for client in flood] == ["length"] * 4 + ["cancelled"]
+    prompt = np.random.default_rng(5).integers(3, 250, 400).tolist()
+    scored = ask(engine, prompt, release="r", values=row(engine.layout.size, 1), **asked)
+    before = len(other.tokens)
+    taken = passes(engine, lambda: scored.finished)
+    # Of 48 tokens in a pass one is bob's: 400 to score a prompt, and 400 to answer it and 2 x 401 to compare.
+    assert taken == -(-400 // 47) + (-(-2 * 401 // 47) if "glass_box" in asked else 0)
+    assert len(other.tokens) == before + taken
+
+
+@pytest.mark.parametrize("asked", [{"max_tokens": 5, "score_prompt": True}, {"max_tokens": 1, "glass_box": True}])
+def test_a_request_can_be_cancelled_while_it_is_scored(engine_of, ask, asked):
+    engine = engine_of(start=False)
+    scored = ask(engine, [9] * 200, **asked)
+    passes(engine, lambda: engine.counters.batches == 6)
+    engine.cancel(scored.number)
+    assert (scored.finished.reason, len(scored.tokens)) == ("cancelled", "glass_box" in asked)
+    late = ask(engine)
+    passes(engine, lambda: late.finished)
+    assert late.finished.reason == "length"

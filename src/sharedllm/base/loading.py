@@ -55,6 +55,14 @@ class Base:
         """Characters of the longest token: a text has at least a token for every so many characters."""
         return max(map(len, self.tokenizer.get_vocab()))
 
+    @property
+    def end_tokens(self) -> tuple[int, ...]:
+        """Tokens that end an answer."""
+        ends = self.model.generation_config.eos_token_id
+        if ends is None:
+            return ()
+        return (ends,) if isinstance(ends, int) else tuple(ends)
+
     def encode(self, text: str, *, controls: bool = False) -> list[int]:
         """Token ids of ``text`` alone: no special tokens are added, and none is taken from what somebody wrote.
 

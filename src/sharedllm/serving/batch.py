@@ -17,10 +17,10 @@ from sharedllm.base.loading import Base
 from sharedllm.base.products import Prepacked
 from sharedllm.errors import InvalidInput
 from sharedllm.serving.paging import Pager, Pass
-from sharedllm.serving.request import Counters, Finished, Limits, Reason, Request, Scored
-from sharedllm.serving.running import Running
+from sharedllm.serving.request import Counters, Finished, Limits, Reason, Scored
+from sharedllm.serving.running import Running, Share
 from sharedllm.serving.sampling import draw, scored
-from sharedllm.serving.scoring import score
+from sharedllm.serving.scoring import Reading
 from sharedllm.serving.table import BASE_SLOT, Table
 
 if TYPE_CHECKING:
@@ -31,27 +31,6 @@ _BYTES_PER_VALUE = 2
 _taking = threading.Lock()
 _taken: "WeakSet[Any]" = WeakSet()
 """Models that requests run on."""
-
-
-@dataclass
-class Share:
-    """What the running requests of one owner take.
-
-    Attributes:
-        requests: how many there are.
-        unread: tokens of their prompts that no pass has read.
-        tokens: keys and values that they have in the end, at most.
-    """
-
-    requests: int = 0
-    unread: int = 0
-    tokens: int = 0
-
-    def add(self, request: Request, *, unread: int) -> None:
-        """Count one in."""
-        self.requests += 1
-        self.unread += unread
-        self.tokens += request.tokens
 
 
 class Batch:
@@ -78,8 +57,9 @@ class Batch:
             # A row for each running request has to fit, or none of them could be admitted.
             slots = max(limits.table_bytes // (self.layout.size * _BYTES_PER_VALUE), limits.running + 1)
             self.table = Table(self.layout.size, slots, base.device)
-            self.ends = _end_tokens(base)
+            self.ends = base.end_tokens
             self.running: dict[str, Running] = {}
+            self._parts: dict[str, _Part] = {}
             self._base, self._counters = base, counters
             self._gathered: tuple[list[str | None], Cut] | None = None
             self._pager = Pager(
@@ -89,6 +69,7 @@ class Batch:
                 batch_tokens=limits.pass_tokens,
                 rows=self._rows,
                 draw=self._draw,
+                read=self._take,
             )
             undo.callback(self._pager.close)
             self.capacity = self._pager.capacity
@@ -100,15 +81,19 @@ class Batch:
             # What leaves the base as it was if any of this fails does so in the end, too.
             self._undo = undo.pop_all()
 
-    def shares(self) -> defaultdict[str, "Share"]:
+    def shares(self) -> defaultdict[str, Share]:
         """What each owner's running requests take."""
         shares: defaultdict[str, Share] = defaultdict(Share)
         for each in self.running.values():
-            shares[each.request.owner].add(each.request, unread=self._pager.unread(each.name))
+            share = shares[each.request.owner]
+            share.requests += 1
+            share.tokens += each.request.tokens
+        for name, part in self._parts.items():
+            shares[part.each.request.owner].unread += self._pager.unread(name)
         return shares
 
     def begin(self, new: Running) -> None:
-        """Let a request in; one that draws nothing ends at once.
+        """Let a request in; one that neither draws nor scores ends at once.
 
         Raises:
             InvalidInput: the values are not those of a stored release.
@@ -117,16 +102,11 @@ class Batch:
         if request.release is not None and request.values is not None:
             new.slot = self.table.acquire(request.release, request.owner, request.values)
         self._counters.prompt_tokens += len(request.prompt)
-        if request.score_prompt:
-            rows = self.table.rows[[new.slot]]
-            (scores,) = score(self._base, self._injection, rows, request.prompt, request.top_logprobs or 0)
-            new.read(scores)
-        if not request.max_tokens:
-            self.finish(new, "length")
-            return
         self.running[new.name] = new
-        ends = () if request.ignore_end else self.ends
-        self._pager.add(new.name, request.prompt, max_tokens=request.max_tokens, ends=ends)
+        if request.score_prompt:
+            self._read(new, new.slot, Reading(request.prompt, top=request.top_logprobs or 0))
+        else:
+            self._answer(new)
 
     def step(self) -> None:
         """One pass of the model over everybody, and its news to each."""
@@ -173,7 +153,8 @@ class Batch:
     def _rows(self, passed: Pass) -> Iterator[None]:
         import torch
 
-        slots = [self.running[name].slot for name in passed.names]
+        parts = [self._parts[name] for name in passed.names]
+        slots = [part.slot for part in parts]
         self._counters.batches += 1
         self._counters.owners = len(set(slots))
         # Zeros change nothing, so a batch of the base alone needs no rows.
@@ -181,7 +162,7 @@ class Batch:
             yield
             return
         # By release, since another's row may come to lie in a slot; from pass to pass they are mostly the same.
-        releases = [self.running[name].request.release for name in passed.names]
+        releases = [None if part.slot == BASE_SLOT else part.each.request.release for part in parts]
         if self._gathered is None or self._gathered[0] != releases:
             # Once for many passes, and rounded to what the sites compute in.
             self._gathered = releases, self._injection.cut(self.table.rows[slots].to(self._base.dtype))
@@ -191,10 +172,8 @@ class Batch:
             yield
 
     def _draw(self, names: list[str], logits: "torch.Tensor") -> list[int]:
-        import torch
-
-        running = [self.running[name] for name in names]
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        running = [self._parts[name].each for name in names]
+        logits = _wide(logits)
         tokens = draw(logits, [each.request.sampling for each in running], [len(each.new) for each in running])
         # To normalise everybody's logits takes a while, and few ask for it.
         tops = {row: top for row, each in enumerate(running) if (top := each.request.top_logprobs) is not None}
@@ -204,29 +183,99 @@ class Batch:
         self._counters.new_tokens += len(tokens)
         return tokens
 
+    def _take(self, name: str, begin: int, logits: "torch.Tensor") -> None:
+        reading = self._parts[name].reading
+        if reading is not None:
+            reading.take(begin, _wide(logits))
+
     def _tell(self) -> None:
-        """Tell everybody what the last pass drew, and end who is done."""
-        for name, drew in zip(self._pager.passed.names, self._pager.passed.draws, strict=True):
-            each = self.running.get(name)
-            if not drew or each is None:
+        """Tell everybody what the last pass drew, and go on with whoever was read to the end or is done."""
+        for name, ended in zip(self._pager.passed.names, self._pager.passed.draws, strict=True):
+            part = self._parts.get(name)
+            if not ended or part is None:
                 continue
-            last = each.new[-1].id
-            ends = last in self.ends and not each.request.ignore_end
-            each.tell(shown=not ends)
-            if ends or each.stopped:
-                self._end(each, "stop")
-            elif len(each.new) == each.request.max_tokens:
-                self._end(each, "length")
+            if part.reading is None:
+                self._tell_token(part.each)
+            else:
+                self._go_on(part.each)
+
+    def _tell_token(self, each: Running) -> None:
+        last = each.new[-1].id
+        ends = last in self.ends and not each.request.ignore_end
+        each.tell(shown=not ends)
+        if ends or each.stopped:
+            self._look_back(each, "stop")
+        elif len(each.new) == each.request.max_tokens:
+            self._look_back(each, "length")
+
+    def _answer(self, each: Running) -> None:
+        """Begin to draw."""
+        request = each.request
+        if not request.max_tokens:
+            self._end(each, "length")
+            return
+        self._parts[each.name] = _Part(each, each.slot, None)
+        ends = () if request.ignore_end else self.ends
+        self._pager.add(each.name, request.prompt, max_tokens=request.max_tokens, ends=ends)
+
+    def _read(self, each: Running, slot: int, reading: Reading) -> None:
+        """Begin to score."""
+        name = f"{each.name} {slot} {reading.first}"
+        self._parts[name] = _Part(each, slot, reading)
+        self._pager.read(name, reading.ids, reading.places)
+
+    def _look_back(self, each: Running, reason: Reason) -> None:
+        """End a request whose answer is complete, once it is compared where that was asked for."""
+        request = each.request
+        if not request.glass_box:
+            self._end(each, reason)
+            return
+        self._leave(each)
+        each.ended = reason
+        ids = [*request.prompt, *(token.id for token in each.new)]
+        for slot in sorted({BASE_SLOT, each.slot}):
+            self._read(each, slot, Reading(ids, first=len(request.prompt)))
+
+    def _go_on(self, each: Running) -> None:
+        """Take over what was scored, unless there is more of it to come."""
+        readings = [part.reading for part in self._parts.values() if part.each is each and part.reading is not None]
+        if not all(reading.complete for reading in readings):
+            return
+        self._leave(each)
+        if each.ended is None:
+            each.read(readings[0].scores)
+            self._answer(each)
+        else:
+            # The base has the lowest slot, and is all there is where it answered itself.
+            each.compare(readings[0].scores, readings[-1].scores)
+            self._end(each, each.ended)
+
+    def _leave(self, each: Running) -> None:
+        """Take out of the next pass all that runs of a request."""
+        for name in [name for name, part in self._parts.items() if part.each is each]:
+            del self._parts[name]
+            self._pager.drop(name)
 
     def _end(self, each: Running, reason: Reason, *, error: Exception | None = None) -> None:
         """End a running request."""
-        if each.request.glass_box and reason in ("stop", "length"):
-            rows = self.table.rows[[BASE_SLOT, each.slot]]
-            ids = [*each.request.prompt, *(token.id for token in each.new)]
-            each.compare(*score(self._base, self._injection, rows, ids, 0))
+        self._leave(each)
         del self.running[each.name]
-        self._pager.drop(each.name)
         self.finish(each, reason, error=error)
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """What the pager runs of a request: its answer, or a reading of given tokens, under the row of a slot."""
+
+    each: Running
+    slot: int
+    reading: Reading | None
+
+
+def _wide(logits: "torch.Tensor") -> "torch.Tensor":
+    import torch
+
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 @contextmanager
@@ -244,10 +293,3 @@ def _alone(base: Base) -> Iterator[None]:
     finally:
         with _taking:
             _taken.discard(base.model)
-
-
-def _end_tokens(base: Base) -> tuple[int, ...]:
-    ends = base.model.generation_config.eos_token_id
-    if ends is None:
-        return ()
-    return (ends,) if isinstance(ends, int) else tuple(ends)

@@ -239,7 +239,7 @@ class Engine:
                 self._beginning = new
             if new is None:
                 return
-            shares[new.request.owner].add(new.request, unread=len(new.request.prompt))
+            shares[new.request.owner].add(new.request)
             try:
                 self._batch.begin(new)
             except Exception as error:
@@ -249,9 +249,6 @@ class Engine:
                     raise
             finally:
                 self._beginning = None
-            # Scoring is a whole pass of one prompt: everybody else's next token, and what was ordered, comes first.
-            if new.request.score_prompt:
-                return
 
     def _end_all(self, leaves: Callable[[Running], bool], reason: Reason, *, error: Exception | None = None) -> int:
         """End every request that is to leave, waiting or running; returns how many."""

@@ -8,6 +8,7 @@ sharing are not used: a shared prefix would be keyed by tokens alone, and keys a
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from sharedllm.base.loading import Base
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import torch
 
 PAGE_TOKENS = 32
+_NEVER_SEEN = 0
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Pass:
     Attributes:
         names: the requests, in the order of their tokens.
         lengths: tokens of each.
-        draws: whether the pass reaches the end of what is known of each, so that a new token is drawn.
+        draws: whether the pass reaches the end of what is known of each, so that a new token is drawn; where none is
+            wanted, it has been read to its end.
     """
 
     names: list[str]
@@ -39,6 +42,8 @@ Rows = Callable[[Pass], AbstractContextManager[None]]
 """Applies everybody's rows to the forward pass inside the block."""
 Draw = Callable[[list[str], "torch.Tensor"], list[int]]
 """From the requests that draw and their logits, float ``[requests, vocabulary]``, to their tokens."""
+Read = Callable[[str, int, "torch.Tensor"], None]
+"""Takes logits of tokens that were given, float ``[tokens, vocabulary]``, from a place in a request's on."""
 
 
 class Pager:
@@ -49,7 +54,7 @@ class Pager:
     """
 
     def __init__(
-        self, base: Base, *, running: int, cache_tokens: int, batch_tokens: int, rows: Rows, draw: Draw
+        self, base: Base, *, running: int, cache_tokens: int, batch_tokens: int, rows: Rows, draw: Draw, read: Read
     ) -> None:
         from transformers.generation.continuous_batching import cache
 
@@ -64,7 +69,8 @@ class Pager:
         kinds = set(cache.group_layers_by_attn_type(config))
         self._ragged = base.device.type == "cpu" and kinds == {"full_attention"}
         self.passed = Pass([], [], [])
-        self._rows, self._draw = rows, draw
+        self._rows, self._draw, self._read = rows, draw, read
+        self._places: dict[str, range] = {}
         base.model.set_attn_implementation(register_ragged() if self._ragged else "sdpa")
         with ExitStack() as undo:
             undo.callback(self.close)
@@ -137,7 +143,7 @@ class Pager:
         return tokens
 
     def add(self, name: str, prompt: Sequence[int], *, max_tokens: int, ends: Sequence[int]) -> None:
-        """Queue a request; it is in the next pass that has room for it."""
+        """Queue a request that draws; it is in the next pass that has room for it."""
         from transformers.generation.continuous_batching.requests import RequestState
 
         self._scheduler.add_waiting_request(
@@ -146,13 +152,21 @@ class Pager:
             )
         )
 
+    def read(self, name: str, ids: Sequence[int], places: range) -> None:
+        """Queue a request that draws nothing, and whose logits at these places are wanted."""
+        self._places[name] = places
+        # The library has no such requests. This one ends with a token that nobody sees.
+        self.add(name, ids, max_tokens=1, ends=())
+
     def unread(self, name: str) -> int:
-        """How many tokens of a request's prompt no pass has read yet."""
-        state = self._scheduler.active_requests.get(name) or self._scheduler.waiting_requests[name]
-        return len(state.remaining_prefill_tokens)
+        """How many of the tokens given with a request no pass has read yet."""
+        state = self._scheduler.active_requests.get(name) or self._scheduler.waiting_requests.get(name)
+        # A request that draws nothing is gone once it is read.
+        return len(state.remaining_prefill_tokens) if state else 0
 
     def drop(self, name: str) -> None:
         """Forget a request and give back its keys and values, before the next pass."""
+        self._places.pop(name, None)
         self._scheduler.set_request_cancellation(name)
         # Set when the cache overflowed; the library takes it back for requests that end of themselves alone.
         self._scheduler.block_new_requests = False
@@ -194,16 +208,46 @@ class Pager:
             [each.query_length for each in states],
             [each.has_new_token for each in states],
         )
-        drawing = [name for name, draws in zip(self.passed.names, self.passed.draws, strict=True) if draws]
-        # The library counts a place for every request in the pass, also for those that are not read to their end yet.
-        inputs["logits_to_keep"] = inputs["logits_indices"][: len(drawing)]
+        totals = [each.state.position_offset for each in states]
+        kept = self._keeps(totals)
+        ends = accumulate(self.passed.lengths)
+        inputs["logits_to_keep"] = output.new_tensor(
+            [end - total + place for end, total, wanted in zip(ends, totals, kept, strict=True) for place in wanted]
+        )
         if self._ragged:
-            totals = [each.state.position_offset for each in states]
             (read,), (written,) = inputs["read_index"], inputs["write_index"]
             allocator = self._cache.cache_allocators["full_attention"]
             steps = plan(self.passed.lengths, totals, read, written, allocator.num_key_value_heads, self._base.dtype)
             inputs["ragged"] = steps, allocator._kv_token_views.__getitem__
         with self._rows(self.passed):
             logits = model(**inputs).logits[0]
-        if drawing:
-            output[0, : len(drawing)] = output.new_tensor(self._draw(drawing, logits))
+        tokens = self._told(kept, logits)
+        output[0, : len(tokens)] = output.new_tensor(tokens)
+
+    def _keeps(self, totals: list[int]) -> list[range]:
+        """The places in each request of a pass whose logits are wanted, from how much of each is read after it."""
+        kept = []
+        for name, length, draws, total in zip(
+            self.passed.names, self.passed.lengths, self.passed.draws, totals, strict=True
+        ):
+            if name in self._places:
+                wanted = self._places[name]
+                kept.append(range(max(total - length, wanted.start), min(total, wanted.stop)))
+            else:
+                kept.append(range(total - draws, total))
+        return kept
+
+    def _told(self, kept: list[range], logits: "torch.Tensor") -> list[int]:
+        """Hand the logits out; returns a token for everyone who has been read to the end of what is known."""
+        drawing, rows, row = [], [], 0
+        for name, wanted in zip(self.passed.names, kept, strict=True):
+            if name in self._places:
+                self._read(name, wanted.start, logits[row : row + len(wanted)])
+            elif wanted:
+                drawing.append(name)
+                rows.append(row)
+            row += len(wanted)
+        # Mostly they are all of the logits, which are then not to be copied.
+        drawn = iter(self._draw(drawing, logits if len(rows) == row else logits[rows]) if drawing else [])
+        ended = [name for name, draws in zip(self.passed.names, self.passed.draws, strict=True) if draws]
+        return [_NEVER_SEEN if name in self._places else next(drawn) for name in ended]

@@ -3,11 +3,33 @@
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sharedllm.base.loading import Base
-from sharedllm.serving.request import Deliver, Request, Scored, Token
+from sharedllm.serving.request import Deliver, Reason, Request, Scored, Token
 from sharedllm.serving.table import BASE_SLOT
 from sharedllm.serving.writing import Writer
+
+
+@dataclass
+class Share:
+    """What the running requests of one owner take.
+
+    Attributes:
+        requests: how many there are.
+        unread: tokens that are to be read for them and that no pass has read.
+        tokens: keys and values that they have in the end, at most.
+    """
+
+    requests: int = 0
+    unread: int = 0
+    tokens: int = 0
+
+    def add(self, request: Request) -> None:
+        """Count one in of which no token is read yet."""
+        self.requests += 1
+        self.unread += len(request.prompt)
+        self.tokens += request.tokens
 
 
 class Running:
@@ -21,6 +43,7 @@ class Running:
         deadline: when it ends at the latest, on the monotonic clock.
         slot: of its row in the table.
         new: every token drawn.
+        ended: how the answer ended, where there is still something to be done after it.
         prompt_scores, glass_box: what `Finished` tells of them.
     """
 
@@ -30,6 +53,7 @@ class Running:
         self.deadline = math.inf if request.seconds is None else time.monotonic() + request.seconds
         self.slot = BASE_SLOT
         self.new: list[Scored] = []
+        self.ended: Reason | None = None
         self.prompt_scores: tuple[Scored, ...] = ()
         self.glass_box: tuple[Scored, ...] = ()
         self._writer = Writer(base, request.stop)
@@ -53,14 +77,8 @@ class Running:
         self.deliver(Token(self.new[-1], text))
 
     def compare(self, base: Sequence[Scored], own: Sequence[Scored]) -> None:
-        """Keep what the base and the row that answered make of every new token.
-
-        Args:
-            base: the prompt's tokens after the first and the new ones, under the base.
-            own: the same under the row.
-        """
-        begin = len(self.request.prompt) - 1
-        pairs = zip(base[begin:], own[begin:], strict=True)
+        """Keep what the base and the row that answered make of every new token."""
+        pairs = zip(base, own, strict=True)
         self.glass_box = tuple(Scored(mine.id, mine.logprob, (), theirs.logprob) for theirs, mine in pairs)
 
     def end(self) -> str:

@@ -1,43 +1,52 @@
-"""How likely given tokens are, under one row or several, without drawing any."""
+"""How likely given tokens are: read in the same passes as everybody's prompts and answers, a piece at a time."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from sharedllm.adapters.injection import Injection
-from sharedllm.base.loading import Base
 from sharedllm.serving.request import Scored
 from sharedllm.serving.sampling import scored
 
 if TYPE_CHECKING:
     import torch
 
-_TOKENS_AT_ONCE = 256
 
+class Reading:
+    """Tokens on their way through the model under one row, and what became of those read so far.
 
-def score(base: Base, injection: Injection, rows: "torch.Tensor", ids: Sequence[int], top: int) -> list[list[Scored]]:
-    """Every token but the first, given those before it.
-
-    Args:
-        base: the base model.
-        injection: of the rows' layout, attached to it.
-        rows: ``[rows, P]``; each reads the whole sequence.
-        ids: at least one token.
-        top: how many of the likeliest tokens are told at every place.
-
-    Returns:
-        A list for each row, of one `Scored` for each token after the first.
+    Attributes:
+        ids: the tokens.
+        first: the place of the first one that is scored, at least 1.
+        scores: one `Scored` for each token from there on, as far as they are read.
     """
-    import torch
 
-    wide = torch.promote_types(base.dtype, torch.float32)
-    tokens = torch.tensor([list(ids)] * len(rows), device=base.device)
-    with torch.inference_mode(), injection.rows(rows, torch.arange(len(rows), device=base.device)):
-        hidden = base.hidden(tokens)[:, :-1]
-        found: list[list[Scored]] = [[] for _ in hidden]
-        for states, own in zip(hidden, found, strict=True):
-            # The logits of a long text do not fit memory all at once.
-            for begin in range(0, len(states), _TOKENS_AT_ONCE):
-                logits = (states[begin : begin + _TOKENS_AT_ONCE] @ base.head.T).to(wide)
-                given = list(ids[begin + 1 : begin + 1 + len(logits)])
-                own.extend(scored(logits, given, [top] * len(given)))
-    return found
+    def __init__(self, ids: Sequence[int], *, first: int = 1, top: int = 0) -> None:
+        """Nothing is read yet.
+
+        Args:
+            ids: the tokens, at least one.
+            first: see above.
+            top: how many of the likeliest tokens are told at every place.
+        """
+        self.ids, self.first, self._top = ids, first, top
+        self.scores: list[Scored] = []
+
+    @property
+    def places(self) -> range:
+        """The tokens whose logits are needed: each says how likely the one after it is."""
+        return range(self.first - 1, len(self.ids) - 1)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything is scored."""
+        return len(self.scores) == len(self.places)
+
+    def take(self, begin: int, logits: "torch.Tensor") -> None:
+        """Score what a pass has read. A reading that starts over, as in a full cache, brings some a second time.
+
+        Args:
+            begin: the place of the first of the logits.
+            logits: float, ``[tokens, vocabulary]``.
+        """
+        known = self.first - 1 + len(self.scores) - begin
+        new = self.ids[begin + known + 1 : begin + len(logits) + 1]
+        self.scores += scored(logits[known:], new, [self._top] * len(new))
