@@ -89,6 +89,16 @@ def alone(base, prompt, values, new):
     return ids[len(prompt) :]
 
 
+def likely(base, values, ids):
+    """Log-probabilities of all tokens but the first by one whole forward pass: no cache, no batch, no engine."""
+    injection = Injection(base, layout_of(base, "norm"))
+    table = torch.from_numpy(values)[None].double()
+    with torch.no_grad(), injection.rows(table, torch.zeros(1, dtype=torch.int64)):
+        logits = base.model(torch.tensor([ids]), use_cache=False).logits[0, :-1]
+    injection.remove()
+    return logits.log_softmax(-1).gather(1, torch.tensor(ids[1:])[:, None])[:, 0].tolist()
+
+
 def passes(engine, until, most=400):
     """Drive an engine that was not started, pass by pass, until something holds; returns how many it took."""
     for taken in range(most):

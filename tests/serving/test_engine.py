@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from tests.serving.conftest import alone
+from tests.serving.conftest import alone, likely
 
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.errors import EngineStopped, InvalidInput, QueueFull
@@ -168,6 +168,28 @@ def test_the_log_probabilities_told_are_those_of_whole_forward_passes(engine_of,
     for token in client.tokens:
         assert len(token.scored.top) == 3
         assert token.scored.top[0] == (token.scored.id, token.scored.logprob)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma3"])
+@pytest.mark.parametrize("length", [1, 2, 48, 90])
+def test_what_is_told_of_given_tokens_is_what_whole_forward_passes_say(
+    engine_of, base_of, ask, row, architecture, length
+):
+    base = base_of(architecture, torch.float64)
+    own, zeros = row(layout_of(base, "norm").size, 1), np.zeros(layout_of(base, "norm").size, np.float32)
+    prompt = np.random.default_rng(length).integers(3, 250, length).tolist()
+    options = {"release": "r", "values": own, "score_prompt": True, "glass_box": True, "top_logprobs": 2}
+    engine = engine_of(architecture)
+    finished = ask(engine, prompt, **options, max_tokens=12).wait().finished
+    ids = [*prompt, *(scored.id for scored in finished.glass_box)]
+    engine.close()
+    expected, unchanged = likely(base, own, ids), likely(base, zeros, ids)
+    first, *rest = finished.prompt_scores
+    assert (first.id, first.logprob, [scored.id for scored in rest]) == (prompt[0], None, prompt[1:])
+    assert [scored.logprob for scored in rest] == pytest.approx(expected[: length - 1])
+    assert all(len(scored.top) == 2 and scored.top[0][1] >= scored.logprob for scored in rest)
+    assert [scored.logprob for scored in finished.glass_box] == pytest.approx(expected[length - 1 :])
+    assert [scored.base_logprob for scored in finished.glass_box] == pytest.approx(unchanged[length - 1 :])
 
 
 def test_the_glass_box_of_the_base_shows_no_difference(engine_of, ask):

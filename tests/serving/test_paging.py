@@ -56,7 +56,7 @@ def test_the_constructors_take_what_we_give_them():
 
 def test_requests_are_added_dropped_and_described_as_we_read_them():
     fields = requests.RequestState.__dataclass_fields__
-    assert {"request_id", "initial_tokens", "max_new_tokens", "eos_token_id", "position_offset"} <= set(fields)
+    assert {"request_id", "initial_tokens", "max_new_tokens", "position_offset"} <= set(fields)
     assert requests.FutureRequestState.__slots__ == ("state", "has_new_token", "complete_blocks", "query_length")
     assert parameters(scheduler.Scheduler.add_waiting_request) == ["self", "state"]
     assert parameters(scheduler.Scheduler.set_request_cancellation) == ["self", "request_id"]

@@ -10,20 +10,33 @@ def anybody(owner, item):
     return True
 
 
+def any_size(item):
+    return True
+
+
 def test_owners_take_turns_and_each_keeps_their_order():
     queue = Waiting(10, 10)
     for item in ("a1", "a2", "a3", "b1", "c1", "b2"):
         queue.put(item[0], item)
-    assert [queue.take(anybody) for _ in range(7)] == ["a1", "b1", "c1", "a2", "b2", "a3", None]
+    assert [queue.take(anybody, any_size) for _ in range(7)] == ["a1", "b1", "c1", "a2", "b2", "a3", None]
 
 
 def test_an_owner_who_may_not_is_passed_over_and_keeps_their_place():
     queue = Waiting(10, 10)
     for item in ("a1", "b1"):
         queue.put(item[0], item)
-    assert queue.take(lambda owner, _: owner != "a") == "b1"
-    assert queue.take(lambda owner, _: owner != "a") is None
-    assert queue.take(anybody) == "a1"
+    assert queue.take(lambda owner, _: owner != "a", any_size) == "b1"
+    assert queue.take(lambda owner, _: owner != "a", any_size) is None
+    assert queue.take(anybody, any_size) == "a1"
+
+
+def test_what_does_not_fit_is_waited_for_by_all_who_come_after_it():
+    queue = Waiting(10, 10)
+    for item in ("a1", "b1", "c1"):
+        queue.put(item[0], item)
+    assert queue.take(anybody, lambda item: item != "a1") is None
+    assert queue.take(lambda owner, _: owner != "a", lambda item: item != "a1") == "b1"
+    assert [queue.take(anybody, any_size) for _ in range(2)] == ["a1", "c1"]
 
 
 def test_who_is_refused_is_not_in_the_queue():
@@ -47,7 +60,7 @@ def test_nothing_is_lost_and_the_length_is_right(calls):
             queue.put(owner, (owner, number))
             inside.append((owner, number))
         elif call == "take":
-            item = queue.take(lambda each, _, owner=owner: each == owner)
+            item = queue.take(lambda each, _, owner=owner: each == owner, any_size)
             mine = [each for each in inside if each[0] == owner]
             assert item == (mine[0] if mine else None)
             inside = [each for each in inside if each != item]

@@ -5,6 +5,7 @@ on memory. The text comes through the pipe and is written nowhere. When the serv
 stops where it is and leaves a checkpoint, which holds no text; the same text sent again goes on from there.
 """
 
+import errno
 import json
 import os
 import signal
@@ -47,12 +48,13 @@ def main() -> None:
 
 
 def out_of_memory(error: Exception, room_bytes: int = _ROOM_BYTES) -> bool:
-    """Whether memory ran out, however it is said: by torch of a large block, or by no room being left for a small one.
+    """Whether memory ran out, however it is said: of a large block in one of a few ways, of a small one in any.
 
     A library that finds no room for a few bytes may say anything: that an import failed, that a file could not be read.
     The error's traceback still holds what was there when it was raised, so that the room can be looked at.
     """
-    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    said = isinstance(error, OSError) and error.errno == errno.ENOMEM
+    if said or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return True
     try:
         bytearray(room_bytes)

@@ -7,7 +7,6 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -17,6 +16,7 @@ from sharedllm.base.loading import Base
 from sharedllm.base.products import Prepacked
 from sharedllm.errors import InvalidInput
 from sharedllm.serving.paging import Pager, Pass
+from sharedllm.serving.parts import Part, Parts
 from sharedllm.serving.request import Counters, Finished, Limits, Reason, Scored
 from sharedllm.serving.running import Running, Share
 from sharedllm.serving.sampling import draw, scored
@@ -44,9 +44,9 @@ class Batch:
         layout: the sites that the values of a release belong to.
         table: the rows on the device.
         context: tokens that a prompt and its answer may have together.
-        capacity: tokens whose keys and values fit, over all requests.
+        capacity: tokens whose keys and values fit the cache.
         ends: tokens that end an answer.
-        running: by name.
+        running: by number.
     """
 
     def __init__(self, base: Base, limits: Limits, counters: Counters, *, format: str) -> None:
@@ -58,8 +58,7 @@ class Batch:
             slots = max(limits.table_bytes // (self.layout.size * _BYTES_PER_VALUE), limits.running + 1)
             self.table = Table(self.layout.size, slots, base.device)
             self.ends = base.end_tokens
-            self.running: dict[str, Running] = {}
-            self._parts: dict[str, _Part] = {}
+            self.running: dict[int, Running] = {}
             self._base, self._counters = base, counters
             self._gathered: tuple[list[str | None], Cut] | None = None
             self._pager = Pager(
@@ -69,9 +68,9 @@ class Batch:
                 batch_tokens=limits.pass_tokens,
                 rows=self._rows,
                 draw=self._draw,
-                read=self._take,
             )
             undo.callback(self._pager.close)
+            self._parts = Parts(self._pager, pass_tokens=limits.pass_tokens)
             self.capacity = self._pager.capacity
             self.context = min(context, self.capacity)
             self._injection = Injection(base, self.layout)
@@ -82,14 +81,10 @@ class Batch:
             self._undo = undo.pop_all()
 
     def shares(self) -> defaultdict[str, Share]:
-        """What each owner's running requests take."""
+        """What each owner's running requests hold."""
         shares: defaultdict[str, Share] = defaultdict(Share)
         for each in self.running.values():
-            share = shares[each.request.owner]
-            share.requests += 1
-            share.tokens += each.request.tokens
-        for name, part in self._parts.items():
-            shares[part.each.request.owner].unread += self._pager.unread(name)
+            shares[each.request.owner].add(each.request)
         return shares
 
     def begin(self, new: Running) -> None:
@@ -102,14 +97,15 @@ class Batch:
         if request.release is not None and request.values is not None:
             new.slot = self.table.acquire(request.release, request.owner, request.values)
         self._counters.prompt_tokens += len(request.prompt)
-        self.running[new.name] = new
+        self.running[new.number] = new
         if request.score_prompt:
-            self._read(new, new.slot, Reading(request.prompt, top=request.top_logprobs or 0))
+            self._parts.enter(Part(new, new.slot, Reading(request.prompt, top=request.top_logprobs or 0)))
         else:
             self._answer(new)
 
     def step(self) -> None:
         """One pass of the model over everybody, and its news to each."""
+        self._parts.hand_in()
         if self._pager.step():
             self._tell()
 
@@ -172,8 +168,10 @@ class Batch:
             yield
 
     def _draw(self, names: list[str], logits: "torch.Tensor") -> list[int]:
+        import torch
+
         running = [self._parts[name].each for name in names]
-        logits = _wide(logits)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         tokens = draw(logits, [each.request.sampling for each in running], [len(each.new) for each in running])
         # To normalise everybody's logits takes a while, and few ask for it.
         tops = {row: top for row, each in enumerate(running) if (top := each.request.top_logprobs) is not None}
@@ -183,21 +181,16 @@ class Batch:
         self._counters.new_tokens += len(tokens)
         return tokens
 
-    def _take(self, name: str, begin: int, logits: "torch.Tensor") -> None:
-        reading = self._parts[name].reading
-        if reading is not None:
-            reading.take(begin, _wide(logits))
-
     def _tell(self) -> None:
         """Tell everybody what the last pass drew, and go on with whoever was read to the end or is done."""
         for name, ended in zip(self._pager.passed.names, self._pager.passed.draws, strict=True):
-            part = self._parts.get(name)
-            if not ended or part is None:
+            if not ended or name not in self._parts:
                 continue
+            part = self._parts[name]
             if part.reading is None:
                 self._tell_token(part.each)
             else:
-                self._go_on(part.each)
+                self._go_on(part.each, part.reading)
 
     def _tell_token(self, each: Running) -> None:
         last = each.new[-1].id
@@ -210,72 +203,46 @@ class Batch:
 
     def _answer(self, each: Running) -> None:
         """Begin to draw."""
-        request = each.request
-        if not request.max_tokens:
+        if each.request.max_tokens:
+            self._parts.enter(Part(each, each.slot))
+        else:
             self._end(each, "length")
-            return
-        self._parts[each.name] = _Part(each, each.slot, None)
-        ends = () if request.ignore_end else self.ends
-        self._pager.add(each.name, request.prompt, max_tokens=request.max_tokens, ends=ends)
-
-    def _read(self, each: Running, slot: int, reading: Reading) -> None:
-        """Begin to score."""
-        name = f"{each.name} {slot} {reading.first}"
-        self._parts[name] = _Part(each, slot, reading)
-        self._pager.read(name, reading.ids, reading.places)
 
     def _look_back(self, each: Running, reason: Reason) -> None:
         """End a request whose answer is complete, once it is compared where that was asked for."""
-        request = each.request
-        if not request.glass_box:
+        if not each.request.glass_box:
             self._end(each, reason)
             return
-        self._leave(each)
+        self._parts.leave(each)
         each.ended = reason
-        ids = [*request.prompt, *(token.id for token in each.new)]
-        for slot in sorted({BASE_SLOT, each.slot}):
-            self._read(each, slot, Reading(ids, first=len(request.prompt)))
+        self._compare(each, reason)
 
-    def _go_on(self, each: Running) -> None:
-        """Take over what was scored, unless there is more of it to come."""
-        readings = [part.reading for part in self._parts.values() if part.each is each and part.reading is not None]
-        if not all(reading.complete for reading in readings):
+    def _compare(self, each: Running, reason: Reason) -> None:
+        """Score the answer under the base, then under the row that answered, and end the request."""
+        slots = sorted({BASE_SLOT, each.slot})
+        if len(each.compared) == len(slots):
+            each.compare()
+            self._end(each, reason)
             return
-        self._leave(each)
+        prompt = each.request.prompt
+        ids = [*prompt, *(token.id for token in each.new)]
+        self._parts.enter(Part(each, slots[len(each.compared)], Reading(ids, first=len(prompt))))
+
+    def _go_on(self, each: Running, reading: Reading) -> None:
+        """Take over what was scored."""
+        self._parts.leave(each)
         if each.ended is None:
-            each.read(readings[0].scores)
+            each.read(reading.scores)
             self._answer(each)
         else:
-            # The base has the lowest slot, and is all there is where it answered itself.
-            each.compare(readings[0].scores, readings[-1].scores)
-            self._end(each, each.ended)
-
-    def _leave(self, each: Running) -> None:
-        """Take out of the next pass all that runs of a request."""
-        for name in [name for name, part in self._parts.items() if part.each is each]:
-            del self._parts[name]
-            self._pager.drop(name)
+            each.compared.append(reading.scores)
+            self._compare(each, each.ended)
 
     def _end(self, each: Running, reason: Reason, *, error: Exception | None = None) -> None:
         """End a running request."""
-        self._leave(each)
-        del self.running[each.name]
+        self._parts.leave(each)
+        del self.running[each.number]
         self.finish(each, reason, error=error)
-
-
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """What the pager runs of a request: its answer, or a reading of given tokens, under the row of a slot."""
-
-    each: Running
-    slot: int
-    reading: Reading | None
-
-
-def _wide(logits: "torch.Tensor") -> "torch.Tensor":
-    import torch
-
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 @contextmanager

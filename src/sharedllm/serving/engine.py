@@ -15,6 +15,7 @@ from functools import partial
 from sharedllm.base.loading import Base
 from sharedllm.errors import EngineStopped, InvalidInput
 from sharedllm.serving.batch import Batch
+from sharedllm.serving.paging import places
 from sharedllm.serving.request import Counters, Deliver, Limits, Reason, Request
 from sharedllm.serving.running import Running
 from sharedllm.serving.waiting import Waiting
@@ -222,20 +223,22 @@ class Engine:
         if not len(self._waiting) or len(self._batch.running) == self.limits.running:
             return
         shares = self._batch.shares()
+        capacity = self._batch.capacity
 
         def may(owner: str, new: Running) -> bool:
-            # Somebody else always finds a place, and is soon read: nobody has more than one request and half of the
-            # places, or of the keys and values, nor a prompt let in while those before it fill the next pass.
+            # Somebody else always finds room: nobody has more than one request and half of the places, or of the cache.
             share = shares[owner]
             return not share.requests or (
-                share.requests < self.limits.running // 2
-                and share.tokens + new.request.tokens <= self._batch.capacity // 2
-                and share.unread < self.limits.pass_tokens
+                share.requests < self.limits.running // 2 and share.places + places(new.request.tokens) <= capacity // 2
             )
+
+        def fits(new: Running) -> bool:
+            # With answers of full length, so that nothing that was read has to be thrown away for want of room.
+            return sum(share.places for share in shares.values()) + places(new.request.tokens) <= capacity
 
         while len(self._batch.running) < self.limits.running:
             with self._changed:
-                new = self._waiting.take(may)
+                new = self._waiting.take(may, fits)
                 self._beginning = new
             if new is None:
                 return

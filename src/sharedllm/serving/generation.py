@@ -11,12 +11,13 @@ import numpy.typing as npt
 from sharedllm.base.loading import Base
 from sharedllm.errors import EngineStopped, InvalidInput, SharedLLMError
 from sharedllm.serving.engine import Engine
+from sharedllm.serving.paging import places
 from sharedllm.serving.request import Event, Finished, Limits, Request, Sampling
 
 Row = npt.NDArray[np.float32]
 """float32 ``[P]``, float16 deviations as the store returns them."""
 
-# Keys and values are held in whole pages, and some bases take several at a time for each kind of layer.
+# Some bases take several pages at a time for each kind of layer.
 _SPARE_TOKENS = 1024
 
 
@@ -73,7 +74,7 @@ def _limits(base: Base, tokens: Sequence[int]) -> Limits:
     return Limits(
         running=len(tokens),
         waiting=len(tokens),
-        cache_tokens=sum(min(each, context) for each in tokens) + _SPARE_TOKENS,
+        cache_tokens=sum(places(min(each, context)) for each in tokens) + _SPARE_TOKENS,
         table_bytes=0,
     )
 

@@ -22,6 +22,11 @@ PAGE_TOKENS = 32
 _NEVER_SEEN = 0
 
 
+def places(tokens: int) -> int:
+    """As many tokens as the pages have room for that so many take in the cache."""
+    return -(-tokens // PAGE_TOKENS) * PAGE_TOKENS
+
+
 @dataclass(frozen=True)
 class Pass:
     """What one forward pass reads.
@@ -42,8 +47,8 @@ Rows = Callable[[Pass], AbstractContextManager[None]]
 """Applies everybody's rows to the forward pass inside the block."""
 Draw = Callable[[list[str], "torch.Tensor"], list[int]]
 """From the requests that draw and their logits, float ``[requests, vocabulary]``, to their tokens."""
-Read = Callable[[str, int, "torch.Tensor"], None]
-"""Takes logits of tokens that were given, float ``[tokens, vocabulary]``, from a place in a request's on."""
+Take = Callable[[int, "torch.Tensor"], None]
+"""Takes logits of tokens that were given, float ``[tokens, vocabulary]``, from a place among them on."""
 
 
 class Pager:
@@ -54,7 +59,7 @@ class Pager:
     """
 
     def __init__(
-        self, base: Base, *, running: int, cache_tokens: int, batch_tokens: int, rows: Rows, draw: Draw, read: Read
+        self, base: Base, *, running: int, cache_tokens: int, batch_tokens: int, rows: Rows, draw: Draw
     ) -> None:
         from transformers.generation.continuous_batching import cache
 
@@ -69,8 +74,8 @@ class Pager:
         kinds = set(cache.group_layers_by_attn_type(config))
         self._ragged = base.device.type == "cpu" and kinds == {"full_attention"}
         self.passed = Pass([], [], [])
-        self._rows, self._draw, self._read = rows, draw, read
-        self._places: dict[str, range] = {}
+        self._rows, self._draw = rows, draw
+        self._read: dict[str, tuple[range, Take]] = {}
         base.model.set_attn_implementation(register_ragged() if self._ragged else "sdpa")
         with ExitStack() as undo:
             undo.callback(self.close)
@@ -142,21 +147,25 @@ class Pager:
         tokens: int = self._cache.num_blocks * PAGE_TOKENS
         return tokens
 
-    def add(self, name: str, prompt: Sequence[int], *, max_tokens: int, ends: Sequence[int]) -> None:
-        """Queue a request that draws; it is in the next pass that has room for it."""
+    def add(self, name: str, prompt: Sequence[int], *, max_tokens: int) -> None:
+        """Queue a request that draws until it is dropped or has its tokens; it is in the next pass with room for it."""
         from transformers.generation.continuous_batching.requests import RequestState
 
-        self._scheduler.add_waiting_request(
-            RequestState(
-                request_id=name, initial_tokens=list(prompt), max_new_tokens=max_tokens, eos_token_id=list(ends)
-            )
-        )
+        state = RequestState(request_id=name, initial_tokens=list(prompt), max_new_tokens=max_tokens)
+        self._scheduler.add_waiting_request(state)
 
-    def read(self, name: str, ids: Sequence[int], places: range) -> None:
-        """Queue a request that draws nothing, and whose logits at these places are wanted."""
-        self._places[name] = places
+    def read(self, name: str, ids: Sequence[int], places: range, take: Take) -> None:
+        """Queue a request that draws nothing.
+
+        Args:
+            name: of the request.
+            ids: its tokens, at least one.
+            places: whose logits are wanted.
+            take: gets them in their order, a pass at a time; some a second time if the request has to start over.
+        """
+        self._read[name] = places, take
         # The library has no such requests. This one ends with a token that nobody sees.
-        self.add(name, ids, max_tokens=1, ends=())
+        self.add(name, ids, max_tokens=1)
 
     def unread(self, name: str) -> int:
         """How many of the tokens given with a request no pass has read yet."""
@@ -166,7 +175,7 @@ class Pager:
 
     def drop(self, name: str) -> None:
         """Forget a request and give back its keys and values, before the next pass."""
-        self._places.pop(name, None)
+        self._read.pop(name, None)
         self._scheduler.set_request_cancellation(name)
         # Set when the cache overflowed; the library takes it back for requests that end of themselves alone.
         self._scheduler.block_new_requests = False
@@ -230,8 +239,8 @@ class Pager:
         for name, length, draws, total in zip(
             self.passed.names, self.passed.lengths, self.passed.draws, totals, strict=True
         ):
-            if name in self._places:
-                wanted = self._places[name]
+            if name in self._read:
+                wanted, _ = self._read[name]
                 kept.append(range(max(total - length, wanted.start), min(total, wanted.stop)))
             else:
                 kept.append(range(total - draws, total))
@@ -241,13 +250,16 @@ class Pager:
         """Hand the logits out; returns a token for everyone who has been read to the end of what is known."""
         drawing, rows, row = [], [], 0
         for name, wanted in zip(self.passed.names, kept, strict=True):
-            if name in self._places:
-                self._read(name, wanted.start, logits[row : row + len(wanted)])
-            elif wanted:
+            if not wanted:
+                continue
+            if name in self._read:
+                _, take = self._read[name]
+                take(wanted.start, logits[row : row + len(wanted)])
+            else:
                 drawing.append(name)
                 rows.append(row)
             row += len(wanted)
         # Mostly they are all of the logits, which are then not to be copied.
         drawn = iter(self._draw(drawing, logits if len(rows) == row else logits[rows]) if drawing else [])
         ended = [name for name, draws in zip(self.passed.names, self.passed.draws, strict=True) if draws]
-        return [_NEVER_SEEN if name in self._places else next(drawn) for name in ended]
+        return [_NEVER_SEEN if name in self._read else next(drawn) for name in ended]

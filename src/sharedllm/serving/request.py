@@ -63,8 +63,8 @@ class Request:
 
     @property
     def tokens(self) -> int:
-        """Keys and values of the prompt and an answer of full length, which the glass box reads twice at once."""
-        return (len(self.prompt) + self.max_tokens) * (2 if self.glass_box else 1)
+        """Of the prompt and an answer of full length."""
+        return len(self.prompt) + self.max_tokens
 
 
 @dataclass(frozen=True)

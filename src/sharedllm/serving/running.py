@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sharedllm.base.loading import Base
+from sharedllm.serving.paging import places
 from sharedllm.serving.request import Deliver, Reason, Request, Scored, Token
 from sharedllm.serving.table import BASE_SLOT
 from sharedllm.serving.writing import Writer
@@ -13,23 +14,20 @@ from sharedllm.serving.writing import Writer
 
 @dataclass
 class Share:
-    """What the running requests of one owner take.
+    """What the running requests of one owner hold.
 
     Attributes:
         requests: how many there are.
-        unread: tokens that are to be read for them and that no pass has read.
-        tokens: keys and values that they have in the end, at most.
+        places: tokens of the cache that is kept for them.
     """
 
     requests: int = 0
-    unread: int = 0
-    tokens: int = 0
+    places: int = 0
 
     def add(self, request: Request) -> None:
-        """Count one in of which no token is read yet."""
+        """Count one in."""
         self.requests += 1
-        self.unread += len(request.prompt)
-        self.tokens += request.tokens
+        self.places += places(request.tokens)
 
 
 class Running:
@@ -37,23 +35,24 @@ class Running:
 
     Attributes:
         number: of the request.
-        name: the same, as the pager wants it.
         request: what was asked.
         deliver: who is told.
         deadline: when it ends at the latest, on the monotonic clock.
         slot: of its row in the table.
         new: every token drawn.
-        ended: how the answer ended, where there is still something to be done after it.
+        ended: how the answer ended, where it is still to be compared.
+        compared: scores of the answer under the base, and then under the row that answered if that is another.
         prompt_scores, glass_box: what `Finished` tells of them.
     """
 
     def __init__(self, base: Base, number: int, request: Request, deliver: Deliver) -> None:
-        self.number, self.name = number, str(number)
+        self.number = number
         self.request, self.deliver = request, deliver
         self.deadline = math.inf if request.seconds is None else time.monotonic() + request.seconds
         self.slot = BASE_SLOT
         self.new: list[Scored] = []
         self.ended: Reason | None = None
+        self.compared: list[Sequence[Scored]] = []
         self.prompt_scores: tuple[Scored, ...] = ()
         self.glass_box: tuple[Scored, ...] = ()
         self._writer = Writer(base, request.stop)
@@ -76,10 +75,10 @@ class Running:
         text = self._writer.write(self.new[-1].id) if shown else ""
         self.deliver(Token(self.new[-1], text))
 
-    def compare(self, base: Sequence[Scored], own: Sequence[Scored]) -> None:
+    def compare(self) -> None:
         """Keep what the base and the row that answered make of every new token."""
-        pairs = zip(base, own, strict=True)
-        self.glass_box = tuple(Scored(mine.id, mine.logprob, (), theirs.logprob) for theirs, mine in pairs)
+        pairs = zip(self.compared[0], self.compared[-1], strict=True)
+        self.glass_box = tuple(Scored(own.id, own.logprob, (), base.logprob) for base, own in pairs)
 
     def end(self) -> str:
         """The rest of the text."""

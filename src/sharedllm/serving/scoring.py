@@ -9,6 +9,8 @@ from sharedllm.serving.sampling import scored
 if TYPE_CHECKING:
     import torch
 
+_TOKENS_AT_ONCE = 256
+
 
 class Reading:
     """Tokens on their way through the model under one row, and what became of those read so far.
@@ -32,7 +34,7 @@ class Reading:
 
     @property
     def places(self) -> range:
-        """The tokens whose logits are needed: each says how likely the one after it is."""
+        """The tokens whose logits are wanted: each says how likely the one after it is."""
         return range(self.first - 1, len(self.ids) - 1)
 
     @property
@@ -47,6 +49,12 @@ class Reading:
             begin: the place of the first of the logits.
             logits: float, ``[tokens, vocabulary]``.
         """
+        import torch
+
         known = self.first - 1 + len(self.scores) - begin
-        new = self.ids[begin + known + 1 : begin + len(logits) + 1]
-        self.scores += scored(logits[known:], new, [self._top] * len(new))
+        # In float32 the logits of a long piece do not fit memory all at once.
+        for start in range(known, len(logits), _TOKENS_AT_ONCE):
+            piece = logits[start : start + _TOKENS_AT_ONCE]
+            given = self.ids[begin + start + 1 : begin + start + 1 + len(piece)]
+            wide = piece.to(torch.promote_types(piece.dtype, torch.float32))
+            self.scores += scored(wide, given, [self._top] * len(given))

@@ -49,16 +49,14 @@ class Waiting(Generic[Item]):
         self._queues[owner] = queue
         self._length += 1
 
-    def take(self, may: Callable[[str, Item], bool]) -> Item | None:
-        """The next request of the next owner who may have theirs; None if there is none."""
+    def take(self, may: Callable[[str, Item], bool], fits: Callable[[Item], bool]) -> Item | None:
+        """The next request of the next owner who may have theirs; None if there is none, or no room for it.
+
+        Those behind one that does not fit wait with it: if smaller ones went ahead, there might never be room.
+        """
         for owner, waiting in self._queues.items():
             if may(owner, waiting[0]):
-                queue = self._queues.pop(owner)
-                item = queue.popleft()
-                if queue:
-                    self._queues[owner] = queue
-                self._length -= 1
-                return item
+                return self._pop(owner) if fits(waiting[0]) else None
         return None
 
     def remove(self, leaves: Callable[[Item], bool]) -> list[Item]:
@@ -69,3 +67,11 @@ class Waiting(Generic[Item]):
             self._queues = {owner: queue for owner, queue in kept.items() if queue}
             self._length -= len(gone)
         return gone
+
+    def _pop(self, owner: str) -> Item:
+        queue = self._queues.pop(owner)
+        item = queue.popleft()
+        if queue:
+            self._queues[owner] = queue
+        self._length -= 1
+        return item
