@@ -12,6 +12,8 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
+FEW = 10
+"""Kinds with fewer people are too few to correlate."""
 BEGIN, END = "<!-- figures: python -m benchmarks.summary -->\n", "<!-- end of figures -->\n"
 
 
@@ -31,7 +33,7 @@ def figures() -> str:
     training, quality = (_load(name) for name in ("training", "quality"))
     serving, http = (_load(name) for name in ("serving", "serving_http"))
     soak, store, postgres = (_load(name) for name in ("soak", "store", "postgres"))
-    packed, startup, fleet = (_load(name) for name in ("packed", "startup", "fleet"))
+    packed, startup, fleet, people = (_load(name) for name in ("packed", "startup", "fleet", "people"))
     size = next(iter(quality["users"].values()))["bytes"]
     return f"""
 **Quality.** Perplexity on held-out text, in windows of {quality["window"]} tokens, and how much lower than the base's
@@ -49,6 +51,8 @@ A norm adapter has this share of its gain: {_shares(quality)}.
 ({training["environment"]["cpu"]}): {_training(training)}
 
 {_fleet(fleet)}
+
+**A fleet of real people.** {_people(people)}
 
 **Serving.** SmolLM2-135M on the same cores, 32 users, prompts of 64 tokens, 64 new ones, greedy:
 
@@ -124,6 +128,35 @@ precision settings; with the start of a worker, the gate and the store, which so
 {rates["fleet"]:.0f} users an hour and {summary["fleet_against_peft"]:.1f} times. Two workers on Ray take
 {summary["ray_overhead"]:.0%} longer than two local ones. Peak memory with {", ".join(fewer)} and {most} people:
 {", ".join(peaks[:-1])} and {peaks[-1]}; four fill a pass."""
+
+
+def _people(people: dict[str, Any]) -> str:
+    report, training = people["report"], people["training"][-1]
+    everyone, gated = report["everyone"], report["gated"]
+    kinds = ", ".join(f"{group['people']} of {kind}" for kind, group in report["kinds"].items())
+    other, for_all = (_interval(everyone[name], ".0%") for name in ("over_other", "over_everyone"))
+    general = sum("general text" in each["gate"]["reason"] for each in report["people"] if not each["gate"]["passed"])
+    within = [
+        f"{_interval(group['growth'], '.2f')} ({kind})"
+        for kind, group in report["kinds"].items()
+        if group["people"] >= FEW
+    ]
+    return f"""{everyone["people"]} people
+({kinds}), each with a norm adapter of
+{report["bytes_per_user"]:,} bytes on {report["base"]}, {training["users_per_hour"]:.0f} an hour in the last run of the
+training. Perplexity on held-out text of their own falls by {everyone["median"]:.1%} in the median (tenth percentile
+{everyone["p10"]:.1%}, ninetieth {everyone["p90"]:.1%}, worst {everyone["worst"]:.1%}), and for {everyone["improved"]}
+of them the whole 95 % interval is above zero. The gate held back {everyone["held_back"]},
+{general} because general text might get too much worse; on held-out text of their own {gated["over_cautious"]} of these
+improve, and {gated["spared"]} would have been harmed. Of the gain, {other}
+is what another person's adapter does not bring, and {for_all} what one adapter trained
+on everybody's text does not. Its rank correlation with the amount of text is
+{_interval(everyone["growth"], ".2f")}, but within a kind
+{", ".join(within)}."""
+
+
+def _interval(number: dict[str, float], form: str) -> str:
+    return f"{number['value']:{form}} ({number['low']:{form}} to {number['high']:{form}})"
 
 
 def _serving(serving: dict[str, Any]) -> str:

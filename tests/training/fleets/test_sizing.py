@@ -140,6 +140,14 @@ def test_training_two_people_takes_as_long_and_eight_no_more_memory_than_predict
     )
 
 
+def test_a_fleet_of_real_people_takes_less_time_than_predicted():
+    last = result("people.json")["training"][-1]
+    people = last["done"] - last["before"]
+    hours = figure("training, one machine of two cores", people)
+    assert (people, round(hours, 2)) == (78, 1.76)
+    assert error(hours, last["seconds"] / 3600) == pytest.approx(0.20, abs=0.01)
+
+
 def test_serving_fewer_at_once_takes_more_machines_than_predicted_and_more_at_once_fewer():
     measured_rates = result("serving.json")["runs"]["users"]
     rates = {int(users): statistics.median(each) for users, each in measured_rates.items()}
