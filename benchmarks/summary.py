@@ -184,7 +184,8 @@ def _http(http: dict[str, Any]) -> str:
         rounds = [1 - each[kind] / each["engine"] for each in http["rounds"]]
         return f"{statistics.median(rounds):.0%} (rounds: {min(rounds):.0%} to {max(rounds):.0%})"
 
-    return f"""HTTP takes {share("http")} of the throughput with 32 clients on the same cores, and
+    return f"""HTTP takes {share("http")} of what an engine within the same bounds on memory
+does, with 32 clients on the same cores, and
 {share("stream")} where every token is streamed."""
 
 

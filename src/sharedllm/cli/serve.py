@@ -85,12 +85,9 @@ def command(
     from contextlib import ExitStack, closing
 
     from sharedllm.http.address import check_address
+    from sharedllm.http.memory import bound_shapes
 
-    # Before torch is imported. oneDNN, and torch on top of it, keep code and memory for every shape that they have
-    # multiplied, 1,024 of a kind, and passes have as many shapes as lengths: hundreds of megabytes in some minutes.
-    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
-        os.environ.setdefault(cache, "128")
-
+    bound_shapes()
     check_address(host, port, open=insecure_no_auth)
     jwt = _jwt(jwt_issuer, jwt_audience, jwt_jwks)
     if insecure_no_auth and jwt is not None:

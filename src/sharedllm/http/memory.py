@@ -1,11 +1,12 @@
-"""Memory that is free but that the C library keeps, given back to the system.
+"""What libraries would keep of a busy server's memory: it would grow by hundreds of megabytes in some minutes.
 
-Tensors of ever other sizes leave holes behind them, which glibc keeps for itself: a busy server would grow by hundreds
-of megabytes in some minutes with nothing in them.
+Tensors of ever other sizes leave holes behind them, which glibc keeps for itself with nothing in them; and code is kept
+for every shape of a product.
 """
 
 import asyncio
 import ctypes
+import os
 
 from starlette.concurrency import run_in_threadpool
 
@@ -25,3 +26,13 @@ def give_back() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
+
+
+def bound_shapes() -> None:
+    """Bound what is kept of the shapes that were multiplied; to be called before torch is imported.
+
+    oneDNN, and torch on top of it, keep code and memory for 1,024 of a kind, and passes have as many shapes as lengths.
+    What was set outside stays.
+    """
+    for cache in ("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "LRU_CACHE_CAPACITY"):
+        os.environ.setdefault(cache, "128")
