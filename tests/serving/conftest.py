@@ -1,6 +1,7 @@
 """An engine on a small base, and what a client of it does."""
 
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -77,26 +78,34 @@ def ask():
     return ask
 
 
-def alone(base, prompt, values, new):
-    """Greedy tokens of one request by whole forward passes: no cache, no batch, no engine."""
+@contextmanager
+def under(base, values):
+    """Whole forward passes of one sequence under a row: no cache, no batch, no engine."""
     injection = Injection(base, layout_of(base, "norm"))
     table = torch.from_numpy(values)[None].double()
-    ids = list(prompt)
+
+    def logits(ids):
+        return base.model(torch.tensor([ids]), use_cache=False).logits[0]
+
     with torch.no_grad(), injection.rows(table, torch.zeros(1, dtype=torch.int64)):
-        for _ in range(new):
-            ids.append(int(base.model(torch.tensor([ids]), use_cache=False).logits[0, -1].argmax()))
+        yield logits
     injection.remove()
+
+
+def alone(base, prompt, values, new):
+    """Greedy tokens of one request by whole forward passes."""
+    ids = list(prompt)
+    with under(base, values) as logits:
+        for _ in range(new):
+            ids.append(int(logits(ids)[-1].argmax()))
     return ids[len(prompt) :]
 
 
 def likely(base, values, ids):
-    """Log-probabilities of all tokens but the first by one whole forward pass: no cache, no batch, no engine."""
-    injection = Injection(base, layout_of(base, "norm"))
-    table = torch.from_numpy(values)[None].double()
-    with torch.no_grad(), injection.rows(table, torch.zeros(1, dtype=torch.int64)):
-        logits = base.model(torch.tensor([ids]), use_cache=False).logits[0, :-1]
-    injection.remove()
-    return logits.log_softmax(-1).gather(1, torch.tensor(ids[1:])[:, None])[:, 0].tolist()
+    """Log-probabilities of all tokens but the first by one whole forward pass."""
+    with under(base, values) as logits:
+        found = logits(ids)[:-1]
+    return found.log_softmax(-1).gather(1, torch.tensor(ids[1:])[:, None])[:, 0].tolist()
 
 
 def passes(engine, until, most=400):

@@ -230,7 +230,7 @@ class Pager:
             inputs["ragged"] = steps, allocator._kv_token_views.__getitem__
         with self._rows(self.passed):
             logits = model(**inputs).logits[0]
-        tokens = self._told(kept, logits)
+        tokens = self._hand_out(kept, logits)
         output[0, : len(tokens)] = output.new_tensor(tokens)
 
     def _keeps(self, totals: list[int]) -> list[range]:
@@ -246,7 +246,7 @@ class Pager:
                 kept.append(range(total - draws, total))
         return kept
 
-    def _told(self, kept: list[range], logits: "torch.Tensor") -> list[int]:
+    def _hand_out(self, kept: list[range], logits: "torch.Tensor") -> list[int]:
         """Hand the logits out; returns a token for everyone who has been read to the end of what is known."""
         drawing, rows, row = [], [], 0
         for name, wanted in zip(self.passed.names, kept, strict=True):

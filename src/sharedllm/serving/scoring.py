@@ -37,11 +37,6 @@ class Reading:
         """The tokens whose logits are wanted: each says how likely the one after it is."""
         return range(self.first - 1, len(self.ids) - 1)
 
-    @property
-    def complete(self) -> bool:
-        """Whether everything is scored."""
-        return len(self.scores) == len(self.places)
-
     def take(self, begin: int, logits: "torch.Tensor") -> None:
         """Score what a pass has read. A reading that starts over, as in a full cache, brings some a second time.
 
