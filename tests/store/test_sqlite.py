@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from unittest.mock import patch
@@ -170,6 +171,31 @@ def test_a_writer_that_waits_too_long_is_told_so_and_readers_never_wait(path):
             assert store.served("alice").number == 1
             other.execute("ROLLBACK")
         assert store.publish("alice", adapter(), BETTER).number == 2
+
+
+def test_threads_of_one_process_wait_for_one_another_however_slow_the_disk_is(path):
+    begun, refused = threading.Event(), []
+
+    def slow(connection):
+        begun.set()
+        time.sleep(0.5)
+
+    def try_to(change):
+        try:
+            change()
+        except StoreBusy as error:
+            refused.append(error)
+
+    with patch.object(sqlite, "BUSY_SECONDS", 0.1), closing(sqlite.SQLite(str(path))) as database:
+        database.write(database.mark_for_scrubbing)
+        changes = (lambda: database.write(slow), lambda: database.write(lambda connection: None), database.scrub)
+        threads = [threading.Thread(target=try_to, args=(change,)) for change in changes]
+        for thread in threads:
+            thread.start()
+            begun.wait()
+        for thread in threads:
+            thread.join()
+    assert refused == []
 
 
 def test_an_erasure_that_a_reader_holds_up_says_that_traces_remain(path):

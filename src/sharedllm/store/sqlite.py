@@ -1,6 +1,7 @@
 """SQLite as this store needs it: how connections are set up, what its errors mean, and how deleted bytes really go."""
 
 import sqlite3
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from typing import Any
@@ -26,7 +27,7 @@ PRAGMAS = (
 
 
 class SQLite(Database):
-    """One file that any number of processes may read while one writes; another writer waits."""
+    """One file that any number of threads and processes may read while one writes; another writer waits."""
 
     insert = staticmethod(insert)
     scrubbed_by = "open the store again, which removes them"
@@ -38,6 +39,9 @@ class SQLite(Database):
             StoreError: it cannot be opened, is damaged, or was made by a newer version.
         """
         self._path = path
+        # Waiting for another process is asking again and again, and whoever asks at the wrong moments is refused in the
+        # end. Threads of this one need not be: they wait for this.
+        self._writing = threading.Lock()
         self._reader, self._writer = _engines(path)
         self._prepare()
         # Finishes an erasure that was interrupted. If that cannot be done now, the next opening tries again.
@@ -52,7 +56,7 @@ class SQLite(Database):
             return work(connection)
 
     def write(self, work: Work[Result]) -> Result:
-        with _typed_errors(self._path), self._writer.begin() as connection:
+        with _typed_errors(self._path), self._writing, self._writer.begin() as connection:
             return work(connection)
 
     def number_changes(self, connection: sa.Connection) -> None:
@@ -74,7 +78,7 @@ class SQLite(Database):
         Raises:
             StoreBusy: another process is reading or writing, so that the old pages cannot go yet.
         """
-        with _typed_errors(self._path), closing(self._reader.raw_connection()) as connection:
+        with _typed_errors(self._path), self._writing, closing(self._reader.raw_connection()) as connection:
             cursor = connection.cursor()
             (mark,) = cursor.execute("PRAGMA user_version").fetchone()
             if not mark:
