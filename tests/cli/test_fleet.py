@@ -120,10 +120,10 @@ def test_programs_read_a_line_for_every_user_and_a_summary_at_the_end(train, man
 
 
 def test_without_a_terminal_a_line_now_and_then_says_how_far_it_is(train, here, monkeypatch):
-    monkeypatch.setattr("sharedllm.cli.fleet._PLAIN_PROGRESS_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("sharedllm.cli.progress._SECONDS_BETWEEN_LINES", 0.0)
     ran = train()
-    assert re.findall(r"([\d.]+) of 3 users", ran.err) == ["1.0", "2.0", "3.0"]
-    assert all(each in ran.err for each in ("held back", "failed", "an hour", "0.0 hours left"))
+    assert re.findall(r"([\d.]+) of 3", ran.err) == ["1", "2", "3"]
+    assert all(each in ran.err for each in ("held back", "failed", "an hour", "0 min left"))
     assert "3 of 3 users have an adapter" in ran.out
     assert not train("--json").err
 
@@ -139,12 +139,12 @@ def test_steps_of_users_who_are_not_done_count_as_progress(train, here, monkeypa
 
     monkeypatch.setattr(Here, "wait", wait)
     monkeypatch.setattr("sharedllm.cli.fleet._PROGRESS_EVERY_SECONDS", 0.0)
-    monkeypatch.setattr("sharedllm.cli.fleet._PLAIN_PROGRESS_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("sharedllm.cli.progress._SECONDS_BETWEEN_LINES", 0.0)
     first, *_, sixth = events(train("--json").out, "progress")[:6]
     assert (first["done"], sixth["done"]) == (0, 0)
     assert None not in (first["seconds_left"], sixth["seconds_left"])
     told.clear()
-    assert "0.3 of 3 users" in train("--seed", 1).err
+    assert "0.3 of 3" in train("--seed", 1).err
 
 
 def test_a_release_remembers_the_manifest(train, run, machine, manifest, here, folder_of):

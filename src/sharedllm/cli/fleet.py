@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from sharedllm.training.fleets.run import Result
 
 _PROGRESS_EVERY_SECONDS = 10.0
-_PLAIN_PROGRESS_EVERY_SECONDS = 60.0
 
 
 @click.group()
@@ -143,7 +142,7 @@ def _executor(name: str, job: "Job", address: str | None, workers: int | None) -
 
 
 class _Tally:
-    """Counts results and says how far the run is: a bar for people, lines for logs and for programs."""
+    """Counts results and says how far the run is, on the error stream to people and in lines to programs."""
 
     def __init__(self, users: int, steps: int, as_json: bool) -> None:
         self._users, self._steps, self._as_json = users, steps, as_json
@@ -156,7 +155,7 @@ class _Tally:
     def __enter__(self) -> "_Tally":
         from sharedllm.cli.progress import described_bar
 
-        self._bar = described_bar("training", self._users)
+        self._bar = described_bar("training", self._users, lines=not self._as_json)
         self._advance = self._bar.__enter__()
         return self
 
@@ -223,14 +222,9 @@ class _Tally:
             f" {figures['users_per_hour']:,.0f} an hour"
         )
         self._advance(moved, words)
-        since = time.monotonic() - self._told
-        if self._as_json and since >= _PROGRESS_EVERY_SECONDS:
+        if self._as_json and time.monotonic() - self._told >= _PROGRESS_EVERY_SECONDS:
             self._told = time.monotonic()
             print_line({"event": "progress", **figures})
-        elif not self._as_json and not sys.stderr.isatty() and since >= _PLAIN_PROGRESS_EVERY_SECONDS:
-            self._told = time.monotonic()
-            left = "" if figures["seconds_left"] is None else f" · {figures['seconds_left'] / 3600:,.1f} hours left"
-            click.echo(f"{words} · {reached:,.1f} of {self._users:,} users{left}", err=True)
 
 
 @command.command()
