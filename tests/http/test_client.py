@@ -84,6 +84,11 @@ class Site:
     def running(self):
         return self.process is not None and self.process.poll() is None
 
+    def counts(self, what):
+        """One of the engine's gauges, such as ``running``."""
+        metrics = httpx.get(str(self.client.base_url.join("/metrics")), timeout=PATIENCE).text
+        return float(re.search(rf"^sharedllm_{what} (\S+)$", metrics, re.MULTILINE).group(1))
+
     def of(self, holder):
         """The client of a user, or of the service."""
         return self.client.with_options(api_key=self.secrets[holder])
@@ -199,8 +204,7 @@ def test_a_streamed_chat_is_the_whole_one_in_pieces(server):
 def test_a_stream_that_is_closed_early_leaves_the_server_free(server):
     with server.complete(USERS[0], max_tokens=450, stream=True) as stream:
         next(iter(stream))
-    metrics = str(server.client.base_url.join("/metrics"))
-    until(lambda: "\nsharedllm_running 0.0\n" in httpx.get(metrics, timeout=PATIENCE).text)
+    until(lambda: server.counts("running") == 0)
 
 
 def test_several_answers_and_a_stop_string(server):
@@ -249,6 +253,8 @@ def test_too_many_at_once_is_a_rate_limit_that_says_when_to_come_back(server):
     with pytest.raises(openai.RateLimitError) as refused:
         server.complete(USERS[0], prompt=[PROMPT] * 64, max_tokens=100)
     assert int(refused.value.response.headers["Retry-After"]) > 0
+    # Those of them that had been queued leave it between two passes.
+    until(lambda: server.counts("waiting") == 0)
 
 
 def test_a_service_key_gets_the_answer_of_the_user_it_names(server):
