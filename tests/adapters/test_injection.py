@@ -154,6 +154,19 @@ def test_a_token_sees_the_rows_of_its_past_and_not_of_its_future(base_of, inject
     assert not torch.allclose(mixed[:, 6:], own[:, 6:], atol=1e-2)
 
 
+@pytest.mark.parametrize(("architecture", "format"), EVERY_FORMAT)
+def test_without_an_index_each_token_of_a_sequence_has_the_next_row(base_of, inject, architecture, format):
+    base = base_of(architecture, torch.float64)
+    injection = inject(base, format)
+    table, ids = random_table(injection, 10), token_ids(1, 10)
+    with injection.rows(table, torch.arange(10)[None]):
+        told = run(base, ids)
+    with injection.rows(table, None):
+        assert torch.equal(run(base, ids), told)
+    with pytest.raises(InvalidInput, match="does not fit a batch"), injection.rows(table[:9], None):
+        run(base, ids)
+
+
 # The row is the model it stands for
 
 

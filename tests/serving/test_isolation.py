@@ -84,7 +84,7 @@ def run(engine, planned, chance, erased):
 @pytest.mark.parametrize(
     ("architecture", "seed"), [*(("llama", seed) for seed in range(SCHEDULES)), ("gemma3", 0), ("gemma3", 1)]
 )
-def test_a_request_in_any_company_gets_what_it_gets_alone(base_of, row, architecture, seed):
+def test_a_request_in_any_company_gets_what_it_gets_alone(base_of, row, architecture, seed, replayed, monkeypatch):
     chance = np.random.default_rng(seed)
     base = base_of(architecture, torch.float64)
     # Few places, a small cache and three rows: requests wait, are read in pieces, restarted, and evict one another.
@@ -98,11 +98,13 @@ def test_a_request_in_any_company_gets_what_it_gets_alone(base_of, row, architec
     if seed % 2:
         # More is let in than the cache has room for, and starts over.
         engine._batch.capacity *= 100
+    assert (engine._batch._pager._decoding is not None) == (replayed and architecture == "llama")
     planned = plan(engine, row, chance)
     engine.start()
     found = run(engine, planned, chance, erased="user 3")
     engine.close()
 
+    monkeypatch.undo()
     engine = Engine(base, Limits(running=1, cache_tokens=2048, batch_tokens=2048, table_bytes=0))
     engine.start()
     ended = 0

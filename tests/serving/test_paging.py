@@ -10,7 +10,9 @@ from transformers.generation.continuous_batching import (
     model_runner,
     requests,
     scheduler,
+    utils,
 )
+from transformers.generation.continuous_batching.cache_allocators import cache_allocator
 from transformers.generation.continuous_batching.cache_allocators.full_attention import FullAttentionCacheAllocator
 
 
@@ -85,3 +87,11 @@ def test_the_cache_shows_a_layers_keys_and_values_by_place():
     source = inspect.getsource(FullAttentionCacheAllocator.update)
     assert "k_cache, v_cache = self._kv_token_views[layer_idx]" in source
     assert "k_cache.index_copy_(0, write_index, key_states)" in source
+
+
+def test_the_stream_of_a_pass_can_be_taken_away_and_there_is_a_place_for_what_is_thrown_away():
+    assert "compute_stream = self.inputs_and_outputs.compute_stream" in inspect.getsource(
+        model_runner.ModelRunner.compute_batch
+    )
+    assert utils.stream_context(None).__class__.__name__ == "nullcontext"
+    assert "self.write_trash_index = " in inspect.getsource(cache_allocator.CacheAllocator)

@@ -4,10 +4,27 @@ import gc
 
 import numpy as np
 import pytest
-from tests.serving.conftest import alone, passes
+from tests.serving.conftest import alone, likely, passes
 
+from sharedllm.serving.passes import Pass, Wanted
 from sharedllm.serving.request import Limits
 from sharedllm.serving.table import BASE_SLOT
+
+
+def test_logits_are_computed_for_what_is_scored_or_drawn_from_alone():
+    wanted = Wanted(draw=lambda names, logits: [])
+    wanted.add("answered", draws=True, places=range(0), take=None)
+    wanted.add("scored", draws=False, places=range(2, 7), take=None)
+    wanted.add("both", draws=True, places=range(7), take=None)
+
+    def places(begin, end, ends):
+        passed = Pass(["answered", "scored", "both"], [end - begin] * 3, [ends] * 3)
+        return [list(each) for each in wanted.places(passed, [end] * 3)]
+
+    assert places(0, 4, ends=False) == [[], [2, 3], [0, 1, 2, 3]]
+    assert places(4, 8, ends=True) == [[7], [4, 5, 6], [4, 5, 6, 7]]
+    # The next tokens that are drawn.
+    assert places(8, 9, ends=True) == [[8], [], [8]]
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma3"])
@@ -17,7 +34,7 @@ def test_after_an_erasure_nothing_waits_for_the_next_request_to_be_overwritten(e
     other = ask(engine, [9] * 5, "other", release="o", values=row(engine.layout.size, 2), max_tokens=40)
     gone = ask(engine, prompt, "gone", release="r", values=row(engine.layout.size, 1), max_tokens=60)
     passes(engine, lambda: len(gone.tokens) == 40)
-    gathered = engine._batch._gathered[1].pieces
+    gathered = engine._batch._rows._gathered[1].pieces
     assert all(piece.any() for piece in gathered)
     engine.stop_owner("gone")
     assert not any(piece.any() for piece in gathered)
@@ -102,6 +119,18 @@ def test_a_long_text_is_scored_in_pieces_while_everybody_else_draws(engine_of, a
     assert len(other.tokens) == before + taken
 
 
+def test_a_prompt_that_is_scored_and_answered_is_read_once(engine_of, ask, row):
+    engine = engine_of(start=False)
+    prompt = np.random.default_rng(5).integers(3, 250, 400).tolist()
+    values = row(engine.layout.size, 1)
+    client = ask(engine, prompt, release="r", values=values, score_prompt=True, max_tokens=3)
+    # The last pass of 48 reads the end of it and draws.
+    assert passes(engine, lambda: client.finished) == -(-400 // 48) + 2
+    assert client.ids == alone(engine.base, prompt, values, 3)
+    first, *scores = [score.logprob for score in client.finished.prompt_scores]
+    assert (first, scores) == (None, pytest.approx(likely(engine.base, values, prompt), abs=1e-9))
+
+
 @pytest.mark.parametrize(
     ("asked", "batches", "drawn", "own"),
     [
@@ -120,7 +149,7 @@ def test_a_request_can_be_cancelled_while_it_is_scored(engine_of, ask, row, aske
     assert (part.reading is not None, part.slot != BASE_SLOT) == (True, own)
     engine.cancel(scored.number)
     assert (scored.finished.reason, len(scored.tokens)) == ("cancelled", drawn)
-    assert (engine._batch._parts._parts, engine._batch._pager._read) == ({}, {})
+    assert (len(engine._batch._parts._parts), len(engine._batch._pager._wanted)) == (0, 0)
     late = ask(engine)
     passes(engine, lambda: late.finished)
     assert late.finished.reason == "length"

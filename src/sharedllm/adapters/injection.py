@@ -13,8 +13,8 @@ from sharedllm.base.loading import Base
 from sharedllm.base.sites import Site
 from sharedllm.errors import InvalidInput, WrongBase
 
-_Active = tuple[tuple[torch.Tensor, ...], torch.Tensor, bool]
-"""The table cut into the sites' pieces, the row index, and whether the index is 0, 1, 2, … to the table's end."""
+_Active = tuple[tuple[torch.Tensor, ...], torch.Tensor | tuple[int, ...]]
+"""The table cut into the sites' pieces, and the row index; its shape alone where it is 0, 1, 2, … to the last row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,13 +58,14 @@ class Injection:
         return Cut(self.layout, tuple(piece.contiguous() for piece in self._pieces(table)))
 
     @contextmanager
-    def rows(self, table: torch.Tensor | Cut, index: torch.Tensor) -> Iterator[None]:
+    def rows(self, table: torch.Tensor | Cut, index: torch.Tensor | None) -> Iterator[None]:
         """Apply ``table[index]`` to every forward pass inside the block.
 
         Args:
             table: ``[rows, P]``, or what `cut` made of it; in training float32 (float64 on a float64 model). Gradients
                 flow into it.
-            index: int64, ``[batch]`` for one row per sequence or ``[batch, tokens]`` for one row per token.
+            index: int64, ``[batch]`` for one row per sequence or ``[batch, tokens]`` for one row per token; on the CPU
+                nobody waits for a device to have looked at it. None gives each token of one sequence the next row.
 
         Raises:
             InvalidInput: the table's width is not ``P``, or it was cut for another layout; the index is not int64, has
@@ -74,18 +75,8 @@ class Injection:
         if not self._handles:
             raise InvalidInput("The injection was removed from its base", remedy="Make a new one.")
         pieces = self._pieces(table)
-        count = len(pieces[0])
-        inside = not index.numel() or 0 <= int(index.min()) <= int(index.max()) < count
-        # A mask of booleans would index too, and pick other rows.
-        if index.dtype != torch.int64 or index.ndim not in (1, 2) or not inside:
-            raise InvalidInput(
-                f"The {index.dtype} row index of shape {list(index.shape)} does not point into {count} rows",
-                remedy="Give one int64 row number per sequence, or per token.",
-            )
         outer = self._active
-        # Where the tokens have the rows of the table one after the other there is nothing to gather at every site.
-        in_order = torch.equal(index.flatten(), torch.arange(count, device=index.device))
-        self._active = pieces, index, in_order
+        self._active = pieces, _checked(index, pieces[0])
         try:
             yield
         finally:
@@ -130,10 +121,26 @@ class Injection:
         return module.register_forward_hook(change_output)
 
 
+def _checked(index: torch.Tensor | None, piece: torch.Tensor) -> torch.Tensor | tuple[int, ...]:
+    """The index; its shape alone where the tokens have the rows one after the other, with nothing to gather."""
+    count = len(piece)
+    if index is None:
+        return 1, count
+    inside = not index.numel() or 0 <= int(index.min()) <= int(index.max()) < count
+    # A mask of booleans would index too, and pick other rows.
+    if index.dtype != torch.int64 or index.ndim not in (1, 2) or not inside:
+        raise InvalidInput(
+            f"The {index.dtype} row index of shape {list(index.shape)} does not point into {count} rows",
+            remedy="Give one int64 row number per sequence, or per token.",
+        )
+    in_order = torch.equal(index.flatten(), torch.arange(count, device=index.device))
+    return tuple(index.shape) if in_order else index.to(piece.device)
+
+
 def _apply(active: _Active, activation: torch.Tensor, site: Site, number: int) -> torch.Tensor:
-    pieces, index, in_order = active
+    pieces, index = active
     piece = pieces[number]
-    values = piece.view(*index.shape, site.width) if in_order else _gather(piece, index)
+    values = piece.view(*index, site.width) if isinstance(index, tuple) else _gather(piece, index)
     batch = activation.shape[:1] if values.ndim == 2 else (activation.shape[0], activation.shape[site.token_axis])
     if batch != values.shape[:-1]:
         # Broadcasting would quietly give one user's row to another's sequence.

@@ -10,14 +10,15 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from sharedllm.adapters.injection import Cut, Injection
+from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.loading import Base
 from sharedllm.base.products import Prepacked
 from sharedllm.errors import InvalidInput
-from sharedllm.serving.paging import Pager, Pass
+from sharedllm.serving.paging import Pager
 from sharedllm.serving.parts import Part, Parts
 from sharedllm.serving.request import Counters, Finished, Limits, Reason, Scored
+from sharedllm.serving.rows import Rows
 from sharedllm.serving.running import Running, Share
 from sharedllm.serving.sampling import draw, scored
 from sharedllm.serving.scoring import Reading
@@ -60,7 +61,9 @@ class Batch:
             self.ends = base.end_tokens
             self.running: dict[int, Running] = {}
             self._base, self._counters = base, counters
-            self._gathered: tuple[list[str | None], Cut] | None = None
+            self._injection = Injection(base, self.layout)
+            undo.callback(self._injection.remove)
+            self._rows = Rows(self._injection, self.table, base.dtype, lambda name: self._parts[name])
             self._pager = Pager(
                 base,
                 running=limits.running,
@@ -73,8 +76,6 @@ class Batch:
             self._parts = Parts(self._pager, pass_tokens=limits.pass_tokens)
             self.capacity = self._pager.capacity
             self.context = min(context, self.capacity)
-            self._injection = Injection(base, self.layout)
-            undo.callback(self._injection.remove)
             self._products = Prepacked(base)
             undo.callback(self._products.remove)
             # What leaves the base as it was if any of this fails does so in the end, too.
@@ -98,15 +99,18 @@ class Batch:
             new.slot = self.table.acquire(request.release, request.owner, request.values)
         self._counters.prompt_tokens += len(request.prompt)
         self.running[new.number] = new
-        if request.score_prompt:
-            self._parts.enter(Part(new, new.slot, Reading(request.prompt, top=request.top_logprobs or 0)))
+        reading = Reading(request.prompt, top=request.top_logprobs or 0) if request.score_prompt else None
+        if request.max_tokens or reading is not None:
+            self._parts.enter(Part(new, new.slot, request.max_tokens > 0, reading))
         else:
-            self._answer(new)
+            self._end(new, "length")
 
     def step(self) -> None:
         """One pass of the model over everybody, and its news to each."""
         self._parts.hand_in()
         if self._pager.step():
+            self._counters.batches += 1
+            self._counters.owners = len(set(self._rows.slots(self._pager.passed)))
             self._tell()
 
     def end(self, leaves: Callable[[Running], bool], reason: Reason, *, error: Exception | None = None) -> int:
@@ -129,43 +133,14 @@ class Batch:
 
     def forget(self, owner: str) -> None:
         """Overwrite an owner's rows, and whatever was read or computed for requests that have ended."""
-        import torch
-
         self.table.forget(owner)
-        if self._gathered is not None:
-            # Made in a pass, so torch lets it be written to in the mode of one alone.
-            with torch.inference_mode():
-                for piece in self._gathered[1].pieces:
-                    piece.zero_()
-            self._gathered = None
+        self._rows.forget()
         self._products.forget()
         self._pager.wipe()
 
     def close(self) -> None:
         """Leave the base as it was. Closing twice is safe."""
         self._undo.close()
-
-    @contextmanager
-    def _rows(self, passed: Pass) -> Iterator[None]:
-        import torch
-
-        parts = [self._parts[name] for name in passed.names]
-        slots = [part.slot for part in parts]
-        self._counters.batches += 1
-        self._counters.owners = len(set(slots))
-        # Zeros change nothing, so a batch of the base alone needs no rows.
-        if set(slots) == {BASE_SLOT}:
-            yield
-            return
-        # By release, since another's row may come to lie in a slot; from pass to pass they are mostly the same.
-        releases = [None if part.slot == BASE_SLOT else part.each.request.release for part in parts]
-        if self._gathered is None or self._gathered[0] != releases:
-            # Once for many passes, and rounded to what the sites compute in.
-            self._gathered = releases, self._injection.cut(self.table.rows[slots].to(self._base.dtype))
-        lengths = torch.tensor(passed.lengths, device=self._base.device)
-        index = torch.arange(len(slots), device=self._base.device).repeat_interleave(lengths)
-        with self._injection.rows(self._gathered[1], index[None]):
-            yield
 
     def _draw(self, names: list[str], logits: "torch.Tensor") -> list[int]:
         import torch
@@ -183,14 +158,16 @@ class Batch:
 
     def _tell(self) -> None:
         """Tell everybody what the last pass drew, and go on with whoever was read to the end or is done."""
-        for name, ended in zip(self._pager.passed.names, self._pager.passed.draws, strict=True):
+        for name, ended in zip(self._pager.passed.names, self._pager.passed.ends, strict=True):
             if not ended or name not in self._parts:
                 continue
             part = self._parts[name]
-            if part.reading is None:
+            if part.reading is not None:
+                self._take_over(part.each, part.reading)
+            if part.draws:
                 self._tell_token(part.each)
             else:
-                self._go_on(part.each, part.reading)
+                self._go_on(part.each)
 
     def _tell_token(self, each: Running) -> None:
         last = each.new[-1].id
@@ -200,13 +177,6 @@ class Batch:
             self._look_back(each, "stop")
         elif len(each.new) == each.request.max_tokens:
             self._look_back(each, "length")
-
-    def _answer(self, each: Running) -> None:
-        """Begin to draw."""
-        if each.request.max_tokens:
-            self._parts.enter(Part(each, each.slot))
-        else:
-            self._end(each, "length")
 
     def _look_back(self, each: Running, reason: Reason) -> None:
         """End a request whose answer is complete, once it is compared where that was asked for."""
@@ -226,16 +196,21 @@ class Batch:
             return
         prompt = each.request.prompt
         ids = [*prompt, *(token.id for token in each.new)]
-        self._parts.enter(Part(each, slots[len(each.compared)], Reading(ids, first=len(prompt))))
+        self._parts.enter(Part(each, slots[len(each.compared)], False, Reading(ids, first=len(prompt))))
 
-    def _go_on(self, each: Running, reading: Reading) -> None:
-        """Take over what was scored."""
-        self._parts.leave(each)
-        if each.ended is None:
-            each.read(reading.scores)
-            self._answer(each)
-        else:
+    def _take_over(self, each: Running, reading: Reading) -> None:
+        """Keep what was scored."""
+        if each.ended is not None:
             each.compared.append(reading.scores)
+        elif len(each.new) <= 1:
+            each.read(reading.scores)
+
+    def _go_on(self, each: Running) -> None:
+        """Go on with a request of which something was read to the end that draws nothing."""
+        if each.ended is None:
+            self._end(each, "length")
+        else:
+            self._parts.leave(each)
             self._compare(each, each.ended)
 
     def _end(self, each: Running, reason: Reason, *, error: Exception | None = None) -> None:

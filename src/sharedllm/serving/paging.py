@@ -5,50 +5,28 @@ sharing are not used: a shared prefix would be keyed by tokens alone, and keys a
 `tests/serving/test_paging.py` fails when what is reached for here moves.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from sharedllm.base.loading import Base
 from sharedllm.errors import UnsupportedBase
+from sharedllm.serving.cuda_graphs import recorder
+from sharedllm.serving.decoding import Decoding
+from sharedllm.serving.passes import Draw, Pass, Take, Wanted
 from sharedllm.serving.ragged import plan, register_ragged
+from sharedllm.serving.rows import Rows
 
 if TYPE_CHECKING:
     import torch
 
 PAGE_TOKENS = 32
-_NEVER_SEEN = 0
 
 
 def places(tokens: int) -> int:
     """As many tokens as the pages have room for that so many take in the cache."""
     return -(-tokens // PAGE_TOKENS) * PAGE_TOKENS
-
-
-@dataclass(frozen=True)
-class Pass:
-    """What one forward pass reads.
-
-    Attributes:
-        names: the requests, in the order of their tokens.
-        lengths: tokens of each.
-        draws: whether the pass reaches the end of what is known of each, so that a new token is drawn; where none is
-            wanted, it has been read to its end.
-    """
-
-    names: list[str]
-    lengths: list[int]
-    draws: list[bool]
-
-
-Rows = Callable[[Pass], AbstractContextManager[None]]
-"""Applies everybody's rows to the forward pass inside the block."""
-Draw = Callable[[list[str], "torch.Tensor"], list[int]]
-"""From the requests that draw and their logits, float ``[requests, vocabulary]``, to their tokens."""
-Take = Callable[[int, "torch.Tensor"], None]
-"""Takes logits of tokens that were given, float ``[tokens, vocabulary]``, from a place among them on."""
 
 
 class Pager:
@@ -72,10 +50,10 @@ class Pager:
         self._attention = base.model.config._attn_implementation
         config = base.model.config.get_text_config()
         kinds = set(cache.group_layers_by_attn_type(config))
-        self._ragged = base.device.type == "cpu" and kinds == {"full_attention"}
+        self._ragged = kinds == {"full_attention"}
         self.passed = Pass([], [], [])
-        self._rows, self._draw = rows, draw
-        self._read: dict[str, tuple[range, Take]] = {}
+        self._rows, self._wanted = rows, Wanted(draw)
+        self._decoding: Decoding | None = None
         base.model.set_attn_implementation(register_ragged() if self._ragged else "sdpa")
         with ExitStack() as undo:
             undo.callback(self.close)
@@ -138,6 +116,12 @@ class Pager:
             distributed_helper=alone,
         )
         self._inputs = self._processor.inputs_and_outputs
+        # Its passes would overtake on a GPU what is copied and overwritten between them.
+        self._inputs.compute_stream = None
+        record = recorder(base.device)
+        if self._ragged and record is not None:
+            allocator = self._cache.cache_allocators["full_attention"]
+            self._decoding = Decoding(base, allocator, self._rows.gathered, record)
         # On the instance, so that the library's own step calls ours for what happens between inputs and tokens.
         self._processor.model_runner._forward_process_and_sample = self._forward
 
@@ -147,25 +131,24 @@ class Pager:
         tokens: int = self._cache.num_blocks * PAGE_TOKENS
         return tokens
 
-    def add(self, name: str, prompt: Sequence[int], *, max_tokens: int) -> None:
-        """Queue a request that draws until it is dropped or has its tokens; it is in the next pass with room for it."""
-        from transformers.generation.continuous_batching.requests import RequestState
-
-        state = RequestState(request_id=name, initial_tokens=list(prompt), max_new_tokens=max_tokens)
-        self._scheduler.add_waiting_request(state)
-
-    def read(self, name: str, ids: Sequence[int], places: range, take: Take) -> None:
-        """Queue a request that draws nothing.
+    def add(
+        self, name: str, ids: Sequence[int], *, max_tokens: int, places: range = range(0), take: Take | None = None
+    ) -> None:
+        """Queue a request; it is in the next pass with room for it.
 
         Args:
             name: of the request.
             ids: its tokens, at least one.
-            places: whose logits are wanted.
+            max_tokens: it draws until it is dropped or has as many; with 0 it is only read.
+            places: of the tokens whose logits are wanted; if it draws, they end with the one before the last.
             take: gets them in their order, a pass at a time; some a second time if the request has to start over.
         """
-        self._read[name] = places, take
-        # The library has no such requests. This one ends with a token that nobody sees.
-        self.add(name, ids, max_tokens=1)
+        from transformers.generation.continuous_batching.requests import RequestState
+
+        self._wanted.add(name, draws=max_tokens > 0, places=places, take=take)
+        # The library has no requests that draw nothing: they end with a token that nobody sees.
+        state = RequestState(request_id=name, initial_tokens=list(ids), max_new_tokens=max(max_tokens, 1))
+        self._scheduler.add_waiting_request(state)
 
     def unread(self, name: str) -> int:
         """How many of the tokens given with a request no pass has read yet."""
@@ -175,7 +158,7 @@ class Pager:
 
     def drop(self, name: str) -> None:
         """Forget a request and give back its keys and values, before the next pass."""
-        self._read.pop(name, None)
+        self._wanted.drop(name)
         self._scheduler.set_request_cancellation(name)
         # Set when the cache overflowed; the library takes it back for requests that end of themselves alone.
         self._scheduler.block_new_requests = False
@@ -193,6 +176,8 @@ class Pager:
 
     def wipe(self) -> None:
         """Overwrite all keys and values but those of running requests, and all tokens of the last pass."""
+        if self._decoding is not None:
+            self._decoding.forget()
         # Requests that were dropped hold theirs until the next pass, and its inputs are there until then.
         self._scheduler.clear_cancelled_requests()
         self._scheduler.starved_requests = []
@@ -208,6 +193,7 @@ class Pager:
     def close(self) -> None:
         """Leave the model as it was."""
         self._base.model.set_attn_implementation(self._attention)
+        self._decoding = None
 
     def _forward(self, model: Any, inputs: dict[str, Any], carried: Any, before: Any, output: "torch.Tensor") -> None:
         """Stands in for the library's forward pass and sampling."""
@@ -218,48 +204,29 @@ class Pager:
             [each.has_new_token for each in states],
         )
         totals = [each.state.position_offset for each in states]
-        kept = self._keeps(totals)
+        kept = self._wanted.places(self.passed, totals)
+        decoding = self._decoding
+        if decoding is not None and not decoding.given_up and max(self.passed.lengths) == 1:
+            logits = decoding(self._rows.slots(self.passed), totals, inputs)
+            if not all(kept):
+                logits = logits[[row for row, places in enumerate(kept) if places]]
+        else:
+            logits = self._logits(model, inputs, totals, kept)
+        tokens = self._wanted.hand_out(self.passed, kept, logits)
+        output[0, : len(tokens)] = output.new_tensor(tokens)
+
+    def _logits(self, model: Any, inputs: dict[str, Any], totals: list[int], kept: list[range]) -> "torch.Tensor":
+        """Run the model over a pass; the logits that are wanted, one after the other."""
         ends = accumulate(self.passed.lengths)
-        inputs["logits_to_keep"] = output.new_tensor(
+        inputs["logits_to_keep"] = inputs["input_ids"].new_tensor(
             [end - total + place for end, total, wanted in zip(ends, totals, kept, strict=True) for place in wanted]
         )
         if self._ragged:
             (read,), (written,) = inputs["read_index"], inputs["write_index"]
             allocator = self._cache.cache_allocators["full_attention"]
-            steps = plan(self.passed.lengths, totals, read, written, allocator.num_key_value_heads, self._base.dtype)
-            inputs["ragged"] = steps, allocator._kv_token_views.__getitem__
-        with self._rows(self.passed):
-            logits = model(**inputs).logits[0]
-        tokens = self._hand_out(kept, logits)
-        output[0, : len(tokens)] = output.new_tensor(tokens)
-
-    def _keeps(self, totals: list[int]) -> list[range]:
-        """The places in each request of a pass whose logits are wanted, from how much of each is read after it."""
-        kept = []
-        for name, length, draws, total in zip(
-            self.passed.names, self.passed.lengths, self.passed.draws, totals, strict=True
-        ):
-            if name in self._read:
-                wanted, _ = self._read[name]
-                kept.append(range(max(total - length, wanted.start), min(total, wanted.stop)))
-            else:
-                kept.append(range(total - draws, total))
-        return kept
-
-    def _hand_out(self, kept: list[range], logits: "torch.Tensor") -> list[int]:
-        """Hand the logits out; returns a token for everyone who has been read to the end of what is known."""
-        drawing, rows, row = [], [], 0
-        for name, wanted in zip(self.passed.names, kept, strict=True):
-            if not wanted:
-                continue
-            if name in self._read:
-                _, take = self._read[name]
-                take(wanted.start, logits[row : row + len(wanted)])
-            else:
-                drawing.append(name)
-                rows.append(row)
-            row += len(wanted)
-        # Mostly they are all of the logits, which are then not to be copied.
-        drawn = iter(self._draw(drawing, logits if len(rows) == row else logits[rows]) if drawing else [])
-        ended = [name for name, draws in zip(self.passed.names, self.passed.draws, strict=True) if draws]
-        return [_NEVER_SEEN if name in self._read else next(drawn) for name in ended]
+            heads = allocator.num_key_value_heads
+            steps = plan(self.passed.lengths, totals, read.cpu(), written.cpu(), heads, self._base.dtype)
+            inputs["ragged"] = steps.to(self._base.device), allocator._kv_token_views.__getitem__
+        with self._rows.applied(self.passed):
+            logits: torch.Tensor = model(**inputs).logits[0]
+        return logits

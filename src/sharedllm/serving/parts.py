@@ -1,4 +1,4 @@
-"""What runs of every request: its answer, or given tokens that are read. Handed to the pager in turn."""
+"""What runs of every request: its answer, and given tokens that are scored. Handed to the pager in turn."""
 
 import itertools
 from collections import Counter
@@ -17,11 +17,13 @@ class Part:
     Attributes:
         each: the request.
         slot: of the row that it is done under.
-        reading: what is read; None for the answer to the prompt.
+        draws: whether an answer is drawn after what is given.
+        reading: what scores the tokens that are given; None for an answer alone.
     """
 
     each: Running
     slot: int
+    draws: bool
     reading: Reading | None = None
 
     @property
@@ -79,10 +81,12 @@ class Parts:
                 self._pending.append(name)
                 continue
             unread[part.owner] += len(part.given)
+            most = part.each.request.max_tokens if part.draws else 0
             if part.reading is None:
-                self._pager.add(name, part.given, max_tokens=part.each.request.max_tokens)
+                self._pager.add(name, part.given, max_tokens=most)
             else:
-                self._pager.read(name, part.given, part.reading.places, part.reading.take)
+                wanted = part.reading
+                self._pager.add(name, part.given, max_tokens=most, places=wanted.places, take=wanted.take)
 
     def leave(self, each: Running) -> None:
         """Take all of a request out, before the next pass."""

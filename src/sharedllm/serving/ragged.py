@@ -1,12 +1,12 @@
-"""Attention over requests of different lengths in one pass, for the CPU.
+"""Attention over requests of different lengths in one pass.
 
 transformers would give every token a mask over the keys of all requests; the work then grows with the square of how
 many there are. Here requests that read one new token are one padded product over their own keys, in which torch's
-fused attention takes twice as long as plain products, and a longer prompt is one of its own.
+fused attention takes twice as long as plain products on a CPU, and a longer prompt is one of its own.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sharedllm.base.attention import stacked_attention
@@ -15,8 +15,12 @@ if TYPE_CHECKING:
     import torch
 
 NAME = "ragged"
-PADDED = 8
-"""Lengths that are padded are padded to a multiple: oneDNN makes code for every shape that it has not seen."""
+_PADDED = 8
+
+
+def _padded(keys: int) -> int:
+    """A multiple of eight: oneDNN makes code for every shape that it has not seen."""
+    return -(-keys // _PADDED) * _PADDED
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +36,12 @@ class Stretch:
     tokens: slice
     keys: "torch.Tensor | None"
     mask: "torch.Tensor | None"
+
+    def to(self, device: "torch.device") -> "Stretch":
+        """The same on a device."""
+        if self.keys is None or self.mask is None:
+            return self
+        return replace(self, keys=self.keys.to(device), mask=self.mask.to(device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,11 +63,28 @@ class Plan:
     mask: "torch.Tensor"
     stretches: list[Stretch]
 
+    def to(self, device: "torch.device") -> "Plan":
+        """The same on a device."""
+        return Plan(
+            self.written.to(device),
+            self.single.to(device),
+            self.keys.to(device),
+            self.mask.to(device),
+            [each.to(device) for each in self.stretches],
+        )
+
 
 def plan(
-    lengths: Sequence[int], totals: Sequence[int], read: Any, written: Any, key_heads: int, dtype: "torch.dtype"
+    lengths: Sequence[int],
+    totals: Sequence[int],
+    read: "torch.Tensor",
+    written: "torch.Tensor",
+    key_heads: int,
+    dtype: "torch.dtype",
+    *,
+    longest: Callable[[int], int] = _padded,
 ) -> Plan:
-    """Plan a pass.
+    """Plan a pass, on the CPU.
 
     Args:
         lengths: new tokens of each request, in the order of the pass.
@@ -66,6 +93,7 @@ def plan(
         written: places in the cache of the new tokens.
         key_heads: of a place in the cache.
         dtype: of the attention scores.
+        longest: to how many keys those of the requests that read one token are padded, from how many the longest has.
     """
     import torch
 
@@ -86,7 +114,7 @@ def plan(
         token, key = token + length, key + total
     # Padding reads a key that is there, and the mask keeps it out.
     padded = torch.nn.utils.rnn.pad_sequence(keys, batch_first=True) if keys else torch.zeros(0, 0, dtype=torch.int64)
-    padded = torch.nn.functional.pad(padded, (0, -padded.shape[1] % PADDED))
+    padded = torch.nn.functional.pad(padded, (0, longest(padded.shape[1]) - padded.shape[1]))
     held = torch.tensor([len(own) for own in keys])
     mask = torch.zeros(padded.shape, dtype=dtype)
     mask.masked_fill_(torch.arange(padded.shape[1]) >= held[:, None], float("-inf"))
@@ -145,7 +173,13 @@ def ragged_attention(
             answer = attend(new, *held, is_causal=True, scale=scaling, enable_gqa=grouped)
         else:
             held = keys[stretch.keys].transpose(0, 1)[None], values[stretch.keys].transpose(0, 1)[None]
-            answer = attend(new, *held, attn_mask=stretch.mask, scale=scaling, enable_gqa=grouped)
+            shared = grouped
+            if grouped and query.device.type != "cpu":
+                # With a mask, what is fused on a GPU takes a head of keys for each of the queries.
+                group = heads // key_heads
+                held = held[0].repeat_interleave(group, dim=1), held[1].repeat_interleave(group, dim=1)
+                shared = False
+            answer = attend(new, *held, attn_mask=stretch.mask, scale=scaling, enable_gqa=shared)
         output[:, stretch.tokens] = answer.transpose(1, 2)
     return output, None
 
