@@ -6,17 +6,20 @@ Every request has a prompt of 64 tokens of general text and gets 64 new ones. Co
 (`serving_contenders.py`) and take turns, and a ratio is the median over the rounds of what two of them did in the same
 round. So all of them see the same machine, however its speed wanders.
 
-- ``users``, ``base``: our engine, 32 distinct users, and 32 requests of the base alone.
+- ``users``: our engine, 32 distinct users.
 - ``stream``, ``first_token``: our engine, one request of the base.
 - ``generate``: transformers' `generate` of the base, 32 prompts and one, with its own attention (sdpa) and with ours.
 - ``peft_norm``: PEFT's LNTuningConfig, one adapter a user, `set_adapter` before each user's `generate`; in each round
   other users, everybody once in all of them.
 - ``peft_lora``: PEFT's LoRA-r4, `generate` of a mixed batch with `adapter_names`.
+- ``memory``: bytes a second that the device copies, read and written, which no pass over the weights can exceed.
 
-After the rounds: our engine by the number of users, and the admission of users who are not on the device.
+After the rounds: 32 users and 32 requests of the base alone in pairs of their own, since they differ by less than a
+machine does between two minutes; our engine by the number of users; the admission of users who are not on the device.
 """
 
 import json
+import math
 import statistics
 import sys
 from contextlib import ExitStack
@@ -32,7 +35,7 @@ from sharedllm.base.attention import NAME as STACKED
 from sharedllm.reporting.environment import describe
 
 RESULT = Path(__file__).parent / "results" / "serving.json"
-USERS, ROUNDS, REPEATS = 32, 4, 3
+USERS, ROUNDS, REPEATS, PAIRS = 32, 4, 3, 32
 CURVE = (1, 2, 4, 8, 16, 32, 64)
 ATTENTIONS = ("sdpa", STACKED)
 
@@ -44,7 +47,13 @@ def main() -> None:
     with ExitStack() as stack:
         asks = {
             name: stack.enter_context(_contender(name, users))
-            for name, users in {"engine": max(CURVE), "generate": USERS, "peft-norm": USERS, "peft-lora": USERS}.items()
+            for name, users in {
+                "engine": max(CURVE),
+                "generate": USERS,
+                "peft-norm": USERS,
+                "peft-lora": USERS,
+                "memory": 0,
+            }.items()
         }
         print("a round that warms up …", file=sys.stderr)
         one_round(asks, 0)
@@ -52,6 +61,8 @@ def main() -> None:
         for number in range(ROUNDS):
             print("round", number + 1, "of", ROUNDS, "…", file=sys.stderr)
             rounds.append(one_round(asks, number))
+        print("pairs …", file=sys.stderr)
+        pairs = [one_pair(asks["engine"], number % 2 == 0) for number in range(PAIRS)]
         print("by the number of users …", file=sys.stderr)
         curve: dict[str, list[float]] = {str(users): [] for users in CURVE}
         base = []
@@ -59,10 +70,18 @@ def main() -> None:
             for users in CURVE:
                 curve[str(users)].append(asks["engine"]("run", users, True)["rate"])
             base.append(asks["engine"]("run", USERS, False)["rate"])
+        weights = asks["engine"]("weights")
     print("admission …", file=sys.stderr)
     with _contender("admission", 0) as ask:
         admission = ask("run")
-    runs = {"rounds": rounds, "users": curve, "base": base, "admission": admission}
+    runs = {
+        "rounds": rounds,
+        "pairs": pairs,
+        "users": curve,
+        "base": base,
+        "admission": admission,
+        "weights": weights,
+    }
     result = {"environment": environment, "summary": summarise(runs), "runs": runs}
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
     write_curve(
@@ -85,11 +104,9 @@ def one_round(asks: dict[str, Ask], number: int) -> Round:
         "peft_lora": partial(asks["peft-lora"], "run"),
         **{f"generate_{name}": partial(generate, "run", name, USERS) for name in ATTENTIONS},
     }
-    found: Round = {"users": [], "base": [], "stream": [], "first_token": []}
-    for place, (name, run) in enumerate(peers.items()):
-        # Neither of the two is always the first.
-        for adapted in (True, False) if (number + place) % 2 else (False, True):
-            found["users" if adapted else "base"].append(engine("run", USERS, adapted)["rate"])
+    found: Round = {"users": [], "stream": [], "first_token": [], "memory": asks["memory"]("run")}
+    for name, run in peers.items():
+        found["users"].append(engine("run", USERS, True)["rate"])
         found[name] = run()
     for name in ATTENTIONS:
         one = engine("run", 1, False)
@@ -100,6 +117,12 @@ def one_round(asks: dict[str, Ask], number: int) -> Round:
     return found
 
 
+def one_pair(engine: Ask, base_first: bool) -> dict[str, float]:
+    """New tokens a second of 32 users and of the base alone, one right after the other; neither is always the first."""
+    order = ("base", "users") if base_first else ("users", "base")
+    return {who: engine("run", USERS, who == "users")["rate"] for who in order}
+
+
 def summarise(runs: dict[str, Any]) -> dict[str, Any]:
     """The claims as ratios: each the median over rounds, within which either side is its median."""
     rounds = runs["rounds"]
@@ -107,9 +130,20 @@ def summarise(runs: dict[str, Any]) -> dict[str, Any]:
     def ratio(ours: str, theirs: str) -> float:
         return statistics.median(float(np.median(each[ours]) / np.median(each[theirs])) for each in rounds)
 
+    def bandwidth(rate: str, streams: int) -> float:
+        # A pass reads all weights once, and draws a token for each stream. Its keys and values are left out.
+        passes = [float(np.median(each[rate])) / streams for each in rounds]
+        return statistics.median(
+            a_second * float(runs["weights"] / each["memory"]) for a_second, each in zip(passes, rounds, strict=True)
+        )
+
+    pairs = [pair["users"] / pair["base"] for pair in runs["pairs"]]
     return {
         "tokens_per_second": statistics.median(runs["users"][str(USERS)]),
-        "users_against_base_alone": ratio("users", "base"),
+        "users_against_base_alone": statistics.median(pairs),
+        "users_against_base_alone_interval": median_interval(pairs),
+        "bandwidth_one_stream": bandwidth("stream", 1),
+        "bandwidth_users": bandwidth("users", USERS),
         "against_generate": {name: ratio("users", f"generate_{name}") for name in ATTENTIONS},
         # Of the attentions the one that is faster for what is compared.
         "one_stream_against_generate": min(ratio("stream", f"generate_{name}_stream") for name in ATTENTIONS),
@@ -121,6 +155,16 @@ def summarise(runs: dict[str, Any]) -> dict[str, Any]:
         "admission_p50_ms": statistics.median(runs["admission"]["seconds"]) * 1e3,
         "admission_p99_ms": float(np.quantile(runs["admission"]["seconds"], 0.99)) * 1e3,
     }
+
+
+def median_interval(values: list[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Between which two values the median lies, by how often a coin that is thrown for each would say otherwise."""
+    count, tail, beyond = len(values), 0.0, 0
+    while (tail := tail + math.comb(count, beyond) / 2**count) <= (1 - confidence) / 2:
+        beyond += 1
+    # With so few that even the outermost are not enough, there is none.
+    ordered = sorted(values)
+    return (ordered[beyond - 1], ordered[-beyond]) if beyond else (math.nan, math.nan)
 
 
 def _contender(name: str, users: int) -> Any:

@@ -21,11 +21,16 @@ Orders = Mapping[str, Callable[..., Any]]
 
 
 def _engine(users: int) -> Orders:
-    """Our engine: distinct users, or as many requests of the base; ``rate``, and seconds to the ``first`` token."""
+    """Our engine: distinct users, or as many requests of the base; ``rate``, and seconds to the ``first`` token.
+
+    And the bytes of the weights that a pass reads.
+    """
     from sharedllm.base.loading import load_base
     from sharedllm.serving.engine import Engine
 
     base = load_base()
+    # Before the engine keeps them in another layout. The head has the embedding's, so that all of them are read.
+    weights = sum(each.numel() * each.element_size() for each in base.model.parameters())
     engine = Engine(base)
     engine.start()
     prompts, rows = made_prompts(base, users), made_rows(engine.layout.size, users)
@@ -34,7 +39,7 @@ def _engine(users: int) -> Orders:
         seconds, first = _ask(engine, prompts[:users], rows if adapted else None)
         return {"rate": users * NEW / seconds, "first": first}
 
-    return {"run": run}
+    return {"run": run, "weights": lambda: weights}
 
 
 def _ask(engine: Any, prompts: list[list[int]], rows: Any) -> tuple[float, float]:
@@ -173,6 +178,32 @@ def _admission(_: int) -> Orders:
     return {"run": run}
 
 
+def _memory(_: int) -> Orders:
+    """Bytes a second that the device copies: those read and those written."""
+    import torch
+
+    from sharedllm.base.loading import load_base
+
+    device = load_base().device
+    size = 2**28
+    here = torch.zeros(size, dtype=torch.uint8, device=device)
+    there = torch.zeros_like(here)
+
+    def copied(times: int) -> float:
+        begun = time.perf_counter()
+        for _ in range(times):
+            there.copy_(here)
+        # Waits for the device.
+        there[-1].item()
+        return 2 * times * size / (time.perf_counter() - begun)
+
+    def run() -> float:
+        copied(1)
+        return copied(10)
+
+    return {"run": run}
+
+
 def made_prompts(base: Any, count: int) -> list[list[int]]:
     """General text, cut into prompts."""
     from sharedllm.text.samples import sample_text
@@ -205,6 +236,7 @@ CONTENDERS: dict[str, Callable[[int], Orders]] = {
     "peft-norm": _peft_norm,
     "peft-lora": _peft_lora,
     "admission": _admission,
+    "memory": _memory,
 }
 
 if __name__ == "__main__":

@@ -4,10 +4,12 @@
 
 Three processes: this one is all of the clients, and loads no model; the server is `sharedllm serve` as anyone starts
 it; a third holds an engine and no server. The latter two take turns, and whichever is not asked does nothing. Every
-client asks one request after the other, for answers of different lengths, so that the batch is kept full and requests
-come and go at all times. Clients and server share the machine, so on two cores what the clients need counts against
-HTTP, little as it is: the overhead measured here is an upper bound. The engine keeps as little of the shapes of
-products as the server does, which takes a tenth of its speed: the price of memory that stays flat, and not of HTTP.
+client asks one request after the other, for answers of different lengths, so that requests come and go at all times.
+There are twice as many clients as requests run at once: with fewer, each place would be empty from an answer's last
+token until its client has read it and asked again, and that is the clients' time and not HTTP's. Clients and server
+share the machine, so on two cores what the clients need counts against HTTP, little as it is: the overhead measured
+here is an upper bound. The engine keeps as little of the shapes of products as the server does, which takes a tenth of
+its speed: the price of memory that stays flat, and not of HTTP.
 
 A machine that others share changes by a quarter between two turns of twenty seconds, so turns are short and many, and
 whoever came first in a round comes last in the next.
@@ -38,7 +40,7 @@ from sharedllm.http.memory import bound_shapes
 from sharedllm.reporting.environment import describe
 
 RESULT = Path(__file__).parent / "results" / "serving_http.json"
-USERS, WARM, ROUNDS, EACH, LENGTHS = 32, 1, 8, 2, (32, 97)
+USERS, RUNNING, WARM, ROUNDS, EACH, LENGTHS = 64, 32, 1, 8, 2, (32, 97)
 
 
 def main() -> None:
@@ -86,7 +88,7 @@ def measure() -> list[dict[str, float]]:
         ThreadPoolExecutor(USERS) as clients,
     ):
         asked = Asked(**engine("prepare"))
-        with server(Path(folder)) as serving:
+        with server(Path(folder), "--running", str(RUNNING)) as serving:
             turns = {
                 "engine": partial(engine, "round"),
                 "http": partial(_round, clients, serving.address, asked, stream=False),
@@ -101,9 +103,9 @@ def measure() -> list[dict[str, float]]:
 
 
 @contextmanager
-def server(folder: Path) -> Iterator[Server]:
+def server(folder: Path, *options: str) -> Iterator[Server]:
     """`sharedllm serve` on the real base and the store in ``folder``, logging there, until the block is left."""
-    command = [sys.executable, "-m", "sharedllm", "serve", "--port", "0", "--store", store_in(folder)]
+    command = [sys.executable, "-m", "sharedllm", "serve", "--port", "0", "--store", store_in(folder), *options]
     with (
         (folder / "server.log").open("w") as log,
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as process,
@@ -156,10 +158,11 @@ def _prepare(folder: Path) -> tuple[Any, list[Any], Asked]:
     from benchmarks.serving_contenders import fill, made_prompts, made_rows
     from sharedllm.base.loading import load_base
     from sharedllm.serving.engine import Engine
+    from sharedllm.serving.request import Limits
     from sharedllm.store import open_keys, open_store
 
     base = load_base()
-    engine = Engine(base)
+    engine = Engine(base, Limits(running=RUNNING))
     fill(store_in(folder), base, made_rows(engine.layout.size, USERS))
     names = [f"user {user}" for user in range(USERS)]
     with open_store(store_in(folder)) as store, open_keys(store_in(folder)) as keys:

@@ -171,12 +171,15 @@ def _serving(serving: dict[str, Any]) -> str:
         "one stream against `generate` of one prompt, time to the first token": summary["first_token_against_generate"],
     }
     table = "\n".join(f"| {name} | {ratio:.2f} |" for name, ratio in rows.items())
+    low, high = summary["users_against_base_alone_interval"]
     return f"""| {summary["tokens_per_second"]:,.0f} tokens a second | times as fast |
 |---|---|
 {table}
 
-A user who is not on the device yet is admitted from SQLite in {summary["admission_p50_ms"]:.1f} ms (p99
-{summary["admission_p99_ms"]:.1f} ms)."""
+The first is the median of {len(serving["runs"]["pairs"])} pairs, with a 95 % interval from {low:.2f} to {high:.2f}.
+Decoding reads the weights at {summary["bandwidth_one_stream"]:.0%} of the rate at which the machine copies memory for
+one stream, and at {summary["bandwidth_users"]:.0%} for 32. A user who is not on the device yet is admitted from SQLite
+in {summary["admission_p50_ms"]:.1f} ms (p99 {summary["admission_p99_ms"]:.1f} ms)."""
 
 
 def _http(http: dict[str, Any]) -> str:
@@ -185,7 +188,7 @@ def _http(http: dict[str, Any]) -> str:
         return f"{statistics.median(rounds):.0%} (rounds: {min(rounds):.0%} to {max(rounds):.0%})"
 
     return f"""HTTP takes {share("http")} of what an engine within the same bounds on memory
-does, with 32 clients on the same cores, and
+does, with 64 clients on the same cores, twice as many as run at once, and
 {share("stream")} where every token is streamed."""
 
 

@@ -152,8 +152,8 @@ def test_serving_fewer_at_once_takes_more_machines_than_predicted_and_more_at_on
     measured_rates = result("serving.json")["runs"]["users"]
     rates = {int(users): statistics.median(each) for users, each in measured_rates.items()}
     assert rates[32] == measured.TOKENS_PER_SECOND.value
-    assert error(rates[32], rates[64]) == pytest.approx(-0.13, abs=0.01)
-    assert error(rates[32], rates[16]) == pytest.approx(0.38, abs=0.01)
+    assert error(rates[32], rates[64]) == pytest.approx(-0.18, abs=0.01)
+    assert error(rates[32], rates[16]) == pytest.approx(0.32, abs=0.01)
 
 
 # The page
