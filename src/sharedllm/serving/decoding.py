@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sharedllm.base.loading import Base
 from sharedllm.serving.cuda_graphs import Record, Recordings, Tensors
-from sharedllm.serving.ragged import Plan, plan
+from sharedllm.serving.ragged import Plan, Singles, padded, power_of_two
 from sharedllm.serving.table import BASE_SLOT
 
 if TYPE_CHECKING:
@@ -55,27 +55,25 @@ class Decoding:
         from torch.nn.functional import pad
 
         requests = len(slots)
-        nobody = _power(requests) - requests
+        nobody = power_of_two(requests) - requests
         (read,), (written,) = inputs["read_index"], inputs["write_index"]
-        trash = self._cache.write_trash_index
+        written = pad(written.cpu(), (0, nobody), value=self._cache.write_trash_index)
         # Where nobody has keys from before, all are where this pass writes.
-        read = pad(read.cpu(), (0, nobody if read.numel() else 0), value=trash)
-        steps = plan(
-            [1] * (requests + nobody),
-            [*totals, *[1] * nobody],
-            read,
-            pad(written.cpu(), (0, nobody), value=trash),
+        keys = [*read.cpu().split(list(totals)), *written[requests:, None]] if read.numel() else [*written[:, None]]
+        singles = padded(
+            range(len(written)),
+            keys,
+            max(power_of_two(max(totals)), _FEWEST_KEYS),
             self._cache.num_key_value_heads,
             self._base.dtype,
-            longest=lambda keys: max(_power(keys), _FEWEST_KEYS),
         )
         given = {
             "ids": pad(inputs["input_ids"], (0, nobody)),
             "positions": pad(inputs["position_ids"], (0, nobody)),
             "slots": torch.tensor([*slots, *[BASE_SLOT] * nobody]),
-            "written": steps.written,
-            "keys": steps.keys,
-            "mask": steps.mask,
+            "written": written,
+            "keys": singles.keys,
+            "mask": singles.mask,
         }
         return self._passes(given)["logits"][:requests]
 
@@ -93,7 +91,7 @@ class Decoding:
 
         written = given["written"]
         everybody = torch.arange(len(written), device=written.device)
-        steps = Plan(written, everybody, given["keys"], given["mask"], [])
+        steps = Plan(written, [Singles(everybody, given["keys"], given["mask"])], [])
         with self._gathered(given["slots"]) as rows:
             found = self._base.model(
                 input_ids=given["ids"],
@@ -102,8 +100,3 @@ class Decoding:
                 use_cache=False,
             )
         return {"logits": found.logits[0], "rows": rows}
-
-
-def _power(count: int) -> int:
-    """The smallest power of two that is no less."""
-    return 1 << (count - 1).bit_length()

@@ -1,11 +1,11 @@
 """Attention over requests of different lengths in one pass.
 
 transformers would give every token a mask over the keys of all requests; the work then grows with the square of how
-many there are. Here requests that read one new token are one padded product over their own keys, in which torch's
-fused attention takes twice as long as plain products on a CPU, and a longer prompt is one of its own.
+many there are. Here requests that read one new token and have about as many keys are one padded product over their own,
+in which torch's fused attention takes twice as long as plain products on a CPU, and a longer prompt is one of its own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +16,29 @@ if TYPE_CHECKING:
 
 NAME = "ragged"
 _PADDED = 8
+"""Keys are padded to a multiple: oneDNN makes code for every shape that it has not seen."""
+_TOGETHER = 256
+"""Requests of fewer keys are one product whatever their lengths, since padding them takes less than another product."""
 
 
-def _padded(keys: int) -> int:
-    """A multiple of eight: oneDNN makes code for every shape that it has not seen."""
-    return -(-keys // _PADDED) * _PADDED
+@dataclass(frozen=True, eq=False)
+class Singles:
+    """Requests that read one token, padded to the keys of the longest.
+
+    Attributes:
+        tokens: their places in the pass, ``[requests]``.
+        keys: in the cache of the heads of their keys, padded with any, ``[requests * key_heads * longest]``: a place's
+            heads lie one after the other.
+        mask: 0 where there is a key and minus infinity where there is padding, ``[requests, 1, 1, longest]``.
+    """
+
+    tokens: "torch.Tensor"
+    keys: "torch.Tensor"
+    mask: "torch.Tensor"
+
+    def to(self, device: "torch.device") -> "Singles":
+        """The same on a device."""
+        return Singles(self.tokens.to(device), self.keys.to(device), self.mask.to(device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,26 +68,19 @@ class Plan:
 
     Attributes:
         written: places in the cache of the pass's tokens, ``[tokens]``.
-        single: places in the pass of the requests that read one token, ``[single]``.
-        keys: in the cache of the heads of their keys, padded with any, ``[single * key_heads * longest]``: a place's
-            heads lie one after the other.
-        mask: 0 where there is a key and minus infinity where there is padding, ``[single, 1, 1, longest]``.
+        singles: the requests that read one token.
         stretches: the requests that read more.
     """
 
     written: "torch.Tensor"
-    single: "torch.Tensor"
-    keys: "torch.Tensor"
-    mask: "torch.Tensor"
+    singles: list[Singles]
     stretches: list[Stretch]
 
     def to(self, device: "torch.device") -> "Plan":
         """The same on a device."""
         return Plan(
             self.written.to(device),
-            self.single.to(device),
-            self.keys.to(device),
-            self.mask.to(device),
+            [each.to(device) for each in self.singles],
             [each.to(device) for each in self.stretches],
         )
 
@@ -81,8 +92,6 @@ def plan(
     written: "torch.Tensor",
     key_heads: int,
     dtype: "torch.dtype",
-    *,
-    longest: Callable[[int], int] = _padded,
 ) -> Plan:
     """Plan a pass, on the CPU.
 
@@ -93,33 +102,59 @@ def plan(
         written: places in the cache of the new tokens.
         key_heads: of a place in the cache.
         dtype: of the attention scores.
-        longest: to how many keys those of the requests that read one token are padded, from how many the longest has.
     """
     import torch
 
-    singles: list[int] = []
-    keys: list[torch.Tensor] = []
+    # Padded to the longest of all, everybody's attention would take as long as that of one long request.
+    alike: dict[int, list[tuple[int, torch.Tensor]]] = {}
     stretches = []
     token = key = 0
     for length, total in zip(lengths, totals, strict=True):
         own = read[key : key + total] if read.numel() else written[token : token + length]
         if length == 1:
-            singles.append(token)
-            keys.append(own)
+            alike.setdefault(max(power_of_two(total), _TOGETHER), []).append((token, own))
         elif length == total:
             stretches.append(Stretch(slice(token, token + length), None, None))
         else:
             seen = torch.ones(length, total, dtype=torch.bool).tril(total - length)
             stretches.append(Stretch(slice(token, token + length), own, seen))
         token, key = token + length, key + total
+    singles = []
+    for group in alike.values():
+        tokens, keys = zip(*group, strict=True)
+        longest = max(map(len, keys))
+        singles.append(padded(tokens, keys, -(-longest // _PADDED) * _PADDED, key_heads, dtype))
+    return Plan(written, singles, stretches)
+
+
+def padded(
+    tokens: Sequence[int], keys: "Sequence[torch.Tensor]", longest: int, key_heads: int, dtype: "torch.dtype"
+) -> Singles:
+    """Requests that read one token as one product.
+
+    Args:
+        tokens: their places in the pass.
+        keys: places in the cache of the keys of each.
+        longest: what these are padded to.
+        key_heads: of a place in the cache.
+        dtype: of the attention scores.
+    """
+    import torch
+    from torch.nn.functional import pad
+
     # Padding reads a key that is there, and the mask keeps it out.
-    padded = torch.nn.utils.rnn.pad_sequence(keys, batch_first=True) if keys else torch.zeros(0, 0, dtype=torch.int64)
-    padded = torch.nn.functional.pad(padded, (0, longest(padded.shape[1]) - padded.shape[1]))
+    all_keys = torch.nn.utils.rnn.pad_sequence(list(keys), batch_first=True)
+    all_keys = pad(all_keys, (0, longest - all_keys.shape[1]))
     held = torch.tensor([len(own) for own in keys])
-    mask = torch.zeros(padded.shape, dtype=dtype)
-    mask.masked_fill_(torch.arange(padded.shape[1]) >= held[:, None], float("-inf"))
-    heads = padded[:, None] * key_heads + torch.arange(key_heads)[:, None]
-    return Plan(written, torch.tensor(singles, dtype=torch.int64), heads.flatten(), mask[:, None, None], stretches)
+    mask = torch.zeros(all_keys.shape, dtype=dtype)
+    mask.masked_fill_(torch.arange(longest) >= held[:, None], float("-inf"))
+    heads = all_keys[:, None] * key_heads + torch.arange(key_heads)[:, None]
+    return Singles(torch.tensor(tokens), heads.flatten(), mask[:, None, None])
+
+
+def power_of_two(count: int) -> int:
+    """The smallest that is no less."""
+    return 1 << (count - 1).bit_length()
 
 
 def ragged_attention(
@@ -160,12 +195,12 @@ def ragged_attention(
     heads, tokens, width = query.shape[1:]
     key_heads = key.shape[1]
     output = query.new_empty(1, tokens, heads, value.shape[-1])
-    if len(steps.single):
-        one = query[0].index_select(1, steps.single).transpose(0, 1)[:, :, None]
-        shape = len(steps.single), key_heads, -1, width
-        seen, told = (each.view(-1, width).index_select(0, steps.keys).view(shape) for each in (keys, values))
-        answers = stacked_attention(module, one, seen, told, steps.mask, scaling)[0]
-        output[0].index_copy_(0, steps.single, answers[:, 0])
+    for singles in steps.singles:
+        one = query[0].index_select(1, singles.tokens).transpose(0, 1)[:, :, None]
+        shape = len(singles.tokens), key_heads, -1, width
+        seen, told = (each.view(-1, width).index_select(0, singles.keys).view(shape) for each in (keys, values))
+        answers = stacked_attention(module, one, seen, told, singles.mask, scaling)[0]
+        output[0].index_copy_(0, singles.tokens, answers[:, 0])
     for stretch in steps.stretches:
         new = query[:, :, stretch.tokens]
         if stretch.keys is None:
