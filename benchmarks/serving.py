@@ -15,7 +15,8 @@ round. So all of them see the same machine, however its speed wanders.
 - ``memory``: bytes a second that the device copies, read and written, which no pass over the weights can exceed.
 
 After the rounds: 32 users and 32 requests of the base alone in pairs of their own, since they differ by less than a
-machine does between two minutes; our engine by the number of users; the admission of users who are not on the device.
+machine does between two minutes; 31 users alone and beside one who has read a prompt of 4,000 tokens and answers; our
+engine by the number of users; the admission of users who are not on the device.
 """
 
 import json
@@ -63,6 +64,8 @@ def main() -> None:
             rounds.append(one_round(asks, number))
         print("pairs …", file=sys.stderr)
         pairs = [one_pair(asks["engine"], number % 2 == 0) for number in range(PAIRS)]
+        print("beside a long prompt …", file=sys.stderr)
+        beside = [one_neighbour(asks["engine"]) for _ in range(REPEATS)]
         print("by the number of users …", file=sys.stderr)
         curve: dict[str, list[float]] = {str(users): [] for users in CURVE}
         base = []
@@ -77,6 +80,7 @@ def main() -> None:
     runs = {
         "rounds": rounds,
         "pairs": pairs,
+        "beside": beside,
         "users": curve,
         "base": base,
         "admission": admission,
@@ -123,6 +127,11 @@ def one_pair(engine: Ask, base_first: bool) -> dict[str, float]:
     return {who: engine("run", USERS, who == "users")["rate"] for who in order}
 
 
+def one_neighbour(engine: Ask) -> dict[str, float]:
+    """New tokens a second of 31 users alone, and beside one more who has a long prompt."""
+    return {"alone": engine("run", USERS - 1, True)["rate"], "beside": engine("beside", USERS - 1)["rate"]}
+
+
 def summarise(runs: dict[str, Any]) -> dict[str, Any]:
     """The claims as ratios: each the median over rounds, within which either side is its median."""
     rounds = runs["rounds"]
@@ -142,6 +151,7 @@ def summarise(runs: dict[str, Any]) -> dict[str, Any]:
         "tokens_per_second": statistics.median(runs["users"][str(USERS)]),
         "users_against_base_alone": statistics.median(pairs),
         "users_against_base_alone_interval": median_interval(pairs),
+        "beside_a_long_prompt": statistics.median(each["beside"] / each["alone"] for each in runs["beside"]),
         "bandwidth_one_stream": bandwidth("stream", 1),
         "bandwidth_users": bandwidth("users", USERS),
         "against_generate": {name: ratio("users", f"generate_{name}") for name in ATTENTIONS},

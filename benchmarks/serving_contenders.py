@@ -14,7 +14,7 @@ import numpy as np
 
 from benchmarks.turns import take_orders
 
-PROMPT, NEW = 64, 64
+PROMPT, NEW, LONG = 64, 64, 4_000
 STORED = 2_000
 
 Orders = Mapping[str, Callable[..., Any]]
@@ -23,7 +23,7 @@ Orders = Mapping[str, Callable[..., Any]]
 def _engine(users: int) -> Orders:
     """Our engine: distinct users, or as many requests of the base; ``rate``, and seconds to the ``first`` token.
 
-    And the bytes of the weights that a pass reads.
+    And the ``rate`` of users beside one more with a long prompt; and the bytes of the weights that a pass reads.
     """
     from sharedllm.base.loading import load_base
     from sharedllm.serving.engine import Engine
@@ -39,12 +39,22 @@ def _engine(users: int) -> Orders:
         seconds, first = _ask(engine, prompts[:users], rows if adapted else None)
         return {"rate": users * NEW / seconds, "first": first}
 
-    return {"run": run, "weights": lambda: weights}
+    def beside(users: int) -> dict[str, float]:
+        begun = threading.Event()
+        long = (prompts[0] * LONG)[:LONG]
+        # Longer than those beside it, and none of it is theirs to wait for: it has been read when they begin.
+        number = engine.submit(_asked(long, users, rows, 4 * NEW), lambda _: begun.set())
+        begun.wait()
+        found = run(users, True)
+        engine.cancel(number)
+        return found
+
+    return {"run": run, "beside": beside, "weights": lambda: weights}
 
 
 def _ask(engine: Any, prompts: list[list[int]], rows: Any) -> tuple[float, float]:
     """Seconds until all requests are answered, and until the first token of any."""
-    from sharedllm.serving.request import Finished, Request, Sampling
+    from sharedllm.serving.request import Finished
 
     ended = [threading.Event() for _ in prompts]
     first: list[float] = []
@@ -56,13 +66,19 @@ def _ask(engine: Any, prompts: list[list[int]], rows: Any) -> tuple[float, float
             if isinstance(event, Finished):
                 ended[place].set()
 
-        own = {} if rows is None else {"release": f"{place}", "values": rows[place]}
-        greedy = Sampling(temperature=0)
-        asked = Request(prompt, f"{place}", max_tokens=NEW, sampling=greedy, top_logprobs=None, ignore_end=True, **own)
-        engine.submit(asked, deliver)
+        engine.submit(_asked(prompt, place, rows, NEW), deliver)
     for event in ended:
         event.wait()
     return time.perf_counter() - begun, first[0] - begun
+
+
+def _asked(prompt: list[int], place: int, rows: Any, new: int) -> Any:
+    """A request of the user of a row, or of the base where there are none."""
+    from sharedllm.serving.request import Request, Sampling
+
+    own = {} if rows is None else {"release": f"{place}", "values": rows[place]}
+    greedy = Sampling(temperature=0)
+    return Request(prompt, f"{place}", max_tokens=new, sampling=greedy, top_logprobs=None, ignore_end=True, **own)
 
 
 def _generate(users: int) -> Orders:
