@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format clean
+.PHONY: demo test test-all check format clean
 
 demo: .venv/installed
 	$(BIN)/sharedllm demo --out out/demo.html
 
 test: .venv/installed
 	$(BIN)/pytest
+
+# What `make test` leaves out as well: the slower and the rarer.
+test-all: .venv/installed
+	$(BIN)/pytest -m 'rare or not rare'
 
 check: .venv/installed
 	$(BIN)/ruff format --check src tests benchmarks experiments
