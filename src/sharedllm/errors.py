@@ -33,6 +33,7 @@ SharedLLMError
 ├── AccessError           who asks over the network may not have it
 │   ├── NotAuthenticated  no key or token, or one that is not valid
 │   └── Forbidden         a valid one, asking for somebody else
+│       └── OperatorOnly  or for what only whoever runs the server may decide
 └── ServingError
     ├── QueueFull         too many requests are waiting; says when to come back
     └── EngineStopped     the engine is shutting down, or has failed
@@ -187,6 +188,10 @@ class NotAuthenticated(AccessError):
 
 class Forbidden(AccessError):
     """The key or token is valid, and does not speak for the user who is asked for."""
+
+
+class OperatorOnly(Forbidden):
+    """A user asks for what only whoever runs the server may decide, such as to serve what the gate held back."""
 
 
 class ServingError(SharedLLMError):

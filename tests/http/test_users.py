@@ -75,7 +75,7 @@ def server(tmp_path, monkeypatch, base_of, folder_of):
             user: TestClient(app, headers={"Authorization": f"Bearer {secret}"}) for user, secret in secrets.items()
         }
         yield SimpleNamespace(
-            **clients, store=store, engine=engine, jobs=jobs, service_key=clients["service"], base=base
+            **clients, store=store, engine=engine, jobs=jobs, core=service, service_key=clients["service"], base=base
         )
         jobs.close()
 
@@ -163,6 +163,36 @@ def test_it_is_served_on_someones_word_which_is_recorded(server, file_of):
     assert (brought["release"], brought["served"]) == (1, 1)
     event = server.store.events("dora")[-1]
     assert (event.kind, event.reason) == ("overridden", "it was tested at home")
+
+
+@pytest.mark.parametrize("credential", ["key", "token"])
+def test_a_users_own_word_serves_nothing_that_was_held_back(server, file_of, credential):
+    if credential == "token":
+        server.core.jwt = SimpleNamespace(subject=lambda _: "alice")
+        server.alice.headers["Authorization"] = "Bearer a.b.c"
+    content = file_of(adapter_of(server.base, 0.5))
+    for body in (content, b"not one"):
+        answer = server.alice.put("/v1/users/alice/adapter", content=body, params={"override_reason": "I like it"})
+        error = told(answer, 403)["error"]
+        assert (error["code"], error["type"]) == ("operator_only", "permission_error")
+        assert "override_reason" in error["message"]
+    assert (server.store.user("alice").releases, server.store.user("alice").served) == (1, 1)
+    assert [event.kind for event in server.store.events("alice")] == ["published"]
+
+
+def test_a_revoked_user_does_not_come_back_by_being_erased_with_a_token_that_outlives_it(server):
+    server.store.revoke("alice", "abuse")
+    server.core.jwt = SimpleNamespace(subject=lambda _: "alice")
+    token = {"Authorization": "Bearer a.b.c"}
+    assert told(server.alice.delete("/v1/users/alice", headers=token), 403)["error"]["code"] == "operator_only"
+    assert server.store.user("alice").state == "revoked"
+    told(server.service_key.delete("/v1/users/alice"), 200)
+
+
+def test_a_revoked_user_erases_themselves_with_a_key_which_goes_too(server):
+    server.store.revoke("alice", "abuse")
+    told(server.alice.delete("/v1/users/alice"), 200)
+    told(server.alice.get("/v1/users/alice"), 401)
 
 
 def test_a_blank_word_is_none(server, file_of):

@@ -5,7 +5,7 @@ names the user in the body's ``user`` or in the header ``X-SharedLLM-User`` (per
 Unicode).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 from urllib.parse import unquote
 
@@ -14,7 +14,7 @@ from fastapi.security import HTTPBearer
 from fastapi.security.http import HTTPAuthorizationCredentials
 from starlette.concurrency import run_in_threadpool
 
-from sharedllm.errors import Forbidden, InvalidInput, NotAuthenticated
+from sharedllm.errors import Forbidden, InvalidInput, NotAuthenticated, OperatorOnly
 from sharedllm.http.service import Service
 from sharedllm.users import check_user_id
 
@@ -31,11 +31,28 @@ class Caller:
             server that asks nobody who they are.
         user: whom a ``user`` speaks for; None for the others.
         named: the user named in the header, if any.
+        by_token: whether a token says so, which stays valid whatever happens here, and not a key of this store.
     """
 
     kind: Literal["user", "service", "anyone"]
     user: str | None
     named: str | None = None
+    by_token: bool = False
+
+    def check_operator(self, what: str) -> None:
+        """Let through whoever may decide for others: a service, or anybody on a server that asks nobody who they are.
+
+        Args:
+            what: what was asked for, as a sentence begins with it.
+
+        Raises:
+            OperatorOnly: a user's own key or token.
+        """
+        if self.kind == "user":
+            raise OperatorOnly(
+                f"{what} is for whoever runs this server to decide, not for a user's own key",
+                remedy="Leave it out, or ask them: a service key may.",
+            )
 
     def acting_for(self, named: str | None = None) -> str:
         """The user whose adapter may answer.
@@ -83,13 +100,13 @@ async def authenticated(
             "There is no key", remedy="Send `Authorization: Bearer` and an API key or token, in a header and once."
         )
     caller = await run_in_threadpool(_holder, service, credentials.credentials)
-    return Caller(caller.kind, caller.user, named)
+    return replace(caller, named=named)
 
 
 def _holder(service: Service, secret: str) -> Caller:
     # A token has two dots, and no API key has one.
     if service.jwt is not None and (service.keys is None or secret.count(".") == 2):
-        return Caller("user", service.jwt.subject(secret))
+        return Caller("user", service.jwt.subject(secret), by_token=True)
     if service.keys is None:
         raise NotAuthenticated("There is no key", remedy="Send one.")
     key = service.keys.holder(secret)

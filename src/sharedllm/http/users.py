@@ -80,14 +80,29 @@ def show(request: Request, user: User) -> dict[str, Any]:
     return asdict(store.user(user)) | {"releases": [_release(each) for each in store.releases(user)]}
 
 
+def overriding(
+    caller: Authenticated, user: User, override_reason: Annotated[str | None, Query(max_length=1000)] = None
+) -> str | None:
+    """The reason to override the gate, if there is one and the caller may; found out before any body is read.
+
+    Raises:
+        InvalidInput: it is blank.
+        OperatorOnly: a user's own key or token.
+    """
+    if override_reason is not None:
+        check_reason(override_reason)
+        caller.check_operator("Serving what the gate held back (`override_reason`)")
+    return override_reason
+
+
 @router.put("/adapter", status_code=201, openapi_extra=_FILE)
 async def bring(
-    request: Request, arrival: Arriving, override_reason: Annotated[str | None, Query(max_length=1000)] = None
+    request: Request, override_reason: Annotated[str | None, Depends(overriding)], arrival: Arriving
 ) -> dict[str, Any]:
     """Store an adapter file that `sharedllm export --to adapter` wrote, as a new release.
 
     It is held back, as what it was tested on elsewhere does not count here. With `override_reason` it is served all
-    the same, and the reason is recorded.
+    the same, and the reason is recorded; only a service key may do that.
     """
     return await run_in_threadpool(_bring, _service(request), arrival, await request.body(), override_reason)
 
@@ -117,12 +132,16 @@ def cancel(request: Request, job: str, user: User) -> dict[str, Any]:
 
 
 @router.delete("")
-def erase(request: Request, user: User) -> dict[str, Any]:
+def erase(request: Request, user: User, caller: Authenticated) -> dict[str, Any]:
     """Delete the user for good: releases, history, keys, trainings. Whatever they have running is stopped.
 
-    The receipt is signed by whoever runs this server, and cannot be had again.
+    The receipt is signed by whoever runs this server, and cannot be had again. A user who was revoked cannot end that
+    by being erased and coming back with a token, which outlives an erasure: a service key erases them.
     """
-    return _erase(_service(request), user)
+    service = _service(request)
+    if caller.by_token and _is_revoked(service.store, user):
+        caller.check_operator("Erasing a user who was revoked")
+    return _erase(service, user)
 
 
 def _submit(service: Service, arrival: Arrival, text: str, recipe: Recipe) -> Job:
@@ -139,8 +158,6 @@ def _bring(service: Service, arrival: Arrival, data: bytes, override_reason: str
             f"The file has {len(data):,} bytes, and an adapter of this base has at most {limit:,}",
             remedy="Send a file that `sharedllm export --to adapter` wrote.",
         )
-    if override_reason is not None:
-        check_reason(override_reason)
     adapter = parse_adapter(data, "The file")
     check_fits(adapter, layout)
     user = arrival.user
@@ -195,6 +212,13 @@ def _erase(service: Service, user: str) -> dict[str, Any]:
         },
         "receipt": erasure.receipt(stopped, _left_to_do(service.store, user)).as_dict(),
     }
+
+
+def _is_revoked(store: Store, user: str) -> bool:
+    try:
+        return store.user(user).state == "revoked"
+    except UnknownUser:
+        return False
 
 
 def _left_to_do(store: Store, user: str) -> list[Derived]:
