@@ -50,6 +50,13 @@ def test_a_completion_continues_the_prompt_with_the_callers_own_release(serving,
     assert (request.sampling.seed, request.sampling.temperature, request.sampling.top_p) == (7, 1, 1)
 
 
+def test_a_request_says_how_its_tokens_are_drawn(serving):
+    server = serving()
+    complete(server, temperature=0.4, top_p=0.8, min_p=0.25)
+    (request,) = server.engine.requests
+    assert (request.sampling.temperature, request.sampling.top_p, request.sampling.min_p) == (0.4, 0.8, 0.25)
+
+
 def test_every_response_says_how_it_was_routed(serving, published):
     response = complete(serving(), seed=7)
     base = published.base.fingerprint[:12]

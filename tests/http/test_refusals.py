@@ -65,6 +65,8 @@ def test_json_that_is_not_an_object_is_refused(server, body):
         ("temperature", 2.1),
         ("temperature", "hot"),
         ("top_p", 1.5),
+        ("min_p", -0.1),
+        ("min_p", "0.1"),
         ("n", 0),
         ("n", 9),
         ("stop", ""),

@@ -37,6 +37,28 @@ def test_the_nucleus_is_the_shortest_list_that_reaches_the_bound(top_p, size):
     assert set(np.flatnonzero(found)) <= set(nucleus.tolist())
 
 
+@pytest.mark.parametrize("size", [6, 2000])
+@pytest.mark.parametrize("top_p", [1.0, 0.6])
+@pytest.mark.parametrize("min_p", [0.01, 0.3, 1.0])
+def test_no_token_is_drawn_that_is_less_than_its_share_as_likely_as_the_likeliest(min_p, top_p, size):
+    logits = 2 * torch.randn(size, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    expected = (logits / 1.5).softmax(0)
+    ordered = expected.sort(descending=True)
+    nucleus = ordered.indices[: int((ordered.values.cumsum(0) < top_p).sum()) + 1].tolist()
+    likely = {token for token in nucleus if expected[token] >= min_p * expected.max()}
+    found = many(logits, temperature=1.5, top_p=top_p, min_p=min_p)
+    assert set(np.flatnonzero(found)) <= likely
+    kept = np.array([float(expected[token]) if token in likely else 0.0 for token in range(size)])
+    assert found == pytest.approx(kept / kept.sum(), abs=4 * math.sqrt(0.25 / 4000))
+
+
+def test_a_bound_of_one_request_is_no_bound_of_its_neighbour():
+    logits = torch.tensor([2.0, 1.0, 0.0], dtype=torch.float64).expand(800, -1)
+    tokens = draw(logits, [Sampling(min_p=0.9), Sampling()] * 400, range(800))
+    assert set(tokens[::2]) == {0}
+    assert set(tokens[1::2]) == {0, 1, 2}
+
+
 def test_extreme_settings_still_draw_a_token():
     logits = torch.tensor([[0.0, 1e4, -1e4], [0.0, 0.0, 0.0]])
     for sampling in (Sampling(temperature=1e-30), Sampling(top_p=1e-30), Sampling(temperature=100, top_p=1 - 1e-16)):

@@ -113,6 +113,7 @@ class Form(ABC):
             sampling=Sampling(
                 temperature=1.0 if asked.temperature is None else asked.temperature,
                 top_p=1.0 if asked.top_p is None else asked.top_p,
+                min_p=asked.min_p or 0.0,
                 # The engine's seeds are not negative.
                 seed=seed % 2**63,
                 choice=choice,

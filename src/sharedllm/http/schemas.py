@@ -59,6 +59,7 @@ class Common(Strict):
     stream_options: StreamOptions | None = None
     temperature: float | None = Field(None, ge=0, le=2, description="1 by default; 0 takes the likeliest token.")
     top_p: float | None = Field(None, ge=0, le=1)
+    min_p: float | None = Field(None, ge=0, le=1, description="Least share of the likeliest token's probability.")
     n: int | None = Field(None, ge=1, le=8)
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
     seed: int | None = Field(None, ge=-SEED_LIMIT, lt=SEED_LIMIT, description="Random by default, and told.")

@@ -18,12 +18,14 @@ class Sampling:
     Attributes:
         temperature: 0 takes the likeliest token; otherwise logits are divided by it.
         top_p: draw among the likeliest tokens whose probabilities first add up to this (Holtzman et al. 2020).
+        min_p: and among those that are at least this share as likely as the likeliest (Nguyen et al. 2024).
         seed: of the request's own noise, which depends on nothing but this, ``choice`` and the position.
         choice: which of several answers to the same prompt this is.
     """
 
     temperature: float = 1.0
     top_p: float = 1.0
+    min_p: float = 0.0
     seed: int = 0
     choice: int = 0
 

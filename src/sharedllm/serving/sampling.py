@@ -29,6 +29,11 @@ def draw(logits: "torch.Tensor", samplings: Sequence[Sampling], positions: Seque
         # Less the largest first: a tiny temperature would overflow what it divides.
         shifted = logits[warm] - logits[warm].amax(dim=-1, keepdim=True)
         probabilities = (shifted / temperatures[:, None]).softmax(dim=-1)
+        floors = logits.new_tensor([samplings[row].min_p for row in warm])
+        if floors.any():
+            # Both bounds are of the whole distribution, so it does not matter which of them comes first.
+            least = floors[:, None] * probabilities.amax(dim=-1, keepdim=True)
+            probabilities = probabilities.masked_fill(probabilities < least, 0.0)
         for place, row in enumerate(warm):
             noise = uniform(samplings[row], positions[row])
             tokens[row] = _invert(probabilities[place], samplings[row].top_p, noise)
