@@ -4,15 +4,16 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save, save_file
 
 from sharedllm.errors import CorruptAdapter, InvalidUserId, SharedLLMError, SnapshotError, WrongBase
 from sharedllm.store.packed import Snapshot
-from sharedllm.store.packed.format import MANIFEST
+from sharedllm.store.packed.format import MANIFEST, PLACES, Checksums
 from sharedllm.store.packed.signing import signed
 
 from .conftest import USERS, read
@@ -92,6 +93,44 @@ def test_an_index_that_was_changed_is_refused(packed, opened):
     save_file(index, index_of(folder))
     with pytest.raises(SnapshotError, match="not what was signed"):
         opened(folder)
+
+
+@pytest.mark.parametrize("damage", ["exchanged", "emptied", "filled"])
+def test_an_index_that_is_changed_in_place_while_it_is_open_changes_nobodys_answer(packed, opened, damage):
+    folder = packed()
+    snapshot = opened(folder)
+    columns = load_file(index_of(folder))
+    if damage == "exchanged":
+        # Sound in itself: everybody is found at their neighbour's place, by the checksum that this has.
+        base = Checksums(snapshot.manifest.base, snapshot.manifest.format)
+        shard = shard_of(folder).read_bytes()
+        places = np.roll(columns["places"], 1, axis=0)
+        for row, place in enumerate(places.view(PLACES).ravel()):
+            head = shard[place["head_at"] : place["head_at"] + place["head_bytes"]]
+            values = shard[place["values_at"] : place["values_at"] + 2 * snapshot.manifest.parameters]
+            checksum = base.of(columns["users"][row].tobytes(), head, values)
+            columns["checksums"][row] = np.frombuffer(checksum, np.uint8)
+        data = save(columns | {"places": places})
+    else:
+        data = b"" if damage == "emptied" else b"\xff" * index_of(folder).stat().st_size
+    with index_of(folder).open("rb+") as stream:
+        stream.truncate(len(data))
+        stream.write(data)
+    for number, user in enumerate(USERS):
+        assert read(snapshot, user).adapter.values.tolist() == [0.5, -0.25 * number]
+
+
+@pytest.mark.parametrize("left", [0, 1, 100])
+def test_a_shard_that_is_shortened_while_it_is_open_is_an_error_for_those_in_it(packed, opened, left):
+    folder = packed()
+    snapshot = opened(folder)
+    with shard_of(folder).open("rb+") as stream:
+        stream.truncate(left)
+    for user in USERS:
+        with pytest.raises(CorruptAdapter, match=user):
+            read(snapshot, user)
+    with pytest.raises(SnapshotError, match="not what was signed"):
+        snapshot.verify()
 
 
 def test_rows_that_were_exchanged_are_refused_for_both(packed, opened):

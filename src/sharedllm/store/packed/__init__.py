@@ -1,4 +1,4 @@
-"""Packed snapshots: every adapter of a base that is served, in memory-mapped files that a serving node can trust.
+"""Packed snapshots: every adapter of a base that is served, in files that a serving node can trust.
 
 A node opens a snapshot in the time it takes to check a signature and hash an index. The store stays the authority: its
 log of changes tells the node whose answer is no longer the one that was packed.

@@ -12,7 +12,6 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from mmap import mmap
 from typing import Any
 
 import numpy as np
@@ -108,7 +107,7 @@ class Checksums:
         return digest.digest()
 
 
-def tensor_places(data: bytes | mmap) -> Mapping[str, tuple[int, int]]:
+def tensor_places(data: bytes) -> Mapping[str, tuple[int, int]]:
     """Where the tensors of a safetensors file begin and end, in bytes from the file's beginning.
 
     Args:

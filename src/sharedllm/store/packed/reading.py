@@ -1,9 +1,10 @@
-"""A packed snapshot, opened: checked, mapped into memory, and looked into by user."""
+"""A packed snapshot, opened: checked, its index in memory, and looked into by user."""
 
 import hashlib
 import json
-import mmap
+import os
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,7 +39,11 @@ class Found(NamedTuple):
 
 
 class Snapshot:
-    """A packed snapshot in memory-mapped files, safe to use from several threads. The maps go when this does.
+    """A packed snapshot, safe to use from several threads. Its files are closed when this goes.
+
+    The index is a copy in memory, 96 bytes a user, so that nobody changes it once it was found to be what was signed.
+    Rows are read from the files and checked against it each time, and never mapped: a file that somebody shortens ends
+    a process that reads it through a map.
 
     Attributes:
         folder: where it is.
@@ -56,8 +61,9 @@ class Snapshot:
         """
         self.folder = folder
         self.manifest = Manifest.from_json(verified(_read(folder / MANIFEST), key, folder / MANIFEST))
-        maps = [_map(folder, file) for file in self.manifest.files]
-        self._index, *self._shards = maps
+        self._shards = [_open(folder, file) for file in self.manifest.shards]
+        self._index = _read(folder / self.manifest.index.name)
+        _check_length(folder, self.manifest.index, len(self._index))
         check_hash(folder, self.manifest.index, self._index)
         users, self._checksums_at, self._places_at = (tensor_places(self._index)[name][0] for name in INDEX_TENSORS)
         # Fixed-width strings, so that a binary search needs no Python; numpy ignores only zeros at the end, and as all
@@ -107,13 +113,15 @@ class Snapshot:
         _, values_at, head_at, head_bytes, shard = PLACE.unpack_from(
             self._index, self._places_at + found.place * PLACE.size
         )
-        # Copied before they are checked, so that what is used is what was checked.
-        values = self._shards[shard][values_at : values_at + self._row_bytes]
-        head = self._shards[shard][head_at : head_at + head_bytes]
+        # Copies, so that what is used is what is checked. They are shorter where the file is, and then do not pass.
+        stream = self._shards[shard].fileno()
+        try:
+            values = os.pread(stream, self._row_bytes, values_at)
+            head = os.pread(stream, head_bytes, head_at)
+        except OSError as error:
+            raise self._damaged(user, f"cannot be read: {error.strerror}") from None
         if self._checksums.of(found.user_sha256, head, values) != expected:
-            raise CorruptAdapter(
-                f"The row of {user!r} in the snapshot {self.folder} is damaged", remedy="Copy or pack it again."
-            )
+            raise self._damaged(user, "is damaged")
         id, number, created_at, provenance, gate = json.loads(head)
         row = np.frombuffer(values, STORED).astype(np.float32)
         row.flags.writeable = False
@@ -132,8 +140,14 @@ class Snapshot:
         Raises:
             SnapshotError: one is not what was signed.
         """
-        for file, data in zip(self.manifest.shards, self._shards, strict=True):
-            check_hash(self.folder, file, data)
+        for file, stream in zip(self.manifest.shards, self._shards, strict=True):
+            stream.seek(0)
+            _check_digest(self.folder, file, hashlib.file_digest(stream, "sha256").hexdigest())
+
+    def _damaged(self, user: str, how: str) -> CorruptAdapter:
+        return CorruptAdapter(
+            f"The row of {user!r} in the snapshot {self.folder} {how}", remedy="Copy or pack the snapshot again."
+        )
 
 
 def _read(path: Path) -> bytes:
@@ -145,26 +159,35 @@ def _read(path: Path) -> bytes:
         ) from None
 
 
-def _map(folder: Path, file: File) -> mmap.mmap:
+def _open(folder: Path, file: File) -> FileIO:
     path = folder / file.name
     try:
-        with path.open("rb") as stream:
-            mapped = mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:
-        raise SnapshotError(f"{path} cannot be read: {error}", remedy="Copy or pack the snapshot again.") from None
-    if len(mapped) != file.bytes:
+        stream = FileIO(path)
+        _check_length(folder, file, os.fstat(stream.fileno()).st_size)
+    except OSError as error:
         raise SnapshotError(
-            f"{path} has {len(mapped):,} bytes where {file.bytes:,} were signed",
+            f"{path} cannot be read: {error.strerror}", remedy="Copy or pack the snapshot again."
+        ) from None
+    return stream
+
+
+def _check_length(folder: Path, file: File, found: int) -> None:
+    if found != file.bytes:
+        raise SnapshotError(
+            f"{folder / file.name} has {found:,} bytes where {file.bytes:,} were signed",
             remedy="Copy or pack the snapshot again.",
         )
-    return mapped
 
 
-def check_hash(folder: Path, file: File, data: bytes | mmap.mmap) -> None:
+def check_hash(folder: Path, file: File, data: bytes) -> None:
     """Check that ``data``, of a file in ``folder``, is what was signed.
 
     Raises:
         SnapshotError: it is not.
     """
-    if hashlib.sha256(data).hexdigest() != file.sha256:
+    _check_digest(folder, file, hashlib.sha256(data).hexdigest())
+
+
+def _check_digest(folder: Path, file: File, found: str) -> None:
+    if found != file.sha256:
         raise SnapshotError(f"{folder / file.name} is not what was signed", remedy="Copy or pack the snapshot again.")
