@@ -6,6 +6,7 @@ import time
 from queue import SimpleQueue
 from types import SimpleNamespace
 
+import jwt as pyjwt
 import numpy as np
 import pytest
 import torch
@@ -19,6 +20,7 @@ from sharedllm.errors import StoreBusy
 from sharedllm.http import jobs as jobs_module
 from sharedllm.http.app import create_app
 from sharedllm.http.jobs import Jobs
+from sharedllm.http.jwt import JWT
 from sharedllm.http.service import Service
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Finished, Limits, Request, Token
@@ -37,6 +39,15 @@ PASSED = GateOutcome(True, "passed: it helps")
 QUICK = Recipe("default", steps=6, window=64)
 WAITING = "import sys; sys.stdin.readline(); print('{\"step\": 1}', flush=True); sys.stdin.read()"
 """A training process that takes one step and waits for its end."""
+
+
+WHOSE = {"iss": "issuer", "aud": "sharedllm"}
+SECRET = 32 * "s"
+TOKEN = pyjwt.encode({**WHOSE, "sub": "alice", "exp": 2**40}, SECRET, "HS256")
+
+
+def tokens_of_alice():
+    return JWT(issuer=WHOSE["iss"], audience=WHOSE["aud"], secret=SECRET)
 
 
 class Stub:
@@ -168,8 +179,8 @@ def test_it_is_served_on_someones_word_which_is_recorded(server, file_of):
 @pytest.mark.parametrize("credential", ["key", "token"])
 def test_a_users_own_word_serves_nothing_that_was_held_back(server, file_of, credential):
     if credential == "token":
-        server.core.jwt = SimpleNamespace(subject=lambda _: "alice")
-        server.alice.headers["Authorization"] = "Bearer a.b.c"
+        server.core.jwt = tokens_of_alice()
+        server.alice.headers["Authorization"] = f"Bearer {TOKEN}"
     content = file_of(adapter_of(server.base, 0.5))
     for body in (content, b"not one"):
         answer = server.alice.put("/v1/users/alice/adapter", content=body, params={"override_reason": "I like it"})
@@ -182,8 +193,8 @@ def test_a_users_own_word_serves_nothing_that_was_held_back(server, file_of, cre
 
 def test_a_revoked_user_does_not_come_back_by_being_erased_with_a_token_that_outlives_it(server):
     server.store.revoke("alice", "abuse")
-    server.core.jwt = SimpleNamespace(subject=lambda _: "alice")
-    token = {"Authorization": "Bearer a.b.c"}
+    server.core.jwt = tokens_of_alice()
+    token = {"Authorization": f"Bearer {TOKEN}"}
     assert told(server.alice.delete("/v1/users/alice", headers=token), 403)["error"]["code"] == "operator_only"
     assert server.store.user("alice").state == "revoked"
     told(server.service_key.delete("/v1/users/alice"), 200)

@@ -52,6 +52,13 @@ def _limit(name: str, default: int, help: str) -> "Callable[[FC], FC]":
 @click.option("--jwt-issuer", metavar="ISSUER", help="Whose JSON Web Tokens are valid, beside API keys.")
 @click.option("--jwt-audience", metavar="AUDIENCE", help="Whom those tokens must be meant for.")
 @click.option("--jwt-jwks", metavar="FILE|URL", help=f"The issuer's public keys; for a shared secret set {JWT_SECRET}.")
+@click.option(
+    "--jwt-algorithm",
+    "jwt_algorithms",
+    multiple=True,
+    metavar="NAME",
+    help="An algorithm that tokens may be signed with; may be repeated. By default any with public keys, else HS256.",
+)
 @_limit("--running", _DEFAULT.running, "Requests answered at once.")
 @_limit("--waiting", _DEFAULT.waiting, "Requests that may wait, of everybody together.")
 @_limit("--cache-tokens", _DEFAULT.cache_tokens, "Tokens whose keys and values are held, over all running requests.")
@@ -68,6 +75,7 @@ def command(
     jwt_issuer: str | None,
     jwt_audience: str | None,
     jwt_jwks: str | None,
+    jwt_algorithms: tuple[str, ...],
     running: int,
     waiting: int,
     cache_tokens: int,
@@ -89,7 +97,7 @@ def command(
 
     bound_shapes()
     check_address(host, port, open=insecure_no_auth)
-    jwt = _jwt(jwt_issuer, jwt_audience, jwt_jwks)
+    jwt = _jwt(jwt_issuer, jwt_audience, jwt_jwks, jwt_algorithms)
     if insecure_no_auth and jwt is not None:
         raise InvalidInput(
             "--insecure-no-auth asks nobody who they are, and tokens say who somebody is",
@@ -139,18 +147,18 @@ def _snapshot(folder: Path, key: Path | None) -> "Snapshot":
     return Snapshot(folder, read_public(key or public_half(default_key())))
 
 
-def _jwt(issuer: str | None, audience: str | None, jwks: str | None) -> "JWT | None":
+def _jwt(issuer: str | None, audience: str | None, jwks: str | None, algorithms: tuple[str, ...]) -> "JWT | None":
     from sharedllm.http.jwt import JWT
 
     secret = os.environ.get(JWT_SECRET)
-    if not (issuer or audience or jwks or secret):
+    if not (issuer or audience or jwks or secret or algorithms):
         return None
     if not (issuer and audience):
         raise InvalidInput(
             "Tokens cannot be checked without knowing whose they are and whom they are meant for",
             remedy=f"Give --jwt-issuer and --jwt-audience, with --jwt-jwks or {JWT_SECRET}.",
         )
-    return JWT(issuer=issuer, audience=audience, jwks=jwks, secret=secret)
+    return JWT(issuer=issuer, audience=audience, jwks=jwks, secret=secret, algorithms=algorithms)
 
 
 def _warn(keys: "Keys | None", jwt: "JWT | None") -> None:

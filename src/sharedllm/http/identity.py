@@ -99,17 +99,16 @@ async def authenticated(
         raise NotAuthenticated(
             "There is no key", remedy="Send `Authorization: Bearer` and an API key or token, in a header and once."
         )
-    caller = await run_in_threadpool(_holder, service, credentials.credentials)
-    return replace(caller, named=named)
+    return replace(await _holder(service, credentials.credentials), named=named)
 
 
-def _holder(service: Service, secret: str) -> Caller:
+async def _holder(service: Service, secret: str) -> Caller:
     # A token has two dots, and no API key has one.
     if service.jwt is not None and (service.keys is None or secret.count(".") == 2):
-        return Caller("user", service.jwt.subject(secret), by_token=True)
+        return Caller("user", await service.jwt.subject_soon(secret), by_token=True)
     if service.keys is None:
         raise NotAuthenticated("There is no key", remedy="Send one.")
-    key = service.keys.holder(secret)
+    key = await run_in_threadpool(service.keys.holder, secret)
     return Caller(key.kind, key.user)
 
 

@@ -1,18 +1,20 @@
 """JSON Web Tokens of an issuer that the operator trusts: a valid token speaks for the user in its ``sub``."""
 
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import Future, wait
 from typing import Any
 from urllib.parse import urlsplit
 
 import jwt
+from starlette.concurrency import run_in_threadpool
 
-from sharedllm.errors import InvalidInput, InvalidUserId, NotAuthenticated, ServingError
+from sharedllm.errors import InvalidInput, InvalidUserId, NotAuthenticated
+from sharedllm.http.jwks import FETCH_SECONDS, FetchedKeys, KeySet, keys_in
 from sharedllm.users import check_user_id
 
 LEEWAY_SECONDS = 30
 SECRET_BYTES = 32
-FETCH_SECONDS = 5.0
 SHARED = ("HS256", "HS384", "HS512")
 PUBLIC = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 
@@ -59,19 +61,49 @@ class JWT:
                 )
         self._issuer = issuer
         self._audience = audience
-        self._key_of = _shared(secret) if secret is not None else _public(jwks or "")
+        self._secret = None if secret is None else _checked(secret)
+        self._public = None if jwks is None else _public(jwks)
 
     def subject(self, token: str) -> str:
-        """The user that a token speaks for. Blocks while public keys are fetched.
+        """The user that a token speaks for. Blocks while public keys are fetched, for `FETCH_SECONDS` at most.
 
         Raises:
             NotAuthenticated: the token is not valid; the message is the same whatever is wrong with it.
             ServingError: the issuer's public keys cannot be fetched.
         """
+        coming = self._coming(token)
+        if coming is not None:
+            wait([coming], timeout=FETCH_SECONDS)
+        return self._verified(token)
+
+    async def subject_soon(self, token: str) -> str:
+        """`subject`, for an event loop: no thread is held while public keys are fetched.
+
+        Raises:
+            NotAuthenticated, ServingError: as there.
+        """
+        coming = self._coming(token)
+        if coming is not None:
+            await asyncio.wait([asyncio.wrap_future(coming)], timeout=FETCH_SECONDS)
+        return await run_in_threadpool(self._verified, token)
+
+    def _coming(self, token: str) -> "Future[None] | None":
+        if self._public is None:
+            return None
         try:
+            return self._public.coming(*_signed_with(token))
+        except (jwt.PyJWTError, ValueError, RecursionError):
+            return None
+
+    def _verified(self, token: str) -> str:
+        try:
+            kid, algorithm = _signed_with(token)
+            key = self._secret if self._public is None else self._public.find(kid, algorithm)
+            if key is None:
+                raise jwt.InvalidTokenError("no such key")
             claims = jwt.decode(
                 token,
-                self._key_of(token),
+                key,
                 algorithms=self._algorithms,
                 issuer=self._issuer,
                 audience=self._audience,
@@ -79,40 +111,32 @@ class JWT:
                 options={"require": ["exp", "iss", "aud", "sub"]},
             )
             return check_user_id(claims["sub"])
-        except jwt.PyJWKClientConnectionError:
-            raise ServingError("The issuer's public keys cannot be fetched", remedy="Try again in a moment.") from None
         except (jwt.PyJWTError, InvalidUserId, ValueError, RecursionError):
             # What is wrong is no business of somebody who may be guessing.
             raise NotAuthenticated("The token is not valid", remedy="Get a new one from its issuer.") from None
 
 
-def _shared(secret: str) -> Callable[[str], Any]:
+def _signed_with(token: str) -> tuple[str | None, str]:
+    """What a token says of its signature: the name of the key, and the algorithm."""
+    header: dict[str, Any] = jwt.get_unverified_header(token)
+    return header.get("kid"), str(header.get("alg"))
+
+
+def _checked(secret: str) -> str:
     if len(secret.encode()) < SECRET_BYTES:
         raise InvalidInput(
             f"The shared secret has {len(secret.encode())} bytes",
             remedy=f"Use at least {SECRET_BYTES} random bytes: shorter ones can be guessed from one token.",
         )
-    return lambda token: secret
+    return secret
 
 
-def _public(jwks: str) -> Callable[[str], Any]:
+def _public(jwks: str) -> KeySet:
     address = urlsplit(jwks)
-    if address.scheme in ("http", "https"):
-        if address.scheme == "http" and address.hostname not in ("127.0.0.1", "localhost", "::1"):
-            raise InvalidInput(
-                f"Public keys from {jwks!r} could be replaced on their way", remedy="Use an https:// address."
-            )
-        return jwt.PyJWKClient(jwks, timeout=FETCH_SECONDS).get_signing_key_from_jwt
-    try:
-        keys = jwt.PyJWKSet.from_json(Path(jwks).read_text(encoding="utf-8")).keys
-    except (OSError, ValueError, AttributeError, jwt.PyJWTError) as error:
-        raise InvalidInput(f"{jwks!r} holds no public keys: {error}", remedy="Give a JWKS file.") from None
-    return lambda token: _named(keys, jwt.get_unverified_header(token).get("kid"))
-
-
-def _named(keys: Sequence[Any], kid: str | None) -> Any:
-    """The key of that name; the only key there is where neither it nor the token has a name."""
-    found = [key for key in keys if key.key_id == kid]
-    if len(found) != 1:
-        raise jwt.InvalidTokenError("no such key")
-    return found[0]
+    if address.scheme not in ("http", "https"):
+        return keys_in(jwks)
+    if address.scheme == "http" and address.hostname not in ("127.0.0.1", "localhost", "::1"):
+        raise InvalidInput(
+            f"Public keys from {jwks!r} could be replaced on their way", remedy="Use an https:// address."
+        )
+    return FetchedKeys(jwks)
