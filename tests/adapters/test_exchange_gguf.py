@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from tests import models
 from tests.adapters.exchange import assert_same_logits, load, logits, our_logits, random_adapter
 from transformers import AutoModelForCausalLM, GgufConfig
 
-from sharedllm.adapters.gguf_file import export_gguf, gguf_source
+from sharedllm.adapters.adapter import GateOutcome
+from sharedllm.adapters.card import Origin
+from sharedllm.adapters.gguf_file import card_beside, export_gguf, gguf_source
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.loading import load_base
 from sharedllm.errors import AdapterError, BaseError, InvalidInput, UnsupportedBase, WrongBase
@@ -38,7 +41,8 @@ def patched(real, tmp_path_factory):
     layout = layout_of(real)
     adapter = random_adapter(layout, spread=0.05)
     path = tmp_path_factory.mktemp("gguf") / "patched.gguf"
-    export_gguf(gguf_source(real), real, layout, adapter, path)
+    origin = Origin("alice", 1, GateOutcome(True, "passed: made up"))
+    export_gguf(gguf_source(real), real, layout, adapter, path, origin=origin)
     return path, adapter
 
 
@@ -147,6 +151,28 @@ def test_only_norm_adapters_of_this_base_are_written_and_nothing_is_overwritten(
     with pytest.raises(InvalidInput, match="exists already"):
         export_gguf(source, base, norm, random_adapter(norm), source)
     assert source.read_bytes() == before
+
+
+def test_the_page_beside_a_file_says_whose_it_is_and_its_lines_run(patched, monkeypatch, capsys):
+    path, _ = patched
+    card = card_beside(path).read_text()
+    assert card_beside(path).name == "patched.README.md"
+    assert "`alice`" in card
+    assert "licence: Apache-2.0" in card
+    assert "llama-cli -m patched.gguf" in card
+    [code] = re.findall(r"```python\n(.*?)```", card, re.DOTALL)
+    monkeypatch.chdir(path.parent)
+    exec(compile(code, card_beside(path).name, "exec"), {})
+    assert "It was late when" in capsys.readouterr().out
+
+
+def test_a_page_that_is_there_already_is_not_overwritten(base, source, tmp_path):
+    card_beside(tmp_path / "out.gguf").write_text("mine")
+    layout = layout_of(base)
+    with pytest.raises(InvalidInput, match="exists already"):
+        export_gguf(source, base, layout, random_adapter(layout), tmp_path / "out.gguf")
+    assert card_beside(tmp_path / "out.gguf").read_text() == "mine"
+    assert not (tmp_path / "out.gguf").exists()
 
 
 def test_a_base_that_is_no_gguf_has_no_source(base):

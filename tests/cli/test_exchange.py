@@ -98,6 +98,13 @@ def test_peft_and_merged_folders_load_elsewhere(run, folder, tmp_path):
     assert not torch.allclose(AutoModelForCausalLM.from_pretrained(folder)(ids).logits, merged(ids).logits, atol=0.01)
 
 
+def test_an_export_says_whose_release_it_is_and_what_its_gate_found(run, tmp_path):
+    for kind in ("peft", "merged"):
+        run("export", "alice", "--to", kind, tmp_path / kind, "--release", 2)
+        card = (tmp_path / kind / "README.md").read_text()
+        assert "`alice`" in card and "release 2" in card and HELD_BACK.reason in card
+
+
 def test_the_release_that_answers_is_exported_unless_another_is_named(run, tmp_path):
     said = json.loads(run("export", "alice", "--to", "adapter", tmp_path / "served", "--json"))
     assert said == {

@@ -1,5 +1,6 @@
 """A person's model as GGUF: a copy of the base's GGUF file in which only the norms' gains are replaced."""
 
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharedllm.adapters.adapter import Adapter
+from sharedllm.adapters.card import CARD, Kind, Origin, loading, write_card
 from sharedllm.adapters.folding import Stored, check_is_norm, stored_weights
 from sharedllm.adapters.layouts import Layout
 from sharedllm.adapters.outputs import new_file
@@ -34,8 +36,17 @@ def gguf_source(base: Base) -> Path:
     )
 
 
-def export_gguf(source: Path, base: Base, layout: Layout, adapter: Adapter, path: Path) -> None:
+def card_beside(path: Path) -> Path:
+    """Where the page of a GGUF file lies."""
+    return path.with_name(f"{path.stem}.{CARD}")
+
+
+def export_gguf(
+    source: Path, base: Base, layout: Layout, adapter: Adapter, path: Path, *, origin: Origin | None = None
+) -> None:
     """Copy ``source`` to ``path`` and multiply its norms by ``1 + s``; every other byte stays.
+
+    A page is written beside it (`card_beside`). It is no metadata of the file: that would move every tensor in it.
 
     GGUF files hold norms in float32 and as gains, also of models that elsewhere store gain - 1, so nothing is rounded
     but the product itself. Each norm is compared with the base's before it is replaced.
@@ -46,6 +57,7 @@ def export_gguf(source: Path, base: Base, layout: Layout, adapter: Adapter, path
         layout: the norm layout on it.
         adapter: a norm adapter for it.
         path: a file that does not exist yet.
+        origin: what the page beside it says of whose it is.
 
     Raises:
         AdapterError: not a norm adapter.
@@ -57,7 +69,18 @@ def export_gguf(source: Path, base: Base, layout: Layout, adapter: Adapter, path
     check_is_norm(adapter, layout, "A GGUF file")
     weights = stored_weights(base, layout)
     patches = _patches(source, weights, adapter)
-    with new_file(path) as partial:
+    kind = Kind(
+        title="A person's model, for llama.cpp",
+        library="gguf",
+        loading=loading(
+            "transformers.AutoModelForCausalLM",
+            f'".", gguf_file={path.name!r}',
+            f'".", gguf_file={path.name!r}',
+        ),
+        notes=f"Or without Python: `llama-cli -m {shlex.quote(path.name)}`.",
+    )
+    with new_file(path) as partial, new_file(card_beside(path)) as page:
+        write_card(page, kind, base, adapter, origin)
         shutil.copyfile(source, partial)
         with partial.open("r+b") as stream:
             for offset, gains in patches:

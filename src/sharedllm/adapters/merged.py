@@ -6,6 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from sharedllm.adapters.adapter import Adapter
+from sharedllm.adapters.card import CARD, Kind, Origin, loading, write_card
 from sharedllm.adapters.folding import Stored, check_folds, stored_weights, weight_files
 from sharedllm.adapters.layouts import Layout
 from sharedllm.adapters.outputs import new_folder
@@ -13,16 +14,22 @@ from sharedllm.base.loading import Base
 
 _INDEX = "model.safetensors.index.json"
 # Configuration, tokenizer and chat template; an index is written anew, and a base that is itself an adapter is not one.
-_BESIDE_WEIGHTS = ("*.json", "*.jinja", "*.model", "*.txt")
+_BESIDE_WEIGHTS = ("*.json", "*.jinja", "*.model", "*.txt", "LICENSE*", "NOTICE*")
 _NOT_COPIED = {_INDEX, "config.json", "adapter_config.json"}
 
+_KIND = Kind(
+    title="A person's model",
+    library="transformers",
+    loading=loading("transformers.AutoModelForCausalLM", '"."', '"."'),
+)
 
-def export_merged(base: Base, layout: Layout, adapter: Adapter, folder: Path) -> None:
+
+def export_merged(base: Base, layout: Layout, adapter: Adapter, folder: Path, *, origin: Origin | None = None) -> None:
     """Write a folder that ``AutoModelForCausalLM.from_pretrained`` loads and that answers as the base with the adapter.
 
     The changed tensors are float32. Where the base's files hold them in a 16-bit type the configuration is set to load
     in float32, since bfloat16 would round most of the adapter away; all other tensors keep their bytes. One weight
-    file at a time is in memory.
+    file at a time is in memory. A page beside them says whose model it is, which is what ``origin`` is for.
 
     Raises:
         AdapterError: a format that cannot be folded into weights (steering).
@@ -42,6 +49,7 @@ def export_merged(base: Base, layout: Layout, adapter: Adapter, folder: Path) ->
                 if path.name not in _NOT_COPIED:
                     shutil.copyfile(path, partial / path.name)
         _write_config(base.folder, partial, [stored for each in changes.values() for stored in each])
+        write_card(partial / CARD, _KIND, base, adapter, origin)
 
 
 def _write_weights(source: Path, changes: list[Stored], adapter: Adapter, target: Path) -> None:

@@ -10,11 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sharedllm.adapters.adapter import Adapter
+from sharedllm.adapters.card import CARD, Kind, Origin, loading, write_card
 from sharedllm.adapters.folding import Stored, check_is_norm, stored_weights
 from sharedllm.adapters.layouts import Layout
 from sharedllm.adapters.outputs import new_folder
 from sharedllm.adapters.tensor_file import read_tensors
 from sharedllm.base.loading import Base
+from sharedllm.base.resolve import hub_revision
 from sharedllm.errors import AdapterError, CorruptAdapter, InvalidInput, WrongBase
 
 if TYPE_CHECKING:
@@ -26,9 +28,28 @@ _MAX_CONFIG_BYTES = 4 * 2**20
 # PEFT reads past this metadata of the tensor file; an import finds in it which base the gains are for.
 _OURS = "sharedllm"
 
+_KIND = Kind(
+    title="A person's adapter, for PEFT",
+    library="peft",
+    loading=loading("peft.AutoPeftModelForCausalLM", '"."', 'model.peft_config["default"].base_model_name_or_path'),
+    notes='Over a base that is loaded already: `PeftModel.from_pretrained(base, ".")`.',
+    holds_base=False,
+)
 
-def export_peft(base: Base, layout: Layout, adapter: Adapter, folder: Path) -> None:
+
+def export_peft(base: Base, layout: Layout, adapter: Adapter, folder: Path, *, origin: Origin | None = None) -> None:
     """Write a folder that ``PeftModel.from_pretrained`` loads: the base's gains times ``1 + s``, in float32.
+
+    Its configuration names the base so that ``AutoPeftModelForCausalLM`` finds it from any working directory: by hub id
+    and revision, or by the absolute path of its folder. A copy of the base inside could not be named: PEFT reads a
+    relative path from where its caller stands, and not from where the adapter lies.
+
+    Args:
+        base: the base.
+        layout: the norm layout on it.
+        adapter: a norm adapter for it.
+        folder: one that does not exist yet, or is empty.
+        origin: what the page beside it says of whose it is.
 
     Raises:
         AdapterError: not a norm adapter.
@@ -41,8 +62,10 @@ def export_peft(base: Base, layout: Layout, adapter: Adapter, folder: Path) -> N
 
     check_is_norm(adapter, layout, "PEFT's LN_TUNING")
     tensors = {_key(stored): stored.fold(adapter.values) for stored in stored_weights(base, layout)}
+    revision = hub_revision(base.name, base.folder)
     config = LNTuningConfig(
-        base_model_name_or_path=base.name,
+        base_model_name_or_path=str(base.folder.resolve()) if revision is None else base.name,
+        revision=revision,
         target_modules=[site.name for site in layout.sites],
         task_type="CAUSAL_LM",
         inference_mode=True,
@@ -51,6 +74,7 @@ def export_peft(base: Base, layout: Layout, adapter: Adapter, folder: Path) -> N
     with new_folder(folder) as partial:
         config.save_pretrained(partial)
         save_file(tensors, partial / TENSORS, metadata={"format": "pt", _OURS: ours})
+        write_card(partial / CARD, _KIND, base, adapter, origin)
 
 
 def import_peft(base: Base, layout: Layout, folder: Path) -> Adapter:

@@ -46,6 +46,8 @@ BUILT_IN = {
 # Not its ternary copy: decided by Bets 13 and 52; see docs/bets/13.md and 52.md.
 DEFAULT_BASE = "smollm2-135m"
 
+# The page of a model says its licence.
+_WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "README.md", "LICENSE*", "NOTICE*"]
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -78,6 +80,12 @@ def resolve_base(name: str) -> Path:
         f"{name[:100]!r} is not a base",
         remedy=f"Use {', '.join(BUILT_IN)}, an existing folder or .gguf file, or a hub id like owner/model.",
     )
+
+
+def hub_revision(name: str, folder: Path) -> str | None:
+    """The revision of a base that `resolve_base` found on the hub, from its folder; None for any other base."""
+    on_hub = _HUB_ID.fullmatch(name) and not name.endswith(".gguf") and folder != Path(name)
+    return folder.name if on_hub else None
 
 
 def built_in_gguf(name: str) -> Path:
@@ -147,7 +155,7 @@ def _hub_snapshot(name: str) -> Path:
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]))
+        return Path(snapshot_download(name, allow_patterns=_WANTED))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise DownloadError(

@@ -11,6 +11,7 @@ from sharedllm.printable import printable
 
 if TYPE_CHECKING:
     from sharedllm.adapters.adapter import Adapter
+    from sharedllm.adapters.card import Origin
 
 
 @click.command()
@@ -40,17 +41,22 @@ def command(
     --to gguf      a file with the whole model, for llama.cpp; the base must be a GGUF file
     --to adapter   a file with the adapter alone, for `sharedllm import` on another machine
 
+    A README says what it is, whose, how it is loaded, what was measured, and who may use it. PEFT finds the base by its
+    hub id, or by the absolute path of its folder on this machine.
+
     The files are no longer ours to look after: `sharedllm users erase` does not reach them.
     """
     from dataclasses import replace
 
+    from sharedllm.adapters.card import Origin
     from sharedllm.store import open_store
 
     with open_store(store) as opened:
         release = opened.served(user) if number is None else opened.release(user, number)
     # Where a user's own files lie is no business of whoever gets the export.
     provenance = {name: value for name, value in release.adapter.provenance.items() if name != "sources"}
-    _write(kind, replace(release.adapter, provenance=provenance), base_name, out)
+    origin = Origin(user, release.number, release.gate)
+    _write(kind, replace(release.adapter, provenance=provenance), origin, base_name, out)
     if as_json:
         gate = {"passed": release.gate.passed, "reason": release.gate.reason}
         print_json({"user": user, "release": release.number, "to": kind, "path": str(out), "gate": gate})
@@ -60,7 +66,7 @@ def command(
         click.echo(f"Note that this release did not pass its gate: {printable(release.gate.reason)}")
 
 
-def _write(kind: str, adapter: "Adapter", base_name: str, out: Path) -> None:
+def _write(kind: str, adapter: "Adapter", origin: "Origin", base_name: str, out: Path) -> None:
     if kind == "adapter":
         from sharedllm.adapters.files import save_adapter
 
@@ -74,12 +80,12 @@ def _write(kind: str, adapter: "Adapter", base_name: str, out: Path) -> None:
         case "peft":
             from sharedllm.adapters.peft_folder import export_peft
 
-            export_peft(base, layout, adapter, out)
+            export_peft(base, layout, adapter, out, origin=origin)
         case "merged":
             from sharedllm.adapters.merged import export_merged
 
-            export_merged(base, layout, adapter, out)
+            export_merged(base, layout, adapter, out, origin=origin)
         case "gguf":
             from sharedllm.adapters.gguf_file import export_gguf, gguf_source
 
-            export_gguf(gguf_source(base), base, layout, adapter, out)
+            export_gguf(gguf_source(base), base, layout, adapter, out, origin=origin)
