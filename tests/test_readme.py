@@ -72,7 +72,7 @@ def serving(arguments):
         try:
             yield re.search(r"http://\S+/v1", server.stdout.readline())[0]
         finally:
-            server.send_signal(signal.SIGTERM)
+            server.send_signal(signal.SIGINT)
             server.communicate(timeout=60)
     assert server.returncode == 0
 

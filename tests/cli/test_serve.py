@@ -169,7 +169,18 @@ def test_it_answers_trains_and_ends_when_it_is_told_to(machine, folder_of):
         secret, _ = keys.create(user="alice")
     command = ["serve", "--port", "0", "--base", folder_of("llama"), "--store", machine.store, "--fallback"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "sharedllm", *command, "--cache-tokens", "2048", "--running", "4"],
+        [
+            sys.executable,
+            "-m",
+            "sharedllm",
+            *command,
+            "--cache-tokens",
+            "2048",
+            "--running",
+            "4",
+            "--notice-seconds",
+            "0",
+        ],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -62,7 +62,7 @@ class Site:
     def start(self):
         """Start the server, and wait until it says that it is ready."""
         command = [sys.executable, "-m", "sharedllm", "serve", "--port", "0", "--base", str(self.folder / "chatty")]
-        limits = ["--running", "32", "--waiting", "40", "--cache-tokens", "16384"]
+        limits = ["--running", "32", "--waiting", "40", "--cache-tokens", "16384", "--notice-seconds", "0"]
         with (self.folder / "log").open("w") as log:
             self.process = subprocess.Popen(
                 [*command, *limits, "--store", str(self.store)], stdout=subprocess.PIPE, stderr=log, text=True

@@ -30,7 +30,7 @@ def listening(published, monkeypatch):
 
     monkeypatch.setattr(server_module, "_Server", Kept)
 
-    def listening(engine=None, **policy):
+    def listening(engine=None, notice_seconds=0, **policy):
         service = Service(engine or FakeEngine(published.base), published.store, policy=Policy(**policy))
         addresses, ready = [], threading.Event()
 
@@ -38,7 +38,8 @@ def listening(published, monkeypatch):
             addresses.append(address)
             ready.set()
 
-        threads.append(threading.Thread(target=serve, args=(service, "127.0.0.1", 0, told)))
+        told_to = {"args": (service, "127.0.0.1", 0, told), "kwargs": {"notice_seconds": notice_seconds}}
+        threads.append(threading.Thread(target=serve, **told_to))
         threads[-1].start()
         assert ready.wait(20)
         return addresses[0], service, servers[-1], threads[-1]
@@ -161,6 +162,27 @@ def test_at_the_end_the_engine_is_drained_and_a_running_answer_is_completed(list
     assert service.draining
     assert answers[0].status_code == 200
     assert answers[0].json()["choices"][0]["text"].startswith("abc")
+
+
+def test_after_sigterm_it_says_that_it_will_end_while_it_still_answers_and_only_then_closes(listening):
+    address, service, server, thread = listening(notice_seconds=1.0)
+    assert httpx.get(f"{address}/readyz").status_code == 200
+    server.handle_exit(signal.SIGTERM, None)
+    noticed = httpx.get(f"{address}/readyz")
+    assert (noticed.status_code, noticed.json()["reasons"]) == (503, ["shutting down"])
+    body = {"model": service.model, "prompt": "hi", "user": "alice"}
+    assert httpx.post(f"{address}/v1/completions", json=body).status_code == 200
+    thread.join(20)
+    assert not thread.is_alive()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(f"{address}/readyz")
+
+
+def test_an_interrupt_gives_no_notice(listening):
+    *_, server, thread = listening(notice_seconds=600)
+    server.handle_exit(signal.SIGINT, None)
+    thread.join(20)
+    assert not thread.is_alive()
 
 
 def test_threads_give_way_to_the_engines_while_it_serves(listening):

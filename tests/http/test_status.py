@@ -94,6 +94,42 @@ def test_a_request_is_one_line(serving, lines):
     }
 
 
+@pytest.mark.parametrize(
+    ("asked", "code", "param"),
+    [
+        ({"temperature": -1}, "invalid_value", "temperature"),
+        ({"sharedllm": {"timeout": -1}}, "invalid_value", "sharedllm.timeout"),
+        ({"best_of": 3}, "unsupported_parameter", "best_of"),
+        ({"model": PRIVATE}, "model_not_found", "model"),
+        ({PRIVATE: 1}, "unknown_parameter", None),
+        ({"sharedllm": {PRIVATE: 1}}, "unknown_parameter", None),
+        ({"prompt": PRIVATE * 1000}, "context_length_exceeded", None),
+        ({"user": PRIVATE}, "forbidden", None),
+    ],
+)
+def test_a_refusal_is_logged_with_its_code_and_parameter_and_nothing_that_was_written(
+    serving, lines, asked, code, param
+):
+    response = ask(serving(), **asked)
+    (line,) = [line for line in lines() if line["event"] == "request"]
+    assert (line["status"], line["code"], line["param"]) == (response.status_code, code, param)
+    assert PRIVATE not in str(lines())
+
+
+def test_what_is_refused_before_an_endpoint_is_found_is_logged_with_its_code_too(serving, lines):
+    server = serving(body_bytes=10)
+    server.nobody.get("/nowhere")
+    server.nobody.get("/v1/completions")
+    server.nobody.get("/v1/models")
+    server.nobody.get("/v1/models/%E9", headers={"host": PRIVATE})
+    server.nobody.request(PRIVATE.upper(), "/v1/models")
+    ask(server)
+    told = [(line["status"], line["code"]) for line in lines() if line["event"] == "request"]
+    expected = [(404, "not_found"), (405, "method_not_allowed"), (401, "not_authenticated"), (400, "invalid_address")]
+    assert told == [*expected, (405, "method_not_allowed"), (413, "body_too_long")]
+    assert PRIVATE.upper() not in str(lines()).upper()
+
+
 def test_an_unforeseen_error_is_logged_by_its_class_and_place(serving, lines):
     server = serving()
     server.engine.refusal = KeyError(PRIVATE)

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import logging
+import threading
 
 import pytest
 from tests.http.conftest import FakeEngine
@@ -62,12 +64,57 @@ def test_an_echoed_prompt_comes_first(serving):
     assert chunks[0]["choices"][0]["text"] == "hi"
 
 
+def test_nothing_comes_before_there_is_a_token_and_then_the_role_with_it(serving, published, monkeypatch):
+    monkeypatch.setattr(published.base.tokenizer, "chat_template", "{{ messages[0].content }}")
+    engine, told, may = FakeEngine(published.base), [], threading.Event()
+    answer = engine.answer
+    engine.answer = lambda *asked: (may.wait(60), answer(*asked))
+    server = serving(engine)
+    asked = {"model": server.model, "messages": [{"role": "user", "content": "hi"}], "stream": True, "max_tokens": 2}
+
+    async def send(message):
+        told.append(message)
+        if message["type"] == "http.response.start":
+            asyncio.get_running_loop().call_later(0.05, may.set)
+        elif not may.is_set():
+            raise AssertionError(message)
+
+    asyncio.run(over_asgi(server, json.dumps(asked).encode(), send, path="/v1/chat/completions"))
+    first = told[1]["body"].split(b"\n\n")[:-1]
+    deltas = [json.loads(event.removeprefix(b"data: "))["choices"][0]["delta"] for event in first]
+    assert deltas == [{"role": "assistant", "content": ""}, {"content": "a"}]
+
+
 @pytest.mark.parametrize("reason", ["deadline", "erased", "shutdown", "failed"])
 def test_a_stream_that_is_cut_off_ends_with_an_error_and_not_as_done(serving, published, reason):
     engine = FakeEngine(published.base)
     engine.ending = reason
     _, chunks = stream(serving(engine))
     assert chunks[-1]["error"]["code"] == reason
+
+
+@pytest.mark.parametrize(("reason", "status"), [("deadline", 504), ("erased", 410), ("shutdown", 503), ("failed", 500)])
+def test_a_stream_that_is_cut_off_is_logged_and_counted_as_what_it_was(serving, published, caplog, reason, status):
+    caplog.set_level(logging.INFO, logger="sharedllm.http")
+    engine = FakeEngine(published.base)
+    engine.ending = reason
+    server = serving(engine)
+    response, _ = stream(server)
+    assert response.status_code == 200
+    (line,) = [each.msg for each in caplog.records if isinstance(each.msg, dict) and each.msg["event"] == "request"]
+    assert (line["status"], line["code"]) == (status, reason)
+    counted = f'sharedllm_requests_total{{endpoint="/v1/completions",route="own",status="{status}"}} 1.0'
+    assert counted in server.nobody.get("/metrics").text.splitlines()
+
+
+def test_a_stream_that_nobody_reads_to_its_end_is_not_logged_as_answered(serving, published, caplog):
+    caplog.set_level(logging.INFO, logger="sharedllm.http")
+    engine = FakeEngine(published.base)
+    engine.held = True
+    server = serving(engine)
+    asyncio.run(gone_after_asking(server, json.dumps({"model": server.model, "prompt": "hi", "stream": True}).encode()))
+    (line,) = [each.msg for each in caplog.records if isinstance(each.msg, dict) and each.msg["event"] == "request"]
+    assert (line["status"], line["code"]) == (499, "client_gone")
 
 
 @pytest.mark.parametrize("streamed", [True, False])
@@ -82,17 +129,26 @@ def test_when_the_client_goes_away_the_engine_is_told(serving, published, stream
 
 async def gone_after_asking(server, body):
     """One request over ASGI, whose client is there until the engine has been asked."""
+
+    async def send(message):
+        """Nobody is there to read it."""
+
+    async def gone():
+        while not server.engine.requests:
+            await asyncio.sleep(0.01)
+
+    await over_asgi(server, body, send, gone)
+
+
+async def over_asgi(server, body, send, gone=None, path="/v1/completions"):
+    """One request of alice's over ASGI, whose client goes away when ``gone`` returns, if it is given."""
     messages = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive():
         if messages:
             return messages.pop()
-        while not server.engine.requests:
-            await asyncio.sleep(0.01)
+        await (gone or asyncio.Event().wait)()
         return {"type": "http.disconnect"}
-
-    async def send(message):
-        """Nobody is there to read it."""
 
     headers = [
         (b"content-type", b"application/json"),
@@ -104,8 +160,8 @@ async def gone_after_asking(server, body):
         "http_version": "1.1",
         "method": "POST",
         "scheme": "http",
-        "path": "/v1/completions",
-        "raw_path": b"/v1/completions",
+        "path": path,
+        "raw_path": path.encode(),
         "query_string": b"",
         "root_path": "",
         "headers": headers,

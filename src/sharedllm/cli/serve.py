@@ -63,6 +63,13 @@ def _limit(name: str, default: int, help: str) -> "Callable[[FC], FC]":
 @_limit("--waiting", _DEFAULT.waiting, "Requests that may wait, of everybody together.")
 @_limit("--cache-tokens", _DEFAULT.cache_tokens, "Tokens whose keys and values are held, over all running requests.")
 @_limit("--table-mb", _DEFAULT.table_bytes // _MB, "Memory for adapters on the device, in MiB.")
+@click.option(
+    "--notice-seconds",
+    type=click.FloatRange(0, 3600),
+    default=5.0,
+    show_default=True,
+    help="After SIGTERM, how long /readyz says 503 while everything is still answered.",
+)
 def command(
     host: str,
     port: int,
@@ -80,11 +87,13 @@ def command(
     waiting: int,
     cache_tokens: int,
     table_mb: int,
+    notice_seconds: float,
 ) -> None:
     """Serve everybody's own model through the API that OpenAI's clients speak.
 
     Whose adapter answers is decided by who asks: by an API key (see sharedllm keys) or a JSON Web Token. New releases,
-    rollbacks and erasures count from the next request on. It ends on SIGTERM or Ctrl-C, once running requests are done.
+    rollbacks and erasures count from the next request on. It ends on SIGTERM or Ctrl-C, once running requests are done;
+    after SIGTERM it first gives notice on /readyz.
 
     \b
       sharedllm keys create --user alice
@@ -137,7 +146,7 @@ def command(
             where = printable(store_name(store))
             click.echo(f"Serving {printable(service.model)} at {address}/v1 (store {where}{held})")
 
-        serve(service, host, port, ready)
+        serve(service, host, port, ready, notice_seconds=notice_seconds)
 
 
 def _snapshot(folder: Path, key: Path | None) -> "Snapshot":

@@ -18,7 +18,7 @@ from sharedllm.errors import SharedLLMError
 from sharedllm.http.forms import Form, glass_box, usage
 from sharedllm.http.identity import Caller
 from sharedllm.http.logs import Record
-from sharedllm.http.refusals import Refused, gone, told
+from sharedllm.http.refusals import GONE, Refused, code_of, gone, param_of, status_of, told
 from sharedllm.http.routed import routed
 from sharedllm.http.running import Running
 from sharedllm.http.service import Service
@@ -55,13 +55,14 @@ async def answer(request: Request, caller: Caller, form: Form) -> Response:
         head = _Head.now(form, record.told)
         vocabulary: Vocabulary = request.app.state.vocabulary
         if form.common.stream:
-            return _Stream(_events(form, head, running, vocabulary, record), running, service)
+            return _Stream(_events(form, head, running, vocabulary, record), running, record, service)
         body = await _unless_gone(request, _whole(form, head, running, vocabulary, record))
     except BaseException:
         running.stop()
         raise
     if body is None:
         running.stop()
+        record.ended(GONE, "client_gone")
         return gone()
     return _JSON(body)
 
@@ -90,23 +91,29 @@ async def _whole(form: Form, head: "_Head", running: Running, vocabulary: Vocabu
 async def _events(
     form: Form, head: "_Head", running: Running, vocabulary: Vocabulary, record: Record
 ) -> AsyncIterator[bytes]:
-    """The stream: routing in the first and the last chunk, an error as an event that ends it."""
+    """The stream: routing in the first and the last chunk, an error as an event that ends it.
+
+    Nothing comes before there is something to show, as clients take the first chunk for the first token.
+    """
     common = head.of(form.chunk_object) | ({"usage": None} if form.common.tells_usage else {})
     left = len(running.answers)
-    yield _event(common | {"choices": [form.opening(index) for index in range(left)], "sharedllm": head.told})
+    opening = _event(common | {"choices": [form.opening(index) for index in range(left)], "sharedllm": head.told})
     try:
         async for index, event in running.events():
             if isinstance(event, Token):
                 choice = form.piece(index, event, vocabulary)
-                if choice is not None:
-                    yield _event(common | {"choices": [choice]})
-                continue
-            left -= 1
-            chunk = common | {"choices": [form.ending(index, event.text, event.reason)]}
-            if not left and not form.common.tells_usage:
-                chunk["sharedllm"] = _ours(form, head, running, vocabulary)
-            yield _event(chunk)
+                if choice is None:
+                    continue
+                chunk = common | {"choices": [choice]}
+            else:
+                left -= 1
+                chunk = common | {"choices": [form.ending(index, event.text, event.reason)]}
+                if not left and not form.common.tells_usage:
+                    chunk["sharedllm"] = _ours(form, head, running, vocabulary)
+            yield opening + _event(chunk)
+            opening = b""
     except SharedLLMError as error:
+        record.ended(status_of(error), code_of(error), param_of(error))
         yield _event(told(error, head.told))
         return
     counts = usage(running.answers, form.n)
@@ -150,17 +157,21 @@ class _JSON(Response):
 class _Stream(StreamingResponse):
     """Server-sent events; whatever ends them, the client going away among it, stops the requests."""
 
-    def __init__(self, events: AsyncIterator[bytes], running: Running, service: Service) -> None:
+    def __init__(self, events: AsyncIterator[bytes], running: Running, record: Record, service: Service) -> None:
         # Proxies are told not to hold events back.
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         super().__init__(events, headers=headers, media_type="text/event-stream")
-        self._running = running
+        self._running, self._record = running, record
         self._seconds = service.policy.send_seconds
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        complete = False
+
         async def patient(message: Any) -> None:
+            nonlocal complete
             async with asyncio.timeout(self._seconds):
                 await send(message)
+            complete = message["type"] == "http.response.body" and not message.get("more_body", False)
 
         try:
             await super().__call__(scope, receive, patient)
@@ -169,6 +180,8 @@ class _Stream(StreamingResponse):
             return
         finally:
             self._running.stop()
+            if not complete:
+                self._record.ended(GONE, "client_gone")
 
 
 async def _unless_gone(request: Request, working: Any) -> Any:

@@ -23,6 +23,7 @@ from sharedllm.http.bounds import Bounds
 from sharedllm.http.logs import Watched
 from sharedllm.http.memory import give_back_often
 from sharedllm.http.metrics import Metrics
+from sharedllm.http.paths import Paths
 from sharedllm.http.refusals import ANSWERS, on_error
 from sharedllm.http.schemas import ChatRequest, CompletionRequest
 from sharedllm.http.service import Service
@@ -51,6 +52,8 @@ def create_app(service: Service) -> FastAPI:
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # It would send whoever holds a key to wherever the request says that it was sent.
+        redirect_slashes=False,
     )
     app.state.service = service
     app.state.metrics = Metrics(service.engine)
@@ -58,6 +61,7 @@ def create_app(service: Service) -> FastAPI:
     for kind in (SharedLLMError, RequestValidationError, HTTPException, ClientDisconnect):
         app.add_exception_handler(kind, on_error)
     # The one that is added last is outermost.
+    app.add_middleware(Paths)
     app.add_middleware(Bounds, policy=service.policy)
     app.add_middleware(Watched, metrics=app.state.metrics)
     app.include_router(chat.router)

@@ -7,7 +7,6 @@ Unicode).
 
 from dataclasses import dataclass, replace
 from typing import Annotated, Literal
-from urllib.parse import unquote
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPBearer
@@ -15,6 +14,7 @@ from fastapi.security.http import HTTPAuthorizationCredentials
 from starlette.concurrency import run_in_threadpool
 
 from sharedllm.errors import Forbidden, InvalidInput, NotAuthenticated, OperatorOnly
+from sharedllm.http.paths import decoded
 from sharedllm.http.service import Service
 from sharedllm.users import check_user_id
 
@@ -119,9 +119,9 @@ def _named(request: Request) -> str | None:
     if len(values) > 1:
         raise InvalidInput(f"{USER_HEADER} is there more than once", remedy="Name one user.")
     try:
-        return unquote(values[0], errors="strict")
-    except UnicodeDecodeError:
-        raise InvalidInput(f"{USER_HEADER} is not percent-encoded UTF-8", remedy="Encode it.") from None
+        return decoded(values[0])
+    except ValueError as error:
+        raise InvalidInput(f"{USER_HEADER} {error}", remedy="Percent-encode the user's id as UTF-8.") from None
 
 
 Authenticated = Annotated[Caller, Depends(authenticated)]

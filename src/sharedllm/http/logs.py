@@ -1,9 +1,11 @@
 """One JSON line per request to standard error, and nothing in it that somebody wrote or is called.
 
-A line has the address's template (``/v1/users/{id}``), not the address; no query, no key, no user, no text. An
-unforeseen error is logged by its class and the lines of code it came through: its message could quote a text.
+A line has the address's template (``/v1/users/{id}``), not the address; no query, no key, no user, no text. Its status
+is how the request ended, also where a stream had begun with 200. An unforeseen error is logged by its class and the
+lines of code it came through: its message could quote a text.
 """
 
+import asyncio
 import json
 import logging
 import secrets
@@ -17,8 +19,11 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sharedllm.http.metrics import Metrics
-from sharedllm.http.refusals import unforeseen
+from sharedllm.http.refusals import UNKNOWN_PARAMETER, unforeseen
 from sharedllm.http.routed import Routed
+
+METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""What is logged of a method; anything else is what somebody wrote."""
 
 log = logging.getLogger("sharedllm.http")
 
@@ -33,6 +38,9 @@ class Record:
         told: the same for the body, its ``sharedllm`` object.
         prompt_tokens: read, once the answer is complete.
         new_tokens: drawn, once the answer is complete.
+        status: how it ended, where that is not how its response began; None where it is.
+        code: why it was refused or ended early.
+        param: the parameter at fault, never one that the caller has named.
     """
 
     route: str | None = None
@@ -40,6 +48,9 @@ class Record:
     told: Mapping[str, Any] = field(default_factory=dict)
     prompt_tokens: int | None = None
     new_tokens: int | None = None
+    status: int | None = None
+    code: str | None = None
+    param: str | None = None
 
     def routed(self, decided: Routed, seed: int) -> None:
         """Take over the decision."""
@@ -49,6 +60,11 @@ class Record:
         """Take over the counts of the response."""
         self.prompt_tokens = usage["prompt_tokens"]
         self.new_tokens = usage["completion_tokens"]
+
+    def ended(self, status: int, code: str, param: str | None = None) -> None:
+        """Take over how it failed, as its response said or would have, had it not begun before that."""
+        self.status, self.code = status, code
+        self.param = None if code == UNKNOWN_PARAMETER else param
 
 
 class JSONLines(logging.Formatter):
@@ -90,18 +106,23 @@ class Watched:
 
         try:
             await self._app(scope, receive, named)
+        except asyncio.CancelledError:
+            record.ended(503, "shutdown")
+            raise
         except Exception as error:
+            record.ended(500, "internal_error")
             log.error({"event": "error", "id": id, "error": type(error).__name__, "through": _through(error)})
             # One that has begun cannot be taken back; left unfinished, the server closes the connection.
             if not status:
                 await unforeseen(record.told)(scope, receive, named)
         finally:
-            endpoint = getattr(scope.get("route"), "path", "unmatched")
+            endpoint = getattr(scope.get("route"), "path_format", "unmatched")
+            status = record.status or status
             self._metrics.requests.labels(endpoint, str(status), record.route or "none").inc()
             line: dict[str, Any] = {
                 "event": "request",
                 "id": id,
-                "method": scope["method"] if endpoint != "unmatched" else "",
+                "method": scope["method"] if scope["method"] in METHODS else "",
                 "endpoint": endpoint,
                 "status": status,
                 "ms": round(1000 * (time.perf_counter() - began), 1),
@@ -109,6 +130,8 @@ class Watched:
                 "prompt_tokens": record.prompt_tokens,
                 "new_tokens": record.new_tokens,
             }
+            if record.code is not None:
+                line |= {"code": record.code, "param": record.param}
             log.info(line)
 
 

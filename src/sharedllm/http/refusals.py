@@ -34,6 +34,11 @@ from sharedllm.errors import (
 )
 
 MESSAGE_CHARACTERS = 1000
+PARAM_CHARACTERS = 200
+GONE = 499
+"""What logs call a client that went away before its answer."""
+UNKNOWN_PARAMETER = "unknown_parameter"
+"""The code of the one refusal whose parameter the caller has named."""
 
 STATUS: Mapping[type[Exception], int] = {
     InvalidInput: 400,
@@ -56,6 +61,7 @@ _PLAIN = {
     404: ("There is nothing at this address", "not_found"),
     405: ("This address does not take that method", "method_not_allowed"),
 }
+_CODES = {408: "body_too_slow", 413: "body_too_long"}
 
 _ERROR = {
     "type": "object",
@@ -97,6 +103,11 @@ def code_of(error: Exception) -> str:
     return error.code if isinstance(error, Refused) else re.sub(r"(?<!^)(?=[A-Z])", "_", type(error).__name__).lower()
 
 
+def param_of(error: Exception) -> str | None:
+    """The parameter at fault, if one is."""
+    return error.param if isinstance(error, Refused) else None
+
+
 def status_of(error: SharedLLMError) -> int:
     """The status that an error is answered with: its own, or that of the closest class in `STATUS`."""
     if isinstance(error, Refused):
@@ -109,7 +120,7 @@ def told(error: SharedLLMError, routing: Mapping[str, Any]) -> dict[str, Any]:
     status = status_of(error)
     hidden = isinstance(error, StoreError) and status >= 500
     message = "The store cannot answer now. Try again in a moment." if hidden else str(error)
-    return _object(status, message, code_of(error), error.param if isinstance(error, Refused) else None, routing)
+    return _object(status, message, code_of(error), param_of(error), routing)
 
 
 def refusal(error: SharedLLMError, routing: Mapping[str, Any]) -> Response:
@@ -135,8 +146,8 @@ def unforeseen(routing: Mapping[str, Any]) -> Response:
 
 
 def gone() -> Response:
-    """For a client that went away. Nobody reads it; the number is what logs call that."""
-    return Response(status_code=499)
+    """For a client that went away. Nobody reads it."""
+    return Response(status_code=GONE)
 
 
 def invalid(errors: Sequence[Mapping[str, Any]]) -> Refused:
@@ -155,9 +166,7 @@ def invalid(errors: Sequence[Mapping[str, Any]]) -> Refused:
         )
     name = ".".join(where) if len(same) == 1 else "".join(where[:1])
     if first["type"] == "extra_forbidden":
-        return Refused(
-            400, "unknown_parameter", f"{name!a} is not a parameter here", remedy="Leave it out.", param=name
-        )
+        return Refused(400, UNKNOWN_PARAMETER, f"{name!a} is not a parameter here", remedy="Leave it out.", param=name)
     if first["type"] == "missing":
         return Refused(400, "missing_parameter", f"{name!a} is missing", remedy="Give it.", param=name)
     message = "; or: ".join(dict.fromkeys(same[:4]))
@@ -167,22 +176,27 @@ def invalid(errors: Sequence[Mapping[str, Any]]) -> Refused:
 
 def on_error(request: Request, error: Exception) -> Response:
     """Answer any error that is raised on purpose; for `FastAPI.add_exception_handler`."""
-    if isinstance(error, SharedLLMError):
-        return refusal(error, request.scope["record"].told)
+    record = request.scope["record"]
     if isinstance(error, RequestValidationError):
-        return refusal(invalid(error.errors()), {})
+        error = invalid(error.errors())
+    if isinstance(error, SharedLLMError):
+        record.ended(status_of(error), code_of(error), param_of(error))
+        return refusal(error, record.told)
     if isinstance(error, HTTPException):
-        message, code = _PLAIN.get(error.status_code, (error.detail, "invalid_request"))
+        message, code = _PLAIN.get(error.status_code, (error.detail, _CODES.get(error.status_code, "invalid_request")))
+        record.ended(error.status_code, code)
         headers = dict(error.headers or {})
         return _response(error.status_code, _object(error.status_code, message, code, None, {}), headers)
     if isinstance(error, ClientDisconnect):
+        record.ended(GONE, "client_gone")
         return gone()
     raise error
 
 
 def _object(status: int, message: str, code: str, param: str | None, routing: Mapping[str, Any]) -> dict[str, Any]:
     kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
-    error = {"message": message[:MESSAGE_CHARACTERS], "type": kind, "param": param, "code": code}
+    name = None if param is None else param[:PARAM_CHARACTERS]
+    error = {"message": message[:MESSAGE_CHARACTERS], "type": kind, "param": name, "code": code}
     return {"error": error} | ({"sharedllm": routing} if routing else {})
 
 

@@ -22,6 +22,7 @@ KEEP_ALIVE_SECONDS = 15
 HEADER_SECONDS = 10.0
 HEADER_BYTES = 32 * 1024
 CONNECTIONS = 2048
+NOTICE_SECONDS = 5.0
 DRAIN_SECONDS = 30.0
 TURN_SECONDS = 0.0002
 """How long a thread may keep the interpreter from others. The engine's lets go of it at every operation on tensors and
@@ -35,12 +36,15 @@ def serve(
     port: int,
     ready: Callable[[str], None] | None = None,
     *,
+    notice_seconds: float = NOTICE_SECONDS,
     drain_seconds: float = DRAIN_SECONDS,
 ) -> None:
     """Serve until the process is told to end by SIGTERM or an interrupt.
 
-    Then nothing new is taken, requests that are running may finish for ``drain_seconds``, and the rest end with 503. A
-    second signal ends the process at once.
+    After SIGTERM, ``/readyz`` says 503 for ``notice_seconds`` while everything is still answered, so that whoever sends
+    requests here learns to send them elsewhere; whoever types an interrupt knows already. Then nothing new is taken,
+    requests that are running may finish for ``drain_seconds``, and the rest end with 503. A second signal ends the
+    process at once.
 
     Args:
         service: what to serve; its engine is started here, and closed at the end.
@@ -48,6 +52,7 @@ def serve(
             other than the loopback's are refused, so that no web page can reach the server by a name of its own.
         port: 0 takes a free one.
         ready: told the server's address, as a URL, once it takes connections.
+        notice_seconds: how long the server says that it will end before it takes nothing new.
         drain_seconds: how long running requests may take to finish.
 
     Raises:
@@ -57,7 +62,7 @@ def serve(
     check_address(host, port, open=service.open)
     app: ASGIApp = create_app(service)
     if service.open:
-        app = TrustedHostMiddleware(app, allowed_hosts=LOOPBACK_NAMES)
+        app = TrustedHostMiddleware(app, allowed_hosts=LOOPBACK_NAMES, www_redirect=False)
     _log_lines()
     config = uvicorn.Config(
         app,
@@ -79,7 +84,7 @@ def serve(
     turn = sys.getswitchinterval()
     sys.setswitchinterval(TURN_SECONDS)
     try:
-        _Server(config, service, drain_seconds, ready).run()
+        _Server(config, service, notice_seconds, drain_seconds, ready).run()
     except SystemExit:
         raise cannot_listen(host, port, None) from None
     finally:
@@ -90,12 +95,18 @@ class _Server(uvicorn.Server):
     """Says when it is ready, and drains the engine while connections finish."""
 
     def __init__(
-        self, config: uvicorn.Config, service: Service, seconds: float, ready: Callable[[str], None] | None
+        self,
+        config: uvicorn.Config,
+        service: Service,
+        notice_seconds: float,
+        drain_seconds: float,
+        ready: Callable[[str], None] | None,
     ) -> None:
         super().__init__(config)
         self._service = service
-        self._seconds = seconds
+        self._notice_seconds, self._drain_seconds = notice_seconds, drain_seconds
         self._ready = ready
+        self._ended_by: int | None = None
 
     async def startup(self, sockets: Any = None) -> None:
         await super().startup(sockets)
@@ -108,11 +119,13 @@ class _Server(uvicorn.Server):
         if self.should_exit:
             signal.signal(sig, signal.SIG_DFL)
             signal.raise_signal(sig)
-        self.should_exit = True
+        self.should_exit, self._service.draining, self._ended_by = True, True, sig
 
     async def shutdown(self, sockets: Any = None) -> None:
         self._service.draining = True
-        draining = asyncio.create_task(asyncio.to_thread(self._service.engine.drain, self._seconds))
+        if self._ended_by == signal.SIGTERM:
+            await asyncio.sleep(self._notice_seconds)
+        draining = asyncio.create_task(asyncio.to_thread(self._service.engine.drain, self._drain_seconds))
         await super().shutdown(sockets)
         await draining
 

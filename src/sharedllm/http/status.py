@@ -28,7 +28,7 @@ async def models(request: Request, caller: Authenticated) -> Mapping[str, Any]:
     return {"object": "list", "data": [_model(request.app.state.service)]}
 
 
-@router.get("/v1/models/{id:path}", tags=["models"], responses=ANSWERS)
+@router.get("/v1/models/{id:rest}", tags=["models"], responses=ANSWERS)
 async def model(request: Request, id: str, caller: Authenticated) -> Mapping[str, Any]:
     """One model."""
     service: Service = request.app.state.service

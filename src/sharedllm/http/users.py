@@ -1,8 +1,7 @@
 """What a user has here: their releases, an adapter brought along, training, and the end of it all.
 
 The user named in the address is checked against the caller before anything is looked up, so a key that does not speak
-for them is told the same whether they exist or not. An id with a slash in it does not fit an address, which servers
-decode before they cut it up; the command line takes any.
+for them is told the same whether they exist or not. A slash in an id is written ``%2F``.
 """
 
 from collections.abc import Iterator
@@ -61,7 +60,7 @@ User = Annotated[str, Depends(acting_for)]
 _TEXT = {"requestBody": {"required": True, "content": {"application/json": {"schema": Training.model_json_schema()}}}}
 _FILE = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}}
 
-router = APIRouter(prefix="/v1/users/{id}", tags=["users"])
+router = APIRouter(prefix="/v1/users/{id:part}", tags=["users"])
 
 
 def arriving(request: Request, user: User) -> Iterator[Arrival]:
@@ -116,13 +115,13 @@ async def train(request: Request, arrival: Arriving) -> dict[str, Any]:
     return job.as_dict()
 
 
-@router.get("/jobs/{job}")
+@router.get("/jobs/{job:part}")
 def follow(request: Request, job: str, user: User) -> dict[str, Any]:
     """How far a training is, and what became of it."""
     return _jobs(_service(request)).find(user, job).as_dict()
 
 
-@router.delete("/jobs/{job}")
+@router.delete("/jobs/{job:part}")
 def cancel(request: Request, job: str, user: User) -> dict[str, Any]:
     """Cancel a training. One that is over stays as it was; the same text sent again goes on from where it was."""
     jobs = _jobs(_service(request))
