@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import os
 import signal
 
 import pytest
@@ -44,6 +45,14 @@ def base_of(folder_of, tmp_path_factory):
         return loaded[architecture, dtype]
 
     return base_of
+
+
+@pytest.fixture
+def umask():
+    """The usual one, by which everybody may read what is made."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from sharedllm.adapters.adapter import Adapter
 from sharedllm.adapters.belonging import check_fits
 from sharedllm.adapters.files import load_adapter, parse_adapter, save_adapter
 from sharedllm.adapters.layouts import Layout
-from sharedllm.adapters.outputs import new_folder
 from sharedllm.base.sites import Site
 from sharedllm.errors import AdapterError, CorruptAdapter, DiskFull, InvalidInput, WrongBase
+from sharedllm.files import new_folder
 
 ADAPTER = Adapter("norm", "ab" * 32, np.float32([0.5, -0.25, 0.0]), {"recipe": "default", "who": "ада 🦉"})
 
@@ -111,6 +111,11 @@ def test_provenance_must_be_json(path):
     with pytest.raises(InvalidInput, match="not JSON"):
         save_adapter(replace(ADAPTER, provenance={"loss": float("nan")}), path)
     assert not list(path.parent.iterdir())
+
+
+def test_nobody_else_may_read_it(path, umask):
+    save_adapter(ADAPTER, path)
+    assert oct(path.stat().st_mode & 0o777) == "0o600"
 
 
 def test_an_existing_file_is_kept(path):

@@ -20,6 +20,7 @@ from sharedllm.errors import (
     CorruptAdapter,
     CorruptStore,
     DiskFull,
+    InvalidInput,
     SharedLLMError,
     StoreBusy,
     StoreError,
@@ -453,3 +454,39 @@ def test_no_trace_stays_in_pages_that_were_split_or_merged(path):
         left = everything(path)
     assert not [user for user in leaving if any(trace in left for trace in traces.pop(user))]
     assert all(trace in left for mine in traces.values() for trace in mine)
+
+
+# Permissions
+
+
+def modes(path):
+    return {file.name: oct(file.stat().st_mode & 0o777) for file in path.parent.iterdir()}
+
+
+def test_nobody_else_may_read_a_store(path, umask):
+    with open_store(path) as store:
+        store.publish("alice", adapter(), BETTER)
+        assert {"store.db", "store.db-wal", "store.db-shm"} <= set(modes(path))
+        assert set(modes(path).values()) == {"0o600"}
+    assert set(modes(path).values()) == {"0o600"}
+
+
+def test_a_store_that_others_may_read_is_taken_from_them_when_it_is_opened(path, umask):
+    with open_store(path) as store:
+        store.publish("alice", adapter(), BETTER)
+        for file in path.parent.iterdir():
+            file.chmod(0o644)
+        with open_store(path):
+            assert set(modes(path).values()) == {"0o600"}
+
+
+def test_a_file_that_is_no_store_keeps_its_permissions(path, umask):
+    path.write_bytes(b"somebody's notes, " * 100)
+    with pytest.raises(CorruptStore):
+        open_store(path)
+    assert modes(path) == {"store.db": "0o644"}
+
+
+def test_an_address_without_a_file_is_refused():
+    with pytest.raises(InvalidInput, match="names no file"):
+        open_store("sqlite:///")

@@ -113,3 +113,16 @@ def test_a_full_disk_keeps_the_earlier_one_and_leaves_no_scrap(checkpoints, monk
         checkpoints.save("alice", TEXT, RECIPE, progress(4))
     assert same(checkpoints.load("alice", TEXT, RECIPE), progress(3))
     assert len(files(checkpoints)) == 1
+
+
+def test_nobody_else_may_read_them(checkpoints, umask):
+    def modes():
+        return [oct(path.stat().st_mode & 0o777) for path in checkpoints._folder.parents[1].rglob("*")]
+
+    checkpoints.save("alice", TEXT, RECIPE, progress())
+    assert modes() == ["0o700", "0o700", "0o600"]
+    # As an earlier version made them.
+    for path in (checkpoints._folder, *files(checkpoints)):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    Checkpoints(checkpoints._folder, "base-1")
+    assert modes() == ["0o700", "0o700", "0o600"]

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sharedllm.adapters.adapter import Adapter
-from sharedllm.adapters.outputs import new_file
 from sharedllm.adapters.tensor_file import parse_tensors, read_tensors
 from sharedllm.errors import AdapterError, CorruptAdapter, InvalidInput
+from sharedllm.files import new_file
 
 SCHEMA = "sharedllm-adapter/1"
 _DESCRIPTION = ("schema", "format", "base", "provenance")

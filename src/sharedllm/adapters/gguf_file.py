@@ -12,10 +12,10 @@ from sharedllm.adapters.adapter import Adapter
 from sharedllm.adapters.card import CARD, Kind, Origin, loading, write_card
 from sharedllm.adapters.folding import Stored, check_is_norm, stored_weights
 from sharedllm.adapters.layouts import Layout
-from sharedllm.adapters.outputs import new_file
 from sharedllm.base.loading import Base
 from sharedllm.base.resolve import BUILT_IN, built_in_gguf
 from sharedllm.errors import BaseError, UnsupportedBase, WrongBase
+from sharedllm.files import new_file
 
 
 def gguf_source(base: Base) -> Path:

@@ -9,8 +9,8 @@ from sharedllm.adapters.adapter import Adapter
 from sharedllm.adapters.card import CARD, Kind, Origin, loading, write_card
 from sharedllm.adapters.folding import Stored, check_folds, stored_weights, weight_files
 from sharedllm.adapters.layouts import Layout
-from sharedllm.adapters.outputs import new_folder
 from sharedllm.base.loading import Base
+from sharedllm.files import new_folder
 
 _INDEX = "model.safetensors.index.json"
 # Configuration, tokenizer and chat template; an index is written anew, and a base that is itself an adapter is not one.

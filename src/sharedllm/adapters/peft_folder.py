@@ -13,11 +13,11 @@ from sharedllm.adapters.adapter import Adapter
 from sharedllm.adapters.card import CARD, Kind, Origin, loading, write_card
 from sharedllm.adapters.folding import Stored, check_is_norm, stored_weights
 from sharedllm.adapters.layouts import Layout
-from sharedllm.adapters.outputs import new_folder
 from sharedllm.adapters.tensor_file import read_tensors
 from sharedllm.base.loading import Base
 from sharedllm.base.resolve import hub_revision
 from sharedllm.errors import AdapterError, CorruptAdapter, InvalidInput, WrongBase
+from sharedllm.files import new_folder
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,6 @@ several people's adapters, so they lie in a folder of their own, and erasing any
 import errno
 import json
 import math
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
@@ -26,6 +25,7 @@ from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
 from sharedllm.errors import DiskFull, ManifestError, TrainingError
 from sharedllm.evaluation.perplexity import Losses, Windows, row_losses, spread
+from sharedllm.files import private_folder, replace_private
 from sharedllm.reporting.fleet_members import Fleet, Member
 from sharedllm.text.manifest import entries_at
 from sharedllm.text.splits import Repeats, split_text
@@ -196,11 +196,8 @@ class _Kept:
         data = save(dict(zip(self._readers(number), nats, strict=True)))
         path = self._path(number)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-                part = Path(scratch) / path.name
-                part.write_bytes(data)
-                part.replace(path)
+            private_folder(path.parent)
+            replace_private(path, data)
         except OSError as error:
             what = f"What was read cannot be kept in {self._folder}: {error.strerror}"
             if error.errno in (errno.ENOSPC, errno.EDQUOT):

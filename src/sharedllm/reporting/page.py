@@ -12,6 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.confusion import BASE
 from sharedllm.evaluation.intervals import CONFIDENCE, RESAMPLES
+from sharedllm.files import make_private
 from sharedllm.printable import printable
 from sharedllm.reporting import findings as story
 from sharedllm.reporting.report import Report
@@ -92,6 +93,7 @@ def write_whole(page: str, path: Path) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            make_private(partial, anew=True)
             partial.write_text(page, encoding="utf-8", newline="\n")
             return partial.replace(path)
         finally:

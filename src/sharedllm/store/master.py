@@ -5,7 +5,7 @@ from pathlib import Path
 from secrets import token_bytes
 
 from sharedllm.errors import MasterKeyError
-from sharedllm.store.private_files import write_private
+from sharedllm.files import write_private
 
 ENVIRONMENT_VARIABLE = "SHAREDLLM_MASTER_KEY_FILE"
 KEY_BYTES = 32

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sharedllm.cache import data_dir
 from sharedllm.errors import InvalidInput, MasterKeyError, StoreError, UnknownName
+from sharedllm.files import private_folder
 from sharedllm.store.contract import Store
 
 if TYPE_CHECKING:
@@ -145,6 +146,8 @@ def _database(address: str) -> "Database":
             f"There is no store for {scheme}:// addresses",
             remedy="Give a file, or postgresql://user:password@host/database.",
         )
+    if not address:
+        raise InvalidInput("The address of the store names no file", remedy="Give one: sqlite:///store.db")
     from sharedllm.store.sqlite import SQLite
 
     return SQLite(address)
@@ -153,7 +156,7 @@ def _database(address: str) -> "Database":
 def _default_file() -> Path:
     folder = data_dir()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
     except OSError as error:
         raise StoreError(
             f"The folder {folder} cannot be made: {error.strerror}", remedy="Name a file for the store elsewhere."

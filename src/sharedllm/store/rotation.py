@@ -6,11 +6,11 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from sharedllm.errors import InvalidInput, MasterKeyError
+from sharedllm.files import sync_folder
 from sharedllm.store.custody import Note
 from sharedllm.store.database import Database
 from sharedllm.store.master import master_key_file, write_master_key
 from sharedllm.store.opening import open_database
-from sharedllm.store.private_files import sync_folder
 from sharedllm.store.schema import vaults
 from sharedllm.store.sealing import Sealed, check_vault
 from sharedllm.store.signing import signing_key

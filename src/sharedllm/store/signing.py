@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from sharedllm.cache import data_dir
 from sharedllm.errors import InvalidInput, StoreError
-from sharedllm.store.private_files import write_private
+from sharedllm.files import write_private
 
 ENVIRONMENT_VARIABLE = "SHAREDLLM_SIGNING_KEY_FILE"
 

@@ -4,12 +4,14 @@ import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from sharedllm.errors import CorruptStore, DiskFull, StoreBusy, StoreError
+from sharedllm.files import keep_private, make_private
 from sharedllm.store.database import Database, Result, Row, Work
 from sharedllm.store.schema import HEAD
 from sharedllm.store.upgrade import migrate, version
@@ -39,11 +41,16 @@ class SQLite(Database):
             StoreError: it cannot be opened, is damaged, or was made by a newer version.
         """
         self._path = path
+        with suppress(OSError):
+            # SQLite gives the files that it puts beside this one the same permissions.
+            make_private(Path(path))
         # Waiting for another process is asking again and again, and whoever asks at the wrong moments is refused in the
         # end. Threads of this one need not be: they wait for this.
         self._writing = threading.Lock()
         self._reader, self._writer = _engines(path)
         self._prepare()
+        for suffix in ("", "-wal", "-shm"):
+            keep_private(Path(path + suffix))
         # Finishes an erasure that was interrupted. If that cannot be done now, the next opening tries again.
         with suppress(StoreBusy, DiskFull):
             self.scrub()

@@ -7,6 +7,7 @@ In a file of their own, rewritten whenever one is erased, an erased key is gone,
 import hmac
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,6 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sharedllm.errors import MasterKeyError
+from sharedllm.files import make_private
 from sharedllm.store.database import ROWS_PER_PAGE, Row
 from sharedllm.store.encoding import now
 from sharedllm.store.master import KEY_BYTES, master_key_file, read_master_key
@@ -84,7 +86,8 @@ class Vault:
         wrapping, id = AESGCM(read_master_key(master)), token_hex(16)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+            with suppress(FileExistsError):
+                make_private(path)
         except OSError as error:
             raise MasterKeyError(
                 f"The vault {path} cannot be written: {error.strerror}", remedy=f"Set {ENVIRONMENT_VARIABLE} elsewhere."

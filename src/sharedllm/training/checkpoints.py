@@ -3,8 +3,6 @@
 import errno
 import hashlib
 import json
-import os
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from sharedllm.cache import data_dir
 from sharedllm.errors import DiskFull, TrainingError
+from sharedllm.files import keep_private, private_folder, replace_private
 from sharedllm.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -48,6 +47,7 @@ class Checkpoints:
     def __init__(self, folder: Path, base: str) -> None:
         self._folder = folder
         self._base = base
+        keep_private(folder)
 
     def save(self, user: str, text: str, recipe: Recipe, progress: Progress) -> None:
         """Replace the user's checkpoint; a crash leaves the earlier one or this one.
@@ -69,14 +69,8 @@ class Checkpoints:
         data = save(tensors, metadata={"progress": json.dumps(state)})
         path = self._path(user, text, recipe)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-                part = Path(scratch) / path.name
-                with part.open("wb") as stream:
-                    stream.write(data)
-                    stream.flush()
-                    os.fsync(stream.fileno())
-                part.replace(path)
+            private_folder(path.parent)
+            replace_private(path, data)
         except OSError as error:
             what = f"A checkpoint cannot be written to {self._folder}: {error.strerror}"
             if error.errno in (errno.ENOSPC, errno.EDQUOT):

@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from sharedllm.errors import DiskFull, InTraining, TrainingError
+from sharedllm.files import private_folder
 from sharedllm.training.checkpoints import digest
 
 _EVERYBODY = "everybody"
@@ -54,7 +55,7 @@ def not_in_training(folder: Path, user: str) -> Iterator[None]:
 def _locked(folder: Path, user: str | None, mode: int) -> Iterator[None]:
     path = folder / f"{_EVERYBODY if user is None else digest(user)}.lock"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         file = _lock(path, mode)
     except BlockingIOError:
         raise _in_use(folder, mode) from None
@@ -83,7 +84,7 @@ def _lock(path: Path, mode: int) -> int:
     """
     until = time.monotonic() + _PATIENCE_SECONDS
     while True:
-        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(file, mode | fcntl.LOCK_NB)
             # A file that was deleted meanwhile holds nobody off: whoever comes next makes another.

@@ -132,3 +132,18 @@ def test_files_that_are_not_the_snapshots_stay(folder, store, key):
     store.erase("bob")
     forget_erased(store, folder, key)
     assert (folder / "README").read_text() == "packed on Monday"
+
+
+def test_nobody_else_may_read_a_snapshot(folder, store, key, opened, umask):
+    def modes():
+        return {oct(path.stat().st_mode & 0o777) for path in folder.iterdir()}
+
+    assert (oct(folder.stat().st_mode & 0o777), modes()) == ("0o700", {"0o600"})
+    store.erase("bob")
+    forget_erased(store, folder, key)
+    assert modes() == {"0o600"}
+    # As an earlier version made them.
+    for path in (folder, *folder.iterdir()):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    opened(folder)
+    assert (oct(folder.stat().st_mode & 0o777), modes()) == ("0o700", {"0o600"})

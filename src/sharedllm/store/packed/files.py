@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharedllm.errors import DiskFull, StoreError
+from sharedllm.files import make_private, sync_folder
 from sharedllm.store.packed.format import MANIFEST, File, Manifest
 from sharedllm.store.packed.signing import signed
-from sharedllm.store.private_files import sync_folder
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,6 +21,8 @@ def write_tensors(path: Path, tensors: Mapping[str, Any]) -> File:
     """Write a safetensors file of numpy arrays. Once this returns it survives a crash."""
     from safetensors.numpy import save_file
 
+    # An interrupted call may have left one that nobody was told of.
+    make_private(path, anew=True)
     save_file(dict(tensors), path)
     return synced(path)
 
@@ -35,6 +37,7 @@ def synced(path: Path) -> File:
 def write_manifest(folder: Path, manifest: Manifest, key: "Ed25519PrivateKey") -> None:
     """Sign what a snapshot consists of from now on. A crash leaves the manifest that was there, or this one."""
     part = folder / f"{MANIFEST}.part"
+    make_private(part, anew=True)
     part.write_bytes(signed(manifest.to_json(), key))
     synced(part)
     part.replace(folder / MANIFEST)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from sharedllm.files import make_private, sync_folder
 from sharedllm.store.contract import Store
 from sharedllm.store.encoding import STORED
 from sharedllm.store.packed.files import packing_lock, synced, write_manifest, write_tensors, writing_errors
 from sharedllm.store.packed.following import check_log
 from sharedllm.store.packed.format import HASH_BYTES, INDEX_TENSORS, PLACES, File, Manifest, tensor_places
 from sharedllm.store.packed.reading import Snapshot, check_hash
-from sharedllm.store.private_files import sync_folder
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -82,5 +82,6 @@ def _without(folder: Path, manifest: Manifest, number: int, serial: int, places:
         ):
             data[at : at + count] = bytes(count)
     path = folder / f"shard-{number:05d}-{serial}.safetensors"
+    make_private(path, anew=True)
     path.write_bytes(data)
     return synced(path)

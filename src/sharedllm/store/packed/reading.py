@@ -12,6 +12,7 @@ import numpy as np
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import CorruptAdapter, SnapshotError, WrongBase
+from sharedllm.files import keep_private
 from sharedllm.store.contract import Release
 from sharedllm.store.encoding import STORED, id_sha256
 from sharedllm.store.packed.format import (
@@ -61,6 +62,7 @@ class Snapshot:
         """
         self.folder = folder
         self.manifest = Manifest.from_json(verified(_read(folder / MANIFEST), key, folder / MANIFEST))
+        keep_private(folder)
         self._shards = [_open(folder, file) for file in self.manifest.shards]
         self._index = _read(folder / self.manifest.index.name)
         _check_length(folder, self.manifest.index, len(self._index))

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from sharedllm.cache import data_dir
 from sharedllm.errors import InvalidInput, SnapshotError
-from sharedllm.store.private_files import write_private
+from sharedllm.files import write_private
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey

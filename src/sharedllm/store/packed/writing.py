@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sharedllm.errors import CorruptAdapter, InvalidInput
+from sharedllm.files import sync_folder
 from sharedllm.store.contract import Release, Store
 from sharedllm.store.encoding import STORED, id_sha256, now
 from sharedllm.store.packed.files import packing_lock, write_manifest, write_tensors, writing_errors
 from sharedllm.store.packed.format import PLACE, Checksums, File, Manifest, index_of, tensor_places
-from sharedllm.store.private_files import sync_folder
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -74,7 +74,7 @@ def pack(
                 )
             # What a packer that was killed left behind: adapters that nobody would ever look for.
             shutil.rmtree(part, ignore_errors=True)
-            part.mkdir()
+            part.mkdir(0o700)
             try:
                 report = _pack(store, part, key, base, format)
                 part.rename(folder)
