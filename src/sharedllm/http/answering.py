@@ -114,6 +114,7 @@ async def _events(
             opening = b""
     except SharedLLMError as error:
         record.ended(status_of(error), code_of(error), param_of(error))
+        record.refused = error
         yield _event(told(error, head.told))
         return
     counts = usage(running.answers, form.n)

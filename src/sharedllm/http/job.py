@@ -1,5 +1,6 @@
 """One training in the background: how far it is, and what became of it."""
 
+import logging
 import signal
 import subprocess
 import threading
@@ -8,6 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from sharedllm.training.recipes import Recipe
+
+log = logging.getLogger("sharedllm.http")
 
 State = Literal["queued", "running", "done", "held_back", "failed", "cancelled"]
 
@@ -78,6 +81,7 @@ class Job:
             self.release, self.gate = line["release"], line["gate"]
         else:
             self.error = line["error"]
+            log.error({"event": "training", "job": self.id, **line.get("log", {})})
 
     def ended(self, status: int) -> None:
         """Settle how it ended, from what it told and from its process's exit status."""

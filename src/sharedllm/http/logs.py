@@ -10,7 +10,6 @@ import json
 import logging
 import secrets
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -18,7 +17,9 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from sharedllm.errors import SharedLLMError
 from sharedllm.http.metrics import Metrics
+from sharedllm.http.public import for_log, is_hidden
 from sharedllm.http.refusals import UNKNOWN_PARAMETER, unforeseen
 from sharedllm.http.routed import Routed
 
@@ -41,6 +42,7 @@ class Record:
         status: how it ended, where that is not how its response began; None where it is.
         code: why it was refused or ended early.
         param: the parameter at fault, never one that the caller has named.
+        refused: the error that was answered with, if one of ours was.
     """
 
     route: str | None = None
@@ -51,6 +53,7 @@ class Record:
     status: int | None = None
     code: str | None = None
     param: str | None = None
+    refused: SharedLLMError | None = None
 
     def routed(self, decided: Routed, seed: int) -> None:
         """Take over the decision."""
@@ -111,11 +114,13 @@ class Watched:
             raise
         except Exception as error:
             record.ended(500, "internal_error")
-            log.error({"event": "error", "id": id, "error": type(error).__name__, "through": _through(error)})
+            log.error({"event": "error", "id": id, **for_log(error)})
             # One that has begun cannot be taken back; left unfinished, the server closes the connection.
             if not status:
                 await unforeseen(record.told)(scope, receive, named)
         finally:
+            if record.refused is not None and is_hidden(record.refused):
+                log.error({"event": "error", "id": id, **for_log(record.refused)})
             endpoint = getattr(scope.get("route"), "path_format", "unmatched")
             status = record.status or status
             self._metrics.requests.labels(endpoint, str(status), record.route or "none").inc()
@@ -133,7 +138,3 @@ class Watched:
             if record.code is not None:
                 line |= {"code": record.code, "param": record.param}
             log.info(line)
-
-
-def _through(error: BaseException) -> list[str]:
-    return [f"{frame.name}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)[-8:]]

@@ -1,8 +1,8 @@
 """Every error as OpenAI's clients read it: ``{"error": {"message", "type", "param", "code"}}`` and a status.
 
-A 4xx says what was wrong with the request. A 5xx of the store or of an unforeseen kind says only that: file names and
-the like are for the operator. ``code`` is the name of the error in `sharedllm.errors`, in snake case. Beside ``error``
-stands the ``sharedllm`` object of an answer, where it was decided already which adapter answers.
+It says what was wrong with the request, or only that something is wrong with the server: file names and the like are
+for the operator (see `public`). ``code`` is the name of the error in `sharedllm.errors`, in snake case. Beside
+``error`` stands the ``sharedllm`` object of an answer, where it was decided already which adapter answers.
 """
 
 import json
@@ -32,6 +32,7 @@ from sharedllm.errors import (
     UnknownKey,
     UnknownUser,
 )
+from sharedllm.http.public import public
 
 MESSAGE_CHARACTERS = 1000
 PARAM_CHARACTERS = 200
@@ -118,9 +119,7 @@ def status_of(error: SharedLLMError) -> int:
 def told(error: SharedLLMError, routing: Mapping[str, Any]) -> dict[str, Any]:
     """The body, or an event of a stream. ``routing`` is the ``sharedllm`` object, empty while nothing is decided."""
     status = status_of(error)
-    hidden = isinstance(error, StoreError) and status >= 500
-    message = "The store cannot answer now. Try again in a moment." if hidden else str(error)
-    return _object(status, message, code_of(error), param_of(error), routing)
+    return _object(status, public(error), code_of(error), param_of(error), routing)
 
 
 def refusal(error: SharedLLMError, routing: Mapping[str, Any]) -> Response:
@@ -180,6 +179,7 @@ def on_error(request: Request, error: Exception) -> Response:
     if isinstance(error, RequestValidationError):
         error = invalid(error.errors())
     if isinstance(error, SharedLLMError):
+        record.refused = error
         record.ended(status_of(error), code_of(error), param_of(error))
         return refusal(error, record.told)
     if isinstance(error, HTTPException):

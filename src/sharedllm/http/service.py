@@ -59,6 +59,7 @@ class Service:
         jobs: trains users in the background; stays the caller's to close. None where the server does not train.
         policy: limits, and the fallback.
         draining: set when the process has been told to end; `/readyz` then says so.
+        model: the one model id: the base's name, without the path where that is a local folder.
         arrivals: bodies on their way that will change somebody.
         beginning: bounds how many threads route and encode at once, so that they never take those that authenticate.
     """
@@ -70,6 +71,7 @@ class Service:
     jobs: "Jobs | None" = None
     policy: Policy = field(default_factory=Policy)
     draining: bool = False
+    model: str = field(init=False)
     arrivals: Arrivals = field(init=False, repr=False)
     beginning: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(BEGINNING), init=False, repr=False)
     _admitting: set[object] = field(default_factory=set, init=False, repr=False)
@@ -77,17 +79,14 @@ class Service:
 
     def __post_init__(self) -> None:
         self.arrivals = Arrivals(self.store)
+        name = self.engine.base.name
+        # Found out once: where a folder was is not to be told when it is there no more.
+        self.model = Path(name).resolve().name if Path(name).exists() else name
 
     @property
     def open(self) -> bool:
         """Whether nobody has to say who they are."""
         return self.keys is None and self.jwt is None
-
-    @property
-    def model(self) -> str:
-        """The one model id: the base's name, without the path where that is a local folder."""
-        name = self.engine.base.name
-        return Path(name).resolve().name if Path(name).exists() else name
 
     @property
     def answers(self) -> int:

@@ -16,16 +16,19 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any, NoReturn
 
-from sharedllm.errors import SharedLLMError, TrainingError
+from sharedllm.errors import InvalidInput, SharedLLMError
+from sharedllm.http.public import for_log, public
 
 _NICENESS = 10
+_UNFORESEEN = "Something went wrong in the training process. It was logged; send the text again later."
 _ROOM_BYTES = 64 * 1024**2
 
 
 def main() -> None:
     """Read a job, the JSON of `sharedllm.http.jobs`, and work on it.
 
-    Each line written is ``{"step": n}``, or one last ``{"release": n, "gate": {…}}`` or ``{"error": "…"}``.
+    Each line written is ``{"step": n}``, or one last ``{"release": n, "gate": {…}}`` or ``{"error": "…", "log": {…}}``:
+    what the user is told, and what the operator's log has of it.
     """
     signal.signal(signal.SIGTERM, _stop)
     out = os.fdopen(os.dup(1), "w", buffering=1, encoding="utf-8")
@@ -41,10 +44,14 @@ def main() -> None:
         _bound(job["memory_bytes"])
         _train(job, tell)
     except SharedLLMError as error:
-        tell(error=str(error))
+        tell(**_failed(error))
     except Exception as error:
-        # Told to whoever sent the job, not to the server's log, because a message may quote what it is about.
-        tell(error=str(_too_large(job["memory_bytes"])) if out_of_memory(error) else f"{type(error).__name__}: {error}")
+        tell(**_failed(_too_large(job["memory_bytes"]) if out_of_memory(error) else error))
+
+
+def _failed(error: Exception) -> dict[str, Any]:
+    told = public(error) if isinstance(error, SharedLLMError) else _UNFORESEEN
+    return {"error": told, "log": for_log(error)}
 
 
 def out_of_memory(error: Exception, room_bytes: int = _ROOM_BYTES) -> bool:
@@ -102,9 +109,9 @@ def _train(job: dict[str, Any], tell: Callable[..., None]) -> None:
             on_step=lambda _, step: tell(step=step),
         )
         for outcome in outcomes:
-            if outcome.release is None:
-                tell(error=str(outcome.error))
-            else:
+            if outcome.error is not None:
+                tell(**_failed(outcome.error))
+            elif outcome.release is not None:
                 tell(release=outcome.release.number, gate=asdict(outcome.release.gate))
 
 
@@ -150,8 +157,8 @@ def _outlive_nobody() -> None:
         signal.pthread_kill(main_thread, signal.SIGTERM)
 
 
-def _too_large(memory_bytes: int) -> TrainingError:
-    return TrainingError(
+def _too_large(memory_bytes: int) -> InvalidInput:
+    return InvalidInput(
         f"Training takes more than the {memory_bytes / 2**30:.1f} GiB that it may use here",
         remedy="Send less text, or train with sharedllm train on a machine with more memory.",
     )
