@@ -16,7 +16,7 @@ from sharedllm.cli.main import COMMANDS, sharedllm
 from sharedllm.cli.users import command
 from sharedllm.errors import InTraining, InvalidInput, NotServed, StoreBusy, UnknownKey, UnknownUser
 from sharedllm.printable import printable
-from sharedllm.store import open_store
+from sharedllm.store import appending, open_store
 from sharedllm.store.opening import open_keys
 from sharedllm.store.sql import SQLStore
 from sharedllm.training.checkpoints import checkpoint_folder
@@ -144,6 +144,17 @@ def test_history_json(store):
     assert list(told) == ["user", "served", "releases", "events"]
     assert [release["number"] for release in told["releases"]] == [1, 2, 3]
     assert [event["kind"] for event in told["events"]] == ["published", "published", "held_back"]
+
+
+def test_a_long_history_is_shown_in_pages(store, monkeypatch):
+    assert "older ones" not in run("history", "alice")
+    # As a store holds them in which releases were not pruned yet.
+    monkeypatch.setattr(appending, "KEPT_RELEASES", 100)
+    adapter = Adapter("norm", "base-1", np.array([0.5], np.float32))
+    store.publish_many(("bob", adapter, BETTER) for _ in range(30))
+    assert "older ones: sharedllm users history bob --before 6" in run("history", "bob")
+    older = json.loads(run("history", "bob", "--before", "6", "--json"))
+    assert [release["number"] for release in older["releases"]] == [1, 2, 3, 4, 5]
 
 
 def test_rollback(store):

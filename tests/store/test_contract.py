@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import InvalidInput, InvalidUserId, NotServed, UnknownName, UnknownUser
+from sharedllm.store.contract import KEPT_RELEASES
 
 from .samples import BETTER, WORSE, adapter
 
@@ -304,6 +305,77 @@ def test_an_unknown_release_is_an_error_that_says_which_exist(store, number):
             ask("alice", number)
 
 
+# Keeping
+
+
+def numbers(store, user, **page):
+    return [release.number for release in store.releases(user, **page)]
+
+
+def test_only_the_newest_releases_are_kept(store):
+    for _ in range(KEPT_RELEASES + 5):
+        store.publish("alice", adapter(), WORSE)
+    assert numbers(store, "alice") == list(range(6, KEPT_RELEASES + 6))
+    assert kinds(store, "alice") == [("held_back", number) for number in range(6, KEPT_RELEASES + 6)]
+    assert store.user("alice").releases == KEPT_RELEASES + 5
+    assert store.publish("alice", adapter(), WORSE).number == KEPT_RELEASES + 6
+
+
+def test_many_published_together_are_kept_as_if_one_by_one(store):
+    store.publish_many([("bob", adapter(), BETTER), *(("alice", adapter(), WORSE) for _ in range(3 * KEPT_RELEASES))])
+    assert numbers(store, "alice") == list(range(2 * KEPT_RELEASES + 1, 3 * KEPT_RELEASES + 1))
+    assert numbers(store, "bob") == [1]
+
+
+def test_the_served_release_is_kept_whatever_its_age_and_so_is_the_one_to_go_back_to(store):
+    for gate in (BETTER, WORSE, BETTER, *([WORSE] * 2 * KEPT_RELEASES)):
+        store.publish("alice", adapter(), gate)
+    newest = list(range(KEPT_RELEASES + 4, 2 * KEPT_RELEASES + 4))
+    assert numbers(store, "alice") == [1, 3, *newest]
+    assert store.served("alice").number == 3
+    assert store.rollback("alice").number == 1
+    store.publish("alice", adapter(), BETTER)
+    assert numbers(store, "alice") == [3, *newest[1:], newest[-1] + 1]
+
+
+def test_a_release_that_is_not_kept_is_an_error_that_says_so(store):
+    for _ in range(KEPT_RELEASES + 1):
+        store.publish("alice", adapter(), BETTER)
+    for ask in (store.release, store.rollback):
+        with pytest.raises(UnknownName, match="Release 1 of 'alice' is not kept any more"):
+            ask("alice", 1)
+    assert store.served("alice").number == KEPT_RELEASES + 1
+
+
+def test_what_was_done_on_purpose_stays_in_the_history_when_its_release_goes(store):
+    store.publish("alice", adapter(), WORSE)
+    store.rollback("alice", 1, override_reason="she asked for it")
+    for _ in range(KEPT_RELEASES + 1):
+        store.publish("alice", adapter(), BETTER)
+    assert kinds(store, "alice")[0] == ("overridden", 1)
+    assert len(store.events("alice")) == KEPT_RELEASES + 1
+
+
+def test_what_goes_is_in_nobodys_log_of_changes(store):
+    store.publish("alice", adapter(), BETTER)
+    began = store.position()
+    for _ in range(KEPT_RELEASES + 1):
+        store.publish("alice", adapter(), WORSE)
+    assert store.position() == began
+
+
+def test_releases_are_listed_in_pages_from_the_newest_back(store):
+    store.publish_many(("alice", adapter(), BETTER) for _ in range(7))
+    assert numbers(store, "alice", limit=3) == [5, 6, 7]
+    assert numbers(store, "alice", before=5, limit=3) == [2, 3, 4]
+    assert numbers(store, "alice", before=2, limit=3) == [1]
+    assert numbers(store, "alice", before=1) == []
+    assert numbers(store, "alice", before=10**30) == [1, 2, 3, 4, 5, 6, 7]
+    assert [release.number for release in store.every_release("alice")] == [7, 6, 5, 4, 3, 2, 1]
+    with pytest.raises(InvalidInput, match="page of 0 releases"):
+        store.releases("alice", limit=0)
+
+
 # Rolling back
 
 
@@ -527,10 +599,11 @@ def test_threads_publishing_at_once_lose_nothing(store):
         return store.publish("alice", adapter(turn), BETTER).number, store.served("alice").user
 
     with ThreadPoolExecutor(6) as threads:
-        results = list(threads.map(publish, range(24)))
-    assert sorted(number for number, _ in results) == list(range(1, 25))
+        results = list(threads.map(publish, range(KEPT_RELEASES)))
+    numbers = list(range(1, KEPT_RELEASES + 1))
+    assert sorted(number for number, _ in results) == numbers
     assert {user for _, user in results} == {"alice"}
-    assert sorted(store.release("alice", number).adapter.values[0] for number in range(1, 25)) == list(range(24))
+    assert sorted(store.release("alice", number).adapter.values[0] for number in numbers) == list(range(KEPT_RELEASES))
 
 
 def test_closing_twice_is_safe(store):

@@ -55,7 +55,8 @@ def show(user: str, store: str | None, as_json: bool) -> None:
     """Show where USER stands: which release answers, what it was made from, and what its gate found."""
     with _open(store) as opened:
         summary = opened.user(user)
-        served = next((each for each in opened.releases(user) if each.number == summary.served), None)
+        end = None if summary.served is None else summary.served + 1
+        served = None if end is None else next(iter(opened.releases(user, before=end, limit=1)), None)
     if as_json:
         print_json(asdict(summary) | {"served_release": served and asdict(served)})
         return
@@ -80,13 +81,18 @@ def show(user: str, store: str | None, as_json: bool) -> None:
 
 @command.command()
 @click.argument("user")
+@click.option("--before", type=int, metavar="N", help="Show the releases before release N, if there are many.")
 @store_option
 @json_option
-def history(user: str, store: str | None, as_json: bool) -> None:
-    """Show all of USER's releases, and everything that happened to them."""
+def history(user: str, before: int | None, store: str | None, as_json: bool) -> None:
+    """Show USER's releases that are kept, and what happened to them.
+
+    Kept are the newest 20, the one that is served, and the one that a rollback goes back to.
+    """
     with _open(store) as opened:
         served = opened.user(user).served
-        releases = opened.releases(user)
+        releases = opened.releases(user, before=before)
+        older = opened.releases(user, before=releases[0].number, limit=1) if releases else []
         events = opened.events(user)
     if as_json:
         print_json(
@@ -110,6 +116,8 @@ def history(user: str, store: str | None, as_json: bool) -> None:
             for release in releases
         ),
     )
+    if older:
+        click.echo(f"older ones: sharedllm users history {printable(user)} --before {releases[0].number}")
     click.echo("* served\n" if served is not None else "none is served\n")
     print_table(
         ("EVENT", "RELEASE", "WHEN", "WHY"),

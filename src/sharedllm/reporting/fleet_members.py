@@ -136,11 +136,12 @@ def _releases(store: Store, user: str, text: str, base: str) -> list[ReleaseSumm
     """Those made from a text on a base, oldest first; none of somebody who is revoked."""
     if store.user(user).state == "revoked":
         return []
-    return [
+    found = [
         release
-        for release in store.releases(user)
+        for release in store.every_release(user)
         if release.base == base and release.provenance.get("text_sha256") == text
     ]
+    return found[::-1]
 
 
 def _recipe_of_most(known: Sequence[Sequence[ReleaseSummary]]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from sharedllm.store.contract import EventKind
+from sharedllm.store.contract import KEPT_RELEASES, EventKind
 from sharedllm.store.custody import Owner
 from sharedllm.store.database import Database
 from sharedllm.store.encoding import Draft, Record, now, seal
@@ -94,5 +94,34 @@ def _append_batch(
         notes.append(event(counter.key, owner, kind=kind, number=number, reason=each.reason, at=at))
     connection.execute(sa.insert(releases), rows)
     connection.execute(sa.insert(events), notes)
+    _prune(connection, [counter.key for counter in counted.values() if counter.releases > KEPT_RELEASES])
     known = ((counted[entry["id_sha256"]], entry) for entry in arriving.values() if entry["served"] is not None)
     return records, [counter.key for counter, entry in known if counter.releases > entry["releases"]]
+
+
+def _prune(connection: sa.Connection, keys: Sequence[int]) -> None:
+    """Delete the releases of users that are not kept any more, and the events of their publication."""
+    if not keys:
+        return
+    earlier = releases.alias()
+    rollback = sa.select(sa.func.max(earlier.c.number)).where(
+        earlier.c.user_key == users.c.key, earlier.c.number < users.c.served, earlier.c.passed
+    )
+    standing = users.c.key == releases.c.user_key
+    old = (
+        sa.select(users.c.key)
+        .where(
+            standing,
+            releases.c.number <= users.c.releases - KEPT_RELEASES,
+            releases.c.number != sa.func.coalesce(users.c.served, 0),
+            releases.c.number != sa.func.coalesce(rollback.scalar_subquery(), 0),
+        )
+        .correlate(releases)
+        .exists()
+    )
+    connection.execute(sa.delete(releases).where(releases.c.user_key.in_(keys), old))
+    kept = sa.select(releases.c.number).where(
+        releases.c.user_key == events.c.user_key, releases.c.number == events.c.number
+    )
+    publications = events.c.kind.in_(("published", "held_back"))
+    connection.execute(sa.delete(events).where(events.c.user_key.in_(keys), publications, ~kept.exists()))

@@ -10,6 +10,11 @@ from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.closing import Closing
 from sharedllm.errors import CorruptAdapter
 
+KEPT_RELEASES = 20
+"""Of each user, the newest. Beside them are kept the one that is served, and the one that a rollback goes back to."""
+
+RELEASES_PER_PAGE = KEPT_RELEASES + 5
+
 UserState = Literal["active", "revoked"]
 EventKind = Literal["published", "held_back", "rolled_back", "overridden", "revoked", "restored"]
 ChangeKind = Literal["published", "rolled_back", "overridden", "revoked", "restored", "erased"]
@@ -60,7 +65,7 @@ class UserSummary:
         state: a revoked user is never served.
         reason: why they are revoked; None while they are active.
         served: number of the release that answers, or would after a `Store.restore`; None if none ever passed its gate.
-        releases: how many there are.
+        releases: how many were made, and so the number of the newest.
         created_at: when their first release was stored, in UTC.
         updated_at: when anything last happened to them, in UTC.
     """
@@ -141,7 +146,9 @@ class Store(Closing):
 
     Whatever the implementation:
 
-    - Releases are appended and never changed; numbers have no gaps, ids are never reused.
+    - Releases are appended and never changed; ids and numbers are never reused.
+    - Of each user the newest `KEPT_RELEASES` are kept, the served one, and the newest before it that passed its gate.
+      What is older goes with the transaction that publishes the next, and its publication leaves the history with it.
     - A release is served only if its gate passed, or if someone overrode the gate and left their reason as an event.
     - What is read was written for that very user: values carry a checksum over themselves and whom they belong to.
     - Each call happens entirely or not at all, and once it has returned it survives a crash.
@@ -184,13 +191,31 @@ class Store(Closing):
         """One release, served or not.
 
         Raises:
-            UnknownName: no release has that number.
+            UnknownName: no release has that number, or it is not kept any more.
             CorruptAdapter: the release is damaged.
         """
 
     @abstractmethod
-    def releases(self, user: str) -> list[ReleaseSummary]:
-        """All releases, oldest first. Values are not read, so damage to them is not noticed here."""
+    def releases(self, user: str, *, before: int | None = None, limit: int = RELEASES_PER_PAGE) -> list[ReleaseSummary]:
+        """A page of the releases that are kept, oldest first. Values are not read, and damage to them is not noticed.
+
+        Args:
+            user: whose.
+            before: only releases with a lower number; None for the newest page. Give the number of a page's first
+                release for the page before that one; there is none where a page is empty.
+            limit: how many at most, at least 1: the newest of those.
+
+        Raises:
+            InvalidInput: ``limit`` is below 1.
+        """
+
+    def every_release(self, user: str) -> Iterator[ReleaseSummary]:
+        """All releases that are kept, newest first, read page by page as the iterator advances."""
+        page = self.releases(user)
+        yield from reversed(page)
+        while len(page) == RELEASES_PER_PAGE:
+            page = self.releases(user, before=page[0].number)
+            yield from reversed(page)
 
     @abstractmethod
     def events(self, user: str) -> list[Event]:
@@ -233,7 +258,7 @@ class Store(Closing):
         One that failed its gate is served only with an ``override_reason``, which becomes an event.
 
         Raises:
-            UnknownName: no release has that number.
+            UnknownName: no release has that number, or it is not kept any more.
             NotServed: there is nothing to go back to, or it failed its gate and nobody gave a reason. Nothing changed.
         """
 

@@ -1,6 +1,7 @@
 """A user's rows in an SQL database: how they are found, changed and read."""
 
 from dataclasses import fields
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -87,24 +88,27 @@ def find_summary(connection: sa.Connection, owner: Owner, entry: Row, number: in
     """One of a user's releases without its values.
 
     Raises:
-        UnknownName: no release has that number.
+        UnknownName: no release has that number, or it is not kept any more.
         CorruptAdapter: it is damaged.
     """
-    row = connection.execute(SUMMARIES.where(*numbered(owner.user, entry, number))).one_or_none()
-    if row is None:
-        raise corrupt(owner.user, number)
-    return summarise(*owner.head(row))
+    return summarise(*owner.head(find_numbered(connection, SUMMARIES, owner.user, entry, number)))
 
 
-def numbered(user: str, entry: Row, number: int) -> tuple[sa.ColumnElement[bool], sa.ColumnElement[bool]]:
-    """What finds one of a user's releases.
+def find_numbered(connection: sa.Connection, select: sa.Select[Any], user: str, entry: Row, number: int) -> Row:
+    """What ``select`` finds of one of a user's releases.
 
     Raises:
-        UnknownName: no release has that number.
+        UnknownName: no release has that number, or it is not kept any more.
+        CorruptAdapter: it is missing.
     """
     if not 1 <= number <= entry.releases:
         raise rules.unknown_release(user, number, entry.releases)
-    return releases.c.user_key == entry.key, releases.c.number == number
+    this = releases.c.user_key == entry.key, releases.c.number == number
+    row = connection.execute(select.where(*this)).one_or_none()
+    if row is None:
+        old = rules.is_old(number, entry.releases, entry.served)
+        raise rules.not_kept(user, number) if old else corrupt(user, number)
+    return row
 
 
 def read_event(owner: Owner, row: Row) -> Event:

@@ -11,6 +11,7 @@ from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import CorruptAdapter
 from sharedllm.store import rules
 from sharedllm.store.contract import (
+    RELEASES_PER_PAGE,
     Change,
     ChangeKind,
     Erased,
@@ -31,15 +32,35 @@ class _User:
     """All that is kept of one user."""
 
     key: int
-    records: list[Record] = field(default_factory=list)
+    created_at: str
+    count: int = 0
+    records: dict[int, Record] = field(default_factory=dict)
     events: list[Event] = field(default_factory=list)
     served: int | None = None
     revoked: str | None = None
 
     def record(self, user: str, number: int) -> Record:
-        if not 1 <= number <= len(self.records):
-            raise rules.unknown_release(user, number, len(self.records))
-        return self.records[number - 1]
+        if not 1 <= number <= self.count:
+            raise rules.unknown_release(user, number, self.count)
+        if number not in self.records:
+            raise rules.not_kept(user, number)
+        return self.records[number]
+
+    def newest_before(self) -> int | None:
+        """The newest release before the served one that passed its gate."""
+        earlier = (number for number in self.records if number < (self.served or 0))
+        return max((each for each in earlier if _summary(self.records[each]).gate.passed), default=None)
+
+    def prune(self) -> None:
+        """Let go of the releases that are not kept any more, and of the events of their publication."""
+        kept = {self.served, self.newest_before()}
+        gone = {
+            number for number in self.records if rules.is_old(number, self.count, self.served) and number not in kept
+        }
+        self.records = {number: record for number, record in self.records.items() if number not in gone}
+        self.events = [
+            event for event in self.events if event.kind not in ("published", "held_back") or event.number not in gone
+        ]
 
     def note(self, kind: EventKind, number: int | None, reason: str, at: str) -> None:
         self.events.append(Event(kind, number, reason, datetime.fromisoformat(at)))
@@ -69,17 +90,20 @@ class MemoryStore(Store):
             if entry.revoked is not None:
                 raise rules.revoked(user, entry.revoked)
             if entry.served is None:
-                newest = _summary(entry.records[-1])
+                newest = _summary(entry.records[entry.count])
                 raise rules.held_back(user, newest.number, newest.gate.reason)
-            return unseal(entry.records[entry.served - 1])
+            return unseal(entry.records[entry.served])
 
     def release(self, user: str, number: int) -> Release:
         with self._lock:
             return unseal(self._entry(user).record(user, number))
 
-    def releases(self, user: str) -> list[ReleaseSummary]:
+    def releases(self, user: str, *, before: int | None = None, limit: int = RELEASES_PER_PAGE) -> list[ReleaseSummary]:
+        rules.check_limit(limit)
         with self._lock:
-            return [_summary(record) for record in self._entry(user).records]
+            records = self._entry(user).records
+            page = [number for number in records if before is None or number < before][-limit:]
+            return [_summary(records[number]) for number in page]
 
     def events(self, user: str) -> list[Event]:
         with self._lock:
@@ -93,8 +117,8 @@ class MemoryStore(Store):
                 state="active" if entry.revoked is None else "revoked",
                 reason=entry.revoked,
                 served=entry.served,
-                releases=len(entry.records),
-                created_at=entry.events[0].at,
+                releases=entry.count,
+                created_at=datetime.fromisoformat(entry.created_at),
                 updated_at=entry.events[-1].at,
             )
 
@@ -106,7 +130,7 @@ class MemoryStore(Store):
     def answers(self) -> Iterator[tuple[int, Release | CorruptAdapter]]:
         with self._lock:
             served = [
-                (entry.key, entry.records[entry.served - 1])
+                (entry.key, entry.records[entry.served])
                 for entry in self._users.values()
                 if entry.served is not None and entry.revoked is None
             ]
@@ -128,8 +152,7 @@ class MemoryStore(Store):
         with self._lock:
             entry = self._entry(user)
             if number is None:
-                earlier = self.releases(user)[: (entry.served or 1) - 1]
-                number = max((release.number for release in earlier if release.gate.passed), default=None)
+                number = entry.newest_before()
             if number is None:
                 raise rules.nothing_before(user, entry.served)
             target = _summary(entry.record(user, number))
@@ -178,18 +201,19 @@ class MemoryStore(Store):
 
     def _append(self, new: Draft) -> Record:
         with self._lock:
+            at = now()
             entry = self._users.get(new.user)
             if entry is None:
-                entry = self._users[new.user] = _User(next(self._keys))
-            number = len(entry.records) + 1
-            at = now()
-            record = seal(new, number, at)
-            entry.records.append(record)
+                entry = self._users[new.user] = _User(next(self._keys), at)
+            entry.count += 1
+            number = entry.count
+            record = entry.records[number] = seal(new, number, at)
             if new.passed:
                 entry.served = number
                 if number > 1:
                     self._change(entry, "published")
             entry.note("published" if new.passed else "held_back", number, new.reason, at)
+            entry.prune()
             return record
 
 

@@ -3,7 +3,8 @@
 from typing import Literal
 
 from sharedllm.adapters.adapter import GateOutcome
-from sharedllm.errors import NotServed, UnknownName, UnknownUser
+from sharedllm.errors import InvalidInput, NotServed, UnknownName, UnknownUser
+from sharedllm.store.contract import KEPT_RELEASES
 
 
 def rollback_event(
@@ -35,6 +36,30 @@ def unknown_user(user: str) -> UnknownUser:
 def unknown_release(user: str, number: int, count: int) -> UnknownName:
     """The user has no release of that number."""
     return UnknownName(f"{user!r} has no release {number}", remedy=f"Their releases are numbered 1 to {count}.")
+
+
+def is_old(number: int, newest: int, served: int | None) -> bool:
+    """Whether a release may have gone when a later one was published. It is there where a rollback leads to it."""
+    return number <= newest - KEPT_RELEASES and number != served
+
+
+def not_kept(user: str, number: int) -> UnknownName:
+    """The user had a release of that number once."""
+    return UnknownName(
+        f"Release {number} of {user!r} is not kept any more",
+        remedy=f"The newest {KEPT_RELEASES} are kept and the one that is served; look at their history.",
+    )
+
+
+def check_limit(limit: int) -> int:
+    """Return ``limit`` if a page can be of that length.
+
+    Raises:
+        InvalidInput: it is below 1.
+    """
+    if limit < 1:
+        raise InvalidInput(f"A page of {limit} releases was asked for", remedy="Ask for at least 1.")
+    return limit
 
 
 def revoked(user: str, reason: str) -> NotServed:

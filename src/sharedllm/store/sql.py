@@ -10,6 +10,7 @@ from sharedllm.errors import CorruptAdapter, CorruptStore, StoreError
 from sharedllm.store import rules
 from sharedllm.store.appending import append, upsert
 from sharedllm.store.contract import (
+    RELEASES_PER_PAGE,
     Change,
     ChangeKind,
     Erased,
@@ -30,9 +31,9 @@ from sharedllm.store.entries import (
     SUMMARIES,
     change_entry,
     find_entry,
+    find_numbered,
     find_summary,
     newest_before,
-    numbered,
     read_event,
     read_standing,
 )
@@ -78,24 +79,23 @@ class SQLStore(Store):
     def release(self, user: str, number: int) -> Release:
         owner = self._custody.find(user)
 
-        def find(connection: sa.Connection) -> Row | None:
+        def find(connection: sa.Connection) -> Row:
             entry = find_entry(connection, owner)
-            return connection.execute(sa.select(releases).where(*numbered(user, entry, number))).one_or_none()
+            return find_numbered(connection, sa.select(releases), user, entry, number)
 
-        row = self._database.read(find)
-        if row is None:
-            raise corrupt(user, number)
-        return owner.release(row)
+        return owner.release(self._database.read(find))
 
-    def releases(self, user: str) -> list[ReleaseSummary]:
+    def releases(self, user: str, *, before: int | None = None, limit: int = RELEASES_PER_PAGE) -> list[ReleaseSummary]:
+        rules.check_limit(limit)
         owner = self._custody.find(user)
 
         def find(connection: sa.Connection) -> list[Row]:
             entry = find_entry(connection, owner)
-            mine = SUMMARIES.where(releases.c.user_key == entry.key).order_by(releases.c.number)
-            return list(connection.execute(mine))
+            end = entry.releases + 1 if before is None else min(before, entry.releases + 1)
+            page = SUMMARIES.where(releases.c.user_key == entry.key, releases.c.number < end)
+            return list(connection.execute(page.order_by(releases.c.number.desc()).limit(limit)))
 
-        return [summarise(*owner.head(row)) for row in self._database.read(find)]
+        return [summarise(*owner.head(row)) for row in reversed(self._database.read(find))]
 
     def events(self, user: str) -> list[Event]:
         owner = self._custody.find(user)

@@ -1,7 +1,7 @@
 """From tokenized text to a stored release: train, gate, publish, one user after the other as they finish."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -139,12 +139,10 @@ def already_trained(store: Store, base: str, user: str, text: str, recipe: Recip
         text: the text's SHA-256.
         recipe: how it would be trained.
     """
-    try:
-        releases = store.releases(user)
-    except UnknownUser:
-        return None
-    for release in reversed(releases):
-        made_from = release.base, release.provenance.get("text_sha256"), release.provenance.get("recipe")
-        if made_from == (base, text, recipe.as_dict()):
-            return release
+    wanted = base, text, recipe.as_dict()
+    with suppress(UnknownUser):
+        for release in store.every_release(user):
+            made_from = release.base, release.provenance.get("text_sha256"), release.provenance.get("recipe")
+            if made_from == wanted:
+                return release
     return None

@@ -14,6 +14,7 @@ from threading import Thread
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import CorruptAdapter, SharedLLMError, SnapshotError
 from sharedllm.store.contract import (
+    RELEASES_PER_PAGE,
     Change,
     Erased,
     Event,
@@ -91,8 +92,8 @@ class SnapshotStore(Store):
     def release(self, user: str, number: int) -> Release:
         return self._live.release(user, number)
 
-    def releases(self, user: str) -> list[ReleaseSummary]:
-        return self._live.releases(user)
+    def releases(self, user: str, *, before: int | None = None, limit: int = RELEASES_PER_PAGE) -> list[ReleaseSummary]:
+        return self._live.releases(user, before=before, limit=limit)
 
     def events(self, user: str) -> list[Event]:
         return self._live.events(user)
