@@ -24,7 +24,7 @@ from sharedllm.evaluation.perplexity import Losses, Windows, base_losses, row_lo
 from sharedllm.reporting.environment import describe
 from sharedllm.text.samples import general_text, sample_text
 from sharedllm.text.splits import split_text
-from sharedllm.text.windows import TokenizedText, tokenize, windows
+from sharedllm.text.windows import TokenizedText, text_windows, tokenize
 from sharedllm.training.baselines import train_baseline
 from sharedllm.training.recipes import RECIPES
 from sharedllm.training.vectors import train_vectors
@@ -40,7 +40,7 @@ def main() -> None:
     base = load_base()
     injection = Injection(base, layout_of(base))
     texts = [tokenize(user, split_text(sample_text(user)), base.encode) for user in USERS]
-    general = spread(windows(base.encode(split_text(general_text()).heldout), texts[0].heldout.shape[1]), WINDOWS)
+    general = spread(text_windows(split_text(general_text()).heldout, base.encode, texts[0].heldout.shape[1]), WINDOWS)
     adapters = {trained.user: trained.adapter for trained in train_vectors(base, injection, texts, RECIPES["default"])}
     result: dict[str, Any] = {"environment": describe(), "window": texts[0].heldout.shape[1], "users": {}}
     for text in texts:

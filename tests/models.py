@@ -1,12 +1,13 @@
 """Small random bases, one per architecture, saved the way a real one is: weights, config and a byte-level tokenizer."""
 
+import string
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, pre_tokenizers
-from tokenizers.models import BPE
+from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
+from tokenizers.models import BPE, Unigram
 from transformers import (
     Gemma2Config,
     Gemma3TextConfig,
@@ -96,6 +97,34 @@ def tokenizer() -> PreTrainedTokenizerFast:
         eos_token="</s>",
         clean_up_tokenization_spaces=False,
     )
+
+
+def sentencepiece(*, opening: str = "<s>", ending: str = "", unigram: bool = False) -> PreTrainedTokenizerFast:
+    """Spaces are part of the words behind them, every text begins as if it had one, and bytes stand in for the rest.
+
+    Args:
+        opening: put before every text, as those of Llama 2, Mistral and Gemma do.
+        ending: put behind it, as that of T5 does.
+        unigram: the kind of model that finds its own control tokens in a text.
+    """
+    names = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(256))]
+    words = ["▁", *string.ascii_letters, *string.punctuation, "▁the", "▁man", "▁s", "aid"]
+    if unigram:
+        pieces = [*((name, 0.0) for name in names), *((word, -float(len(words) - n)) for n, word in enumerate(words))]
+        model: Any = Unigram(pieces, unk_id=0, byte_fallback=True)
+    else:
+        merges = [("▁", "s"), ("a", "i"), ("ai", "d"), ("▁", "t"), ("h", "e"), ("▁t", "he"), ("<", "s"), ("<s", ">")]
+        spelled = [*names, *words, "ai", "▁t", "he", "<s"]
+        vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(spelled))}
+        model = BPE(vocabulary, merges, unk_token="<unk>", byte_fallback=True, fuse_unk=True)
+    spaced = Tokenizer(model)
+    spaced.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    spaced.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
+    )
+    around = " ".join(filter(None, [opening, "$A", ending]))
+    spaced.post_processor = processors.TemplateProcessing(single=around, special_tokens=[("<s>", 1), ("</s>", 2)])
+    return PreTrainedTokenizerFast(tokenizer_object=spaced, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
 
 
 def _save(config: Any, folder: Path, seed: int) -> Path:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests import models
 
+from sharedllm.base.loading import load_base
 from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.perplexity import (
     Losses,
@@ -16,6 +17,7 @@ from sharedllm.evaluation.perplexity import (
     spread,
     token_log_probabilities,
 )
+from sharedllm.text.windows import text_windows
 
 
 def token_windows(count, length, seed=0):
@@ -44,6 +46,21 @@ def test_a_perplexity_too_large_for_a_float_is_infinite_and_its_logarithm_is_not
 def test_no_data_is_no_perplexity(losses):
     with pytest.raises(InvalidInput, match="no windows"):
         _ = losses.perplexity
+
+
+@pytest.mark.parametrize(("opening", "predicted"), [("", 11), ("<s>", 11), ("<s> </s>", 10)])
+def test_what_a_tokenizer_begins_a_text_with_is_context_and_is_not_predicted(tmp_path, monkeypatch, opening, predicted):
+    monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path / "cache"))
+    folder = models.llama(tmp_path / "base", vocab_size=400)
+    models.sentencepiece(opening=opening).save_pretrained(folder)
+    base = load_base(str(folder), dtype=torch.float64, device="cpu")
+    cut = text_windows("said " * 20, base.encode, 12)
+    found = base_token_log_probabilities(base, cut)
+    with torch.no_grad():
+        logits = base.model(torch.from_numpy(cut)).logits.log_softmax(-1)[:, :-1]
+    expected = logits.gather(-1, torch.from_numpy(cut)[:, 1:, None])[..., 0].numpy()[:, -predicted:]
+    assert found == pytest.approx(expected)
+    assert base_losses(base, cut).tokens == predicted
 
 
 def test_no_windows_are_measured_as_no_losses(base_of):

@@ -7,6 +7,8 @@ import httpx
 import pytest
 from anyio import to_thread
 
+from sharedllm.base.tokens import Tokens
+
 TEMPLATE = "{% for m in messages %}<s>{{ m.content }}</s>{% endfor %}<s>"
 
 
@@ -18,7 +20,8 @@ def unencoded(published, monkeypatch):
     def never(text, **_):
         raise AssertionError(f"{len(text)} characters were encoded")
 
-    monkeypatch.setattr(type(published.base.tokenizer), "__call__", lambda self, text, **_: never(text))
+    for encode in ("encode", "encode_framed"):
+        monkeypatch.setattr(Tokens, encode, lambda self, text, *_, **__: never(text))
 
 
 def refused(server, path, **asked):

@@ -22,7 +22,7 @@ def raw(monkeypatch):
     class Ids:
         stopped = False
 
-        def __init__(self, base, stop):
+        def __init__(self, base, stop, prompt):
             """Nothing to remember."""
 
         def write(self, token):

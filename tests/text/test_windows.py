@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sharedllm.errors import TooLittleText
 from sharedllm.text.splits import split_text
-from sharedllm.text.windows import tokenize, windows
+from sharedllm.text.windows import text_windows, tokenize, windows
 
 DIARY = "".join(f"On day {number} nothing happened that is worth a line.\n" for number in range(2_000))
 
@@ -36,6 +36,21 @@ def test_a_split_becomes_a_flat_array_and_windows():
     assert text.validation.shape == (len(split.validation) // 32, 32)
     assert text.heldout[0].tolist() == code_points(split.heldout[:32])
     assert (text.user, text.sha256, text.repeats) == ("alice", split.sha256, split.repeats)
+
+
+def test_windows_begin_as_the_tokenizer_begins_a_text():
+    split = split_text(DIARY)
+
+    def opened(text: str) -> list[int]:
+        return [1, 2, *code_points(text)]
+
+    text = tokenize("alice", split, opened, window=32)
+    assert text.opening == (1, 2)
+    assert text.train.tolist() == code_points(split.train)
+    assert text.validation.shape == (len(split.validation) // 30, 32)
+    assert (text.validation[:, :2] == [1, 2]).all()
+    assert text.heldout[:, 2:].ravel().tolist() == code_points(split.heldout)[: 30 * len(text.heldout)]
+    assert np.array_equal(text_windows(split.heldout, opened, 32), text.heldout)
 
 
 def test_a_long_text_is_encoded_in_pieces_that_keep_its_lines():

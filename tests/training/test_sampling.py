@@ -29,6 +29,16 @@ def test_a_step_is_whole_windows_of_the_text(tokens, window, count, step):
     assert 0 <= drawn.min() <= drawn.max() < tokens
 
 
+@given(st.integers(8, 500), st.integers(4, 8), st.integers(0, 1_000))
+def test_every_sequence_begins_as_the_tokenizer_begins_a_text(tokens, window, step):
+    text = replace(counting(tokens), opening=(7, 8))
+    drawn = step_windows(text, replace(RECIPE, window=window), step)
+    assert drawn.shape == (RECIPE.windows_per_step, window)
+    assert (drawn[:, :2] == [7, 8]).all()
+    assert (np.diff(drawn[:, 2:], axis=1) == 1).all()
+    assert 0 <= drawn[:, 2:].min() <= drawn[:, 2:].max() < tokens
+
+
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=20))
 def test_it_is_a_pure_function_of_the_step(steps):
     text = counting(300)

@@ -1,7 +1,6 @@
 """The frozen base: one model, its tokenizer, its fingerprint."""
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,13 +12,11 @@ from safetensors import SafetensorError
 from sharedllm.base.attention import register_attention
 from sharedllm.base.fingerprint import fingerprint
 from sharedllm.base.resolve import DEFAULT_BASE, resolve_base
+from sharedllm.base.tokens import Tokens
 from sharedllm.errors import BaseError, UnsupportedBase
 
 if TYPE_CHECKING:
     import torch
-
-# Whether control tokens are read is a switch on the tokenizer itself, which another thread may set in between.
-_encoding = threading.Lock()
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,38 +48,33 @@ class Base:
         return dtype
 
     @cached_property
-    def longest_token(self) -> int:
-        """Characters of the longest token: a text has at least a token for every so many characters."""
-        return max(map(len, self.tokenizer.get_vocab()))
+    def tokens(self) -> Tokens:
+        """The rules from text to token ids and back.
+
+        Raises:
+            UnsupportedBase: the tokenizer is one that the rules cannot be kept with.
+        """
+        return Tokens(self.tokenizer, min(len(self.head), len(self.model.get_input_embeddings().weight)))
 
     @property
     def end_tokens(self) -> tuple[int, ...]:
-        """Tokens that end an answer."""
-        ends = self.model.generation_config.eos_token_id
-        if ends is None:
-            return ()
-        return (ends,) if isinstance(ends, int) else tuple(ends)
+        """Tokens that end an answer: the model's, the tokenizer's own, and the end of a turn in a chat."""
+        ends = (*self._model_ends(), self.tokens.end, self.tokens.end_of_turn)
+        return tuple(dict.fromkeys(end for end in ends if end is not None and 0 <= end < self.tokens.rows))
+
+    def _model_ends(self) -> Iterator[int | None]:
+        config = self.model.config
+        for about in (self.model.generation_config, config, config.get_text_config()):
+            ends = getattr(about, "eos_token_id", None)
+            yield from ends if isinstance(ends, (list, tuple)) else (ends,)
 
     def encode(self, text: str, *, controls: bool = False) -> list[int]:
-        """Token ids of ``text`` alone: no special tokens are added, and none is taken from what somebody wrote.
-
-        Safe to use from several threads.
-
-        Args:
-            text: what to encode.
-            controls: whether control tokens that ``text`` spells are read as such; never for what somebody wrote.
-        """
-        with _encoding:
-            # A user's text is longer than any context window on purpose; the tokenizer's warning about it is no news.
-            ids: list[int] = self.tokenizer(
-                text, add_special_tokens=False, split_special_tokens=not controls, verbose=False
-            )["input_ids"]
-        return ids
+        """Token ids of a text; see `Tokens.encode`."""
+        return self.tokens.encode(text, controls=controls)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of token ids, special tokens left out."""
-        text: str = self.tokenizer.decode(ids, skip_special_tokens=True)
-        return text
+        return self.tokens.decode(ids)
 
     def hidden(self, input_ids: "torch.Tensor") -> "torch.Tensor":
         """Final hidden states ``[batch, tokens, width]`` of token ids ``[batch, tokens]``, after the last norm."""
@@ -107,7 +99,8 @@ def load_base(name: str = DEFAULT_BASE, *, dtype: "torch.dtype | None" = None, d
     Raises:
         UnknownName, DownloadError: see `resolve_base`.
         BaseError: the folder does not hold a causal language model in safetensors, or not all of its weights.
-        UnsupportedBase: the logits are not a plain projection of the last hidden state.
+        UnsupportedBase: the logits are not a plain projection of the last hidden state, or the rules about tokens
+            cannot be kept with the tokenizer.
     """
     # OpenMP keeps a team of threads for every thread that ever computed, and wakes them all slowly once there are more
     # of them than cores. A loader that stayed would cost an engine, which computes on a thread of its own, a third of
@@ -118,7 +111,7 @@ def load_base(name: str = DEFAULT_BASE, *, dtype: "torch.dtype | None" = None, d
 
 def _load(name: str, dtype: "torch.dtype | None", device: str | None) -> Base:
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     folder = resolve_base(name)
@@ -133,12 +126,12 @@ def _load(name: str, dtype: "torch.dtype | None", device: str | None) -> Base:
             use_safetensors=True,
             attn_implementation=_attention(device),
         )
-        tokenizer = AutoTokenizer.from_pretrained(folder)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise BaseError(
             f"{folder} does not load as a causal language model: {error}",
             remedy="Give a folder that transformers can load without running code from it.",
         ) from error
+    tokenizer = _tokenizer(folder)
     if report["missing_keys"]:
         raise BaseError(
             f"{folder} has no weights for {', '.join(sorted(report['missing_keys'])[:3])}",
@@ -146,8 +139,27 @@ def _load(name: str, dtype: "torch.dtype | None", device: str | None) -> Base:
         )
     model.to(device).eval().requires_grad_(False)
     base = Base(name, folder, identity, model, tokenizer)
+    # What is wrong with its tokenizer is told to whoever loads the base, not to whoever comes with the first text.
+    base.encode("")
     _check_head(base)
     return base
+
+
+def _tokenizer(folder: Path) -> Any:
+    """The tokenizer of a folder.
+
+    Raises:
+        BaseError: it does not load, or needs a package that is not installed.
+    """
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(folder)
+    except Exception as error:
+        raise BaseError(
+            f"The tokenizer of {folder} does not load: {error}",
+            remedy="Use a base whose folder has a tokenizer.json; its tokenizer may need a package that is not here.",
+        ) from error
 
 
 def preferred_dtype(device: str) -> "torch.dtype":

@@ -27,7 +27,8 @@ class Losses:
 
     Attributes:
         nats: float64 ``[windows]``, summed over the window's predicted tokens.
-        tokens: predicted tokens in each window: its length less one, since the first has no context.
+        tokens: predicted tokens in each window: its length less the tokenizer's opening, or less one, since the first
+            has no context.
     """
 
     nats: npt.NDArray[np.float64]
@@ -98,7 +99,7 @@ def row_losses(
 def base_token_log_probabilities(
     base: Base, windows: Windows, *, on_batch: Callable[[int], Any] | None = None
 ) -> TokenLogProbabilities:
-    """Natural-log probability of every predicted token under the model as it stands, float64 ``[n, window - 1]``."""
+    """Natural-log probability of every predicted token under the model as it stands, float64 ``[n, predicted]``."""
     return _measure(base, windows, lambda ids, part: base.hidden(ids), on_batch)
 
 
@@ -115,7 +116,7 @@ def token_log_probabilities(
     Args: as for `row_losses`.
 
     Returns:
-        float64 ``[rows, n, window - 1]``; the losses are computed in float32, or in float64 on a float64 base.
+        float64 ``[rows, n, predicted]``; the losses are computed in float32, or in float64 on a float64 base.
     """
     import torch
 
@@ -128,7 +129,7 @@ def token_log_probabilities(
             return base.hidden(ids)
 
     measured = _measure(base, repeated, hidden, on_batch)
-    return measured.reshape(len(table), len(windows), windows.shape[1] - 1)
+    return measured.reshape(len(table), len(windows), measured.shape[1])
 
 
 def _total(log_probabilities: TokenLogProbabilities) -> Losses:
@@ -146,12 +147,13 @@ def _measure(
     from sharedllm.evaluation.likelihood import token_losses
 
     batch = max(1, _TOKENS_AT_ONCE // windows.shape[1])
-    found = np.empty((len(windows), windows.shape[1] - 1))
+    first = base.tokens.unpredicted
+    found = np.empty((len(windows), windows.shape[1] - first))
     with torch.inference_mode():
         for begin in range(0, len(windows), batch):
             part = slice(begin, begin + batch)
             ids = torch.from_numpy(windows[part]).to(base.device)
-            losses = token_losses(hidden(ids, part)[:, :-1], base.head, ids[:, 1:])
+            losses = token_losses(hidden(ids, part)[:, first - 1 : -1], base.head, ids[:, first:])
             found[part] = -losses.double().cpu().numpy()
             if on_batch:
                 on_batch(len(ids))

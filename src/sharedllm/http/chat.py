@@ -47,7 +47,7 @@ class Chat(Form):
         base = self.service.engine.base
         turns = [_turn(message) for message in self._asked.messages]
         # A message that says nothing takes a token all the same.
-        self.check_length(sum(max(len(turn.text), base.longest_token) for turn in turns))
+        self.check_length(sum(max(len(turn.text), base.tokens.longest) for turn in turns))
         yield chat_ids(base, turns)
 
     def wanted(self, prompt: Sequence[int]) -> Wanted:

@@ -1,11 +1,11 @@
 """``POST /v1/completions``: prompts go on as plain text, with no control tokens added or read."""
 
-import codecs
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from sharedllm.base.tokens import Stream
 from sharedllm.http.answering import answer
 from sharedllm.http.forms import Form, Wanted
 from sharedllm.http.identity import Authenticated
@@ -15,7 +15,6 @@ from sharedllm.http.running import Answer
 from sharedllm.http.schemas import CompletionRequest
 from sharedllm.http.service import Service
 from sharedllm.http.vocabulary import Vocabulary
-from sharedllm.serving.prompts import check_ids
 from sharedllm.serving.request import Scored, Token
 
 MAX_TOKENS = 16
@@ -40,6 +39,7 @@ class Completion(Form):
     def __init__(self, service: Service, asked: CompletionRequest) -> None:
         super().__init__(service, asked)
         self._asked = asked
+        self._prompts: list[Sequence[int]] = []
         self._offsets: dict[int, _Offsets] = {}
 
     @property
@@ -51,9 +51,11 @@ class Completion(Form):
         for prompt in _listed(self._asked.prompt):
             if isinstance(prompt, str):
                 self.check_length(len(prompt))
-                yield base.encode(prompt)
+                ids = base.encode(prompt)
             else:
-                yield check_ids(base, prompt)
+                base.tokens.check(ids := prompt)
+            self._prompts.append(ids)
+            yield ids
 
     def wanted(self, prompt: Sequence[int]) -> Wanted:
         asked = self._asked
@@ -83,32 +85,35 @@ class Completion(Form):
     def _echo(self, index: int) -> str:
         if not self._asked.echo:
             return ""
-        prompt = _listed(self._asked.prompt)[index // self.n]
-        return prompt if isinstance(prompt, str) else self.service.engine.base.decode(prompt)
+        return self.service.engine.base.decode(self._prompts[index // self.n])
 
     def _logprobs(self, index: int, tokens: Sequence[Scored], vocabulary: Vocabulary) -> dict[str, Any] | None:
         count = self._asked.logprobs
         if count is None:
             return None
-        offsets = self._offsets.setdefault(index, _Offsets())
+        offsets = self._offsets.get(index)
+        if offsets is None:
+            # What is echoed is part of the text, and what is not decides how it begins.
+            before = () if self._asked.echo else self._prompts[index // self.n]
+            offsets = self._offsets[index] = _Offsets(self.service.engine.base.tokens.stream(before))
         return {
             "tokens": [vocabulary.text(scored.id) for scored in tokens],
             "token_logprobs": [scored.logprob for scored in tokens],
             "top_logprobs": [_top(scored, vocabulary) for scored in tokens] if count else None,
-            "text_offset": [offsets.next(vocabulary.raw(scored.id)) for scored in tokens],
+            "text_offset": [offsets.next(scored.id) for scored in tokens],
         }
 
 
 class _Offsets:
     """Where each token begins in the text, in characters; one inside a character begins where that does."""
 
-    def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    def __init__(self, stream: Stream) -> None:
+        self._stream = stream
         self._end = 0
 
-    def next(self, raw: bytes) -> int:
+    def next(self, id: int) -> int:
         begin = self._end
-        self._end += len(self._decoder.decode(raw))
+        self._end += len(self._stream.step(id))
         return begin
 
 

@@ -85,7 +85,7 @@ class Form(ABC):
         Raises:
             Refused: there are more characters than the longest tokens would spell if they filled the context.
         """
-        context, longest = self.service.engine.context, self.service.engine.base.longest_token
+        context, longest = self.service.engine.context, self.service.engine.base.tokens.longest
         if characters > context * longest:
             raise Refused(
                 400,

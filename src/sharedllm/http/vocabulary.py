@@ -40,7 +40,7 @@ class Vocabulary:
         piece = self._tokenizer.convert_ids_to_tokens(id)
         if piece is None:
             return b""
-        if self._bytewise:
+        if self._bytewise and _BYTE_OF.keys() >= set(piece):
             return bytes(_BYTE_OF[character] for character in piece)
         if found := _BYTE_PIECE.fullmatch(piece):
             return bytes([int(found[1], 16)])

@@ -144,6 +144,7 @@ def _everyone(
         heldout=np.concatenate([each.heldout for each in prepared]),
         sha256=fleet.texts_sha256,
         repeats=Repeats(0, 0.0, ()),
+        opening=base.tokens.opening,
     )
     taken = 0
 

@@ -55,7 +55,7 @@ class Running:
         self.compared: list[Sequence[Scored]] = []
         self.prompt_scores: tuple[Scored, ...] = ()
         self.glass_box: tuple[Scored, ...] = ()
-        self._writer = Writer(base, request.stop)
+        self._writer = Writer(base, request.stop, request.prompt)
 
     @property
     def stopped(self) -> bool:

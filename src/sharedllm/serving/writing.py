@@ -12,48 +12,29 @@ class Writer:
         stopped: whether a stop string has ended it.
     """
 
-    def __init__(self, base: Base, stop: Sequence[str]) -> None:
-        from tokenizers.decoders import DecodeStream
+    def __init__(self, base: Base, stop: Sequence[str], prompt: Sequence[int] = ()) -> None:
+        """Nothing is written yet.
 
-        self._base, self._stop = base, stop
-        self._stream = DecodeStream(skip_special_tokens=True)
-        self._ids: list[int] = []
-        self._told = 0
-        self._decoded = ""
+        Args:
+            base: whose tokens they are.
+            stop: strings that end the text and are not part of it.
+            prompt: what comes before it, which decides whether it begins with a space.
+        """
+        self._stop, self._stream = stop, base.tokens.stream(prompt)
         self._held = ""
         self.stopped = False
 
     def write(self, token: int) -> str:
         """Add a token; the text that is certain now, which is none while a character or a stop string may be open."""
-        self._ids.append(token)
-        try:
-            new = self._stream.step(self._base.tokenizer.backend_tokenizer, token) or ""
-        except Exception:
-            # Bytes may undo a character that those before them made. That was told, so the text goes on after it.
-            new = self._begin_again()
-        if new:
-            self._told = len(self._ids)
-            self._decoded += new
-        return self._pass_on(new)
+        return self._pass_on(self._stream.step(token))
 
     def end(self) -> str:
         """The text that was held back and turned out to belong to the answer."""
         if self.stopped:
             return ""
-        # Bytes that never became a character are shown as the tokenizer shows them.
-        whole = self._base.decode(self._ids)
-        tail = whole[len(self._decoded) :] if whole.startswith(self._decoded) else self._begin_again()
-        text = self._pass_on(tail) + self._held
+        text = self._pass_on(self._stream.rest()) + self._held
         self._held = ""
         return text
-
-    def _begin_again(self) -> str:
-        """The text of the tokens that were not told yet, as if they were the first."""
-        from tokenizers.decoders import DecodeStream
-
-        self._ids, self._told, self._decoded = self._ids[self._told :], 0, ""
-        self._stream = DecodeStream(ids=self._ids, skip_special_tokens=True)
-        return self._base.decode(self._ids)
 
     def _pass_on(self, new: str) -> str:
         text = self._held + new

@@ -6,7 +6,7 @@ import numpy.typing as npt
 from sharedllm.base.loading import Base
 from sharedllm.text import samples
 from sharedllm.text.splits import split_text
-from sharedllm.text.windows import windows
+from sharedllm.text.windows import text_windows
 
 
 def general_windows(base: Base, block: str, window: int) -> npt.NDArray[np.int64]:
@@ -15,4 +15,4 @@ def general_windows(base: Base, block: str, window: int) -> npt.NDArray[np.int64
     Raises:
         DownloadError: the package it comes in cannot be fetched.
     """
-    return windows(base.encode(getattr(split_text(samples.general_text()), block)), window)
+    return text_windows(getattr(split_text(samples.general_text()), block), base.encode, window)

@@ -11,6 +11,9 @@ from sharedllm.errors import TooLittleText
 from sharedllm.text.splits import Repeats, Split, cut
 
 MIN_WINDOWS = 4
+Encode = Callable[[str], list[int]]
+"""Text to ids, from the tokenizer's opening on; of an empty text, that alone."""
+
 _PIECE_CHARACTERS = 1_000_000
 
 
@@ -20,11 +23,12 @@ class TokenizedText:
 
     Attributes:
         user: the user id.
-        train: int32 ``[tokens]``; training draws its own sequences from it.
+        train: int32 ``[tokens]``, without ``opening``; training draws its own sequences from it.
         validation: int64 ``[windows, window]``, at least `MIN_WINDOWS` of them.
         heldout: int64 ``[windows, window]``, likewise.
         sha256: of the text it came from, in hex.
         repeats: lines that the training block shares with the other two.
+        opening: what every window begins with, since the tokenizer begins every text with it; often nothing.
     """
 
     user: str
@@ -33,32 +37,51 @@ class TokenizedText:
     heldout: npt.NDArray[np.int64]
     sha256: str
     repeats: Repeats
+    opening: tuple[int, ...] = ()
 
 
-def windows(ids: Sequence[int] | npt.NDArray[np.integer], length: int) -> npt.NDArray[np.int64]:
-    """Cut ids into int64 ``[n, length]`` windows that do not overlap; the last ids that do not fill one are dropped."""
+def windows(
+    ids: Sequence[int] | npt.NDArray[np.integer], length: int, opening: Sequence[int] = ()
+) -> npt.NDArray[np.int64]:
+    """Cut ids into int64 ``[n, length]`` windows that do not overlap; the last ids that do not fill one are dropped.
+
+    Args:
+        ids: of a text, without ``opening``.
+        length: of a window.
+        opening: what every window begins with.
+    """
     flat = np.asarray(ids, dtype=np.int64)
+    length -= len(opening)
     count = len(flat) // length
-    return flat[: count * length].reshape(count, length)
+    cut = flat[: count * length].reshape(count, length)
+    return np.hstack([np.tile(np.asarray(opening, dtype=np.int64), (count, 1)), cut]) if len(opening) else cut
 
 
-def tokenize(user: str, split: Split, encode: Callable[[str], list[int]], *, window: int = 256) -> TokenizedText:
+def text_windows(text: str, encode: Encode, length: int) -> npt.NDArray[np.int64]:
+    """A text as int64 ``[n, length]`` windows that begin as the tokenizer begins a text."""
+    opening = encode("")
+    return windows(encode(text)[len(opening) :], length, opening)
+
+
+def tokenize(user: str, split: Split, encode: Encode, *, window: int = 256) -> TokenizedText:
     """Turn a user's split into token ids.
 
     Args:
         user: the user id.
         split: the user's blocks.
-        encode: text to ids, without special tokens. It is called on pieces of at most a million characters, cut like
-            blocks, so that time and memory stay in proportion to the text whatever the tokenizer does with a long one.
+        encode: called on pieces of at most a million characters, cut like blocks, so that time and memory stay in
+            proportion to the text whatever the tokenizer does with a long one.
         window: tokens in a window.
 
     Raises:
         TooLittleText: a block has fewer than `MIN_WINDOWS` windows' worth of tokens.
+        InvalidInput: the text has a token that the base has no embedding for.
     """
-    train = _encode(split.train, encode)
-    validation = _encode(split.validation, encode)
-    heldout = _encode(split.heldout, encode)
-    needed = MIN_WINDOWS * window
+    opening = tuple(encode(""))
+    train, validation, heldout = (
+        _encode(block, encode, len(opening)) for block in (split.train, split.validation, split.heldout)
+    )
+    needed = MIN_WINDOWS * (window - len(opening))
     shortest = min(len(train), len(validation), len(heldout))
     if shortest < needed:
         tokens = len(train) + len(validation) + len(heldout)
@@ -74,12 +97,18 @@ def tokenize(user: str, split: Split, encode: Callable[[str], list[int]], *, win
             f" {_round_up(wanted_characters):,} characters ({_round_up(wanted_characters / 6):,} words of English).",
         )
     return TokenizedText(
-        user, train, windows(validation, window), windows(heldout, window), split.sha256, split.repeats
+        user,
+        train,
+        windows(validation, window, opening),
+        windows(heldout, window, opening),
+        split.sha256,
+        split.repeats,
+        opening,
     )
 
 
-def _encode(block: str, encode: Callable[[str], list[int]]) -> npt.NDArray[np.int32]:
-    return np.concatenate([np.asarray(encode(piece), dtype=np.int32) for piece in _pieces(block)])
+def _encode(block: str, encode: Encode, opened: int) -> npt.NDArray[np.int32]:
+    return np.concatenate([np.asarray(encode(piece)[opened:], dtype=np.int32) for piece in _pieces(block)])
 
 
 def _pieces(block: str) -> Iterator[str]:

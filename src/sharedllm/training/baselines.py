@@ -174,7 +174,8 @@ def _loss(adapted: Base, windows: "torch.Tensor") -> "torch.Tensor":
     """Mean loss of the windows in nats per predicted token."""
     import torch
 
-    hidden, targets = adapted.hidden(windows)[:, :-1], windows[:, 1:]
+    first = adapted.tokens.unpredicted
+    hidden, targets = adapted.hidden(windows)[:, first - 1 : -1], windows[:, first:]
     if not adapted.head.requires_grad:
         return token_losses(hidden, adapted.head, targets).mean()
     # token_losses has no gradient for the head, which a full copy trains too (and with it a tied embedding).

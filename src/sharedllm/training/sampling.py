@@ -20,27 +20,27 @@ def step_windows(text: TokenizedText, recipe: Recipe, step: int) -> npt.NDArray[
     Raises:
         TooLittleText: there are fewer training ids than one window takes.
     """
-    tokens = len(text.train)
-    if tokens < recipe.window:
+    tokens, length = len(text.train), recipe.window - len(text.opening)
+    if tokens < length:
         raise TooLittleText(
-            f"The text of {text.user!r} has {tokens:,} tokens to train on, and a window takes {recipe.window:,}",
+            f"The text of {text.user!r} has {tokens:,} tokens to train on, and a window takes {length:,}",
             remedy="Give more text, or use a recipe with a shorter window.",
         )
-    per_epoch = (tokens - recipe.window) // recipe.window
+    per_epoch = (tokens - length) // length
     if per_epoch < 1:
-        return np.stack([_cut(text.train, 0, recipe.window)] * recipe.windows_per_step)
+        return np.stack([_cut(text, 0, length)] * recipe.windows_per_step)
     chosen = []
     for draw in range(step * recipe.windows_per_step, (step + 1) * recipe.windows_per_step):
         epoch, position = divmod(draw, per_epoch)
         random = np.random.default_rng(_entropy(text.sha256, recipe.seed, epoch))
-        phase = int(random.integers(recipe.window))
+        phase = int(random.integers(length))
         order = random.permutation(per_epoch)
-        chosen.append(_cut(text.train, phase + int(order[position]) * recipe.window, recipe.window))
+        chosen.append(_cut(text, phase + int(order[position]) * length, length))
     return np.stack(chosen)
 
 
-def _cut(ids: npt.NDArray[np.int32], start: int, length: int) -> npt.NDArray[np.int64]:
-    return ids[start : start + length].astype(np.int64)
+def _cut(text: TokenizedText, start: int, length: int) -> npt.NDArray[np.int64]:
+    return np.concatenate([np.asarray(text.opening, np.int64), text.train[start : start + length]])
 
 
 def _entropy(sha256: str, seed: int, epoch: int) -> int:

@@ -201,7 +201,9 @@ class _Batch:
         with torch.enable_grad():
             with self._injection.rows(values * self._relative, index):
                 hidden = self._base.hidden(windows)
-            losses = token_losses(hidden[:, :-1], self._base.head, windows[:, 1:]).view(len(rows), -1).mean(dim=1)
+            first = self._base.tokens.unpredicted
+            losses = token_losses(hidden[:, first - 1 : -1], self._base.head, windows[:, first:])
+            losses = losses.view(len(rows), -1).mean(dim=1)
             (gradient,) = torch.autograd.grad(losses.sum(), values)
         return losses.detach(), gradient
 

@@ -152,10 +152,10 @@ class Workplace:
     def on(base: Base, job: Job) -> "Workplace":
         """With a base that is loaded already."""
         from sharedllm.adapters.layouts import layout_of
-        from sharedllm.text.windows import windows
+        from sharedllm.text.windows import text_windows
 
         injection = Injection(base, layout_of(base, job.recipe.method))
-        general = windows(base.encode(job.general), job.recipe.window)
+        general = text_windows(job.general, base.encode, job.recipe.window)
         return Workplace(job, base, injection, general, Checkpoints(job.checkpoints, job.fingerprint))
 
     def train(self, work: Work, on_step: Callable[[str, int], Any] | None = None) -> Generator[Judged, None, None]:
