@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from transformers.generation.continuous_batching import cache
 
 from sharedllm.errors import InvalidInput
-from sharedllm.serving import batch
+from sharedllm.serving import batch, cache
 
 
 def state_of(base):
@@ -57,7 +56,7 @@ def test_an_engine_that_cannot_be_made_leaves_the_base_as_it_was(engine_of, base
 
 def test_an_engine_without_memory_for_its_cache_leaves_the_base_as_it_was(engine_of, base_of, monkeypatch):
     logits, before = state_of(base_of("llama", torch.bfloat16))
-    monkeypatch.setattr(cache.PagedAttentionCache, "__init__", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(cache.Cache, "layer", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         engine_of(dtype=torch.bfloat16)
     found, after = state_of(base_of("llama", torch.bfloat16))

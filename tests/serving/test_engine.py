@@ -88,7 +88,8 @@ def test_an_erased_owners_row_is_gone_and_their_requests_end(engine_of, ask, row
     assert not any(torch.equal(held, torch.from_numpy(values).half()) for held in rows)
     assert other.wait().ids == expected
     engine.stop_owner("other")
-    assert not engine._batch._pager._cache.cache_tensor.any()
+    cached = engine._batch._pager._cache._layers.values()
+    assert not any(each.any() for layer in cached for each in layer)
 
 
 # Answers

@@ -96,9 +96,9 @@ def test_a_request_in_any_company_gets_what_it_gets_alone(base_of, row, architec
     )
     engine = Engine(base, crowded)
     if seed % 2:
-        # More is let in than the cache has room for, and starts over.
+        # More is let in than the cache has room for, and waits there.
         engine._batch.capacity *= 100
-    assert (engine._batch._pager._decoding is not None) == (replayed and architecture == "llama")
+    assert (engine._batch._pager._decoding is not None) == replayed
     planned = plan(engine, row, chance)
     engine.start()
     found = run(engine, planned, chance, erased="user 3")

@@ -38,9 +38,6 @@ def test_after_an_erasure_nothing_waits_for_the_next_request_to_be_overwritten(e
     assert all(piece.any() for piece in gathered)
     engine.stop_owner("gone")
     assert not any(piece.any() for piece in gathered)
-    inputs = engine._batch._pager._inputs
-    assert not inputs.input_ids.any()
-    assert not inputs.output_ids.any()
     gc.collect()
     held = [each for each in gc.get_objects() if type(each) is list and each is not prompt]
     assert not [each for each in held if each[:40] == prompt or each[:30] == gone.ids[:30]]
@@ -66,12 +63,11 @@ def test_everybody_who_is_cancelled_in_a_full_cache_makes_room_for_the_next(engi
     limits = Limits(running=8, cache_tokens=128, batch_tokens=32, table_bytes=0)
     engine = engine_of(limits=limits, start=False)
     values = row(engine.layout.size, 1)
-    # As with layers of several kinds, whose keys and values share a cache in ways that nobody reckons with.
+    # More is let in than there is room for.
     engine._batch.capacity *= 4
     crowd = [ask(engine, [5 + n] * 20, f"{n}", max_tokens=100) for n in range(4)]
-    scheduler = engine._batch._pager._scheduler
-    # The library lets nobody new in once it has had to put somebody out.
-    passes(engine, lambda: scheduler.block_new_requests)
+    passes(engine, lambda: engine.counters.batches == 3)
+    assert sum(bool(client.tokens) for client in crowd) == 1
     for client in crowd:
         engine.cancel(client.number)
     assert {client.finished.reason for client in crowd} == {"cancelled"}

@@ -25,34 +25,41 @@ def requests(draw):
 
 
 def pages(lengths, totals, generator):
-    """Places all over a cache: of everybody's keys, and of those that this pass writes."""
-    read = torch.randperm(sum(totals) + 5, generator=generator)[: sum(totals)]
-    held = read.split(totals)
+    """Places all over a cache: of those that this pass writes, and of everybody's keys."""
+    held = torch.randperm(sum(totals) + 5, generator=generator)[: sum(totals)].split(totals)
     written = torch.cat([own[-length:] for own, length in zip(held, lengths, strict=True)])
-    # The library names no places to read where all keys are new.
-    return (read if lengths != totals else read[:0]), written, held
+    return written, held
 
 
-@given(requests())
-def test_whatever_the_lengths_each_attends_as_if_it_were_alone(asked):
+@given(requests(), st.sampled_from([None, 1, 8, 300]))
+def test_whatever_the_lengths_each_attends_as_if_it_were_alone(asked, window):
     lengths, totals = asked
     generator = torch.Generator().manual_seed(sum(totals))
 
     def numbers(*shape):
         return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
-    read, written, held = pages(lengths, totals, generator)
+    written, held = pages(lengths, totals, generator)
     cached = numbers(2, sum(totals) + 5, KEY_HEADS, WIDTH)
     query = numbers(1, HEADS, sum(lengths), WIDTH)
     key, value = numbers(2, 1, KEY_HEADS, sum(lengths), WIDTH)
-    steps = plan(lengths, totals, read, written, KEY_HEADS, torch.float64)
+    steps = plan(lengths, held)
     layer = SimpleNamespace(layer_idx=LAYER)
-    together, _ = ragged_attention(layer, query, key, value, None, ragged=(steps, {LAYER: cached}.__getitem__))
+    together, _ = ragged_attention(
+        layer,
+        query,
+        key,
+        value,
+        None,
+        sliding_window=window,
+        ragged=(steps, lambda number, *_: {LAYER: cached}[number]),
+    )
     first = 0
     for length, total, own in zip(lengths, totals, held, strict=True):
         # The cache has the new keys by now.
         keys, values = cached[:, own].transpose(1, 2)[:, None]
         seen = torch.ones(length, total, dtype=torch.bool).tril(total - length)
+        seen = seen if window is None else seen.triu(total - length - window + 1)
         here = slice(first, first + length)
         alone = scaled_dot_product_attention(query[:, :, here], keys, values, attn_mask=seen, enable_gqa=True)
         torch.testing.assert_close(together[:, here], alone.transpose(1, 2), rtol=1e-12, atol=1e-12)
@@ -64,9 +71,9 @@ def test_whatever_the_lengths_each_attends_as_if_it_were_alone(asked):
 @given(requests())
 def test_nobody_who_reads_one_token_is_padded_to_more_than_twice_their_keys_unless_these_are_few(asked):
     lengths, totals = asked
-    read, written, _ = pages(lengths, totals, torch.Generator())
-    steps = plan(lengths, totals, read, written, KEY_HEADS, torch.float64)
-    padded = {token: group.mask.shape[-1] for group in steps.singles for token in group.tokens.tolist()}
+    _, held = pages(lengths, totals, torch.Generator())
+    steps = plan(lengths, held)
+    padded = {token: group.keys.shape[-1] for group in steps.singles for token in group.tokens.tolist()}
     firsts = accumulate(lengths, initial=0)
     held = {first: total for first, length, total in zip(firsts, lengths, totals, strict=False) if length == 1}
     assert padded.keys() == held.keys()

@@ -5,30 +5,34 @@ A small model's pass is a thousand operations, each of which a GPU runs in less 
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sharedllm.base.loading import Base
+from sharedllm.serving.cache import Cache
 from sharedllm.serving.cuda_graphs import Record, Recordings, Tensors
-from sharedllm.serving.ragged import Plan, Singles, padded, power_of_two
+from sharedllm.serving.ragged import Plan, Singles, power_of_two
 from sharedllm.serving.table import BASE_SLOT
 
 if TYPE_CHECKING:
     import torch
 
 _FEWEST_KEYS = 64
+_NOBODY = 0
 
 
 class Decoding:
-    """The model over one token of each request, under the row in its slot.
+    """The model over one token of each sequence, under the row in its slot.
 
-    A pass is filled up to a power of two with requests of nobody: the base's, at a place of the cache that the library
-    keeps for what is thrown away.
+    Where everybody's keys and values are is kept on the device, so that a pass brings no more there than a few numbers
+    for each. It is filled up to a power of two with sequences of nobody: the base's, at the place of the cache that
+    nobody reads.
     """
 
     def __init__(
         self,
         base: Base,
-        cache: Any,
+        cache: Cache,
+        most: int,
         gathered: Callable[["torch.Tensor"], AbstractContextManager["torch.Tensor"]],
         record: Record,
     ) -> None:
@@ -36,46 +40,57 @@ class Decoding:
 
         Args:
             base: the model.
-            cache: the library's, of keys and values of all tokens before.
+            cache: of the keys and values of all tokens before.
+            most: as many sequences there are at most.
             gathered: applies the rows in slots, int64 ``[tokens]``, inside the block, and gives them.
             record: how a pass is recorded.
         """
+        import torch
+
         self._base, self._cache, self._gathered = base, cache, gathered
         self._passes = Recordings(self._compute, record, base.device)
+        context = min(base.model.config.get_text_config().max_position_embeddings, cache.tokens)
+        longest = power_of_two(max(context, _FEWEST_KEYS))
+        # Of each line's sequence; the first is nobody's.
+        self._places = torch.full((most + 1, longest), cache.nowhere, dtype=torch.int64, device=base.device)
+        self._free = list(range(most, _NOBODY, -1))
+        self._lines: dict[str, int] = {}
 
-    def __call__(self, slots: Sequence[int], totals: Sequence[int], inputs: dict[str, Any]) -> "torch.Tensor":
-        """The logits, ``[requests, vocabulary]``, until the next call.
+    def enter(self, name: str, places: "torch.Tensor") -> None:
+        """Know where a sequence's keys and values are."""
+        line = self._lines[name] = self._free.pop()
+        width = self._places.shape[1]
+        self._places[line, : len(places)] = places[:width].to(self._places.device)
+
+    def leave(self, name: str) -> None:
+        """Forget where they are."""
+        line = self._lines.pop(name)
+        self._places[line] = self._cache.nowhere
+        self._free.append(line)
+
+    def __call__(
+        self, names: Sequence[str], slots: Sequence[int], ids: Sequence[int], totals: Sequence[int]
+    ) -> "torch.Tensor":
+        """The logits, ``[sequences, vocabulary]``, until the next call.
 
         Args:
-            slots: of the row of each request.
+            names: of the sequences.
+            slots: of the row of each.
+            ids: the token that each reads.
             totals: keys of each, with the one of this pass.
-            inputs: the library's, of the pass.
         """
         import torch
-        from torch.nn.functional import pad
 
-        requests = len(slots)
-        nobody = power_of_two(requests) - requests
-        (read,), (written,) = inputs["read_index"], inputs["write_index"]
-        written = pad(written.cpu(), (0, nobody), value=self._cache.write_trash_index)
-        # Where nobody has keys from before, all are where this pass writes.
-        keys = [*read.cpu().split(list(totals)), *written[requests:, None]] if read.numel() else [*written[:, None]]
-        singles = padded(
-            range(len(written)),
-            keys,
-            max(power_of_two(max(totals)), _FEWEST_KEYS),
-            self._cache.num_key_value_heads,
-            self._base.dtype,
-        )
+        nobody = power_of_two(len(names)) - len(names)
         given = {
-            "ids": pad(inputs["input_ids"], (0, nobody)),
-            "positions": pad(inputs["position_ids"], (0, nobody)),
+            "ids": torch.tensor([[*ids, *[0] * nobody]]),
+            "positions": torch.tensor([[*(total - 1 for total in totals), *[0] * nobody]]),
             "slots": torch.tensor([*slots, *[BASE_SLOT] * nobody]),
-            "written": written,
-            "keys": singles.keys,
-            "mask": singles.mask,
+            "lines": torch.tensor([*(self._lines[name] for name in names), *[_NOBODY] * nobody]),
+            # Its length says how many keys the longest may have.
+            "keys": torch.arange(max(power_of_two(max(totals)), _FEWEST_KEYS)),
         }
-        return self._passes(given)["logits"][:requests]
+        return self._passes(given)["logits"][: len(names)]
 
     @property
     def given_up(self) -> bool:
@@ -84,19 +99,21 @@ class Decoding:
 
     def forget(self) -> None:
         """Overwrite all that the last passes were given, computed and gave."""
-        self._passes.forget({"written": self._cache.write_trash_index})
+        self._passes.forget({"lines": _NOBODY})
 
     def _compute(self, given: Tensors) -> Tensors:
         import torch
 
-        written = given["written"]
-        everybody = torch.arange(len(written), device=written.device)
-        steps = Plan(written, [Singles(everybody, given["keys"], given["mask"])], [])
+        positions = given["positions"][0]
+        places = self._places.index_select(0, given["lines"])[:, : len(given["keys"])]
+        written = places.gather(1, positions[:, None])[:, 0]
+        everybody = torch.arange(len(positions), device=positions.device)
+        steps = Plan(written, [Singles(everybody, places, positions + 1)], [])
         with self._gathered(given["slots"]) as rows:
             found = self._base.model(
                 input_ids=given["ids"],
                 position_ids=given["positions"],
-                ragged=(steps, self._cache._kv_token_views.__getitem__),
+                ragged=(steps, self._cache.layer),
                 use_cache=False,
             )
         return {"logits": found.logits[0], "rows": rows}

@@ -15,7 +15,7 @@ from functools import partial
 from sharedllm.base.loading import Base
 from sharedllm.errors import EngineStopped, InvalidInput
 from sharedllm.serving.batch import Batch
-from sharedllm.serving.paging import places
+from sharedllm.serving.cache import places
 from sharedllm.serving.request import Counters, Deliver, Limits, Reason, Request
 from sharedllm.serving.running import Running
 from sharedllm.serving.waiting import Waiting

@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from sharedllm.base.loading import Base
 from sharedllm.errors import EngineStopped, InvalidInput, SharedLLMError
+from sharedllm.serving.cache import places
 from sharedllm.serving.engine import Engine
-from sharedllm.serving.paging import places
 from sharedllm.serving.request import Event, Finished, Limits, Request, Sampling
 
 Row = npt.NDArray[np.float32]

@@ -1,36 +1,55 @@
-"""transformers' continuous batching, driven one pass at a time: all that we use of it and that is private there.
+"""Sequences in, one pass of the model at a time: who reads what in it, and where their keys and values are."""
 
-Its scheduler, its paged cache and its input tensors are its own. Its thread, its queue, its sampling and its prefix
-sharing are not used: a shared prefix would be keyed by tokens alone, and keys and values depend on the row as well.
-`tests/serving/test_paging.py` fails when what is reached for here moves.
-"""
-
+import inspect
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from sharedllm.base.loading import Base
 from sharedllm.errors import UnsupportedBase
+from sharedllm.serving.cache import Cache
 from sharedllm.serving.cuda_graphs import recorder
 from sharedllm.serving.decoding import Decoding
 from sharedllm.serving.passes import Draw, Pass, Take, Wanted
-from sharedllm.serving.ragged import plan, register_ragged
+from sharedllm.serving.ragged import Plan, plan, register_ragged
 from sharedllm.serving.rows import Rows
 
 if TYPE_CHECKING:
     import torch
 
-PAGE_TOKENS = 32
 
+@dataclass(eq=False)
+class _Sequence:
+    """Tokens that are read one after the other, and those that are drawn after them.
 
-def places(tokens: int) -> int:
-    """As many tokens as the pages have room for that so many take in the cache."""
-    return -(-tokens // PAGE_TOKENS) * PAGE_TOKENS
+    Attributes:
+        name: of the request.
+        ids: those that are known.
+        given: how many of them were there at first.
+        draws: whether a token is drawn whenever all that are known are read.
+        most: as many tokens may become known.
+        read: how many passes have read so far.
+        places: of its tokens in the cache, int64 ``[places]``; None until there are enough.
+    """
+
+    name: str
+    ids: list[int]
+    given: int
+    draws: bool
+    most: int
+    read: int = 0
+    places: "torch.Tensor | None" = None
+
+    @property
+    def unread(self) -> int:
+        """How many known tokens no pass has read yet."""
+        return len(self.ids) - self.read
 
 
 class Pager:
-    """Requests in, one pass of the model at a time.
+    """Sequences in, one pass of the model at a time.
 
     Attributes:
         passed: what the last pass read.
@@ -39,194 +58,197 @@ class Pager:
     def __init__(
         self, base: Base, *, running: int, cache_tokens: int, batch_tokens: int, rows: Rows, draw: Draw
     ) -> None:
-        from transformers.generation.continuous_batching import cache
+        """Nothing is read yet.
 
-        if not base.model._supports_logits_to_keep():
+        Args:
+            base: the model.
+            running: as many sequences at once at most.
+            cache_tokens: room for the keys and values of so many tokens.
+            batch_tokens: a pass reads as many; at least one of every running sequence.
+            rows: applied in every pass.
+            draw: draws tokens from logits.
+
+        Raises:
+            UnsupportedBase: the model computes logits for all tokens whatever it is asked, or attends otherwise than it
+                is told to.
+        """
+        if "logits_to_keep" not in inspect.signature(base.model.forward).parameters:
             raise UnsupportedBase(
                 f"{type(base.model).__name__} computes logits for every token of a prompt",
                 remedy="Use a base whose forward pass takes logits_to_keep.",
             )
-        self._base = base
+        self._base, self._rows, self._wanted = base, rows, Wanted(draw)
+        self._batch_tokens = batch_tokens
         self._attention = base.model.config._attn_implementation
-        config = base.model.config.get_text_config()
-        kinds = set(cache.group_layers_by_attn_type(config))
-        self._ragged = kinds == {"full_attention"}
         self.passed = Pass([], [], [])
-        self._rows, self._wanted = rows, Wanted(draw)
+        self._sequences: dict[str, _Sequence] = {}
+        self._cache = Cache(cache_tokens)
         self._decoding: Decoding | None = None
-        base.model.set_attn_implementation(register_ragged() if self._ragged else "sdpa")
         with ExitStack() as undo:
             undo.callback(self.close)
-            self._make(config, running=running, cache_tokens=cache_tokens, batch_tokens=batch_tokens)
+            base.model.set_attn_implementation(register_ragged())
+            self._warm_up()
+            record = recorder(base.device)
+            if record is not None:
+                self._decoding = Decoding(base, self._cache, running, self._rows.gathered, record)
             undo.pop_all()
-
-    def _make(self, config: Any, *, running: int, cache_tokens: int, batch_tokens: int) -> None:
-        """Make the library's own parts, for the attention that the model has now."""
-        from transformers import ContinuousBatchingConfig, LogitsProcessorList
-        from transformers.generation.continuous_batching import cache, cb_logits_processors, continuous_api, scheduler
-        from transformers.generation.continuous_batching.distributed import DistributedHelper
-        from transformers.generation.continuous_batching.initialization import resolve_continuous_batching_config
-
-        base = self._base
-        processors = cb_logits_processors.ContinuousBatchingLogitsProcessorList(LogitsProcessorList())
-        settings = resolve_continuous_batching_config(
-            config=config,
-            cb_config=ContinuousBatchingConfig(
-                page_size=PAGE_TOKENS,
-                num_blocks=-(-cache_tokens // PAGE_TOKENS),
-                max_batch_tokens=batch_tokens,
-                max_requests_per_batch=running,
-                max_blocks_per_request=0,
-                allow_block_sharing=False,
-                use_async_batching=False,
-                use_cuda_graph=False,
-            ),
-            workload_hints=None,
-            has_logit_processors=False,
-            device=base.device,
-        )
-        # It would keep every answer for a reader whom there is not: in memory, for ever, and after an erasure too.
-        nobody = continuous_api.OutputRouter()
-        nobody.deliver = nobody.deliver_batch = lambda _: None
-        alone = DistributedHelper(device_mesh=None, cpu_group_timeout=None)
-        self._cache = cache.PagedAttentionCache(
-            config=config,
-            continuous_batching_config=settings,
-            device=base.device,
-            distributed_helper=alone,
-            dtype=base.dtype,
-            model_supports_logits_to_keep=True,
-        )
-        self._scheduler = scheduler.FIFOScheduler(
-            cache=self._cache, safety_margin=0.0, max_requests_per_batch=settings.max_requests_per_batch
-        )
-        self._processor = continuous_api.ContinuousBatchProcessor(
-            cache=self._cache,
-            config=config,
-            generation_config=base.model.generation_config,
-            continuous_batching_config=settings,
-            logit_processor=processors,
-            input_queue=None,
-            cancel_queue=None,
-            output_router=nobody,
-            background_thread_status=continuous_api.BackgroundThreadStatus(),
-            model_device=base.device,
-            model_dtype=base.dtype,
-            scheduler=self._scheduler,
-            distributed_helper=alone,
-        )
-        self._inputs = self._processor.inputs_and_outputs
-        # Its passes would overtake on a GPU what is copied and overwritten between them.
-        self._inputs.compute_stream = None
-        record = recorder(base.device)
-        if self._ragged and record is not None:
-            allocator = self._cache.cache_allocators["full_attention"]
-            self._decoding = Decoding(base, allocator, self._rows.gathered, record)
-        # On the instance, so that the library's own step calls ours for what happens between inputs and tokens.
-        self._processor.model_runner._forward_process_and_sample = self._forward
 
     @property
     def capacity(self) -> int:
         """Tokens whose keys and values fit the cache."""
-        tokens: int = self._cache.num_blocks * PAGE_TOKENS
-        return tokens
+        return self._cache.tokens
 
     def add(
         self, name: str, ids: Sequence[int], *, max_tokens: int, places: range = range(0), take: Take | None = None
     ) -> None:
-        """Queue a request; it is in the next pass with room for it.
+        """Queue a sequence; it is in the next pass once the cache has room for all of it.
 
         Args:
-            name: of the request.
+            name: of the sequence.
             ids: its tokens, at least one.
-            max_tokens: it draws until it is dropped or has as many; with 0 it is only read.
+            max_tokens: as many are drawn after them at most, until it is dropped; with 0 it is only read.
             places: of the tokens whose logits are wanted; if it draws, they end with the one before the last.
-            take: gets them in their order, a pass at a time; some a second time if the request has to start over.
+            take: gets them in their order, a pass at a time.
         """
-        from transformers.generation.continuous_batching.requests import RequestState
-
         self._wanted.add(name, draws=max_tokens > 0, places=places, take=take)
-        # The library has no requests that draw nothing: they end with a token that nobody sees.
-        state = RequestState(request_id=name, initial_tokens=list(ids), max_new_tokens=max(max_tokens, 1))
-        self._scheduler.add_waiting_request(state)
+        self._sequences[name] = _Sequence(name, list(ids), len(ids), max_tokens > 0, len(ids) + max_tokens)
 
     def unread(self, name: str) -> int:
-        """How many of the tokens given with a request no pass has read yet."""
-        state = self._scheduler.active_requests.get(name) or self._scheduler.waiting_requests.get(name)
-        # A request that draws nothing is gone once it is read.
-        return len(state.remaining_prefill_tokens) if state else 0
+        """How many of the tokens given with a sequence no pass has read yet."""
+        sequence = self._sequences.get(name)
+        return max(sequence.given - sequence.read, 0) if sequence else 0
 
     def drop(self, name: str) -> None:
-        """Forget a request and give back its keys and values, before the next pass."""
+        """Forget a sequence and give back its places, before the next pass."""
         self._wanted.drop(name)
-        self._scheduler.set_request_cancellation(name)
-        # Set when the cache overflowed; the library takes it back for requests that end of themselves alone.
-        self._scheduler.block_new_requests = False
+        sequence = self._sequences.pop(name)
+        if sequence.places is not None:
+            self._cache.give_back(sequence.places)
+            if self._decoding is not None:
+                self._decoding.leave(name)
 
     def step(self) -> bool:
         """Run one pass of the model; False if there was nothing to run."""
         import torch
 
+        turns = self._turns()
+        if not turns:
+            return False
+        sequences, lengths = [each for each, _ in turns], [length for _, length in turns]
+        self.passed = Pass(
+            [each.name for each in sequences], lengths, [each.unread == length for each, length in turns]
+        )
+        totals = [each.read + length for each, length in turns]
+        kept = self._wanted.places(self.passed, totals)
         with torch.inference_mode():
-            if not self._processor.prepare_next_batch():
-                return False
-            self._processor._generation_step(self._base.model)
-            self._processor.update_batch()
+            logits = self._logits(sequences, totals, kept)
+            drawn = iter(self._wanted.hand_out(self.passed, kept, logits))
+        for each, total, ends in zip(sequences, totals, self.passed.ends, strict=True):
+            each.read = total
+            token = next(drawn) if ends else None
+            if token is not None and each.draws and len(each.ids) < each.most:
+                each.ids.append(token)
         return True
 
     def wipe(self) -> None:
-        """Overwrite all keys and values but those of running requests, and all tokens of the last pass."""
+        """Overwrite all keys and values but those of sequences that go on, and all that the last pass was given."""
         if self._decoding is not None:
             self._decoding.forget()
-        # Requests that were dropped hold theirs until the next pass, and its inputs are there until then.
-        self._scheduler.clear_cancelled_requests()
-        self._scheduler.starved_requests = []
-        self._inputs.reset()
-        kept = []
-        for allocator in self._cache.cache_allocators.values():
-            blocks = sorted({block for held in allocator.block_table.values() for block in held})
-            kept.append((allocator._copy_view, blocks, allocator._copy_view[blocks]))
-        self._cache.cache_tensor.zero_()
-        for view, blocks, values in kept:
-            view[blocks] = values
+        held = ((each.places, each.read) for each in self._sequences.values())
+        self._cache.wipe(places[read:] for places, read in held if places is not None)
 
     def close(self) -> None:
         """Leave the model as it was."""
         self._base.model.set_attn_implementation(self._attention)
         self._decoding = None
 
-    def _forward(self, model: Any, inputs: dict[str, Any], carried: Any, before: Any, output: "torch.Tensor") -> None:
-        """Stands in for the library's forward pass and sampling."""
-        states = self._inputs.requests_in_batch
-        self.passed = Pass(
-            [each.state.request_id for each in states],
-            [each.query_length for each in states],
-            [each.has_new_token for each in states],
-        )
-        totals = [each.state.position_offset for each in states]
-        kept = self._wanted.places(self.passed, totals)
-        decoding = self._decoding
-        if decoding is not None and not decoding.given_up and max(self.passed.lengths) == 1:
-            logits = decoding(self._rows.slots(self.passed), totals, inputs)
+    def _warm_up(self) -> None:
+        """Read a token of nobody, so that every layer has its memory before anybody depends on it."""
+        import torch
+
+        name, config = type(self._base.model).__name__, self._base.model.config.get_text_config()
+        kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
+        if kinds:
+            raise UnsupportedBase(
+                f"{name} has layers of {', '.join(sorted(kinds))}",
+                remedy="Use a base whose layers all attend to what came before, or to the last of it.",
+            )
+        steps = plan([1], [torch.tensor([self._cache.nowhere])]).to(self._base.device)
+        with torch.inference_mode():
+            self._forward([[0]], [torch.zeros(1, dtype=torch.int64)], [0], steps)
+        expected, (nobody,) = config.num_hidden_layers, steps.singles
+        if self._cache.layers != expected or nobody.windows != _windows(config):
+            raise UnsupportedBase(
+                f"{name} attends by the function that is given to it in {self._cache.layers} of {expected} layers, to"
+                f" the last {_told(nobody.windows)} tokens and by its configuration to {_told(_windows(config))}",
+                remedy="Use a base all of whose layers attend by transformers' attention interface.",
+            )
+
+    def _turns(self) -> list[tuple[_Sequence, int]]:
+        """Who reads how many tokens in the next pass: whoever draws one each, and then the others in their order."""
+        for each in self._sequences.values():
+            if each.places is None:
+                each.places = self._cache.take(each.most)
+                if each.places is None:
+                    break
+                if self._decoding is not None:
+                    self._decoding.enter(each.name, each.places)
+        there = [each for each in self._sequences.values() if each.places is not None and each.unread]
+        turns = [(each, 1) for each in there if each.read >= each.given]
+        left = self._batch_tokens - len(turns)
+        for each in there:
+            if each.read < each.given and left:
+                turns.append((each, min(each.unread, left)))
+                left -= turns[-1][1]
+        return turns
+
+    def _logits(self, sequences: Sequence[_Sequence], totals: Sequence[int], kept: Sequence[range]) -> "torch.Tensor":
+        """Run a pass; the logits that are wanted, one after the other."""
+        if self._decoding is not None and not self._decoding.given_up and max(self.passed.lengths) == 1:
+            ids = [each.ids[each.read] for each in sequences]
+            logits = self._decoding(self.passed.names, self._rows.slots(self.passed), ids, totals)
             if not all(kept):
                 logits = logits[[row for row, places in enumerate(kept) if places]]
-        else:
-            logits = self._logits(model, inputs, totals, kept)
-        tokens = self._wanted.hand_out(self.passed, kept, logits)
-        output[0, : len(tokens)] = output.new_tensor(tokens)
-
-    def _logits(self, model: Any, inputs: dict[str, Any], totals: list[int], kept: list[range]) -> "torch.Tensor":
-        """Run the model over a pass; the logits that are wanted, one after the other."""
-        ends = accumulate(self.passed.lengths)
-        inputs["logits_to_keep"] = inputs["input_ids"].new_tensor(
-            [end - total + place for end, total, wanted in zip(ends, totals, kept, strict=True) for place in wanted]
-        )
-        if self._ragged:
-            (read,), (written,) = inputs["read_index"], inputs["write_index"]
-            allocator = self._cache.cache_allocators["full_attention"]
-            heads = allocator.num_key_value_heads
-            steps = plan(self.passed.lengths, totals, read.cpu(), written.cpu(), heads, self._base.dtype)
-            inputs["ragged"] = steps.to(self._base.device), allocator._kv_token_views.__getitem__
+            return logits
         with self._rows.applied(self.passed):
-            logits: torch.Tensor = model(**inputs).logits[0]
+            return self._run(sequences, self.passed.lengths, totals, kept)
+
+    def _run(
+        self, sequences: Sequence[_Sequence], lengths: Sequence[int], totals: Sequence[int], kept: Sequence[range]
+    ) -> "torch.Tensor":
+        import torch
+
+        ids = [each.ids[each.read : total] for each, total in zip(sequences, totals, strict=True)]
+        positions = [torch.arange(each.read, total) for each, total in zip(sequences, totals, strict=True)]
+        ends = accumulate(lengths)
+        wanted = [
+            end - total + place for end, total, places in zip(ends, totals, kept, strict=True) for place in places
+        ]
+        held = [each.places[:total] for each, total in zip(sequences, totals, strict=True) if each.places is not None]
+        return self._forward(ids, positions, wanted, plan(lengths, held).to(self._base.device))
+
+    def _forward(
+        self, ids: Sequence[list[int]], positions: "Sequence[torch.Tensor]", wanted: Sequence[int], steps: Plan
+    ) -> "torch.Tensor":
+        import torch
+
+        device = self._base.device
+        logits: torch.Tensor = self._base.model(
+            input_ids=torch.tensor([[token for own in ids for token in own]], device=device),
+            position_ids=torch.cat(list(positions))[None].to(device),
+            logits_to_keep=torch.tensor(wanted, dtype=torch.int64, device=device),
+            use_cache=False,
+            ragged=(steps, self._cache.layer),
+        ).logits[0]
         return logits
+
+
+def _windows(config: Any) -> set[int | None]:
+    """Of how many of the last tokens the layers look at, by their configuration; None is all."""
+    window = getattr(config, "sliding_window", None)
+    kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
+    return {window if kind == "sliding_attention" else None for kind in kinds}
+
+
+def _told(windows: set[int | None]) -> str:
+    return " or ".join(sorted("all" if each is None else f"{each:,}" for each in windows))

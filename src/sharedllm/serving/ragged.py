@@ -5,11 +5,12 @@ many there are. Here requests that read one new token and have about as many key
 in which torch's fused attention takes twice as long as plain products on a CPU, and a longer prompt is one of its own.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sharedllm.base.attention import stacked_attention
+from sharedllm.errors import UnsupportedBase
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +21,9 @@ _PADDED = 8
 _TOGETHER = 256
 """Requests of fewer keys are one product whatever their lengths, since padding them takes less than another product."""
 
+Layer = Callable[[int, "torch.Tensor", "torch.Tensor"], "tuple[torch.Tensor, torch.Tensor]"]
+"""From a layer's number, its new keys and its new values to all that are cached: see `Cache.layer`."""
+
 
 @dataclass(frozen=True, eq=False)
 class Singles:
@@ -27,18 +31,50 @@ class Singles:
 
     Attributes:
         tokens: their places in the pass, ``[requests]``.
-        keys: in the cache of the heads of their keys, padded with any, ``[requests * key_heads * longest]``: a place's
-            heads lie one after the other.
-        mask: 0 where there is a key and minus infinity where there is padding, ``[requests, 1, 1, longest]``.
+        keys: places in the cache of their keys, in order, padded with any, ``[requests, longest]``.
+        held: how many keys each has, ``[requests]``.
     """
 
     tokens: "torch.Tensor"
     keys: "torch.Tensor"
-    mask: "torch.Tensor"
+    held: "torch.Tensor"
+    _heads: dict[int, "torch.Tensor"] = field(default_factory=dict, repr=False)
+    _masks: dict[tuple["torch.dtype", int | None], "torch.Tensor"] = field(default_factory=dict, repr=False)
 
     def to(self, device: "torch.device") -> "Singles":
         """The same on a device."""
-        return Singles(self.tokens.to(device), self.keys.to(device), self.mask.to(device))
+        return Singles(self.tokens.to(device), self.keys.to(device), self.held.to(device))
+
+    @property
+    def windows(self) -> set[int | None]:
+        """Of how many of the last keys anybody has asked for a mask; None is all."""
+        return {kind[1] for kind in self._masks}
+
+    def heads(self, count: int) -> "torch.Tensor":
+        """Where the heads of the keys are, a place's one after the other, ``[requests * count * longest]``."""
+        import torch
+
+        if count not in self._heads:
+            own = torch.arange(count, device=self.keys.device)[:, None]
+            self._heads[count] = (self.keys[:, None] * count + own).flatten()
+        return self._heads[count]
+
+    def mask(self, dtype: "torch.dtype", window: int | None) -> "torch.Tensor":
+        """0 where a token looks and minus infinity elsewhere, ``[requests, 1, 1, longest]``.
+
+        Args:
+            dtype: of the scores.
+            window: it looks at the last so many keys alone; None for all.
+        """
+        import torch
+
+        kind = dtype, window
+        if kind not in self._masks:
+            key, held = torch.arange(self.keys.shape[1], device=self.keys.device), self.held[:, None]
+            hidden = key >= held if window is None else (key >= held) | (key < held - window)
+            zeros = torch.zeros(hidden.shape, dtype=dtype, device=hidden.device)
+            self._masks[kind] = zeros.masked_fill_(hidden, float("-inf"))[:, None, None]
+        return self._masks[kind]
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,18 +84,31 @@ class Stretch:
     Attributes:
         tokens: their places in the pass.
         keys: places in the cache of all its keys, old and new; None where all of them are in this pass.
-        mask: True where a token may look, ``[tokens, keys]``; None where ``keys`` is.
+        total: how many these are.
     """
 
     tokens: slice
     keys: "torch.Tensor | None"
-    mask: "torch.Tensor | None"
+    total: int
+    _made: dict[int | None, "torch.Tensor"] = field(default_factory=dict, repr=False)
 
     def to(self, device: "torch.device") -> "Stretch":
         """The same on a device."""
-        if self.keys is None or self.mask is None:
-            return self
-        return replace(self, keys=self.keys.to(device), mask=self.mask.to(device))
+        return Stretch(self.tokens, None if self.keys is None else self.keys.to(device), self.total)
+
+    def mask(self, device: "torch.device", window: int | None) -> "torch.Tensor | None":
+        """True where a token looks, ``[tokens, keys]``; None where it looks at itself and all new ones before it."""
+        import torch
+
+        length = self.tokens.stop - self.tokens.start
+        if window is not None and window >= self.total:
+            window = None
+        if self.keys is None and window is None:
+            return None
+        if window not in self._made:
+            seen = torch.ones(length, self.total, dtype=torch.bool, device=device).tril(self.total - length)
+            self._made[window] = seen if window is None else seen.triu(self.total - length - window + 1)
+        return self._made[window]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,71 +134,35 @@ class Plan:
         )
 
 
-def plan(
-    lengths: Sequence[int],
-    totals: Sequence[int],
-    read: "torch.Tensor",
-    written: "torch.Tensor",
-    key_heads: int,
-    dtype: "torch.dtype",
-) -> Plan:
+def plan(lengths: Sequence[int], held: "Sequence[torch.Tensor]") -> Plan:
     """Plan a pass, on the CPU.
 
     Args:
         lengths: new tokens of each request, in the order of the pass.
-        totals: keys of each, old and new.
-        read: places in the cache of every request's keys, one after the other; empty where all are new.
-        written: places in the cache of the new tokens.
-        key_heads: of a place in the cache.
-        dtype: of the attention scores.
-    """
-    import torch
-
-    # Padded to the longest of all, everybody's attention would take as long as that of one long request.
-    alike: dict[int, list[tuple[int, torch.Tensor]]] = {}
-    stretches = []
-    token = key = 0
-    for length, total in zip(lengths, totals, strict=True):
-        own = read[key : key + total] if read.numel() else written[token : token + length]
-        if length == 1:
-            alike.setdefault(max(power_of_two(total), _TOGETHER), []).append((token, own))
-        elif length == total:
-            stretches.append(Stretch(slice(token, token + length), None, None))
-        else:
-            seen = torch.ones(length, total, dtype=torch.bool).tril(total - length)
-            stretches.append(Stretch(slice(token, token + length), own, seen))
-        token, key = token + length, key + total
-    singles = []
-    for group in alike.values():
-        tokens, keys = zip(*group, strict=True)
-        longest = max(map(len, keys))
-        singles.append(padded(tokens, keys, -(-longest // _PADDED) * _PADDED, key_heads, dtype))
-    return Plan(written, singles, stretches)
-
-
-def padded(
-    tokens: Sequence[int], keys: "Sequence[torch.Tensor]", longest: int, key_heads: int, dtype: "torch.dtype"
-) -> Singles:
-    """Requests that read one token as one product.
-
-    Args:
-        tokens: their places in the pass.
-        keys: places in the cache of the keys of each.
-        longest: what these are padded to.
-        key_heads: of a place in the cache.
-        dtype: of the attention scores.
+        held: places in the cache of each one's keys, old and new, in the order of its tokens.
     """
     import torch
     from torch.nn.functional import pad
 
-    # Padding reads a key that is there, and the mask keeps it out.
-    all_keys = torch.nn.utils.rnn.pad_sequence(list(keys), batch_first=True)
-    all_keys = pad(all_keys, (0, longest - all_keys.shape[1]))
-    held = torch.tensor([len(own) for own in keys])
-    mask = torch.zeros(all_keys.shape, dtype=dtype)
-    mask.masked_fill_(torch.arange(longest) >= held[:, None], float("-inf"))
-    heads = all_keys[:, None] * key_heads + torch.arange(key_heads)[:, None]
-    return Singles(torch.tensor(tokens), heads.flatten(), mask[:, None, None])
+    # Padded to the longest of all, everybody's attention would take as long as that of one long request.
+    alike: dict[int, list[tuple[int, torch.Tensor]]] = {}
+    stretches = []
+    token = 0
+    for length, own in zip(lengths, held, strict=True):
+        if length == 1:
+            alike.setdefault(max(power_of_two(len(own)), _TOGETHER), []).append((token, own))
+        else:
+            stretches.append(Stretch(slice(token, token + length), None if length == len(own) else own, len(own)))
+        token += length
+    singles = []
+    for group in alike.values():
+        tokens, keys = zip(*group, strict=True)
+        # Padding reads a key that is there, and the mask keeps it out.
+        all_keys = torch.nn.utils.rnn.pad_sequence(list(keys), batch_first=True)
+        all_keys = pad(all_keys, (0, -all_keys.shape[1] % _PADDED))
+        singles.append(Singles(torch.tensor(tokens), all_keys, torch.tensor([len(own) for own in keys])))
+    written = torch.cat([own[len(own) - length :] for length, own in zip(lengths, held, strict=True)])
+    return Plan(written, singles, stretches)
 
 
 def power_of_two(count: int) -> int:
@@ -164,7 +177,10 @@ def ragged_attention(
     value: "torch.Tensor",
     attention_mask: "torch.Tensor | None",
     scaling: float | None = None,
-    ragged: "tuple[Plan, Any] | None" = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: "torch.Tensor | None" = None,
+    ragged: "tuple[Plan, Layer] | None" = None,
     **_: Any,
 ) -> tuple["torch.Tensor", None]:
     """Attention as transformers calls it, with a plan; without one it is causal attention of whole sequences.
@@ -176,45 +192,61 @@ def ragged_attention(
         value: like ``key``.
         attention_mask: never given: transformers makes none for an implementation it does not know.
         scaling: of the scores; ``width ** -0.5`` by default.
-        ragged: the plan, and a function from the layer's number to its cached keys and values,
-            ``[places, key_heads, width]`` each, which this writes to.
+        sliding_window: the layer's tokens look at the last so many, themselves among them; None for all before.
+        softcap: not supported.
+        s_aux: not supported.
+        ragged: the plan, and what gives a layer's cached keys and values, which this writes to.
 
     Returns:
         ``[1, tokens, heads, width]``, and None in place of the attention weights.
+
+    Raises:
+        UnsupportedBase: the model caps its scores or has attention sinks, or it attends without a plan in windows.
     """
     from torch.nn.functional import scaled_dot_product_attention as attend
 
+    if softcap is not None or s_aux is not None:
+        raise UnsupportedBase(
+            f"{type(module).__name__} caps its attention scores or has attention sinks",
+            remedy="Use a base with plain softmax attention.",
+        )
     grouped = query.shape[1] != key.shape[1]
     if ragged is None:
-        whole = attend(query, key, value, is_causal=True, scale=scaling, enable_gqa=grouped)
-        return whole.transpose(1, 2).contiguous(), None
-    steps, cached = ragged
-    keys, values = cached(module.layer_idx)
+        whole = Stretch(slice(0, query.shape[2]), None, query.shape[2]).mask(query.device, sliding_window)
+        found = attend(query, key, value, attn_mask=whole, is_causal=whole is None, scale=scaling, enable_gqa=grouped)
+        return found.transpose(1, 2).contiguous(), None
+    steps, layer = ragged
+    keys, values = layer(module.layer_idx, key, value)
     keys.index_copy_(0, steps.written, key[0].transpose(0, 1))
     values.index_copy_(0, steps.written, value[0].transpose(0, 1))
-    heads, tokens, width = query.shape[1:]
+    heads, tokens = query.shape[1:3]
     key_heads = key.shape[1]
     output = query.new_empty(1, tokens, heads, value.shape[-1])
     for singles in steps.singles:
         one = query[0].index_select(1, singles.tokens).transpose(0, 1)[:, :, None]
-        shape = len(singles.tokens), key_heads, -1, width
-        seen, told = (each.view(-1, width).index_select(0, singles.keys).view(shape) for each in (keys, values))
-        answers = stacked_attention(module, one, seen, told, singles.mask, scaling)[0]
+        seen, told = (
+            each.view(-1, each.shape[-1])
+            .index_select(0, singles.heads(key_heads))
+            .view(len(singles.tokens), key_heads, -1, each.shape[-1])
+            for each in (keys, values)
+        )
+        looks = singles.mask(query.dtype, sliding_window)
+        answers = stacked_attention(module, one, seen, told, looks, scaling)[0]
         output[0].index_copy_(0, singles.tokens, answers[:, 0])
     for stretch in steps.stretches:
         new = query[:, :, stretch.tokens]
+        mask = stretch.mask(query.device, sliding_window)
+        shared = grouped
         if stretch.keys is None:
             held = key[:, :, stretch.tokens], value[:, :, stretch.tokens]
-            answer = attend(new, *held, is_causal=True, scale=scaling, enable_gqa=grouped)
         else:
             held = keys[stretch.keys].transpose(0, 1)[None], values[stretch.keys].transpose(0, 1)[None]
-            shared = grouped
-            if grouped and query.device.type != "cpu":
-                # With a mask, what is fused on a GPU takes a head of keys for each of the queries.
-                group = heads // key_heads
-                held = held[0].repeat_interleave(group, dim=1), held[1].repeat_interleave(group, dim=1)
-                shared = False
-            answer = attend(new, *held, attn_mask=stretch.mask, scale=scaling, enable_gqa=shared)
+        if mask is not None and grouped and query.device.type != "cpu":
+            # With a mask, what is fused on a GPU takes a head of keys for each of the queries.
+            group = heads // key_heads
+            held = held[0].repeat_interleave(group, dim=1), held[1].repeat_interleave(group, dim=1)
+            shared = False
+        answer = attend(new, *held, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=shared)
         output[:, stretch.tokens] = answer.transpose(1, 2)
     return output, None
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sharedllm.base.loading import Base
-from sharedllm.serving.paging import places
+from sharedllm.serving.cache import places
 from sharedllm.serving.request import Deliver, Reason, Request, Scored, Token
 from sharedllm.serving.table import BASE_SLOT
 from sharedllm.serving.writing import Writer
