@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from anyio import to_thread
 from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
@@ -50,8 +49,7 @@ async def answer(request: Request, caller: Caller, form: Form) -> Response:
     first_token = request.app.state.metrics.first_token.observe
     running = Running(service.engine, first_token, stream=bool(form.common.stream))
     try:
-        begin = partial(_begin, form, user, seed, running, record)
-        await to_thread.run_sync(begin, limiter=service.beginning)
+        await service.turns.run(user, partial(_begin, form, user, seed, running, record))
         head = _Head.now(form, record.told)
         vocabulary: Vocabulary = request.app.state.vocabulary
         if form.common.stream:

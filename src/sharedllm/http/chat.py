@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1", tags=["answers"])
 async def chat(request: Request, caller: Authenticated) -> Response:
     """Answer a conversation with the caller's own adapter."""
     service: Service = request.app.state.service
-    asked = await read(request, ChatRequest)
+    asked = await read(request, ChatRequest, caller.sender(request))
     return await answer(request, caller, Chat(service, asked))
 
 
@@ -46,8 +46,7 @@ class Chat(Form):
     def prompts(self) -> Iterator[list[int]]:
         base = self.service.engine.base
         turns = [_turn(message) for message in self._asked.messages]
-        # A message that says nothing takes a token all the same.
-        self.check_length(sum(max(len(turn.text), base.tokens.longest) for turn in turns))
+        self.check_length([turn.text for turn in turns])
         yield chat_ids(base, turns)
 
     def wanted(self, prompt: Sequence[int]) -> Wanted:

@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1", tags=["answers"])
 async def complete(request: Request, caller: Authenticated) -> Response:
     """Continue prompts with the caller's own adapter, or score them."""
     service: Service = request.app.state.service
-    asked = await read(request, CompletionRequest)
+    asked = await read(request, CompletionRequest, caller.sender(request))
     return await answer(request, caller, Completion(service, asked))
 
 
@@ -50,7 +50,7 @@ class Completion(Form):
         base = self.service.engine.base
         for prompt in _listed(self._asked.prompt):
             if isinstance(prompt, str):
-                self.check_length(len(prompt))
+                self.check_length([prompt])
                 ids = base.encode(prompt)
             else:
                 base.tokens.check(ids := prompt)

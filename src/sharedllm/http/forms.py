@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from sharedllm.base.tokens import letters_and_digits
 from sharedllm.errors import InvalidInput
 from sharedllm.http.refusals import Refused
 from sharedllm.http.running import Answer
@@ -79,20 +80,28 @@ class Form(ABC):
             for choice in range(self.n)
         ]
 
-    def check_length(self, characters: int) -> None:
-        """Refuse a text that cannot fit before it is encoded: megabytes take seconds, and one at a time is encoded.
+    def check_length(self, texts: Sequence[str]) -> None:
+        """Refuse what cannot fit before it is encoded: megabytes take seconds, and one text at a time is encoded.
+
+        Args:
+            texts: parts of one prompt; one that says nothing takes a token all the same.
 
         Raises:
-            Refused: there are more characters than the longest tokens would spell if they filled the context.
+            Refused: there are more characters, or letters and digits, than tokens have if they fill the context.
         """
-        context, longest = self.service.engine.context, self.service.engine.base.tokens.longest
-        if characters > context * longest:
-            raise Refused(
-                400,
-                "context_length_exceeded",
-                f"A prompt of {characters:,} characters does not fit",
-                remedy=f"The context has {context:,} tokens of at most {longest} characters: shorten the prompt.",
-            )
+        context, tokens = self.service.engine.context, self.service.engine.base.tokens
+        for what, longest, count in (
+            ("characters", tokens.longest, len),
+            ("letters and digits", tokens.longest_word, letters_and_digits),
+        ):
+            there = sum(max(count(text), longest) for text in texts)
+            if there > context * longest:
+                raise Refused(
+                    400,
+                    "context_length_exceeded",
+                    f"A prompt of {there:,} {what} does not fit",
+                    remedy=f"The context has {context:,} tokens of at most {longest} {what}: shorten the prompt.",
+                )
 
     def _request(self, ids: Sequence[int], wanted: "Wanted", decision: Decision, seed: int, choice: int) -> Request:
         asked = self.common

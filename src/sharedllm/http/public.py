@@ -28,6 +28,9 @@ _ABOUT_THE_MACHINE: Mapping[type[SharedLLMError], str] = {
 }
 _OTHER = "The server could not do that. Ask whoever runs it: its log says why."
 
+# Of a message: some quote what was sent, and looking for places takes the square of the time.
+_CHARACTERS = 2000
+
 # Quoted, or to the end of the word, or of a later one where a folder's name has blanks in it; addresses of databases.
 _PLACE = re.compile(
     r"(?P<quote>['\"`])~?/[^'\"`]*(?P=quote)|\b[a-z][a-z0-9+.-]*://\S+|(?<![\w<./:~-])~?/[^\s'\"`]+(?:[ ]\S*/\S*)*"
@@ -46,7 +49,7 @@ def public(error: SharedLLMError) -> str:
     """An error as whoever asks is told it: its kind and the way out, and no path, database or host."""
     if is_hidden(error):
         return next((said for kind, said in _ABOUT_THE_MACHINE.items() if isinstance(error, kind)), _OTHER)
-    return _PLACE.sub("…", str(error))
+    return _PLACE.sub("…", str(error)[:_CHARACTERS])
 
 
 def for_log(error: Exception) -> dict[str, Any]:
@@ -57,7 +60,7 @@ def for_log(error: Exception) -> dict[str, Any]:
     """
     said: dict[str, Any] = {"error": type(error).__name__, "through": _through(error)}
     if isinstance(error, SharedLLMError):
-        said["message"] = _QUOTED.sub("'…'", str(error))
+        said["message"] = _QUOTED.sub("'…'", str(error)[:_CHARACTERS])
     elif isinstance(error, OSError):
         said["message"] = f"{error.strerror}: {error.filename}"
     return said

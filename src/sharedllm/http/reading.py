@@ -1,28 +1,52 @@
-"""A body of bytes to what was asked, or a refusal that names what is wrong."""
+"""A body of bytes to what was asked, or a refusal that names what is wrong, at a cost that its size bounds."""
 
 from typing import Any, TypeVar
 
+import numpy as np
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
 from sharedllm.http.refusals import Refused, invalid
+from sharedllm.http.service import Service
 
 T = TypeVar("T", bound=BaseModel)
 
+CONTAINERS = 16_384
+"""Arrays and objects in one body. Two bytes that open and close one become a hundred and more, and no request that can
+be answered has as many: a conversation has 2,048 messages at most."""
 
-async def read(request: Request, model: type[T]) -> T:
-    """The body as ``model``.
+
+async def read(request: Request, model: type[T], owner: str) -> T:
+    """The body as ``model``, parsed off the event loop in the turn of ``owner``.
 
     Raises:
-        Refused: another content type, which a page in a browser could send unasked; not JSON, where NaN, unpaired
-            surrogates and deep nesting are not JSON either; or not the parameters that ``model`` has.
+        Refused: another content type, which a page in a browser could send unasked; see also `parsed`.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refused(415, "unsupported_media_type", "The body is not JSON", remedy="Send it as application/json.")
+    service: Service = request.app.state.service
+    body = await request.body()
+    return await service.turns.run(owner, lambda: parsed(body, model))
+
+
+def parsed(body: bytes, model: type[T]) -> T:
+    """The body as ``model``.
+
+    Raises:
+        Refused: not JSON, where NaN, unpaired surrogates and deep nesting are not JSON either; more arrays and objects
+            than any request has; or not the parameters that ``model`` has.
+    """
+    if (containers := _containers(body)) > CONTAINERS:
+        raise Refused(
+            400,
+            "invalid_json",
+            f"The body has {containers:,} arrays and objects",
+            remedy=f"No request needs more than {CONTAINERS:,}.",
+        )
     try:
-        value = from_json(await request.body(), allow_inf_nan=False)
+        value = from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise Refused(400, "invalid_json", f"The body is not JSON: {error}", remedy="Correct it.") from None
     try:
@@ -35,3 +59,15 @@ def described(model: type[BaseModel]) -> dict[str, Any]:
     """The OpenAPI of an endpoint that calls `read`; `app` adds the schema itself."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _containers(body: bytes) -> int:
+    """Arrays and objects that JSON opens; of what is not JSON, no fewer than it opens before its first mistake."""
+    if body.count(b"[") + body.count(b"{") <= CONTAINERS:
+        return 0
+    # What strings spell does not count. Without escapes, every other quote begins one.
+    characters = np.frombuffer(body.replace(b"\\\\", b"").replace(b'\\"', b""), np.uint8)
+    # Whether the number of quotes is odd survives that a byte overflows.
+    within = np.cumsum(characters == ord('"'), dtype=np.uint8) & 1
+    opens = (characters == ord("[")) | (characters == ord("{"))
+    return int(np.count_nonzero(opens & (within == 0)))

@@ -154,8 +154,12 @@ def invalid(errors: Sequence[Mapping[str, Any]]) -> Refused:
     first = errors[0]
     where = [str(part) for part in first["loc"] if part not in ("body", "path", "query", "header")]
     same = [error["msg"] for error in errors if error["loc"][:1] == first["loc"][:1]]
-    if first["type"] == "unsupported_parameter":
-        name = ".".join([*where, first["ctx"]["name"]])
+    if first["type"] in ("unsupported_parameter", UNKNOWN_PARAMETER):
+        name = ".".join([*where, first["ctx"]["name"][:PARAM_CHARACTERS]])
+        if first["type"] == UNKNOWN_PARAMETER:
+            return Refused(
+                400, UNKNOWN_PARAMETER, f"{name!a} is not a parameter here", remedy="Leave it out.", param=name
+            )
         return Refused(
             400,
             "unsupported_parameter",
@@ -164,8 +168,6 @@ def invalid(errors: Sequence[Mapping[str, Any]]) -> Refused:
             param=name,
         )
     name = ".".join(where) if len(same) == 1 else "".join(where[:1])
-    if first["type"] == "extra_forbidden":
-        return Refused(400, UNKNOWN_PARAMETER, f"{name!a} is not a parameter here", remedy="Leave it out.", param=name)
     if first["type"] == "missing":
         return Refused(400, "missing_parameter", f"{name!a} is missing", remedy="Give it.", param=name)
     message = "; or: ".join(dict.fromkeys(same[:4]))
@@ -195,8 +197,7 @@ def on_error(request: Request, error: Exception) -> Response:
 
 def _object(status: int, message: str, code: str, param: str | None, routing: Mapping[str, Any]) -> dict[str, Any]:
     kind = "server_error" if status >= 500 else _TYPES.get(status, "invalid_request_error")
-    name = None if param is None else param[:PARAM_CHARACTERS]
-    error = {"message": message[:MESSAGE_CHARACTERS], "type": kind, "param": name, "code": code}
+    error = {"message": message[:MESSAGE_CHARACTERS], "type": kind, "param": param, "code": code}
     return {"error": error} | ({"sharedllm": routing} if routing else {})
 
 

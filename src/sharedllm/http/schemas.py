@@ -13,7 +13,9 @@ SEED_LIMIT = 2**63
 
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
-TokenIds = Annotated[list[TokenId], Field(min_length=1)]
+# One mistake ends the reading of a list: each takes more memory to tell than to make.
+TokenIds = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
+Prompts = Field(min_length=1, max_length=1024, fail_fast=True)
 
 
 class Strict(BaseModel):
@@ -29,6 +31,10 @@ class Strict(BaseModel):
     def _refuse_by_name(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
+        # The first alone, where pydantic would tell all.
+        for name in data:
+            if name not in cls.model_fields and name not in cls.unsupported:
+                raise PydanticCustomError("unknown_parameter", "{name} is not a parameter here", {"name": name})
         for name, neutral in cls.unsupported.items():
             if data.get(name) is not None and data[name] not in neutral:
                 raise PydanticCustomError("unsupported_parameter", "{name} is not supported", {"name": name})
@@ -53,7 +59,7 @@ class Extensions(Strict):
 class Common(Strict):
     """What chat and completions share."""
 
-    model: str = Field(description="The id from /v1/models.")
+    model: str = Field(max_length=1024, description="The id from /v1/models.")
     user: str | None = Field(None, description="For whom a service key asks; with another key, its own user or nobody.")
     stream: bool | None = None
     stream_options: StreamOptions | None = None
@@ -61,7 +67,7 @@ class Common(Strict):
     top_p: float | None = Field(None, ge=0, le=1)
     min_p: float | None = Field(None, ge=0, le=1, description="Least share of the likeliest token's probability.")
     n: int | None = Field(None, ge=1, le=8)
-    stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
+    stop: Stop | Annotated[list[Stop], Field(max_length=4, fail_fast=True)] | None = None
     seed: int | None = Field(None, ge=-SEED_LIMIT, lt=SEED_LIMIT, description="Random by default, and told.")
     sharedllm: Extensions | None = None
 
@@ -92,7 +98,7 @@ class CompletionRequest(Common):
 
     unsupported = {**_PENALTIES, "best_of": (1,), "suffix": ("",)}
 
-    prompt: str | TokenIds | Annotated[list[str], Field(min_length=1)] | Annotated[list[TokenIds], Field(min_length=1)]
+    prompt: str | TokenIds | Annotated[list[str], Prompts] | Annotated[list[TokenIds], Prompts]
     max_tokens: int | None = Field(None, ge=0, description="16 by default; 0 with echo and logprobs scores the prompt.")
     echo: bool | None = None
     logprobs: int | None = Field(None, ge=0, le=20, description="How many of the likeliest tokens to tell beside each.")
@@ -125,7 +131,7 @@ class Message(Strict):
     }
 
     role: Literal["system", "developer", "user", "assistant"] = Field(description="developer is read as system.")
-    content: str | list[TextPart]
+    content: str | Annotated[list[TextPart], Field(fail_fast=True)]
 
     @property
     def text(self) -> str:
@@ -156,7 +162,7 @@ class ChatRequest(Common):
         "safety_identifier": (),
     }
 
-    messages: Annotated[list[Message], Field(min_length=1, max_length=2048)]
+    messages: Annotated[list[Message], Field(min_length=1, max_length=2048, fail_fast=True)]
     max_tokens: int | None = Field(None, ge=1)
     max_completion_tokens: int | None = Field(None, ge=1, description="The newer name of max_tokens.")
     logprobs: bool | None = None

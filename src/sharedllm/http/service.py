@@ -7,9 +7,8 @@ from pathlib import Path
 from threading import Condition
 from typing import TYPE_CHECKING
 
-from anyio import CapacityLimiter
-
 from sharedllm.http.arrivals import Arrivals
+from sharedllm.http.turns import Turns
 from sharedllm.store import Store
 
 if TYPE_CHECKING:
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from sharedllm.http.jwt import JWT
     from sharedllm.serving.engine import Engine
     from sharedllm.store.keys import Keys
-
-BEGINNING = 32
-"""Threads that route and encode. What else takes a thread has some forty of its own."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +57,7 @@ class Service:
         draining: set when the process has been told to end; `/readyz` then says so.
         model: the one model id: the base's name, without the path where that is a local folder.
         arrivals: bodies on their way that will change somebody.
-        beginning: bounds how many threads route and encode at once, so that they never take those that authenticate.
+        turns: who parses, routes, encodes and stores next.
     """
 
     engine: "Engine"
@@ -73,7 +69,7 @@ class Service:
     draining: bool = False
     model: str = field(init=False)
     arrivals: Arrivals = field(init=False, repr=False)
-    beginning: CapacityLimiter = field(default_factory=lambda: CapacityLimiter(BEGINNING), init=False, repr=False)
+    turns: Turns = field(default_factory=Turns, init=False, repr=False)
     _admitting: set[object] = field(default_factory=set, init=False, repr=False)
     _admitted: Condition = field(default_factory=Condition, init=False, repr=False)
 

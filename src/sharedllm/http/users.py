@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import Field
-from starlette.concurrency import run_in_threadpool
 
 from sharedllm.adapters.adapter import UNTESTED, GateOutcome
 from sharedllm.adapters.belonging import check_fits
@@ -103,15 +102,16 @@ async def bring(
     It is held back, as what it was tested on elsewhere does not count here. With `override_reason` it is served all
     the same, and the reason is recorded; only a service key may do that.
     """
-    return await run_in_threadpool(_bring, _service(request), arrival, await request.body(), override_reason)
+    service, body = _service(request), await request.body()
+    return await service.turns.run(arrival.user, lambda: _bring(service, arrival, body, override_reason))
 
 
 @router.post("/train", status_code=202, openapi_extra=_TEXT)
 async def train(request: Request, arrival: Arriving) -> dict[str, Any]:
     """Train the user on a text in the background. The release is served if it passes its gate, else held back."""
-    order = await read(request, Training)
+    service, order = _service(request), await read(request, Training, arrival.user)
     recipe = recipe_named(order.recipe)
-    job = await run_in_threadpool(_submit, _service(request), arrival, order.text, recipe)
+    job = await service.turns.run(arrival.user, lambda: _submit(service, arrival, order.text, recipe))
     return job.as_dict()
 
 

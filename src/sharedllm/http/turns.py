@@ -1,0 +1,78 @@
+"""What has to be done for a request before the engine's queue, such as parsing and encoding: off the loop, and in turn.
+
+Everybody has one piece of work under way at a time, so whoever sends the most waits behind nobody but themselves. How
+much waits is bounded by what may be open and in flight; see `sharedllm.http.bounds`.
+"""
+
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from anyio import CapacityLimiter, to_thread
+
+from sharedllm.serving.waiting import Waiting
+
+T = TypeVar("T")
+
+THREADS = 8
+"""Pieces of work at a time, in all; in threads of their own, so that they take none from whoever authenticates."""
+
+
+@dataclass(eq=False)
+class _Turn:
+    owner: str
+    loop: asyncio.AbstractEventLoop
+    came: "asyncio.Future[None]"
+    called: bool = False
+
+    def come(self) -> None:
+        # Whoever went away meanwhile has cancelled it.
+        if not self.came.done():
+            self.came.set_result(None)
+
+
+class Turns:
+    """Safe to use from several event loops."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: Waiting[_Turn] = Waiting(sys.maxsize, sys.maxsize)
+        self._working: set[str] = set()
+        self._threads = CapacityLimiter(THREADS)
+
+    async def run(self, owner: str, work: Callable[[], T]) -> T:
+        """What ``work`` returns, done in a thread once it is the owner's turn."""
+        async with self._turn(owner):
+            return await to_thread.run_sync(work, limiter=self._threads)
+
+    @asynccontextmanager
+    async def _turn(self, owner: str) -> AsyncIterator[None]:
+        loop = asyncio.get_running_loop()
+        turn = _Turn(owner, loop, loop.create_future())
+        with self._lock:
+            self._waiting.put(owner, turn)
+            self._call_next()
+        try:
+            await turn.came
+            yield
+        finally:
+            with self._lock:
+                if turn.called:
+                    self._working.remove(owner)
+                    self._call_next()
+                else:
+                    self._waiting.remove(lambda each: each is turn)
+
+    def _call_next(self) -> None:
+        """Let whoever is next begin, as many as there is room for. The lock is held."""
+        while len(self._working) < THREADS:
+            turn = self._waiting.take(lambda owner, _: owner not in self._working, lambda _: True)
+            if turn is None:
+                return
+            turn.called = True
+            self._working.add(turn.owner)
+            turn.loop.call_soon_threadsafe(turn.come)
