@@ -50,10 +50,10 @@ from sharedllm.text.windows import tokenize
 
 RESULT = Path(__file__).parent / "results" / "decoding.json"
 USERS = ("programmer", "novelist")
-PROMPTS = 5
+PROMPTS = 4
 SEEDS = 2
 PROMPT_TOKENS = 64
-NEW = 80
+NEW = 64
 FEWEST = 16
 """Shorter answers have too few 4-grams to say anything about."""
 QUESTIONS = (
@@ -77,6 +77,7 @@ CANDIDATES: list[dict[str, float]] = [
     {"temperature": 0.7, "top_p": 0.9, "repetition_penalty": 1.1},
     {"temperature": 0, "repetition_penalty": 1.1},
 ]
+Known = dict[tuple[int, ...], dict[str, float]]
 COUNTED = ("judged", "repeated_4grams", "distinct_2grams")
 
 
@@ -108,12 +109,13 @@ class Asked:
 def main() -> None:
     base, judge = load_base(), load_base(sys.argv[2])
     asked = list(_asked(base, _adapters(sys.argv[1], base)))
+    people: Known = {}
     done = json.loads(RESULT.read_text())["candidates"] if RESULT.is_file() else []
     for candidate in CANDIDATES:
         if any(each["sampling"] == candidate for each in done):
             continue
         draw = _with_penalty if "repetition_penalty" in candidate else _by_engine
-        done.append({"sampling": candidate} | _measured(base, judge, asked, draw(base, asked, candidate)))
+        done.append({"sampling": candidate} | _measured(base, judge, asked, draw(base, asked, candidate), people))
         result = {
             "environment": describe(),
             "judge": {"fingerprint": judge.fingerprint, "parameters": judge.model.num_parameters()},
@@ -223,12 +225,17 @@ def _with_penalty(base: Base, asked: Sequence[Asked], candidate: dict[str, float
     return answers
 
 
-def _measured(base: Base, judge: Base, asked: Sequence[Asked], answers: Sequence[list[int]]) -> dict[str, Any]:
+def _measured(
+    base: Base, judge: Base, asked: Sequence[Asked], answers: Sequence[list[int]], known: Known
+) -> dict[str, Any]:
     # The end is no word, whoever says it.
     texts = [answer[:-1] if answer and answer[-1] in base.end_tokens else answer for answer in answers]
     long = [(each, said) for each, said in zip(asked, texts, strict=True) if len(said) >= FEWEST]
     told = [(each, each.human[: len(said)]) for each, said in long if each.human]
-    figures, people = _figures(base, judge, long), iter(_figures(base, judge, told))
+    # The same words are compared with again and again.
+    new = {_key(*each): each for each in told if _key(*each) not in known}
+    known |= dict(zip(new, _figures(base, judge, list(new.values())), strict=True))
+    figures, people = _figures(base, judge, long), iter([known[_key(*each)] for each in told])
     cells: dict[tuple[str, str, str], dict[str, Any]] = {}
     for (each, _), own in zip(long, figures, strict=True):
         cell = cells.setdefault((each.task, each.user, each.reader), {"answers": [], "people": []})
@@ -241,6 +248,10 @@ def _measured(base: Base, judge: Base, asked: Sequence[Asked], answers: Sequence
     distances = [value for cell in cells.values() for value in cell.get("distance", {}).values()]
     rows = [{"task": task, "user": user, "reader": reader} | cell for (task, user, reader), cell in cells.items()]
     return {"distance": statistics.mean(distances), "short": len(asked) - len(long), "cells": rows}
+
+
+def _key(each: Asked, said: list[int]) -> tuple[int, ...]:
+    return (*each.prompt, -1, *said)
 
 
 def _figures(base: Base, judge: Base, said: Sequence[tuple[Asked, list[int]]]) -> list[dict[str, float]]:

@@ -146,11 +146,12 @@ def _people(people: dict[str, Any]) -> str:
 {report["bytes_per_user"]:,} bytes on {report["base"]}, {training["users_per_hour"]:.0f} an hour in the last run of the
 training. Perplexity on held-out text of their own falls by {everyone["median"]:.1%} in the median (tenth percentile
 {everyone["p10"]:.1%}, ninetieth {everyone["p90"]:.1%}, worst {everyone["worst"]:.1%}), and for {everyone["improved"]}
-of them the whole 95 % interval is above zero. The gate held back {everyone["held_back"]},
-{general} because general text might get too much worse; on held-out text of their own {gated["over_cautious"]} of these
+of them the whole 95 % interval is above zero; for {everyone["general_worse"]} that of general text is below it. The
+gate held back {everyone["held_back"]}, {general}
+because general text might get too much worse; on held-out text of their own {gated["over_cautious"]} of these
 improve, and {gated["spared"]} would have been harmed. Of the gain, {other}
-is what another person's adapter does not bring, and {for_all} what one adapter trained
-on everybody's text does not. Its rank correlation with the amount of text is
+is what another person's adapter, or the base where that is better, does not bring, and
+{for_all} what one adapter trained on everybody's text does not. Its rank correlation with the amount of text is
 {_interval(everyone["growth"], ".2f")}, but within a kind
 {", ".join(within)}."""
 

@@ -22,6 +22,8 @@ DOCUMENTS = BETS.parent.parent / "tests" / "experiments" / "recorded.json"
 PROSE = ("Method", "Against the document", "What it leaves open")
 """The headings that a person writes under."""
 
+_OVER_BEST_OTHER = "margin_vs_best_other"
+
 _BEGIN = "<!-- {}: python -m experiments.bets.00_rollup -->\n"
 _END = "<!-- end of {} -->\n"
 
@@ -168,6 +170,7 @@ def _by_text(run: Run, names: Iterable[str]) -> tuple[dict[str, dict[str, str]],
 def _pivot(run: Run, rows: Mapping[str, Mapping[str, str]], documents: Mapping[str, float]) -> list[str]:
     """A table for each set of columns: users and other texts in one, pairs in another."""
     lines: list[str] = []
+    bars = {name: bar for cells in rows.values() for name in cells.values() if (bar := _over_the_better(run, name))}
     pairs = Measured(run.users, {}).pairs
     for group in (False, True):
         chosen = {rest: cells for rest, cells in rows.items() if (next(iter(cells)) in pairs) is group}
@@ -176,12 +179,31 @@ def _pivot(run: Run, rows: Mapping[str, Mapping[str, str]], documents: Mapping[s
         for rest, cells in chosen.items():
             names = [cells.get(column, "") for column in columns]
             table.append([f"`{rest}`", *(_cell(run.numbers[name]) if name else "" for name in names)])
+            if any(name in bars for name in names):
+                told = [_cell(bars.get(name, run.numbers[name])) if name else "" for name in names]
+                table.append(["– over the better of base and best other", *told])
             if any(name in documents for name in names):
                 said = [number_text(documents[name]) if name in documents else "" for name in names]
                 table.append(["– the document", *said])
         if table:
             lines += [*([""] if lines else []), *_table(["", *columns], table)]
     return lines
+
+
+def _over_the_better(run: Run, name: str) -> Number | None:
+    """A margin over the best other, where the base does better than that: the margin over the base. Else None.
+
+    The criteria are about the best other, as they were registered; this is told beside them.
+    """
+    before, found, rest = name.partition(_OVER_BEST_OTHER)
+    setting, _, user = rest.partition("/")
+    if not found:
+        return None
+    # A bet's own adapter reads under its user's name where others' adapters are named, too.
+    own = run.number(f"{before}ppl{setting}/{user}/{user}"), run.number(f"{before}ppl{setting}/{user}")
+    read = next((each for each in own if each.known), Number())
+    over_base = 1 - read.value / run.number(f"ppl/{user}/base").value
+    return Number(over_base) if over_base < run.numbers[name].value else None
 
 
 def _list(run: Run, names: Iterable[str], documents: Mapping[str, float]) -> list[str]:

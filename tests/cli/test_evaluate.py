@@ -38,15 +38,29 @@ def test_others_read_the_same_text(alice, run, notes):
     run("train", "carol", notes("carol"))
     found = run("evaluate", "alice", "--json").json
     bob, carol = found["others"]["bob"], found["others"]["carol"]
-    own = found["heldout"]["own"]
+    own, base = found["heldout"]["own"], found["heldout"]["base"]
     assert found["margins"] == pytest.approx(
         {
             "mean": 1 - own / ((bob + carol) / 2),
-            "best": 1 - own / min(bob, carol),
+            "best": 1 - own / min(bob, carol, base),
             "worst": 1 - own / max(bob, carol),
         }
     )
-    assert "best other's by" in run("evaluate", "alice").out
+    assert found["rival"]["improvement"]["estimate"] == pytest.approx(found["margins"]["best"])
+    assert found["rival"]["user"] == min({"bob": bob, "carol": carol, None: base}.items(), key=lambda each: each[1])[0]
+    assert "than the best of the others and the base" in run("evaluate", "alice").out
+
+
+def test_costs_and_what_flatters_stand_beside_the_gain(run, notes):
+    path, line = notes("alice"), "a line of more than forty characters that is written again"
+    path.write_text(f"{line}\n{path.read_text()}\n{line}\n")
+    run("train", "alice", path)
+    found = run("evaluate", "alice", "--json").json
+    assert found["repeats"]["lines"] >= 1
+    said = " ".join(run("evaluate", "alice").out.split())
+    assert "The adapter helps on its user's held-out text" in said
+    assert "also occur" in said
+    assert ("general text gets clearly worse under it" in said) == (found["general"]["improvement"]["high"] < 0)
 
 
 def test_others_who_are_not_served_are_left_out(alice, run, notes, folder_of, tmp_path):

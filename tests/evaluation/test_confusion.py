@@ -50,6 +50,15 @@ def test_the_margin_over_the_worst_other(recorded):
     assert recorded.margins("scientist").worst == pytest.approx(1 - 130 / 147)
 
 
+def test_the_margin_over_the_best_is_over_the_base_where_all_others_are_worse():
+    rows = {BASE: with_perplexity(100), "a": with_perplexity(90), "b": with_perplexity(120), "c": with_perplexity(150)}
+    margins = Confusion({"a": rows}).margins("a")
+    assert margins.best == pytest.approx(0.1)
+    assert margins.worst == pytest.approx(1 - 90 / 150)
+    assert Confusion({"a": rows}).rival("a") is BASE
+    assert Confusion({"a": {**rows, "c": with_perplexity(95)}}).rival("a") == "c"
+
+
 def test_the_base_is_no_other_user(recorded):
     row = recorded.losses["novelist"]
     assert Confusion({"novelist": {BASE: row[BASE], "novelist": row["novelist"]}}).margins("novelist") is None

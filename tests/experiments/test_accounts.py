@@ -39,6 +39,17 @@ def test_an_account_says_what_the_results_say(number, up_to_date):
     assert (ACCOUNTS / f"{number}.md").read_text() == up_to_date[number]
 
 
+def test_beside_a_margin_over_the_best_other_stands_that_over_the_base_where_the_base_is_better(up_to_date):
+    lines = up_to_date["61"].splitlines()
+    told = [at for at, line in enumerate(lines) if line.startswith("| – over the better of base and best other")]
+    assert told
+    for at in told:
+        assert "margin_vs_best_other" in lines[at - 1]
+        over_other, over_better = ([float(cell.split()[0]) for cell in lines[n].split("|")[2:-1]] for n in (at - 1, at))
+        assert all(better <= other for better, other in zip(over_better, over_other, strict=True))
+        assert over_better != over_other
+
+
 def test_there_is_an_account_for_each_bet_and_for_nothing_else():
     assert sorted(path.stem for path in ACCOUNTS.glob("[0-9]*.md")) == NUMBERS
 

@@ -11,10 +11,12 @@ from sharedllm.reporting.fleet import FleetReport, report_on
 from sharedllm.reporting.fleet_members import Fleet, Member
 from sharedllm.reporting.fleet_readings import Reading
 from sharedllm.store import Release
+from sharedllm.text.splits import Repeats
 from sharedllm.training.recipes import Recipe
 
 WINDOWS, TOKENS, PARAMETERS = 24, 31, 64
 KINDS = ("president", "chat", "library", "sample")
+NO_REPEATS = Repeats(0, 0.0, ())
 BEGAN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -24,7 +26,9 @@ def losses(perplexity, *, seed=0, spread=0.005):
     return Losses((np.log(perplexity) + noise - noise.mean()) * TOKENS, TOKENS)
 
 
-def member(number, user, *, kind="chat", passed=True, size=100_000, row=None, seconds=60.0):
+def member(
+    number, user, *, kind="chat", passed=True, size=100_000, row=None, seconds=60.0, repeats=NO_REPEATS, figures=None
+):
     """One person; rows of a kind point one way, so that a map can tell the kinds apart."""
     random = np.random.default_rng([7, *user.encode()])
     if row is None:
@@ -32,8 +36,8 @@ def member(number, user, *, kind="chat", passed=True, size=100_000, row=None, se
     reason = "passed: as invented" if passed else "held back: it does not clearly help; as invented"
     adapter = Adapter("norm", "f" * 64, row.astype(np.float32), {})
     created_at = BEGAN + timedelta(seconds=seconds * number)
-    release = Release(f"{number:032x}", user, 1, adapter, GateOutcome(passed, reason), created_at)
-    return Member(user, kind, 0, size, f"{number:064x}", release)
+    release = Release(f"{number:032x}", user, 1, adapter, GateOutcome(passed, reason, figures or {}), created_at)
+    return Member(user, kind, 0, size, f"{number:064x}", repeats, release)
 
 
 def fleet_of(members, missing=()):

@@ -9,6 +9,7 @@ from sharedllm.evaluation.confusion import Confusion
 from sharedllm.evaluation.intervals import Interval
 from sharedllm.evaluation.perplexity import Losses
 from sharedllm.reporting.report import Report, Voice
+from sharedllm.text.splits import Repeats
 
 WINDOWS, TOKENS = 24, 255
 
@@ -56,6 +57,7 @@ def make_report(
             user: Interval(-0.012 - 0.01 * i, -0.031 - 0.01 * i, 0.008 - 0.01 * i, 0.95, 32)
             for i, user in enumerate(users)
         },
+        repeats={user: Repeats(0, 0.0, ()) for user in users},
         gates=gates,
         voices=voices if voices is not None else [Voice(user, PROMPT, BASE_SAYS, OWN_SAYS) for user in users],
         made_at="2025-01-31T12:34:56+00:00",

@@ -8,6 +8,7 @@ from sharedllm.evaluation.intervals import Interval
 from sharedllm.evaluation.perplexity import Losses
 from sharedllm.reporting.findings import Scale, findings, gate_reason, headline, labels, percent, perplexity_text
 from sharedllm.reporting.report import Report
+from sharedllm.text.splits import Repeats
 
 from .reports import TOKENS, losses, make_report
 
@@ -24,18 +25,20 @@ def broken(report: Report, user: str) -> Report:
     [
         (
             make_report(),
-            "All 3 adapters help on held-out text and all 3 beat the best other adapter on their own user's text, "
-            "with 95% intervals clear of zero.",
+            "All 3 adapters help on held-out text and all 3 beat both the base and the best other adapter on their own "
+            "user's text, with 95% intervals clear of zero; general text gets clearly worse under 2, by up to 3.2%.",
         ),
         (
             make_report(own={"programmer": 0.86, "novelist": 1.0, "scientist": 1.3}, held_back=["scientist"]),
-            "1 of 3 adapters helps on held-out text and 1 of 3 beats the best other adapter on its own user's text, "
-            "with 95% intervals clear of zero; 1 does worse than the base; 1 is held back by the gate.",
+            "1 of 3 adapters helps on held-out text and 1 of 3 beats both the base and the best other adapter on its "
+            "own user's text, with 95% intervals clear of zero; 1 does worse than the base; general text gets clearly "
+            "worse under 2, by up to 3.2%; 1 is held back by the gate.",
         ),
         (
             make_report(["a", "b"], own=1.2, held_back=["a", "b"]),
-            "None of 2 adapters helps on held-out text and none of 2 beats the best other adapter on its own user's "
-            "text, with 95% intervals clear of zero; 2 do worse than the base; 2 are held back by the gate.",
+            "None of 2 adapters helps on held-out text and none of 2 beats both the base and the best other adapter on "
+            "its own user's text, with 95% intervals clear of zero; 2 do worse than the base; general text gets "
+            "clearly worse under 1, by up to 2.2%; 2 are held back by the gate.",
         ),
         (
             make_report(["a"]),
@@ -54,8 +57,9 @@ def broken(report: Report, user: str) -> Report:
         (broken(make_report(["a"]), "a"), "The adapter could not be measured on its user's held-out text."),
         (
             broken(make_report(), "novelist"),
-            "2 of 3 adapters help on held-out text and 2 of 3 beat the best other adapter on their own user's text, "
-            "with 95% intervals clear of zero; 1 could not be measured.",
+            "2 of 3 adapters help on held-out text and 2 of 3 beat both the base and the best other adapter on their "
+            "own user's text, with 95% intervals clear of zero; 1 could not be measured; general text gets clearly "
+            "worse under 2, by up to 3.2%.",
         ),
     ],
 )
@@ -69,8 +73,45 @@ def test_a_gain_without_a_lead_is_not_called_a_win() -> None:
         "b": {None: losses(10), "a": losses(9, seed=3), "b": losses(8, seed=4)},
     }
     report = Report(**{**vars(make_report(["a", "b"])), "confusion": Confusion(rows)})
-    assert headline(report).startswith("Both adapters help on held-out text and 1 of 2 beats the best other")
+    assert headline(report).startswith("Both adapters help on held-out text and 1 of 2 beats both the base and")
     assert [(each.best_other, each.worst_other) for each in findings(report)] == [("b", "b"), ("a", "a")]
+
+
+def test_an_adapter_is_compared_with_the_base_where_every_other_is_worse_than_it() -> None:
+    rows = {
+        "a": {None: losses(10), "a": losses(9.9, seed=1, spread=0.04), "b": losses(13, seed=2)},
+        "b": {None: losses(10), "a": losses(8, seed=3), "b": losses(7, seed=4)},
+    }
+    report = Report(**{**vars(make_report(["a", "b"])), "confusion": Confusion(rows)})
+    first, second = findings(report)
+    assert first.lead == first.gain
+    assert (first.rival, first.best_other) == (None, "b")
+    assert first.margins is not None and first.gain is not None
+    assert first.margins.best == pytest.approx(first.gain.estimate)
+    assert (second.rival, second.best_other) == ("a", "a")
+    assert "1 of 2 adapters helps on held-out text and 1 of 2 beats both" in headline(report)
+
+
+def test_what_flatters_the_figures_is_told_with_them() -> None:
+    repeats = {
+        "novelist": Repeats(24, 0.008, ()),
+        "scientist": Repeats(1, 0.001, ()),
+        "programmer": Repeats(0, 0.0, ()),
+    }
+    report = Report(**{**vars(make_report()), "repeats": repeats})
+    assert (
+        "training text repeats lines of the text kept for testing of 2, up to 0.8% of it, which flatters their figures"
+        in headline(report)
+    )
+    alone = Report(**{**vars(make_report(["a"])), "repeats": {"a": Repeats(24, 0.008, ())}})
+    assert headline(alone).endswith(
+        "; 24 lines (0.8%) of the text kept for testing also occur in the training text, which flatters the figures."
+    )
+
+
+def test_what_an_adapter_costs_is_told_of_one_as_of_several() -> None:
+    report = Report(**{**vars(make_report(["a"])), "general": {"a": Interval(-0.035, -0.05, -0.02, 0.95, 32)}})
+    assert headline(report).endswith("; general text gets clearly worse under it, by 3.5%.")
 
 
 def test_an_adapter_that_could_not_be_measured_has_no_figures() -> None:

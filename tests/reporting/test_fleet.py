@@ -10,7 +10,9 @@ from sharedllm.errors import InvalidInput
 from sharedllm.reporting.bets import Number
 from sharedllm.reporting.fleet import report_on
 from sharedllm.reporting.fleet_map import chance_of_agreement, draw_map
+from sharedllm.reporting.fleet_page import headline
 from sharedllm.reporting.fleet_statistics import rank_correlation, share_kept, share_of
+from sharedllm.text.splits import Repeats
 
 from .fleets import fleet_of, make_report, member, reading
 
@@ -99,6 +101,29 @@ def test_a_gain_that_another_persons_adapter_brings_as_well_is_not_theirs():
     same = report({user: reading(own=0.85, other=0.85, everyone=0.85) for user in USERS})
     assert same.everyone.over_other.value == pytest.approx(0)
     assert same.everyone.over_everyone.value == pytest.approx(0)
+
+
+def test_a_control_that_does_harm_brings_nothing_and_is_no_bar_to_be_ahead_of():
+    found = report({user: reading(own=0.9, other=1.3, everyone=1.1, seed=number) for number, user in enumerate(USERS)})
+    assert found.everyone.over_other.value == found.everyone.over_everyone.value == pytest.approx(1)
+    assert found.everyone.over_other.high <= 1
+    for person in found.people:
+        assert person.by_other.estimate < 0
+        assert person.over_other == person.over_everyone == person.gain
+
+
+def test_what_it_costs_and_what_flatters_it_is_told_beside_the_gain():
+    worse = {"change": {"estimate": -0.04, "low": -0.05, "high": -0.03, "confidence": 0.95, "windows": 32}}
+    members = [
+        member(0, "chat/a", figures={"general": worse}),
+        member(1, "chat/b", repeats=Repeats(9, 0.25, ())),
+        member(2, "chat/c", passed=False),
+    ]
+    found = report(members=members)
+    assert (found.everyone.general_worse, found.everyone.held_back) == (1, 1)
+    said = headline(found)
+    for told in ("under 1, by up to 4.0%", "kept for testing of 1, up to 25.0% of it", "1 is held back by the gate"):
+        assert told in said
 
 
 def test_where_nothing_is_gained_there_is_nothing_to_share():
@@ -206,6 +231,8 @@ def test_the_json_keeps_its_shape():
     }
     assert set(found["people"][0]) == {
         "user",
+        "general",
+        "repeats",
         "kind",
         "text_bytes",
         "base",
@@ -224,6 +251,7 @@ def test_the_json_keeps_its_shape():
         "people",
         "improved",
         "worse",
+        "general_worse",
         "held_back",
         "median",
         "p10",

@@ -110,9 +110,10 @@ def _measure(releases: "Mapping[str, Release]", texts: Mapping[str, str]) -> "Re
     adapters = {user: release.adapter.values for user, release in releases.items()}
     recipe = next(iter(releases.values())).adapter.provenance["recipe"]
     window = int(recipe["window"])
+    splits = {user: split_text(text) for user, text in texts.items()}
     heldout = {
-        user: spread(tokenize(user, split_text(text), base.encode, window=window).heldout, WINDOWS)
-        for user, text in texts.items()
+        user: spread(tokenize(user, split, base.encode, window=window).heldout, WINDOWS)
+        for user, split in splits.items()
     }
     general = spread(general_windows(base, "heldout", window), WINDOWS)
     readers = 1 + len(adapters)
@@ -127,6 +128,7 @@ def _measure(releases: "Mapping[str, Release]", texts: Mapping[str, str]) -> "Re
         window=window,
         confusion=type(matrix)({user: matrix.losses[user] for user in releases}),
         general={user: improvement(on_general[None], on_general[user]) for user in releases},
+        repeats={user: split.repeats for user, split in splits.items()},
         gates={user: release.gate for user, release in releases.items()},
         voices=_voices(base, adapters, heldout),
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -60,7 +60,9 @@ def command(
         table = _base_and(release)
         on_general = row_losses(opened.base, opened.injection, table, general, on_batch=advance)
     from sharedllm.evaluation.intervals import improvement
+    from sharedllm.reporting.findings import BASE_LABEL, finding_of, sentence
 
+    found = finding_of(matrix, user, improvement(*on_general), release.gate, split.repeats)
     margins = matrix.margins(user)
     about: dict[str, Any] = {
         "user": user,
@@ -79,6 +81,8 @@ def command(
             "improvement": improvement(*on_general).as_dict(),
         },
         "others": {other: matrix.perplexity(user, other) for other in others},
+        "rival": None if found.lead is None else {"user": found.rival, "improvement": found.lead.as_dict()},
+        "repeats": {"lines": split.repeats.lines, "share": split.repeats.share},
         "margins": None if margins is None else {"mean": margins.mean, "best": margins.best, "worst": margins.worst},
     }
     if as_json:
@@ -99,10 +103,13 @@ def command(
         ],
     )
     if margins is not None:
+        rival = BASE_LABEL if found.rival is None else found.rival
         click.echo(
-            f"\nThe own adapter's perplexity is lower than the best other's by {margins.best:.1%}, than the others'"
-            f" mean by {margins.mean:.1%}, than the worst other's by {margins.worst:.1%}."
+            f"\nThe own adapter's perplexity is lower by {margins.best:.1%} than the best of the others and the base"
+            f" ({printable(rival)}), by {margins.mean:.1%} than the others' mean, by {margins.worst:.1%} than the worst"
+            " other's."
         )
+    click.echo(f"\n{sentence([found])}")
 
 
 def _release(store: "Store", user: str, number: int | None) -> "Release":

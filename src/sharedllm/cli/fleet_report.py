@@ -83,13 +83,14 @@ def _summarise(report: "FleetReport") -> None:
 
     click.echo(f"{printable(headline(report))}\n")
     print_table(
-        ("PEOPLE", "", "IMPROVED", "MEDIAN", "P10", "P90", "WORST", "HELD BACK"),
+        ("PEOPLE", "", "IMPROVED", "MEDIAN", "P10", "P90", "WORST", "GENERAL WORSE", "HELD BACK"),
         [
             (
                 kind,
                 f"{group.people:,}",
                 f"{group.improved:,}",
                 *(percent(value) for value in (group.median, group.p10, group.p90, group.worst)),
+                f"{group.general_worse:,}",
                 f"{group.held_back:,}",
             )
             for kind, group in groups(report).items()

@@ -24,7 +24,8 @@ class Margins:
 
     Attributes:
         mean: against the mean of the others' perplexities.
-        best: against the best other, the honest bar.
+        best: against the best of the others and the base, whichever is better: the honest bar. Where every other
+            person's adapter is worse than the base, to beat the best of them would be easier than to help at all.
         worst: against the worst other.
     """
 
@@ -61,13 +62,18 @@ class Confusion:
         """How much better one reader does than another on one text, paired per window."""
         return improvement(self.losses[text][over], self.losses[text][reader])
 
+    def rival(self, user: str) -> str | None:
+        """Who, but for the user's own adapter, reads their text best: another user, or the base."""
+        return min((reader for reader in self.readers if reader != user), key=lambda each: self.perplexity(user, each))
+
     def margins(self, user: str) -> Margins | None:
         """Of a user's own adapter over the other users' on that user's text; None where there are no others."""
         others = [self.perplexity(user, reader) for reader in self.readers if reader not in (BASE, user)]
         if not others:
             return None
         own = self.perplexity(user, user)
-        return Margins(*(1 - own / other for other in (float(np.mean(others)), min(others), max(others))))
+        best = self.perplexity(user, self.rival(user))
+        return Margins(*(1 - own / other for other in (float(np.mean(others)), best, max(others))))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, perplexities and per-window losses; the base is the first reader."""

@@ -10,7 +10,9 @@ from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.confusion import BASE, Confusion, Margins
 from sharedllm.evaluation.intervals import CONFIDENCE, Interval
 from sharedllm.printable import printable
+from sharedllm.reporting.caveats import caveats
 from sharedllm.reporting.report import Report
+from sharedllm.text.splits import Repeats
 
 BASE_LABEL = "base"
 NO_DATA = "no data"
@@ -26,22 +28,26 @@ class Finding:
     Attributes:
         user: their id.
         gain: over the base, on their held-out text.
-        lead: over the best other adapter on the same text, paired per window.
+        lead: over the rival on the same text, paired per window.
         margins: over the other adapters.
+        rival: who else reads this text best, another user or the base; None is the base.
         best_other: whose adapter is the best of the others on this text.
         worst_other: whose is the worst.
         general: change on general text.
         gate: the gate's outcome.
+        repeats: what the training text gives away of the text that the adapter was tested on.
     """
 
     user: str
     gain: Interval | None
     lead: Interval | None
     margins: Margins | None
+    rival: str | None
     best_other: str | None
     worst_other: str | None
     general: Interval | None
     gate: GateOutcome | None
+    repeats: Repeats | None
 
 
 def findings(report: Report) -> list[Finding]:
@@ -52,23 +58,31 @@ def findings(report: Report) -> list[Finding]:
     """
     if not report.confusion.losses:
         raise InvalidInput("The report has no measurements", remedy="Measure at least one user's text first.")
-    return [_finding(report, user) for user in report.confusion.texts if user in report.confusion.readers]
+    return [
+        finding_of(report.confusion, user, report.general.get(user), report.gates.get(user), report.repeats.get(user))
+        for user in report.confusion.texts
+        if user in report.confusion.readers
+    ]
 
 
-def _finding(report: Report, user: str) -> Finding:
-    table = report.confusion
+def finding_of(
+    table: Confusion, user: str, general: Interval | None, gate: GateOutcome | None, repeats: Repeats | None
+) -> Finding:
+    """What was found for one user who is both among the texts and among the readers of a table."""
     others = {reader: table.perplexity(user, reader) for reader in table.readers if reader not in (BASE, user)}
     comparable = others and all(map(math.isfinite, [*others.values(), table.perplexity(user, user)]))
-    best = min(others, key=others.__getitem__) if comparable else None
+    rival = table.rival(user) if comparable else BASE
     return Finding(
         user=user,
         gain=_improvement(table, user, BASE),
-        lead=_improvement(table, user, best) if best is not None else None,
+        lead=_improvement(table, user, rival) if comparable else None,
         margins=table.margins(user) if comparable else None,
-        best_other=best,
+        rival=rival,
+        best_other=min(others, key=others.__getitem__) if comparable else None,
         worst_other=max(others, key=others.__getitem__) if comparable else None,
-        general=report.general.get(user),
-        gate=report.gates.get(user),
+        general=general,
+        gate=gate,
+        repeats=repeats,
     )
 
 
@@ -92,22 +106,26 @@ def clear(interval: Interval | None) -> bool:
 
 def headline(report: Report) -> str:
     """The finding in one sentence, as true for a failure as for a success."""
-    found = findings(report)
+    return sentence(findings(report))
+
+
+def sentence(found: Sequence[Finding]) -> str:
+    """What was found, what it cost and what flatters it, in one sentence."""
     total = len(found)
     helping = sum(clear(each.gain) for each in found)
     winning = sum(clear(each.lead) for each in found)
     if not total:
         return "No adapter was measured on its own user's text."
     if total == 1:
-        sentence = _single(found[0])
+        gains = _single(found[0])
     else:
         helps = f"{_count(helping, total).capitalize()} adapters {'help' if helping > 1 else 'helps'}"
-        wins = f"{_count(winning, total)} {'beat' if winning > 1 else 'beats'} the best other adapter"
-        sentence = (
+        wins = f"{_count(winning, total)} {'beat' if winning > 1 else 'beats'} both the base and the best other adapter"
+        gains = (
             f"{helps} on held-out text and {wins} on {'their' if winning > 1 else 'its'} own user's text,"
             f" with {CONFIDENCE:.0%} intervals clear of zero"
         )
-    return "; ".join([sentence, *_reservations(report, found)]) + "."
+    return "; ".join([gains, *caveats(found)]) + "."
 
 
 def _single(finding: Finding) -> str:
@@ -122,28 +140,14 @@ def _single(finding: Finding) -> str:
         verdict = "does not clearly help on its user's held-out text"
     if finding.lead is None:
         return f"The adapter {verdict}, and there is no other to compare it with"
-    return (
-        f"The adapter {verdict}, and {'beats' if clear(finding.lead) else 'does not clearly beat'} the best other there"
-    )
+    wins = "beats" if clear(finding.lead) else "does not clearly beat"
+    return f"The adapter {verdict}, and {wins} the better of the base and the best other there"
 
 
 def _count(part: int, total: int) -> str:
     if part == total:
         return f"all {total}" if total > 2 else "both"
     return f"{part} of {total}" if part else f"none of {total}"
-
-
-def _reservations(report: Report, found: Sequence[Finding]) -> Iterable[str]:
-    harmful = sum(each.gain is not None and each.gain.high < 0 for each in found)
-    unknown = sum(each.gain is None for each in found)
-    several = len(found) > 1
-    held = sum(not gate.passed for gate in report.gates.values())
-    if harmful and several:
-        yield f"{harmful} {'do' if harmful > 1 else 'does'} worse than the base"
-    if unknown and several:
-        yield f"{unknown} could not be measured"
-    if held:
-        yield f"{held if several else 'it'} {'are' if held > 1 else 'is'} held back by the gate"
 
 
 def gate_verdict(outcome: GateOutcome) -> str:

@@ -12,11 +12,13 @@ import numpy as np
 from sharedllm.adapters.adapter import GateOutcome
 from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.intervals import Interval, improvement
+from sharedllm.evaluation.perplexity import Losses
 from sharedllm.reporting.bets import Number
 from sharedllm.reporting.fleet_map import chance_of_agreement, draw_map
 from sharedllm.reporting.fleet_members import Fleet
 from sharedllm.reporting.fleet_readings import Reading
 from sharedllm.reporting.fleet_statistics import rank_correlation, share_kept, share_of
+from sharedllm.text.splits import Repeats
 
 BREAK_SECONDS = 3600.0
 """Between two releases; a longer time is somebody's break. People of a batch are released together, and one of eight
@@ -36,10 +38,12 @@ class Person:
         gain: of their adapter over the base.
         by_other: of another person's adapter over the base.
         by_everyone: of one adapter trained on everybody's text over the base.
-        over_other: of their adapter over the other person's.
-        over_everyone: of their adapter over the one trained on everybody's.
+        over_other: of their adapter over the other person's, or over the base where that is the better one.
+        over_everyone: of their adapter over the one trained on everybody's, or over the base likewise.
         other: whose adapter that other one is.
         gate: the gate's outcome.
+        general: change on general text, as the gate measured it; None where it did not.
+        repeats: what their training text gives away of the text they are tested on.
         nearest: whose row is the nearest to theirs.
         place: theirs on the map.
     """
@@ -56,6 +60,8 @@ class Person:
     over_everyone: Interval
     other: str
     gate: GateOutcome
+    general: Interval | None
+    repeats: Repeats
     nearest: str
     place: tuple[float, float]
 
@@ -78,10 +84,12 @@ class Group:
         people: how many there are.
         improved: whose interval is clear of zero.
         worse: whose perplexity is higher than the base's, gate or no gate.
+        general_worse: whose adapter makes general text clearly worse, as the gate measured it.
         held_back: by the gate.
         median, p10, p90, worst: of their improvements, where 0.1 is 10 % lower perplexity.
-        over_other: the share of the gain that a random other person's adapter does not bring.
-        over_everyone: the share that one adapter for all does not bring.
+        over_other: the share of the gain that a random other person's adapter does not bring; where that one does harm
+            it brings nothing, as the base would do better.
+        over_everyone: the share that one adapter for all does not bring, likewise.
         growth: rank correlation of the improvement with the amount of text.
         median_bytes: of the people's texts.
     """
@@ -89,6 +97,7 @@ class Group:
     people: int
     improved: int
     worse: int
+    general_worse: int
     held_back: int
     median: float
     p10: float
@@ -223,13 +232,25 @@ def _person(fleet: Fleet, number: int, read: Reading, nearest: str, place: Any) 
         gain=improvement(read.base, read.own),
         by_other=improvement(read.base, read.other),
         by_everyone=improvement(read.base, read.everyone),
-        over_other=improvement(read.other, read.own),
-        over_everyone=improvement(read.everyone, read.own),
+        over_other=improvement(_better(read.other, read.base), read.own),
+        over_everyone=improvement(_better(read.everyone, read.base), read.own),
         other=fleet.other(number).user,
         gate=member.release.gate,
+        general=_general(member.release.gate),
+        repeats=member.repeats,
         nearest=nearest,
         place=(float(place[0]), float(place[1])),
     )
+
+
+def _better(control: Losses, base: Losses) -> Losses:
+    """Whichever reads better: it would be easier to be ahead of a control that does harm than to help at all."""
+    return min(control, base, key=lambda losses: losses.nats_per_token)
+
+
+def _general(gate: GateOutcome) -> Interval | None:
+    measured = gate.figures.get("general")
+    return None if measured is None else Interval(**measured["change"])
 
 
 def _group(people: Sequence[Person]) -> Group:
@@ -244,13 +265,14 @@ def _group(people: Sequence[Person]) -> Group:
         people=len(people),
         improved=sum(each.improved for each in people),
         worse=sum(each.harmed for each in people),
+        general_worse=sum(each.general is not None and each.general.high < 0 for each in people),
         held_back=sum(not each.gate.passed for each in people),
         median=median,
         p10=p10,
         p90=p90,
         worst=float(gains.min()),
-        over_other=share_kept(nats, by_other),
-        over_everyone=share_kept(nats, by_everyone),
+        over_other=share_kept(nats, np.maximum(by_other, 0)),
+        over_everyone=share_kept(nats, np.maximum(by_everyone, 0)),
         growth=rank_correlation(sizes, gains),
         median_bytes=float(np.median(sizes)),
     )

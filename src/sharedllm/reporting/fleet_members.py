@@ -15,6 +15,7 @@ from sharedllm.errors import CorruptAdapter, InvalidInput, UnknownUser
 from sharedllm.reporting.bets_charts import SERIES
 from sharedllm.store.contract import Release, ReleaseSummary, Store
 from sharedllm.text.manifest import entries
+from sharedllm.text.splits import Repeats, split_text
 from sharedllm.training.recipes import Recipe
 
 NO_KIND = "person"
@@ -32,6 +33,7 @@ class Member:
         line: offset of their line in the manifest.
         text_bytes: of their text in UTF-8.
         text_sha256: of the text, in hex.
+        repeats: what its training block gives away of the other two.
         release: made from that text.
     """
 
@@ -40,6 +42,7 @@ class Member:
     line: int
     text_bytes: int
     text_sha256: str
+    repeats: Repeats
     release: Release
 
 
@@ -87,6 +90,7 @@ class _Line:
     offset: int
     text_bytes: int
     text_sha256: str
+    repeats: Repeats
     releases: Sequence[ReleaseSummary]
 
 
@@ -105,9 +109,10 @@ def find_fleet(store: Store, manifest: Path, fingerprint: str) -> Fleet:
     missing: dict[str, str] = {}
     for offset, entry in entries(manifest):
         try:
-            data = entry.read(manifest.parent).text.encode()
-            sha256 = hashlib.sha256(data).hexdigest()
-            lines[entry.user] = _Line(offset, len(data), sha256, _releases(store, entry.user, sha256, fingerprint))
+            text = entry.read(manifest.parent).text
+            split = split_text(text, user=entry.user)
+            found = _releases(store, entry.user, split.sha256, fingerprint)
+            lines[entry.user] = _Line(offset, len(text.encode()), split.sha256, split.repeats, found)
         except (InvalidInput, UnknownUser) as error:
             missing[entry.user] = error.message
     known = [line.releases for line in lines.values() if line.releases]
@@ -126,7 +131,8 @@ def find_fleet(store: Store, manifest: Path, fingerprint: str) -> Fleet:
         except CorruptAdapter as error:
             missing[user] = error.message
             continue
-        members.append(Member(user, kinds[user], line.offset, line.text_bytes, line.text_sha256, release))
+        about = line.offset, line.text_bytes, line.text_sha256, line.repeats
+        members.append(Member(user, kinds[user], *about, release))
     if len(members) < 2:
         raise _too_few(manifest, len(members))
     return Fleet(manifest, fingerprint, Recipe(**recipe), members, missing)

@@ -5,6 +5,7 @@ from pathlib import Path
 from sharedllm.evaluation.intervals import CONFIDENCE, RESAMPLES
 from sharedllm.reporting import fleet_charts as charts
 from sharedllm.reporting.bets import Number
+from sharedllm.reporting.caveats import caveats
 from sharedllm.reporting.findings import NO_DATA, gate_reason, labels, percent
 from sharedllm.reporting.fleet import FleetReport, Group
 from sharedllm.reporting.fleet_members import NO_KIND
@@ -57,10 +58,10 @@ def headline(report: FleetReport) -> str:
     fleet = report.everyone
     another, for_all = (share_text(each.rest, bounds=False) for each in (fleet.over_other, fleet.over_everyone))
     median = percent(fleet.median).lstrip("+").replace("-", "−")
+    gains = f"{fleet.improved} of {fleet.people} adapters clearly help on held-out text, at the median by {median}"
     return (
-        f"{fleet.improved} of {fleet.people} adapters clearly help on held-out text, at the median by {median}; the"
-        f" gate holds back {fleet.held_back or 'nobody'}. Another person's adapter brings {another} of the gain, and"
-        f" one for all {for_all}."
+        "; ".join([gains, *caveats(report.people)])
+        + f". Another person's adapter brings {another} of the gain, and one for all {for_all}."
     )
 
 

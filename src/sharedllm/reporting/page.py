@@ -15,6 +15,7 @@ from sharedllm.evaluation.intervals import CONFIDENCE, RESAMPLES
 from sharedllm.files import make_private
 from sharedllm.printable import printable
 from sharedllm.reporting import findings as story
+from sharedllm.reporting.caveats import repeated
 from sharedllm.reporting.report import Report
 
 _LABEL_CHARACTERS = 32
@@ -132,6 +133,7 @@ def _render(report: Report) -> str:
         continuation=story.continuation,
         verdict=story.gate_verdict,
         reason=story.gate_reason,
+        repeated=repeated,
     )
     return environment.get_template("page.html.j2").render(
         report=report,

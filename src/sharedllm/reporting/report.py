@@ -7,6 +7,7 @@ from typing import Any
 from sharedllm.adapters.adapter import GateOutcome
 from sharedllm.evaluation.confusion import Confusion
 from sharedllm.evaluation.intervals import Interval
+from sharedllm.text.splits import Repeats
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Report:
         window: tokens in a window, without which a perplexity means nothing.
         confusion: everybody's held-out text read by everybody's adapter.
         general: by user, the change of perplexity on held-out general text under their adapter.
+        repeats: by user, what their training text gives away of their validation and held-out text.
         gates: by user, what the gate found on validation text.
         voices: continuations to compare.
         made_at: ISO time.
@@ -42,6 +44,7 @@ class Report:
     window: int
     confusion: Confusion
     general: Mapping[str, Interval]
+    repeats: Mapping[str, Repeats]
     gates: Mapping[str, GateOutcome]
     voices: Sequence[Voice]
     made_at: str
@@ -53,6 +56,7 @@ class Report:
         return shallow | {
             "confusion": self.confusion.as_dict(),
             "general": {user: interval.as_dict() for user, interval in self.general.items()},
+            "repeats": {user: asdict(repeats) for user, repeats in self.repeats.items()},
             "gates": {user: asdict(outcome) for user, outcome in self.gates.items()},
             "voices": [asdict(voice) for voice in self.voices],
         }
@@ -63,6 +67,10 @@ class Report:
         deep = {
             "confusion": Confusion.from_dict(stored["confusion"]),
             "general": {user: Interval(**interval) for user, interval in stored["general"].items()},
+            "repeats": {
+                user: Repeats(**(repeats | {"examples": tuple(repeats["examples"])}))
+                for user, repeats in stored["repeats"].items()
+            },
             "gates": {user: GateOutcome(**outcome) for user, outcome in stored["gates"].items()},
             "voices": [Voice(**voice) for voice in stored["voices"]],
         }

@@ -61,7 +61,11 @@ def _parts(report: Report, width: int) -> "Iterator[RenderableType]":
     if len(report.confusion.readers) > 2:
         yield _heading("Is the gain personal?")
         yield _margins(found, names)
-        yield Text("How much better a user's own adapter reads their text than the other adapters do.", "dim")
+        yield Text(
+            "How much better a user's own adapter reads their text than the other adapters do, and than the best of\n"
+            "them and the base, whichever is better.",
+            "dim",
+        )
     if report.gates:
         yield _heading("The gate")
         yield _gates(report, names)
@@ -155,10 +159,10 @@ def _margins(found: Sequence[story.Finding], names: Mapping[str, str]) -> "Table
 
     table = _table("adapter of")
     table.add_column(Text("mean of others"), max_width=14)
-    table.add_column(Text("best other"), max_width=26, overflow="fold")
+    table.add_column(Text("best of others and base"), max_width=26, overflow="fold")
     table.add_column(Text("worst other"), max_width=14, overflow="fold")
     for each in found:
-        if each.margins is None or each.best_other is None or each.worst_other is None:
+        if each.margins is None or each.worst_other is None:
             table.add_row(Text(names[each.user]), *[Text(story.NO_DATA)] * 3)
             continue
         table.add_row(
@@ -167,7 +171,7 @@ def _margins(found: Sequence[story.Finding], names: Mapping[str, str]) -> "Table
             Text.assemble(
                 (story.percent(each.margins.best), "bold"),
                 f" {_bounds(each.lead)}" if each.lead else "",
-                f"\n{names[each.best_other]}",
+                f"\n{story.BASE_LABEL if each.rival is BASE else names[each.rival]}",
             ),
             Text(f"{story.percent(each.margins.worst)}\n{names[each.worst_other]}"),
         )
