@@ -43,6 +43,7 @@ def command(user: str, sources: tuple[str, ...], base_name: str, store: str | No
     from sharedllm.cli.sources import read_again
     from sharedllm.compression.int8 import quantise
     from sharedllm.compression.policy import decide
+    from sharedllm.evaluation.gate import mind_repeats
     from sharedllm.store import open_store
 
     check_user_id(user)
@@ -62,7 +63,7 @@ def command(user: str, sources: tuple[str, ...], base_name: str, store: str | No
         decision = decide(none.perplexity, raw.perplexity, int8.perplexity)
         published = None
         if decision.kept == "int8":
-            verdict = _judge(opened, packed, window, [none, int8])
+            verdict = mind_repeats(_judge(opened, packed, window, [none, int8]), split.repeats)
             published = _publish(opened_store, release, packed, verdict)
     about: dict[str, Any] = {
         "user": user,

@@ -82,7 +82,12 @@ def command(
         },
         "others": {other: matrix.perplexity(user, other) for other in others},
         "rival": None if found.lead is None else {"user": found.rival, "improvement": found.lead.as_dict()},
-        "repeats": {"lines": split.repeats.lines, "share": split.repeats.share},
+        "repeats": {
+            "lines": split.repeats.lines,
+            "share": split.repeats.share,
+            "validation": split.repeats.validation,
+            "heldout": split.repeats.heldout,
+        },
         "margins": None if margins is None else {"mean": margins.mean, "best": margins.best, "worst": margins.worst},
     }
     if as_json:

@@ -116,6 +116,7 @@ def _train(
     store: "Store", base_name: str, splits: dict[str, Any], origins: dict[str, list[str]], recipe: "Recipe"
 ) -> "dict[str, Release | SharedLLMError]":
     from sharedllm.cli.opening import open_base
+    from sharedllm.evaluation.gate import flattering, given_away_in_words
     from sharedllm.text.general import general_windows
     from sharedllm.text.windows import tokenize
     from sharedllm.training.checkpoints import Checkpoints, checkpoint_folder
@@ -124,12 +125,8 @@ def _train(
     opened = open_base(base_name)
     texts = [tokenize(user, split, opened.base.encode, window=recipe.window) for user, split in splits.items()]
     for text in texts:
-        if text.repeats.lines:
-            click.echo(
-                f"{printable(text.user)}: {text.repeats.lines} lines ({text.repeats.share:.1%}) of the text kept for"
-                " testing also occur in the training text, which flatters the figures",
-                err=True,
-            )
+        if flattering(text.repeats):
+            click.echo(f"{printable(text.user)}: {given_away_in_words(text.repeats)}", err=True)
     results: dict[str, Release | SharedLLMError] = {}
     taken = dict.fromkeys(splits, 0)
 

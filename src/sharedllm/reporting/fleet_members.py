@@ -15,7 +15,8 @@ from sharedllm.errors import CorruptAdapter, InvalidInput, UnknownUser
 from sharedllm.reporting.bets_charts import SERIES
 from sharedllm.store.contract import Release, ReleaseSummary, Store
 from sharedllm.text.manifest import entries
-from sharedllm.text.splits import Repeats, split_text
+from sharedllm.text.repeats import Repeats
+from sharedllm.text.splits import split_text
 from sharedllm.training.recipes import Recipe
 
 NO_KIND = "person"

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sharedllm.errors import TooLittleText
-from sharedllm.text.splits import Repeats, Split, cut
+from sharedllm.text.repeats import Repeats
+from sharedllm.text.splits import Split, cut
 
 MIN_WINDOWS = 4
 Encode = Callable[[str], list[int]]
@@ -27,7 +28,7 @@ class TokenizedText:
         validation: int64 ``[windows, window]``, at least `MIN_WINDOWS` of them.
         heldout: int64 ``[windows, window]``, likewise.
         sha256: of the text it came from, in hex.
-        repeats: lines that the training block shares with the other two.
+        repeats: what the training block gives away of the other two.
         opening: what every window begins with, since the tokenizer begins every text with it; often nothing.
     """
 

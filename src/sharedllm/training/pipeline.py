@@ -9,9 +9,10 @@ from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
 from sharedllm.errors import InvalidInput, SharedLLMError, UnknownUser
-from sharedllm.evaluation.gate import Gate
+from sharedllm.evaluation.gate import Gate, mind_repeats
 from sharedllm.evaluation.perplexity import Windows
 from sharedllm.store.contract import Release, ReleaseSummary, Store
+from sharedllm.text.repeats import Repeats
 from sharedllm.text.windows import TokenizedText
 from sharedllm.training.checkpoints import Checkpoints
 from sharedllm.training.recipes import Recipe
@@ -92,23 +93,23 @@ def train_and_judge(
 
     Args: as for `train_and_store`.
     """
-    validation: dict[str, Windows] = {}
+    kept: dict[str, tuple[Windows, Repeats]] = {}
 
     def noting(each: Iterable[TokenizedText]) -> Iterator[TokenizedText]:
         for text in each:
-            validation[text.user] = text.validation
+            kept[text.user] = text.validation, text.repeats
             yield text
 
     training = train_vectors(base, injection, noting(texts), recipe, checkpoints=checkpoints, on_step=on_step)
     # Closing it, not waiting for it to be collected, is what writes the others' checkpoints if this one fails.
     with closing(training):
         for trained in training:
-            windows = validation.pop(trained.user)
+            windows, repeats = kept.pop(trained.user)
             if trained.adapter is None:
                 yield Judged(trained.user, None, None, trained.error)
                 continue
             verdict = gate.judge(base, injection, trained.adapter, windows, general)
-            yield Judged(trained.user, trained.adapter, verdict, None)
+            yield Judged(trained.user, trained.adapter, mind_repeats(verdict, repeats), None)
 
 
 def store_judged(store: Store, judged: Judged, sources: Sequence[str]) -> Outcome:

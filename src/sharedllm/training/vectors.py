@@ -237,6 +237,7 @@ class _Batch:
             "steps": slot.progress.step,
             "text_sha256": slot.text.sha256,
             "repeated_lines": slot.text.repeats.lines,
+            "repeated_share": slot.text.repeats.share,
             "version": __version__,
         }
         values = (slot.progress.best * self._relative).float().cpu().numpy()
