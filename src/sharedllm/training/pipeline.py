@@ -7,6 +7,7 @@ from typing import Any
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.adapters.injection import Injection
+from sharedllm.adapters.provenance import text_in
 from sharedllm.base.loading import Base
 from sharedllm.errors import InvalidInput, SharedLLMError, UnknownUser
 from sharedllm.evaluation.gate import Gate, mind_repeats
@@ -15,7 +16,7 @@ from sharedllm.store.contract import Release, ReleaseSummary, Store
 from sharedllm.text.repeats import Repeats
 from sharedllm.text.windows import TokenizedText
 from sharedllm.training.checkpoints import Checkpoints
-from sharedllm.training.recipes import Recipe
+from sharedllm.training.recipes import Recipe, recipe_in
 from sharedllm.training.vectors import train_vectors
 
 
@@ -140,10 +141,10 @@ def already_trained(store: Store, base: str, user: str, text: str, recipe: Recip
         text: the text's SHA-256.
         recipe: how it would be trained.
     """
-    wanted = base, text, recipe.as_dict()
+    wanted = base, text, recipe
     with suppress(UnknownUser):
         for release in store.every_release(user):
-            made_from = release.base, release.provenance.get("text_sha256"), release.provenance.get("recipe")
+            made_from = release.base, text_in(release.provenance), recipe_in(release.provenance)
             if made_from == wanted:
                 return release
     return None
