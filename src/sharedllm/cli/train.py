@@ -10,7 +10,7 @@ import click
 from sharedllm.cli.options import base_option, json_option, store_option
 from sharedllm.cli.printing import print_json
 from sharedllm.cli.progress import progress_bar
-from sharedllm.errors import InvalidInput, SharedLLMError
+from sharedllm.errors import InvalidInput, SharedLLMError, TextError, TooLittleText
 from sharedllm.printable import printable
 from sharedllm.users import check_user_id
 
@@ -123,11 +123,18 @@ def _train(
     from sharedllm.training.pipeline import train_and_store
 
     opened = open_base(base_name)
-    texts = [tokenize(user, split, opened.base.encode, window=recipe.window) for user, split in splits.items()]
+    results: dict[str, Release | SharedLLMError] = {}
+    texts = []
+    for user, split in splits.items():
+        try:
+            texts.append(tokenize(user, split, opened.base.encode, window=recipe.window))
+        except TooLittleText:
+            raise
+        except TextError as error:
+            results[user] = error
     for text in texts:
         if flattering(text.repeats):
             click.echo(f"{printable(text.user)}: {given_away_in_words(text.repeats)}", err=True)
-    results: dict[str, Release | SharedLLMError] = {}
     taken = dict.fromkeys(splits, 0)
 
     def on_step(user: str, step: int) -> None:

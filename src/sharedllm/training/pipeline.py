@@ -17,7 +17,7 @@ from sharedllm.text.repeats import Repeats
 from sharedllm.text.windows import TokenizedText
 from sharedllm.training.checkpoints import Checkpoints
 from sharedllm.training.recipes import Recipe, recipe_in
-from sharedllm.training.vectors import train_vectors
+from sharedllm.training.vectors import own_failure, train_vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +109,11 @@ def train_and_judge(
             if trained.adapter is None:
                 yield Judged(trained.user, None, None, trained.error)
                 continue
-            verdict = gate.judge(base, injection, trained.adapter, windows, general)
+            try:
+                verdict = gate.judge(base, injection, trained.adapter, windows, general)
+            except Exception as error:
+                yield Judged(trained.user, None, None, own_failure(trained.user, "The gate", error))
+                continue
             yield Judged(trained.user, trained.adapter, mind_repeats(verdict, repeats), None)
 
 
