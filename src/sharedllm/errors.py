@@ -20,6 +20,7 @@ SharedLLMError
 │   └── InTraining        a run that trains and an erasure would be in each other's way
 ├── StoreError
 │   ├── UnknownUser
+│   ├── ErasedMeanwhile   the user was erased after the work that is to be stored for them had begun
 │   ├── UnknownKey        an API key that was never made here, or is revoked
 │   ├── CorruptStore
 │   ├── MasterKeyError    the key or the vault that opens what is encrypted is missing, or is another one
@@ -36,7 +37,6 @@ SharedLLMError
 │       └── OperatorOnly  or for what only whoever runs the server may decide
 └── ServingError
     ├── QueueFull         too many requests are waiting; says when to come back
-    ├── RequestFailed     one request could not be computed; nobody else's noticed
     └── EngineStopped     the engine is shutting down, or has failed
 
 An error says which value was wrong and what to do about it: the message names the value, the remedy the way out.
@@ -139,6 +139,10 @@ class UnknownUser(StoreError):
     """The store holds nothing for this user."""
 
 
+class ErasedMeanwhile(StoreError):
+    """The user was erased since the work for them began; nothing of it is stored."""
+
+
 class UnknownKey(StoreError):
     """An API key was never made here, or is revoked; whoever shows it is not told which."""
 
@@ -209,10 +213,6 @@ class QueueFull(ServingError):
     def __init__(self, message: str, *, remedy: str, retry_after: float) -> None:
         super().__init__(message, remedy=remedy)
         self.retry_after = retry_after
-
-
-class RequestFailed(ServingError):
-    """One request's own tokens, row or numbers cannot be computed with."""
 
 
 class EngineStopped(ServingError):

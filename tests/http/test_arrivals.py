@@ -22,9 +22,9 @@ class Queue:
     def __init__(self):
         self.orders = []
 
-    def submit(self, user, text, recipe):
+    def submit(self, user, text, recipe, stay):
         self.orders.append(user)
-        return Job("0", user, recipe, text=text)
+        return Job("0", user, recipe, stay, text=text)
 
     @contextmanager
     def without(self, user):

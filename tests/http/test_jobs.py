@@ -244,6 +244,31 @@ def test_someone_who_is_being_erased_has_no_jobs_and_gets_none(queue, worker):
     queue.submit("alice", writing("alice"), QUICK)
 
 
+def test_a_job_that_waits_ends_when_its_user_is_erased_by_another_process(queue, worker, machine):
+    worker(WAITING)
+    with open_store(machine / "store.db") as store:
+        stays = store.begin(["alice", "bob"])
+        running = begun(queue.submit("bob", writing("bob"), QUICK, stays["bob"]))
+        waiting = queue.submit("alice", writing("alice"), QUICK, stays["alice"])
+        store.erase("alice")
+        queue.end_erased(store)
+        assert (waiting.state, waiting.text) == ("cancelled", "")
+        assert running.state == "running"
+        store.erase("bob")
+        queue.end_erased(store)
+        assert running.state == "cancelled"
+
+
+def test_nor_does_the_process_train_somebody_who_was_erased_while_the_job_waited(queue, machine):
+    with open_store(machine / "store.db") as store:
+        stay = store.begin(["alice"])["alice"]
+        store.erase("alice")
+        job = queue.submit("alice", writing("alice"), QUICK, stay)
+        assert job.over.wait(120)
+        assert (job.state, list(store.users())) == ("failed", [])
+        assert "was erased after this had begun" in job.error
+
+
 def test_closing_ends_everything(queue, worker):
     worker(WAITING)
     first, second = (queue.submit(user, writing(user), QUICK) for user in ("alice", "bob"))

@@ -52,6 +52,8 @@ def store(request, path):
             request.getfixturevalue("encrypt")(where)
         case "postgresql":
             where = request.getfixturevalue("migrated")
-            request.getfixturevalue("server").run("TRUNCATE users, releases, events, keys", address=where)
+            request.getfixturevalue("server").run(
+                "TRUNCATE users, releases, events, keys, stays, erasures", address=where
+            )
     with open_store(where) as opened:
         yield opened

@@ -2,6 +2,7 @@
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -10,7 +11,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
-from sharedllm.errors import InvalidInput, InvalidUserId, NotServed, UnknownName, UnknownUser
+from sharedllm.errors import (
+    ErasedMeanwhile,
+    InvalidInput,
+    InvalidUserId,
+    NotServed,
+    StoreBusy,
+    UnknownName,
+    UnknownUser,
+)
 from sharedllm.store.contract import KEPT_RELEASES
 
 from .samples import BETTER, WORSE, adapter
@@ -485,6 +494,98 @@ def test_an_erased_user_was_never_there(store):
     assert again.number == 1
     assert again.id != old.id
     assert kinds(store, "alice") == [("published", 1)]
+
+
+# Coming back
+
+
+def test_what_began_before_an_erasure_is_not_stored_after_it(store):
+    stays = store.begin(["alice", "bob"])
+    store.publish("alice", adapter(), BETTER, stay=stays["alice"])
+    store.erase("alice")
+    with pytest.raises(ErasedMeanwhile, match="'alice' was erased"):
+        store.publish("alice", adapter(), BETTER, stay=stays["alice"])
+    with pytest.raises(ErasedMeanwhile):
+        store.publish_many([("bob", adapter(), BETTER), ("alice", adapter(), BETTER)], stays=stays)
+    assert list(store.users()) == []
+    assert store.publish("bob", adapter(), BETTER, stay=stays["bob"]).number == 1
+
+
+def test_nor_where_they_have_come_back_since(store):
+    stay = store.begin(["alice"])["alice"]
+    store.publish("alice", adapter(0.5), BETTER)
+    store.erase("alice")
+    store.publish("alice", adapter(0.25), BETTER)
+    again = store.begin(["alice"])["alice"]
+    assert again != stay
+    with pytest.raises(ErasedMeanwhile):
+        store.publish("alice", adapter(0.5), BETTER, stay=stay)
+    assert store.publish("alice", adapter(), BETTER, stay=again).number == 2
+
+
+def test_somebody_for_whom_something_was_only_begun_can_be_erased_and_is_not_in_the_store(store):
+    stay = store.begin(["alice"])["alice"]
+    with pytest.raises(UnknownUser):
+        store.user("alice")
+    assert list(store.users()) == []
+    erased = store.erase("alice")
+    assert (erased.releases, erased.events, erased.keys) == (0, 0, 0)
+    with pytest.raises(ErasedMeanwhile):
+        store.publish("alice", adapter(), BETTER, stay=stay)
+    with pytest.raises(UnknownUser):
+        store.erase("alice")
+
+
+def test_a_stay_is_the_same_for_all_that_is_begun_for_somebody(store):
+    first = store.begin(["alice", "bob", "alice"])
+    store.publish("alice", adapter(), BETTER)
+    assert store.begin(iter(["alice", "bob"])) == first
+    assert len(set(first.values())) == 2
+    assert store.begin([]) == {}
+
+
+def test_anothers_stay_lets_nobody_in(store):
+    stays = store.begin(["alice", "bob"])
+    elsewhere = dataclasses.replace(stays["alice"], log=stays["alice"].log + 1)
+    for stay in (stays["bob"], elsewhere):
+        with pytest.raises(ErasedMeanwhile):
+            store.publish("alice", adapter(), BETTER, stay=stay)
+
+
+def test_which_stays_are_over_is_told_without_anybodys_name(store):
+    users = [f"user {number}" for number in range(1200)]
+    stays = store.begin(users)
+    assert store.erased_since(stays.values()) == set()
+    store.erase("user 7")
+    elsewhere = dataclasses.replace(stays["user 8"], log=stays["user 8"].log + 1)
+    assert store.erased_since([*stays.values(), elsewhere]) == {stays["user 7"], elsewhere}
+    assert store.erased_since([]) == set()
+
+
+def test_nobody_publishes_after_an_erasure_that_threads_ask_for_at_the_same_time(store):
+    def late(turn):
+        stay = store.begin(["alice"])["alice"]
+        try:
+            for _ in range(6):
+                store.publish("alice", adapter(turn), BETTER, stay=stay)
+        except ErasedMeanwhile:
+            return
+
+    def erase():
+        for _ in range(6):
+            with suppress(UnknownUser):
+                store.erase("alice")
+
+    with ThreadPoolExecutor(4) as threads:
+        done = [*(threads.submit(late, turn) for turn in range(3)), threads.submit(erase)]
+    for each in done:
+        error = each.exception()
+        assert error is None or isinstance(error, StoreBusy)
+    stay = store.begin(["alice"])["alice"]
+    store.erase("alice")
+    with pytest.raises(ErasedMeanwhile):
+        store.publish("alice", adapter(), BETTER, stay=stay)
+    assert list(store.users()) == []
 
 
 # The log of changes

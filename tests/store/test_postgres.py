@@ -14,6 +14,7 @@ from sharedllm.errors import (
     CorruptAdapter,
     CorruptStore,
     DiskFull,
+    ErasedMeanwhile,
     InvalidInput,
     OutcomeUnknown,
     StoreBusy,
@@ -285,6 +286,25 @@ def test_a_change_is_on_the_disk_even_where_the_server_would_not_wait_for_that(a
         sa.event.listen(engine, "commit", lambda connection: seen.append(connection.scalar(ask)))
         store.publish("alice", adapter(), BETTER)
     assert seen == ["on"]
+
+
+def test_an_erasure_waits_for_a_release_that_is_being_published_and_then_removes_it(address):
+    with open_store(address) as publishing, open_store(address) as erasing, ThreadPoolExecutor(1) as threads:
+        stay = publishing.begin(["alice"])["alice"]
+        erasures = []
+
+        def inserting(connection, cursor, statement, *_):
+            if "INTO users" in statement and not erasures:
+                erasures.append(threads.submit(erasing.erase, "alice"))
+                with pytest.raises(TimeoutError):
+                    erasures[0].result(0.5)
+
+        sa.event.listen(publishing._database._engine, "before_cursor_execute", inserting)
+        publishing.publish("alice", adapter(), BETTER, stay)
+        assert erasures[0].result(30).releases == 1
+        assert list(publishing.users()) == []
+        with pytest.raises(ErasedMeanwhile):
+            publishing.publish("alice", adapter(), BETTER, stay)
 
 
 # Refusals

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sharedllm.cli.opening import Opened
     from sharedllm.compression.int8 import Int8
     from sharedllm.evaluation.perplexity import Losses
-    from sharedllm.store import Release, Store
+    from sharedllm.store import Release, Stay, Store
 
 
 @click.command()
@@ -40,14 +40,16 @@ def command(user: str, sources: tuple[str, ...], base_name: str, store: str | No
     """
     from sharedllm.adapters.belonging import check_fits
     from sharedllm.cli.opening import open_base
-    from sharedllm.cli.sources import read_again, window_of
+    from sharedllm.cli.sources import read_again
     from sharedllm.compression.int8 import quantise
     from sharedllm.compression.policy import decide
-    from sharedllm.evaluation.gate import mind_repeats
     from sharedllm.store import open_store
 
     check_user_id(user)
     with open_store(store) as opened_store:
+        # Asked first, since nothing is to begin for somebody who is not here.
+        opened_store.user(user)
+        stay = opened_store.begin([user])[user]
         release = opened_store.served(user)
         if "compression" in release.adapter.provenance:
             raise InvalidInput(
@@ -58,13 +60,13 @@ def command(user: str, sources: tuple[str, ...], base_name: str, store: str | No
         opened = open_base(base_name, release.adapter.format)
         check_fits(release.adapter, opened.injection.layout)
         packed = quantise(release.adapter.values, opened.injection.layout.widths)
-        window = window_of(release)
+        window = int(release.adapter.provenance.get("recipe", {}).get("window", 256))
         none, raw, int8 = _measure(opened, release, packed, split, window)
         decision = decide(none.perplexity, raw.perplexity, int8.perplexity)
         published = None
         if decision.kept == "int8":
-            verdict = mind_repeats(_judge(opened, packed, window, [none, int8]), split.repeats)
-            published = _publish(opened_store, release, packed, verdict)
+            verdict = _judge(opened, packed, window, [none, int8])
+            published = _publish(opened_store, stay, release, packed, verdict)
     about: dict[str, Any] = {
         "user": user,
         "release": release.number,
@@ -126,7 +128,7 @@ def _judge(opened: "Opened", packed: "Int8", window: int, own: "list[Losses]") -
         return Gate().decide(own, row_losses(opened.base, opened.injection, table, general, on_batch=advance))
 
 
-def _publish(store: "Store", release: "Release", packed: "Int8", verdict: "GateOutcome") -> "Release":
+def _publish(store: "Store", stay: "Stay", release: "Release", packed: "Int8", verdict: "GateOutcome") -> "Release":
     """Store the values that int8 stands for, with the scales that lead back to its integers.
 
     Raises:
@@ -142,7 +144,7 @@ def _publish(store: "Store", release: "Release", packed: "Int8", verdict: "GateO
     compression = {"method": "int8", "of": release.number, "bytes": packed.bytes, "scales": packed.scales.tolist()}
     provenance = {**release.adapter.provenance, "compression": compression}
     adapter = replace(release.adapter, values=packed.dequantised(), provenance=provenance)
-    return store.publish(release.user, adapter, verdict)
+    return store.publish(release.user, adapter, verdict, stay)
 
 
 def _finite(losses: "Losses") -> float | None:

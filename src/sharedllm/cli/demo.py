@@ -53,10 +53,11 @@ def command(out: Path, store: str | None) -> None:
     from sharedllm.training.recipes import DEFAULT_RECIPE, recipe_named
 
     numbers = out.with_suffix(".report.json")
-    texts = [read_sources(user, [f"{SAMPLE}{user}"]) for user in USERS]
     origins = {user: [f"{SAMPLE}{user}"] for user in USERS}
     with open_store(store) as opened_store:
-        results = train_users(opened_store, DEFAULT_BASE, texts, origins, recipe_named(DEFAULT_RECIPE))
+        stays = opened_store.begin(USERS)
+        texts = [read_sources(user, origin) for user, origin in origins.items()]
+        results = train_users(opened_store, DEFAULT_BASE, texts, origins, recipe_named(DEFAULT_RECIPE), stays)
         releases = {}
         for user, result in results.items():
             if isinstance(result, SharedLLMError):

@@ -42,10 +42,12 @@ def command(user: str, path: Path, texts: tuple[str, ...], base_name: str, store
     from sharedllm.store import open_store
 
     check_user_id(user)
-    adapter, opened = _read(path, base_name)
-    gate = _judge(user, texts, opened, adapter)
     with open_store(store) as opened_store:
-        release = opened_store.publish(user, adapter, gate)
+        # Before anything of theirs is read: who is erased after that is not to come back by this.
+        stay = opened_store.begin([user])[user]
+        adapter, opened = _read(path, base_name)
+        gate = _judge(user, texts, opened, adapter)
+        release = opened_store.publish(user, adapter, gate, stay)
     verified = adapter.provenance["imported"]["base_verified"]
     if as_json:
         outcome = {"passed": gate.passed, "reason": gate.reason, "figures": gate.figures}
@@ -79,14 +81,13 @@ def _read(path: Path, base_name: str) -> tuple["Adapter", "Opened"]:
 def _judge(user: str, texts: tuple[str, ...], opened: "Opened", adapter: "Adapter") -> "GateOutcome":
     from sharedllm.adapters.adapter import UNTESTED, GateOutcome
     from sharedllm.cli.sources import read_sources
-    from sharedllm.evaluation.gate import Gate, mind_repeats
+    from sharedllm.evaluation.gate import Gate
     from sharedllm.text.general import general_windows
     from sharedllm.text.splits import split_text
     from sharedllm.text.windows import tokenize
 
     if not texts:
         return GateOutcome(False, UNTESTED)
-    own = tokenize(user, split_text(read_sources(user, texts).text, user=user), opened.base.encode)
-    general = general_windows(opened.base, "validation", own.validation.shape[1])
-    verdict = Gate().judge(opened.base, opened.injection, adapter, own.validation, general)
-    return mind_repeats(verdict, own.repeats)
+    own = tokenize(user, split_text(read_sources(user, texts).text, user=user), opened.base.encode).validation
+    general = general_windows(opened.base, "validation", own.shape[1])
+    return Gate().judge(opened.base, opened.injection, adapter, own, general)

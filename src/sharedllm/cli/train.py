@@ -1,7 +1,8 @@
 """`sharedllm train`: from text to a release that has passed its gate, or that says why it has not."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +11,12 @@ import click
 from sharedllm.cli.options import base_option, json_option, store_option
 from sharedllm.cli.printing import print_json
 from sharedllm.cli.progress import progress_bar
-from sharedllm.errors import InvalidInput, SharedLLMError, TextError, TooLittleText
+from sharedllm.errors import InvalidInput, SharedLLMError, StoreError
 from sharedllm.printable import printable
 from sharedllm.users import check_user_id
 
 if TYPE_CHECKING:
-    from sharedllm.store import Release, ReleaseSummary, Store
+    from sharedllm.store import Release, ReleaseSummary, Stay, Store
     from sharedllm.text.reading import UserText
     from sharedllm.training.recipes import Recipe
 
@@ -66,12 +67,12 @@ def command(
     from sharedllm.training.recipes import recipe_named
 
     recipe = replace(recipe_named(recipe_name), seed=seed)
-    texts, origins = _read(user, sources, manifest)
-    for text in texts:
-        for path in text.skipped:
-            click.echo(f"skipped {printable(str(path))}: not UTF-8 text", err=True)
     with open_store(store) as opened:
-        results = train_users(opened, base_name, texts, origins, recipe)
+        texts, origins, stays = _read(opened, user, sources, manifest)
+        for text in texts:
+            for path in text.skipped:
+                click.echo(f"skipped {printable(str(path))}: not UTF-8 text", err=True)
+        results = train_users(opened, base_name, texts, origins, recipe, stays)
     if as_json:
         print_json([_as_dict(user, result) for user, result in results.items()])
     else:
@@ -82,9 +83,22 @@ def command(
 
 
 def train_users(
-    store: "Store", base_name: str, texts: "Sequence[UserText]", origins: dict[str, list[str]], recipe: "Recipe"
+    store: "Store",
+    base_name: str,
+    texts: "Sequence[UserText]",
+    origins: dict[str, list[str]],
+    recipe: "Recipe",
+    stays: "Mapping[str, Stay]",
 ) -> "dict[str, Release | ReleaseSummary | SharedLLMError]":
     """Train whoever has no release of this text, base and recipe yet; everyone's release, or what went wrong.
+
+    Args:
+        store: where releases are.
+        base_name: as for `load_base`.
+        texts: the users.
+        origins: by user, where the text came from.
+        recipe: how to train.
+        stays: what `Store.begin` gave before the texts were read.
 
     Raises:
         TooLittleText: one of the users has too little text. Nobody is trained.
@@ -93,7 +107,7 @@ def train_users(
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.resolve import resolve_base
     from sharedllm.text.splits import split_text
-    from sharedllm.training.checkpoints import checkpoint_folder
+    from sharedllm.training.checkpoints import checkpoint_folder, forget_erased
     from sharedllm.training.holding import in_training
     from sharedllm.training.pipeline import already_trained
 
@@ -108,33 +122,40 @@ def train_users(
     new = {user: split for user, split in splits.items() if user not in results}
     if new:
         with in_training(checkpoint_folder(), *new):
-            results |= _train(store, base_name, new, origins, recipe)
+            forget_erased(store, checkpoint_folder())
+            try:
+                results |= _train(store, base_name, new, origins, recipe, stays)
+            finally:
+                # Whoever was erased from another machine meanwhile may have been written since.
+                with suppress(StoreError):
+                    forget_erased(store, checkpoint_folder())
     return {user: results[user] for user in splits}
 
 
 def _train(
-    store: "Store", base_name: str, splits: dict[str, Any], origins: dict[str, list[str]], recipe: "Recipe"
+    store: "Store",
+    base_name: str,
+    splits: dict[str, Any],
+    origins: dict[str, list[str]],
+    recipe: "Recipe",
+    stays: "Mapping[str, Stay]",
 ) -> "dict[str, Release | SharedLLMError]":
     from sharedllm.cli.opening import open_base
-    from sharedllm.evaluation.gate import flattering, given_away_in_words
     from sharedllm.text.general import general_windows
     from sharedllm.text.windows import tokenize
     from sharedllm.training.checkpoints import Checkpoints, checkpoint_folder
     from sharedllm.training.pipeline import train_and_store
 
     opened = open_base(base_name)
-    results: dict[str, Release | SharedLLMError] = {}
-    texts = []
-    for user, split in splits.items():
-        try:
-            texts.append(tokenize(user, split, opened.base.encode, window=recipe.window))
-        except TooLittleText:
-            raise
-        except TextError as error:
-            results[user] = error
+    texts = [tokenize(user, split, opened.base.encode, window=recipe.window) for user, split in splits.items()]
     for text in texts:
-        if flattering(text.repeats):
-            click.echo(f"{printable(text.user)}: {given_away_in_words(text.repeats)}", err=True)
+        if text.repeats.lines:
+            click.echo(
+                f"{printable(text.user)}: {text.repeats.lines} lines ({text.repeats.share:.1%}) of the text kept for"
+                " testing also occur in the training text, which flatters the figures",
+                err=True,
+            )
+    results: dict[str, Release | SharedLLMError] = {}
     taken = dict.fromkeys(splits, 0)
 
     def on_step(user: str, step: int) -> None:
@@ -150,8 +171,9 @@ def _train(
             texts,
             recipe,
             general_windows(opened.base, "validation", recipe.window),
-            checkpoints=Checkpoints(checkpoint_folder(), opened.base.fingerprint),
+            checkpoints=Checkpoints(checkpoint_folder(), opened.base.fingerprint, stays),
             sources=origins,
+            stays=stays,
             on_step=on_step,
         )
         for outcome in outcomes:
@@ -162,16 +184,18 @@ def _train(
 
 
 def _read(
-    user: str | None, sources: tuple[str, ...], manifest: Path | None
-) -> "tuple[list[UserText], dict[str, list[str]]]":
+    store: "Store", user: str | None, sources: tuple[str, ...], manifest: Path | None
+) -> "tuple[list[UserText], dict[str, list[str]], dict[str, Stay]]":
+    """The texts, where they came from, and the stays in which their users' training begins, before anything is read."""
     from sharedllm.cli.sources import MANIFEST, read_sources, remembered
-    from sharedllm.text.manifest import read_manifest
+    from sharedllm.text.manifest import entries, read_manifest
 
     if manifest is not None:
         if user is not None:
             raise InvalidInput(f"Both {user!r} and a manifest are given", remedy="Give one or the other.")
+        stays = store.begin([entry.user for _, entry in entries(manifest)])
         texts = read_manifest(manifest)
-        return texts, {text.user: [f"{MANIFEST}{manifest.absolute()}"] for text in texts}
+        return texts, {text.user: [f"{MANIFEST}{manifest.absolute()}"] for text in texts}, stays
     if user is None or not sources:
         raise InvalidInput(
             "No text is given", remedy="Name a user and their files, `sharedllm train alice notes/*.md`, or --manifest."
@@ -183,7 +207,8 @@ def _read(
             f"{user!r} is a file here, and it stands where the user's name goes",
             remedy="Name the user first: sharedllm train alice notes/*.md (or --manifest, for a user of that name).",
         )
-    return [read_sources(user, sources)], {user: remembered(sources)}
+    stays = store.begin([user])
+    return [read_sources(user, sources)], {user: remembered(sources)}, stays
 
 
 def _sentence(result: "Release | ReleaseSummary | SharedLLMError") -> str:

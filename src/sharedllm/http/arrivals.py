@@ -8,11 +8,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 
-from sharedllm.errors import UnknownUser
+from sharedllm.errors import ErasedMeanwhile
 from sharedllm.http.refusals import Refused
-from sharedllm.store import Store
+from sharedllm.store import Stay, Store
 
 
 @dataclass(eq=False)
@@ -21,13 +20,13 @@ class Arrival:
 
     Attributes:
         user: whom it is to change.
-        since: when they came to the store, as it stood when the body began; None if they were not in it.
+        stay: in which the body began.
         void: whether their erasure was asked for here since then.
         landing: whether it is being acted on.
     """
 
     user: str
-    since: datetime | None = None
+    stay: Stay | None = None
     void: bool = False
     landing: bool = False
 
@@ -42,7 +41,7 @@ class Arrivals:
 
     @contextmanager
     def expecting(self, user: str) -> Iterator[Arrival]:
-        """Stand around reading a body that is to change ``user``, and acting on it. Reads the store, and so blocks.
+        """Stand around reading a body that is to change ``user``, and acting on it. Asks the store, and so blocks.
 
         Raises:
             StoreError: the store does not answer.
@@ -51,7 +50,7 @@ class Arrivals:
         with self._changed:
             self._arrivals.add(arrival)
         try:
-            arrival.since = self._since(user)
+            arrival.stay = self._store.begin([user])[user]
             yield arrival
         finally:
             with self._changed:
@@ -68,14 +67,11 @@ class Arrivals:
         with self._changed:
             arrival.landing = not arrival.void
         try:
-            if arrival.void or (arrival.since is not None and self._since(arrival.user) != arrival.since):
-                raise Refused(
-                    410,
-                    "erased",
-                    "An erasure of the user began while the body arrived",
-                    remedy="Send it again if they are to have it all the same.",
-                )
+            if arrival.void or (arrival.stay is not None and self._store.erased_since([arrival.stay])):
+                raise _erased()
             yield
+        except ErasedMeanwhile:
+            raise _erased() from None
         finally:
             with self._changed:
                 arrival.landing = False
@@ -92,8 +88,11 @@ class Arrivals:
                 arrival.void = True
             self._changed.wait_for(lambda: not any(arrival.landing for arrival in theirs))
 
-    def _since(self, user: str) -> datetime | None:
-        try:
-            return self._store.user(user).created_at
-        except UnknownUser:
-            return None
+
+def _erased() -> Refused:
+    return Refused(
+        410,
+        "erased",
+        "An erasure of the user began while the body arrived",
+        remedy="Send it again if they are to have it all the same.",
+    )

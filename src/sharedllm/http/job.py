@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from sharedllm.store import Stay
 from sharedllm.training.recipes import Recipe
 
 log = logging.getLogger("sharedllm.http")
@@ -23,6 +24,7 @@ class Job:
         id: 32 hexadecimal digits that nobody can guess.
         user: whose it is.
         recipe: how to train.
+        stay: in which its text began to arrive.
         state: ``done`` has a release that answers, ``held_back`` one that did not pass its gate.
         step: steps taken, those of an earlier run that this one goes on from among them.
         release: the number of the release, once there is one.
@@ -37,6 +39,7 @@ class Job:
     id: str
     user: str
     recipe: Recipe
+    stay: Stay | None = None
     state: State = "queued"
     step: int = 0
     release: int | None = None

@@ -14,11 +14,13 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import astuple
 from pathlib import Path
 from typing import IO, cast
 
 from sharedllm.errors import EngineStopped, InvalidInput, QueueFull, TextError, UnknownJob
 from sharedllm.http.job import Job
+from sharedllm.store import Stay, Store
 from sharedllm.text.reading import normalise_newlines
 from sharedllm.text.splits import split_text
 from sharedllm.training.recipes import Recipe
@@ -62,8 +64,8 @@ class Jobs:
         self._refused: set[str] = set()
         self._closed = False
 
-    def submit(self, user: str, text: str, recipe: Recipe) -> Job:
-        """Queue a training of a user on a text.
+    def submit(self, user: str, text: str, recipe: Recipe, stay: Stay | None = None) -> Job:
+        """Queue a training of a user on a text that began to arrive in a stay of theirs; None where it begins later.
 
         Raises:
             TextError: the text is empty, too long, too short to hold any of it out, or holds a NUL or a surrogate.
@@ -76,7 +78,7 @@ class Jobs:
                 "Nothing can be trained into a store that lives in this server's memory",
                 remedy="Start the server with --store and a file.",
             )
-        job = Job(secrets.token_hex(16), user, recipe, text=_checked(user, text))
+        job = Job(secrets.token_hex(16), user, recipe, stay, text=_checked(user, text))
         with self._lock:
             self._check_room(user)
             self._jobs[job.id] = job
@@ -135,6 +137,19 @@ class Jobs:
             with self._lock:
                 self._refused.discard(user)
 
+    def end_erased(self, store: Store) -> None:
+        """Cancel the jobs of those who were erased since, wherever that was, and forget their texts.
+
+        Raises:
+            StoreError: the store does not answer.
+        """
+        with self._lock:
+            unfinished = {job: job.stay for job in self._jobs.values() if job.stay and not job.over.is_set()}
+        erased = store.erased_since(unfinished.values())
+        for job, stay in unfinished.items():
+            if stay in erased:
+                self.cancel(job)
+
     def close(self) -> None:
         """End every job and take no more. Closing twice is safe."""
         with self._lock:
@@ -179,6 +194,7 @@ class Jobs:
         orders, tells = cast(IO[str], process.stdin), cast(IO[str], process.stdout)
         order = {
             "user": job.user,
+            "stay": job.stay and astuple(job.stay),
             "text": job.text,
             "recipe": job.recipe.as_dict(),
             "base": str(self._base),

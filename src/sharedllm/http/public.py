@@ -12,6 +12,7 @@ from typing import Any
 from sharedllm.errors import (
     BaseError,
     Diverged,
+    ErasedMeanwhile,
     InTraining,
     SharedLLMError,
     StoreError,
@@ -20,7 +21,7 @@ from sharedllm.errors import (
     UnknownUser,
 )
 
-_ABOUT_WHAT_WAS_ASKED = (UnknownUser, UnknownKey, Diverged, InTraining)
+_ABOUT_WHAT_WAS_ASKED = (UnknownUser, UnknownKey, ErasedMeanwhile, Diverged, InTraining)
 _ABOUT_THE_MACHINE: Mapping[type[SharedLLMError], str] = {
     StoreError: "The store cannot answer now. Try again in a moment.",
     BaseError: "The base cannot be used on the server. Ask whoever runs it: its log says why.",

@@ -18,6 +18,7 @@ from starlette.responses import Response
 
 from sharedllm.errors import (
     AdapterError,
+    ErasedMeanwhile,
     Forbidden,
     InvalidInput,
     NotAuthenticated,
@@ -48,6 +49,7 @@ STATUS: Mapping[type[Exception], int] = {
     Forbidden: 403,
     UnknownUser: 404,
     UnknownJob: 404,
+    ErasedMeanwhile: 410,
     NotServed: 409,
     AdapterError: 409,
     TrainingError: 409,

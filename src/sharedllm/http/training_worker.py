@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Any, NoReturn
 
@@ -43,11 +44,10 @@ def main() -> None:
     try:
         _bound(job["memory_bytes"])
         _train(job, tell)
+    except SharedLLMError as error:
+        tell(**_failed(error))
     except Exception as error:
-        # The error of one user's training comes from what went wrong in it.
-        first = error.__cause__ if isinstance(error, SharedLLMError) else error
-        ran_out = isinstance(first, Exception) and out_of_memory(first)
-        tell(**_failed(_too_large(job["memory_bytes"]) if ran_out else error))
+        tell(**_failed(_too_large(job["memory_bytes"]) if out_of_memory(error) else error))
 
 
 def _failed(error: Exception) -> dict[str, Any]:
@@ -79,11 +79,11 @@ def _train(job: dict[str, Any], tell: Callable[..., None]) -> None:
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.loading import load_base
     from sharedllm.base.resolve import resolve_base
-    from sharedllm.store import open_store
+    from sharedllm.store import Stay, open_store, rules
     from sharedllm.text.general import general_windows
     from sharedllm.text.splits import split_text
     from sharedllm.text.windows import tokenize
-    from sharedllm.training.checkpoints import Checkpoints, checkpoint_folder
+    from sharedllm.training.checkpoints import Checkpoints, checkpoint_folder, forget_erased
     from sharedllm.training.holding import in_training
     from sharedllm.training.pipeline import already_trained, train_and_store
     from sharedllm.training.recipes import Recipe
@@ -92,7 +92,14 @@ def _train(job: dict[str, Any], tell: Callable[..., None]) -> None:
     cores = job["share"] * (os.cpu_count() or 1)
     torch.set_num_threads(max(1, int(cores)))
     split = split_text(job["text"], user=user)
-    with in_training(checkpoint_folder(), user), open_store(job["store"]) as store:
+    folder = checkpoint_folder()
+    with in_training(folder, user), open_store(job["store"]) as store, ExitStack() as after:
+        stay = store.begin([user])[user] if job["stay"] is None else Stay(*job["stay"])
+        if store.erased_since([stay]):
+            raise rules.erased_meanwhile(user)
+        forget_erased(store, folder)
+        # What is written on the way out may be of somebody who was erased from another machine meanwhile.
+        after.callback(forget_erased, store, folder)
         known = already_trained(store, fingerprint(resolve_base(job["base"])), user, split.sha256, recipe)
         if known is not None:
             tell(release=known.number, gate=asdict(known.gate))
@@ -106,13 +113,14 @@ def _train(job: dict[str, Any], tell: Callable[..., None]) -> None:
             [tokenize(user, split, base.encode, window=recipe.window)],
             recipe,
             general_windows(base, "validation", recipe.window),
-            checkpoints=Checkpoints(checkpoint_folder(), base.fingerprint),
+            checkpoints=Checkpoints(folder, base.fingerprint, {user: stay}),
+            stays={user: stay},
             on_step=lambda _, step: tell(step=step),
         )
         for outcome in outcomes:
             if outcome.error is not None:
-                raise outcome.error
-            if outcome.release is not None:
+                tell(**_failed(outcome.error))
+            elif outcome.release is not None:
                 tell(release=outcome.release.number, gate=asdict(outcome.release.gate))
 
 

@@ -102,7 +102,7 @@ async def bring(
     It is held back, as what it was tested on elsewhere does not count here. With `override_reason` it is served all
     the same, and the reason is recorded; only a service key may do that.
     """
-    service, body = _service(request), bytes(await request.scope["body"].whole())
+    service, body = _service(request), await request.body()
     return await service.turns.run(arrival.user, lambda: _bring(service, arrival, body, override_reason))
 
 
@@ -146,7 +146,7 @@ def erase(request: Request, user: User, caller: Authenticated) -> dict[str, Any]
 def _submit(service: Service, arrival: Arrival, text: str, recipe: Recipe) -> Job:
     jobs = _jobs(service)
     with service.arrivals.landing(arrival):
-        return jobs.submit(arrival.user, text, recipe)
+        return jobs.submit(arrival.user, text, recipe, arrival.stay)
 
 
 def _bring(service: Service, arrival: Arrival, data: bytes, override_reason: str | None) -> dict[str, Any]:
@@ -161,7 +161,7 @@ def _bring(service: Service, arrival: Arrival, data: bytes, override_reason: str
     check_fits(adapter, layout)
     user = arrival.user
     with service.arrivals.landing(arrival):
-        release = service.store.publish(user, as_imported(adapter), GateOutcome(False, UNTESTED))
+        release = service.store.publish(user, as_imported(adapter), GateOutcome(False, UNTESTED), arrival.stay)
         if override_reason is not None:
             service.store.rollback(user, release.number, override_reason=override_reason)
         return {

@@ -36,6 +36,8 @@ async def watch(service: Service) -> None:
             resting = resting or sorted(held - running)
             asked, resting = resting[:AT_ONCE], resting[AT_ONCE:]
             await run_in_threadpool(stop_erased, service, [*running, *asked], verified)
+            if service.jobs is not None:
+                await run_in_threadpool(service.jobs.end_erased, service.store)
         except Exception as error:
             # Whatever it was, a watch that ended would let erased users go on, so it asks again in a moment.
             log.log(logging.WARNING, {"event": "watch", "error": type(error).__name__})

@@ -68,8 +68,7 @@ class Engine:
         """Queue a request; returns its number.
 
         Raises:
-            InvalidInput: the prompt is empty or does not fit, has a token that the base has no embedding for, or the
-                values do not belong to a release.
+            InvalidInput: the prompt is empty or does not fit, or the values do not belong to a release.
             QueueFull: too many requests are waiting; it says when to come back.
             EngineStopped: the engine is shutting down or has failed.
         """
@@ -82,7 +81,6 @@ class Engine:
             )
         if (request.release is None) != (request.values is None):
             raise InvalidInput("A release came without values, or values without one", remedy="Give both or neither.")
-        self.base.tokens.check(request.prompt)
         number = next(self._numbers)
         running = Running(self.base, number, request, deliver)
         with self._changed:
@@ -182,11 +180,10 @@ class Engine:
             while self._prepare():
                 if self._batch.running:
                     self._batch.step()
-        except BaseException as error:
+        except Exception as error:
             # Whoever waits is told, and nobody new is taken; a thread that died silently would hang them all.
             self.healthy = False
-            failure = error if isinstance(error, Exception) else EngineStopped(repr(error), remedy="Start it again.")
-            self._end_all(lambda _: True, "failed", error=failure)
+            self._end_all(lambda _: True, "failed", error=error)
         finally:
             with self._changed:
                 self._serving = False
@@ -249,8 +246,10 @@ class Engine:
             try:
                 self._batch.begin(new)
             except Exception as error:
-                # What is wrong with one request is told to whoever asked.
                 self._batch.finish(new, "failed", error=error)
+                # What is wrong with one request is told to whoever asked; anything else ends the engine.
+                if not isinstance(error, InvalidInput):
+                    raise
             finally:
                 self._beginning = None
 

@@ -114,6 +114,19 @@ class Position:
 
 
 @dataclass(frozen=True)
+class Stay:
+    """Somebody's time in a store, from the first thing that was begun for them to their erasure.
+
+    Attributes:
+        log: which store's, as in `Position.log`.
+        number: a random one that nobody else has, themselves after an erasure included; it tells nothing about them.
+    """
+
+    log: int
+    number: int
+
+
+@dataclass(frozen=True)
 class AuditHead:
     """How far an audit log goes: to the entry at ``place``, 0 for an empty log, with that ``hash``, in hexadecimal."""
 
@@ -152,26 +165,45 @@ class Store(Closing):
     - A release is served only if its gate passed, or if someone overrode the gate and left their reason as an event.
     - What is read was written for that very user: values carry a checksum over themselves and whom they belong to.
     - Each call happens entirely or not at all, and once it has returned it survives a crash.
+    - What was begun for somebody before they were erased is never stored: whoever works for a user takes a `Stay` with
+      `begin` before anything else, and publishes with it. The store asks in the transaction that publishes.
     - Ids are compared code point by code point. Nothing is normalised, and an id is never a path.
 
-    Every method that takes a user raises `InvalidUserId` for what cannot name one, and all but `publish` and
+    Every method that takes a user raises `InvalidUserId` for what cannot name one, and all but `begin`, `publish` and
     `publish_many` raise `UnknownUser` for somebody the store does not hold. Any may raise `StoreError` or its kinds.
     """
 
     @abstractmethod
-    def publish(self, user: str, adapter: Adapter, gate: GateOutcome) -> Release:
+    def begin(self, users: Iterable[str]) -> dict[str, Stay]:
+        """Note that work for users begins, before what it is made from is read; each one's stay.
+
+        They need not be in the store, and do not come into it by this. Their stay is the same for everything that is
+        begun for them until they are erased, whatever becomes of it.
+        """
+
+    @abstractmethod
+    def erased_since(self, stays: Iterable[Stay]) -> set[Stay]:
+        """Those stays that are over, for their user was erased, or that are another store's."""
+
+    @abstractmethod
+    def publish(self, user: str, adapter: Adapter, gate: GateOutcome, stay: Stay | None = None) -> Release:
         """Append a release. It becomes the served one if its gate passed; otherwise whatever was served stays.
 
         A revoked user stays revoked. The release returned is the stored one, values rounded to float16.
 
+        ``stay`` is what `begin` gave before the adapter was made; None where that began with this call.
+
         Raises:
+            ErasedMeanwhile: the stay is over. Nothing was written.
             InvalidInput: values that are not a finite ``[P]`` row or that float16 cannot hold, or provenance or figures
                 that are not JSON. Nothing was written.
         """
 
     @abstractmethod
-    def publish_many(self, items: Iterable[tuple[str, Adapter, GateOutcome]]) -> list[ReleaseSummary]:
-        """`publish` each ``(user, adapter, gate)`` in order, all or none.
+    def publish_many(
+        self, items: Iterable[tuple[str, Adapter, GateOutcome]], *, stays: Mapping[str, Stay] | None = None
+    ) -> list[ReleaseSummary]:
+        """`publish` each ``(user, adapter, gate)`` in order, all or none; with the stays of users who have one.
 
         ``items`` is drawn to its end before anybody is locked out, at two bytes a value of memory, so hand over a
         million users in pieces.
@@ -273,6 +305,8 @@ class Store(Closing):
     @abstractmethod
     def erase(self, user: str) -> Erased:
         """Remove the user so that no byte of their id, values, history or API keys is left in the store's files.
+
+        Whatever was begun for them is void, also where nothing of it was stored yet.
 
         On a file this rewrites the file, and takes as long as copying it. A PostgreSQL server keeps deleted bytes in
         its files until other rows come to lie there, or someone runs ``VACUUM FULL``, and in its log and backups;

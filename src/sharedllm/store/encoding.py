@@ -11,7 +11,6 @@ import numpy as np
 import numpy.typing as npt
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
-from sharedllm.adapters.provenance import as_read
 from sharedllm.errors import CorruptAdapter, CorruptStore, InvalidInput
 from sharedllm.store.contract import Release, ReleaseSummary
 from sharedllm.users import check_user_id
@@ -114,7 +113,7 @@ def reveal(head: Head, deviations: bytes) -> Release:
         id=head.id,
         user=head.user,
         number=head.number,
-        adapter=Adapter(head.format, head.base, values, _provenance(head)),
+        adapter=Adapter(head.format, head.base, values, json.loads(head.provenance)),
         gate=GateOutcome(**json.loads(head.gate)),
         created_at=datetime.fromisoformat(head.created_at),
     )
@@ -134,7 +133,7 @@ def summarise(head: Head, stored_bytes: int) -> ReleaseSummary:
             format=head.format,
             base=head.base,
             parameters=stored_bytes // STORED.itemsize,
-            provenance=_provenance(head),
+            provenance=json.loads(head.provenance),
             gate=GateOutcome(**json.loads(head.gate)),
             created_at=datetime.fromisoformat(head.created_at),
         )
@@ -236,13 +235,6 @@ def _canonical(what: str, value: dict[str, Any]) -> str:
         raise InvalidInput(
             f"{what} is not JSON: {error}", remedy="Use plain, finite numbers, strings, lists and dicts."
         ) from None
-
-
-def _provenance(head: Head) -> dict[str, Any]:
-    try:
-        return as_read(json.loads(head.provenance))
-    except RecursionError:
-        return as_read(None)
 
 
 def _checksum(head: Head, deviations: bytes) -> str:

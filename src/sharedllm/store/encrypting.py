@@ -15,7 +15,7 @@ from sharedllm.store.database import ROWS_PER_PAGE, Database, Row
 from sharedllm.store.encoding import Record, id_sha256
 from sharedllm.store.master import master_key_file
 from sharedllm.store.opening import open_database
-from sharedllm.store.schema import events, keys, releases, users, vaults
+from sharedllm.store.schema import events, keys, releases, stays, users, vaults
 from sharedllm.store.sealing import Sealed, check_vault
 from sharedllm.store.signing import signing_key
 from sharedllm.store.vault import ENVIRONMENT_VARIABLE as VARIABLE
@@ -63,6 +63,8 @@ def _encrypt(database: Database, vault: Vault, progress: Callable[[int], None]) 
     def complete(connection: sa.Connection) -> None:
         found = connection.execute(sa.update(vaults).where(~vaults.c.complete).values(complete=True))
         if found.rowcount:
+            # Of those who have no rows to tell who they are. What was begun for them has ended with its process.
+            connection.execute(sa.delete(stays).where(stays.c.id_sha256.not_in(sa.select(users.c.id_sha256))))
             database.mark_for_scrubbing(connection)
             sealed.note(connection, [Note(FIRST)])
 
@@ -116,6 +118,8 @@ def _seal_user(connection: sa.Connection, owner: Owner, found: Row) -> None:
     revoked = None if row.revoked is None else owner.seal(row.revoked, "revoked")
     change = {"id": owner.seal(owner.user, "id"), "id_sha256": owner.token, "revoked": revoked}
     connection.execute(sa.update(users).where(users.c.key == row.key).values(change))
+    moved = sa.update(stays).where(stays.c.id_sha256 == found.id_sha256)
+    connection.execute(moved.values(id_sha256=owner.token))
 
 
 def _resealed(plain: Owner, owner: Owner, row: Row) -> dict[str, object]:

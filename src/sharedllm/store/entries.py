@@ -35,10 +35,8 @@ ANSWERS = (
     .where(users.c.served.is_not(None), users.c.revoked.is_(None))
 )
 _FIRST = changes.alias()
-POSITION = sa.select(
-    sa.func.max(changes.c.key).label("last"),
-    sa.select(_FIRST.c.user_key).order_by(_FIRST.c.key).limit(1).scalar_subquery().label("log"),
-)
+LOG = sa.select(_FIRST.c.user_key).order_by(_FIRST.c.key).limit(1)
+POSITION = sa.select(sa.func.max(changes.c.key).label("last"), LOG.scalar_subquery().label("log"))
 SUMMARIES = sa.select(
     *(releases.c[name.name] for name in fields(Head) if name.name != "user"),
     sa.func.length(releases.c.deviations).label("stored_bytes"),

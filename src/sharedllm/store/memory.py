@@ -1,6 +1,6 @@
 """A store that lasts as long as the process."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
@@ -20,6 +20,7 @@ from sharedllm.store.contract import (
     Position,
     Release,
     ReleaseSummary,
+    Stay,
     Store,
     UserSummary,
 )
@@ -74,14 +75,29 @@ class MemoryStore(Store):
         self._keys = count(1)
         self._log = randbits(63)
         self._changes: list[Change] = []
+        self._stays: dict[str, Stay] = {}
         self._lock = RLock()
 
-    def publish(self, user: str, adapter: Adapter, gate: GateOutcome) -> Release:
-        return unseal(self._append(draft(user, adapter, gate)))
+    def begin(self, users: Iterable[str]) -> dict[str, Stay]:
+        with self._lock:
+            return {user: self._stays.setdefault(check_user_id(user), Stay(self._log, randbits(63))) for user in users}
 
-    def publish_many(self, items: Iterable[tuple[str, Adapter, GateOutcome]]) -> list[ReleaseSummary]:
+    def erased_since(self, stays: Iterable[Stay]) -> set[Stay]:
+        with self._lock:
+            return set(stays).difference(self._stays.values())
+
+    def publish(self, user: str, adapter: Adapter, gate: GateOutcome, stay: Stay | None = None) -> Release:
+        new = draft(user, adapter, gate)
+        with self._lock:
+            self._check({} if stay is None else {user: stay})
+            return unseal(self._append(new))
+
+    def publish_many(
+        self, items: Iterable[tuple[str, Adapter, GateOutcome]], *, stays: Mapping[str, Stay] | None = None
+    ) -> list[ReleaseSummary]:
         drafts = [draft(user, adapter, gate) for user, adapter, gate in items]
         with self._lock:
+            self._check({each.user: stays[each.user] for each in drafts if each.user in stays} if stays else {})
             return [_summary(self._append(each)) for each in drafts]
 
     def served(self, user: str) -> Release:
@@ -182,6 +198,8 @@ class MemoryStore(Store):
 
     def erase(self, user: str) -> Erased:
         with self._lock:
+            if self._stays.pop(check_user_id(user), None) is not None and user not in self._users:
+                return Erased(user, releases=0, events=0, keys=0)
             entry = self._entry(user)
             del self._users[user]
             self._change(entry, "erased")
@@ -195,6 +213,11 @@ class MemoryStore(Store):
         if entry is None:
             raise rules.unknown_user(user)
         return entry
+
+    def _check(self, stays: Mapping[str, Stay]) -> None:
+        for user, stay in stays.items():
+            if self._stays.get(user) != stay:
+                raise rules.erased_meanwhile(user)
 
     def _change(self, entry: _User, kind: ChangeKind) -> None:
         self._changes.append(Change(len(self._changes) + 1, entry.key, kind))

@@ -125,7 +125,7 @@ class Postgres(Database):
 
     def hold_off_writers(self, connection: sa.Connection) -> None:
         """Lock the tables of which every change of anything personal changes one."""
-        connection.exec_driver_sql("LOCK TABLE users, keys IN SHARE MODE")
+        connection.exec_driver_sql("LOCK TABLE users, keys, stays IN SHARE MODE")
 
     def mark_for_scrubbing(self, connection: sa.Connection) -> None:
         """Nothing to note: each scrubbing is of everything that was ever deleted."""

@@ -3,7 +3,7 @@
 from typing import Literal
 
 from sharedllm.adapters.adapter import GateOutcome
-from sharedllm.errors import InvalidInput, NotServed, UnknownName, UnknownUser
+from sharedllm.errors import ErasedMeanwhile, InvalidInput, NotServed, StoreError, UnknownName, UnknownUser
 from sharedllm.store.contract import KEPT_RELEASES
 
 
@@ -30,6 +30,14 @@ def unknown_user(user: str) -> UnknownUser:
     return UnknownUser(
         f"The store holds no user {user!r}",
         remedy="Train them first, or check the spelling: ids differ by letter case and by accents typed differently.",
+    )
+
+
+def erased_meanwhile(user: str) -> ErasedMeanwhile:
+    """The user's stay is over in which the work for them began."""
+    return ErasedMeanwhile(
+        f"{user!r} was erased after this had begun, and nothing of it is kept",
+        remedy="Begin again if they are to come back all the same.",
     )
 
 
@@ -81,4 +89,16 @@ def nothing_before(user: str, served: int | None) -> NotServed:
     return NotServed(
         f"{user!r} has no earlier release that passed its gate: {standing}",
         remedy="Look at their history and name a release.",
+    )
+
+
+def interrupted(user: str, error: StoreError, then: str | None) -> StoreError:
+    """What to say of an erasure in which ``error`` came up, and what to do ``then``; None while nothing is removed."""
+    if then is None:
+        return type(error)(
+            f"{user!r} is not erased yet: {error.message}",
+            remedy=f"{error.remedy} The erasure goes on when you repeat it, or when the store is next opened.",
+        )
+    return type(error)(
+        f"{user!r} is erased, but traces of them may remain: {error.message}", remedy=f"Put that right and {then}."
     )

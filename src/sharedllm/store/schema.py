@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 # The newest migration. Known here so that opening an up-to-date store need not import the migration tool.
-HEAD = "store_0005"
+HEAD = "store_0006"
 
 metadata = sa.MetaData()
 
@@ -79,6 +79,25 @@ keys = sa.Table(
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("created_at", sa.String(32), nullable=False),
     sa.Column("revoked_at", sa.String(32)),
+)
+
+# Somebody's stay begins with the first thing that is begun for them, and its row goes with them. What is begun for them
+# is published with its number, a random one that tells nothing about anybody once the row is gone.
+stays = sa.Table(
+    "stays",
+    metadata,
+    sa.Column("number", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("id_sha256", sa.LargeBinary(32), nullable=False, unique=True),
+)
+
+# Erasures, found by what `Custody.person` makes of an id: what each has removed so far, until that is all in a receipt.
+# The token of the user's rows is there for as long as those are.
+erasures = sa.Table(
+    "erasures",
+    metadata,
+    sa.Column("person", sa.LargeBinary(32), primary_key=True),
+    sa.Column("id_sha256", sa.LargeBinary(32), unique=True),
+    sa.Column("account", sa.Text, nullable=False),
 )
 
 # At most one row: the vault whose keys open what is encrypted here, and whether all of it is encrypted yet. Whoever

@@ -6,8 +6,8 @@ from contextlib import suppress
 import sqlalchemy as sa
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
-from sharedllm.errors import CorruptAdapter, CorruptStore, StoreError
-from sharedllm.store import rules
+from sharedllm.errors import CorruptAdapter, CorruptStore, StoreError, UnknownUser
+from sharedllm.store import rules, staying
 from sharedllm.store.appending import append, upsert
 from sharedllm.store.contract import (
     RELEASES_PER_PAGE,
@@ -18,6 +18,7 @@ from sharedllm.store.contract import (
     Position,
     Release,
     ReleaseSummary,
+    Stay,
     Store,
     UserSummary,
 )
@@ -53,12 +54,32 @@ class SQLStore(Store):
         self._upsert = upsert(database)
         self._finish_interrupted()
 
-    def publish(self, user: str, adapter: Adapter, gate: GateOutcome) -> Release:
-        (record,) = self._append([draft(user, adapter, gate)])
+    def begin(self, users: Iterable[str]) -> dict[str, Stay]:
+        owners = list(self._custody.take(users).values())
+        known = self._database.read(lambda connection: staying.found(connection, owners))
+        new = [owner for owner in owners if owner.user not in known]
+
+        def begin(connection: sa.Connection) -> dict[str, Stay]:
+            self._custody.note(connection, [])
+            return staying.begin(connection, self._database, new)
+
+        if new:
+            known |= self._database.write(begin)
+            self._drop_lost(new)
+        return known
+
+    def erased_since(self, stays: Iterable[Stay]) -> set[Stay]:
+        given = list(stays)
+        return self._database.read(lambda connection: staying.erased(connection, given)) if given else set()
+
+    def publish(self, user: str, adapter: Adapter, gate: GateOutcome, stay: Stay | None = None) -> Release:
+        (record,) = self._append([draft(user, adapter, gate)], {} if stay is None else {user: stay})
         return unseal(record)
 
-    def publish_many(self, items: Iterable[tuple[str, Adapter, GateOutcome]]) -> list[ReleaseSummary]:
-        records = self._append([draft(*item) for item in items])
+    def publish_many(
+        self, items: Iterable[tuple[str, Adapter, GateOutcome]], *, stays: Mapping[str, Stay] | None = None
+    ) -> list[ReleaseSummary]:
+        records = self._append([draft(*item) for item in items], stays or {})
         return [summarise(record.head, len(record.deviations)) for record in records]
 
     def served(self, user: str) -> Release:
@@ -213,7 +234,8 @@ class SQLStore(Store):
         except StoreError as error:
             if not gone and not self._custody.remembers_erasures:
                 raise
-            raise self._interruption(user, gone, error) from error
+            then = "erase them again" if self._custody.remembers_erasures else self._database.scrubbed_by
+            raise rules.interrupted(user, error, then if gone else None) from error
         if not known:
             raise rules.unknown_user(user)
         self._finish_interrupted()
@@ -230,10 +252,13 @@ class SQLStore(Store):
         self._database.close()
         self._custody.close()
 
-    def _append(self, new: Sequence[Draft]) -> list[Record]:
-        owners = self._custody.take(each.user for each in new)
+    def _append(self, new: Sequence[Draft], stays: Mapping[str, Stay]) -> list[Record]:
+        users = {each.user for each in new}
+        held = {user: stay for user, stay in stays.items() if user in users}
+        owners = self._custody.take(users - held.keys()) | {user: self._staying(user) for user in held}
 
         def write(connection: sa.Connection) -> list[Record]:
+            staying.check(connection, owners, held)
             records, changed = append(connection, self._upsert, new, owners)
             self._log(connection, changed, "published")
             notes = [
@@ -244,10 +269,21 @@ class SQLStore(Store):
             return records
 
         records = self._database.write(write)
-        # Whoever erased somebody meanwhile may not have seen these rows, which then nobody would ever remove.
-        for owner in self._custody.lost(owners.values()):
-            self._remove(owner.token)
+        self._drop_lost(owners.values())
         return records
+
+    def _staying(self, user: str) -> Owner:
+        """The owner of rows that are to be written for somebody whose stay is not over."""
+        try:
+            return self._custody.find(user)
+        except UnknownUser:
+            # A key for them would be made anew, and outlive the erasure that destroyed theirs.
+            raise rules.erased_meanwhile(user) from None
+
+    def _drop_lost(self, owners: Iterable[Owner]) -> None:
+        """Remove rows that were written for those whom somebody erased meanwhile without having seen the rows."""
+        for owner in self._custody.lost(owners):
+            self._remove(owner.token)
 
     def _finish_interrupted(self) -> None:
         """Remove what erasures have left that were interrupted."""
@@ -258,19 +294,6 @@ class SQLStore(Store):
                 # It stays remembered whose they were, so that who asked for the erasure can still get its receipt.
                 self._custody.destroy(token)
                 self._database.scrub()
-
-    def _interruption(self, user: str, gone: bool, error: StoreError) -> StoreError:
-        """What to say of an erasure in which ``error`` came up, before or after the user's rows were gone."""
-        if not gone:
-            return type(error)(
-                f"{user!r} is not erased yet: {error.message}",
-                remedy=f"{error.remedy} The erasure goes on when you repeat it, or when the store is next opened.",
-            )
-        then = "erase them again" if self._custody.remembers_erasures else self._database.scrubbed_by
-        return type(error)(
-            f"{user!r} is erased, but traces of them may remain: {error.message}",
-            remedy=f"Put that right and {then}.",
-        )
 
     def _remove(self, token: bytes, owner: Owner | None = None) -> Mapping[str, int]:
         """Delete the rows that a token finds, if there are any."""

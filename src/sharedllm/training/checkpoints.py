@@ -3,7 +3,10 @@
 import errno
 import hashlib
 import json
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from sharedllm.cache import data_dir
 from sharedllm.errors import DiskFull, TrainingError
 from sharedllm.files import keep_private, private_folder, replace_private
+from sharedllm.store.contract import Stay, Store
 from sharedllm.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -44,9 +48,18 @@ class Progress:
 class Checkpoints:
     """A folder of checkpoints, keyed by what the training depends on: base, format, recipe, user and text."""
 
-    def __init__(self, folder: Path, base: str) -> None:
+    def __init__(self, folder: Path, base: str, stays: Mapping[str, Stay] | None = None) -> None:
+        """A folder, for training on a base.
+
+        Args:
+            folder: made when it is needed.
+            base: the base's fingerprint.
+            stays: in which the training of users began: a checkpoint of an earlier stay is of somebody who was erased
+                since, and counts for nothing. None, or nothing for a user, where nothing is published.
+        """
         self._folder = folder
         self._base = base
+        self._stays = stays or {}
         keep_private(folder)
 
     def save(self, user: str, text: str, recipe: Recipe, progress: Progress) -> None:
@@ -65,6 +78,7 @@ class Checkpoints:
             "best_loss": progress.best_loss,
             "stale": progress.stale,
             "losses": progress.losses,
+            "stay": astuple(self._stays[user]) if user in self._stays else None,
         }
         data = save(tensors, metadata={"progress": json.dumps(state)})
         path = self._path(user, text, recipe)
@@ -85,6 +99,8 @@ class Checkpoints:
         try:
             with safe_open(path, framework="pt") as stored:
                 state = json.loads(stored.metadata()["progress"])
+                if not self._counts(user, state.get("stay")):
+                    return None
                 tensors = {name: stored.get_tensor(name) for name in ("values", "mean", "square", "best")}
             return Progress(
                 **tensors,
@@ -93,12 +109,17 @@ class Checkpoints:
                 stale=state["stale"],
                 losses=[(step, loss) for step, loss in state["losses"]],
             )
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError):
             return None
 
     def discard(self, user: str, text: str, recipe: Recipe) -> None:
         """Delete the user's checkpoint for this text and recipe, if there is one."""
         self._path(user, text, recipe).unlink(missing_ok=True)
+
+    def _counts(self, user: str, stay: Sequence[int] | None) -> bool:
+        # Checkpoints of before there were stays say none.
+        began = self._stays.get(user)
+        return stay is None or began is None or Stay(*stay) == began
 
     def _path(self, user: str, text: str, recipe: Recipe) -> Path:
         run = digest(json.dumps([self._base, text, recipe.as_dict()], sort_keys=True))
@@ -126,6 +147,36 @@ def erase_checkpoints(folder: Path, user: str) -> int:
     for path in found:
         path.unlink(missing_ok=True)
     return len(found)
+
+
+def forget_erased(store: Store, folder: Path) -> int:
+    """Delete the checkpoints of those who were erased from a store since, on whichever machine; how many there were.
+
+    To be called where training begins and where it has ended: what was written meanwhile is of those, too.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
+    written: defaultdict[Stay, list[Path]] = defaultdict(list)
+    for path in folder.rglob("*.safetensors"):
+        stay = _stay_of(path)
+        if stay is not None:
+            written[stay].append(path)
+    if not written:
+        return 0
+    log = store.position().log
+    gone = store.erased_since(stay for stay in written if stay.log == log)
+    for path in chain.from_iterable(written[stay] for stay in gone):
+        path.unlink(missing_ok=True)
+    return sum(len(written[stay]) for stay in gone)
+
+
+def _stay_of(path: Path) -> Stay | None:
+    try:
+        with safe_open(path, framework="np") as stored:
+            return Stay(*json.loads(stored.metadata()["progress"])["stay"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+        return None
 
 
 def digest(value: str) -> str:

@@ -7,17 +7,15 @@ from typing import Any
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.adapters.injection import Injection
-from sharedllm.adapters.provenance import text_in
 from sharedllm.base.loading import Base
-from sharedllm.errors import InvalidInput, SharedLLMError, UnknownUser
-from sharedllm.evaluation.gate import Gate, mind_repeats
+from sharedllm.errors import ErasedMeanwhile, InvalidInput, SharedLLMError, UnknownUser
+from sharedllm.evaluation.gate import Gate
 from sharedllm.evaluation.perplexity import Windows
-from sharedllm.store.contract import Release, ReleaseSummary, Store
-from sharedllm.text.repeats import Repeats
+from sharedllm.store.contract import Release, ReleaseSummary, Stay, Store
 from sharedllm.text.windows import TokenizedText
 from sharedllm.training.checkpoints import Checkpoints
-from sharedllm.training.recipes import Recipe, recipe_in
-from sharedllm.training.vectors import own_failure, train_vectors
+from sharedllm.training.recipes import Recipe
+from sharedllm.training.vectors import train_vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +48,7 @@ def train_and_store(
     gate: Gate | None = None,
     checkpoints: Checkpoints | None = None,
     sources: Mapping[str, Sequence[str]] | None = None,
+    stays: Mapping[str, Stay] | None = None,
     on_step: Callable[[str, int], Any] | None = None,
 ) -> Iterator[Outcome]:
     """Train every text's user, judge each adapter as it is done, and store it whatever the verdict.
@@ -67,14 +66,24 @@ def train_and_store(
         gate: by default `Gate()`.
         checkpoints: where unfinished training is kept.
         sources: by user, where the text came from, kept as provenance so that it can be read again for an evaluation.
+        stays: what `Store.begin` gave before the texts were read. Whoever has none there begins when their text is
+            drawn. Somebody who is erased meanwhile has an error for an outcome.
         on_step: told the user and the steps taken, after each step.
     """
+    begun = dict(stays or {})
+
+    def beginning(each: Iterable[TokenizedText]) -> Iterator[TokenizedText]:
+        for text in each:
+            if text.user not in begun:
+                begun.update(store.begin([text.user]))
+            yield text
+
     training = train_and_judge(
-        base, injection, texts, recipe, general, gate or Gate(), checkpoints=checkpoints, on_step=on_step
+        base, injection, beginning(texts), recipe, general, gate or Gate(), checkpoints=checkpoints, on_step=on_step
     )
     with closing(training):
         for judged in training:
-            yield store_judged(store, judged, (sources or {}).get(judged.user, ()))
+            yield store_judged(store, judged, (sources or {}).get(judged.user, ()), begun.get(judged.user))
 
 
 def train_and_judge(
@@ -94,43 +103,40 @@ def train_and_judge(
 
     Args: as for `train_and_store`.
     """
-    kept: dict[str, tuple[Windows, Repeats]] = {}
+    validation: dict[str, Windows] = {}
 
     def noting(each: Iterable[TokenizedText]) -> Iterator[TokenizedText]:
         for text in each:
-            kept[text.user] = text.validation, text.repeats
+            validation[text.user] = text.validation
             yield text
 
     training = train_vectors(base, injection, noting(texts), recipe, checkpoints=checkpoints, on_step=on_step)
     # Closing it, not waiting for it to be collected, is what writes the others' checkpoints if this one fails.
     with closing(training):
         for trained in training:
-            windows, repeats = kept.pop(trained.user)
+            windows = validation.pop(trained.user)
             if trained.adapter is None:
                 yield Judged(trained.user, None, None, trained.error)
                 continue
-            try:
-                verdict = gate.judge(base, injection, trained.adapter, windows, general)
-            except Exception as error:
-                yield Judged(trained.user, None, None, own_failure(trained.user, "The gate", error))
-                continue
-            yield Judged(trained.user, trained.adapter, mind_repeats(verdict, repeats), None)
+            verdict = gate.judge(base, injection, trained.adapter, windows, general)
+            yield Judged(trained.user, trained.adapter, verdict, None)
 
 
-def store_judged(store: Store, judged: Judged, sources: Sequence[str]) -> Outcome:
+def store_judged(store: Store, judged: Judged, sources: Sequence[str], stay: Stay | None) -> Outcome:
     """Publish one user's adapter, whatever the verdict on it.
 
     Args:
         store: where releases go.
         judged: what training made.
         sources: where the text came from.
+        stay: in which the training began.
     """
     if judged.adapter is None or judged.gate is None:
         return Outcome(judged.user, None, judged.error)
     adapter = replace(judged.adapter, provenance={**judged.adapter.provenance, "sources": list(sources)})
     try:
-        return Outcome(judged.user, store.publish(judged.user, adapter, judged.gate), None)
-    except InvalidInput as error:
+        return Outcome(judged.user, store.publish(judged.user, adapter, judged.gate, stay), None)
+    except (InvalidInput, ErasedMeanwhile) as error:
         # Values that cannot be stored, as after a rate far too high, are this user's failure alone.
         return Outcome(judged.user, None, error)
 
@@ -145,10 +151,10 @@ def already_trained(store: Store, base: str, user: str, text: str, recipe: Recip
         text: the text's SHA-256.
         recipe: how it would be trained.
     """
-    wanted = base, text, recipe
+    wanted = base, text, recipe.as_dict()
     with suppress(UnknownUser):
         for release in store.every_release(user):
-            made_from = release.base, text_in(release.provenance), recipe_in(release.provenance)
+            made_from = release.base, release.provenance.get("text_sha256"), release.provenance.get("recipe")
             if made_from == wanted:
                 return release
     return None

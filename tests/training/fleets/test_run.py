@@ -12,6 +12,7 @@ import pytest
 from sharedllm.errors import DiskFull, Diverged, OutcomeUnknown, StoreBusy, StoreUnreachable, TrainingError
 from sharedllm.text import manifest as manifests
 from sharedllm.training import vectors
+from sharedllm.training.checkpoints import digest
 from sharedllm.training.fleets import run
 from sharedllm.training.fleets.executors import Lost
 from sharedllm.training.fleets.run import Result
@@ -324,3 +325,38 @@ def test_results_are_small(eight):
 def test_a_diverged_user_has_a_typed_error_that_survives_the_way_from_a_worker():
     error = pickle.loads(pickle.dumps(Diverged("The loss stopped", remedy="Train again.")))
     assert (type(error), error.message, error.remedy) == (Diverged, "The loss stopped", "Train again.")
+
+
+def test_who_is_erased_meanwhile_does_not_come_back_by_a_run_that_began_before(eight):
+    """One who is in hand, one who is judged and not published yet, and one whose turn has not come."""
+    results = {}
+    publish = eight.store.publish
+
+    def publishing(user, *rest):
+        if user == "user 1":
+            eight.store.erase("user 1")
+        return publish(user, *rest)
+
+    eight.store.publish = publishing
+    for result in eight.start():
+        if not results:
+            assert result.user == "user 0"
+            for user in ("user 2", "user 7"):
+                eight.store.erase(user)
+        results[result.user] = result
+    erased = ["user 1", "user 2", "user 7"]
+    assert [user for user, result in results.items() if result.state == "failed"] == erased
+    assert all("was erased after this had begun" in results[user].reason for user in erased)
+    assert [user.user for user in eight.store.users()] == [user for user in USERS if user not in erased]
+    assert "user 7" not in {user for user, _ in eight.executors[-1].trained}
+    assert not list(eight.checkpoints.rglob("*.safetensors"))
+
+
+def test_a_run_that_ends_early_keeps_no_checkpoint_of_who_was_erased(eight):
+    results = eight.start()
+    next(results)
+    eight.store.erase("user 1")
+    results.close()
+    left = {path.name.split("-")[0] for path in eight.checkpoints.rglob("*.safetensors")}
+    assert digest("user 1") not in left
+    assert digest("user 2") in left

@@ -5,7 +5,7 @@ with SnapshotStore(Snapshot(folder, key), open_store(url)) as store:
 """
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from threading import Event as Signal
@@ -21,6 +21,7 @@ from sharedllm.store.contract import (
     Position,
     Release,
     ReleaseSummary,
+    Stay,
     Store,
     UserSummary,
 )
@@ -65,13 +66,21 @@ class SnapshotStore(Store):
                 return self._snapshot.read(user, found)
         return self._live.served(user)
 
-    def publish(self, user: str, adapter: Adapter, gate: GateOutcome) -> Release:
-        self._leave(user)
-        return self._live.publish(user, adapter, gate)
+    def begin(self, users: Iterable[str]) -> dict[str, Stay]:
+        return self._live.begin(users)
 
-    def publish_many(self, items: Iterable[tuple[str, Adapter, GateOutcome]]) -> list[ReleaseSummary]:
+    def erased_since(self, stays: Iterable[Stay]) -> set[Stay]:
+        return self._live.erased_since(stays)
+
+    def publish(self, user: str, adapter: Adapter, gate: GateOutcome, stay: Stay | None = None) -> Release:
+        self._leave(user)
+        return self._live.publish(user, adapter, gate, stay)
+
+    def publish_many(
+        self, items: Iterable[tuple[str, Adapter, GateOutcome]], *, stays: Mapping[str, Stay] | None = None
+    ) -> list[ReleaseSummary]:
         """See `Store.publish_many`. Unlike other changes made here, it may take a second to count here, too."""
-        return self._live.publish_many(items)
+        return self._live.publish_many(items, stays=stays)
 
     def rollback(self, user: str, number: int | None = None, *, override_reason: str | None = None) -> ReleaseSummary:
         self._leave(user)

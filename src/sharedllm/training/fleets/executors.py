@@ -2,9 +2,9 @@
 
 from abc import abstractmethod
 from collections import deque
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from sharedllm.closing import Closing
 from sharedllm.errors import SharedLLMError, TextError, WrongBase
 from sharedllm.evaluation.gate import Gate
 from sharedllm.evaluation.perplexity import Windows
+from sharedllm.store.contract import Stay
 from sharedllm.text.reading import UserText
 from sharedllm.text.windows import TokenizedText
 from sharedllm.training.checkpoints import Checkpoints
@@ -45,10 +46,14 @@ class Job:
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """The texts of a shard, by the number that its events carry. The worker empties the list as it reads."""
+    """The texts of a shard, by the number that its events carry, and the stays in which their users' training began.
+
+    The worker empties the list as it reads.
+    """
 
     number: int
     texts: list[UserText]
+    stays: Mapping[str, Stay] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,7 +133,6 @@ class Workplace:
     base: Base
     injection: Injection
     general: Windows
-    checkpoints: Checkpoints
 
     @staticmethod
     def open(job: Job) -> "Workplace":
@@ -156,7 +160,7 @@ class Workplace:
 
         injection = Injection(base, layout_of(base, job.recipe.method))
         general = text_windows(job.general, base.encode, job.recipe.window)
-        return Workplace(job, base, injection, general, Checkpoints(job.checkpoints, job.fingerprint))
+        return Workplace(job, base, injection, general)
 
     def train(self, work: Work, on_step: Callable[[str, int], Any] | None = None) -> Generator[Judged, None, None]:
         """Train and judge every user of some work; one whose text is too short comes with that error.
@@ -174,7 +178,7 @@ class Workplace:
             self.job.recipe,
             self.general,
             self.job.gate,
-            checkpoints=self.checkpoints,
+            checkpoints=Checkpoints(self.job.checkpoints, self.job.fingerprint, work.stays),
             on_step=on_step,
         )
         # For itself: a worker whose driver was killed writes checkpoints on its way out.

@@ -2,17 +2,21 @@
 
 import hashlib
 import time
+from array import array
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import count
+from itertools import count, islice
 from typing import Literal, TypeVar
 
-from sharedllm.errors import OutcomeUnknown, SharedLLMError, StoreBusy, StoreUnreachable, TrainingError
-from sharedllm.store.contract import Release, ReleaseSummary, Store
+from sharedllm.errors import OutcomeUnknown, SharedLLMError, StoreBusy, StoreError, StoreUnreachable, TrainingError
+from sharedllm.store.contract import Release, ReleaseSummary, Stay, Store
+from sharedllm.store.rules import erased_meanwhile
 from sharedllm.text.reading import UserText
-from sharedllm.training.checkpoints import Checkpoints
+from sharedllm.training.checkpoints import Checkpoints, forget_erased
 from sharedllm.training.fleets.executors import Executor, Halted, Job, Lost, Over, Stepped, Work
 from sharedllm.training.fleets.shards import Plan, Shard
 from sharedllm.training.pipeline import Judged, already_trained, store_judged
@@ -21,6 +25,9 @@ State = Literal["served", "held back", "failed"]
 
 _LARGEST_WORK = 256_000_000
 """Characters of text handed over at once; what is more waits for the next worker."""
+
+_BEGUN_AT_ONCE = 1_000
+"""Users whose stays are taken in one transaction, so that nobody else waits for long to write."""
 
 _FALSE_STARTS = 3
 """Workers in a row that may be lost before they have loaded the base."""
@@ -58,8 +65,8 @@ def train_fleet(
     """Train every user of a plan who has no release of their text, recipe and base yet; one result each.
 
     Releases are published here, by this process alone, before the result is yielded. A user whose text cannot be used,
-    whose training diverges or whom two workers die of fails; everyone else is trained. Closing the iterator, an
-    interrupt or an error has the workers write checkpoints, and the same call goes on from there.
+    whose training diverges, whom two workers die of or who is erased meanwhile fails; everyone else is trained.
+    Closing the iterator, an interrupt or an error has the workers write checkpoints, and the same call goes on there.
 
     Args:
         store: where releases go.
@@ -75,8 +82,15 @@ def train_fleet(
         StoreError: the store cannot be written.
         ManifestError: the manifest has changed.
     """
-    with executor:
-        yield from _Driver(store, plan, job, executor, origin).run()
+    forget_erased(store, job.checkpoints)
+    driver = _Driver(store, plan, job, executor, origin)
+    try:
+        with executor:
+            yield from driver.run()
+    finally:
+        # Workers know nothing of the store, and have written what they had in hand.
+        with suppress(StoreError):
+            forget_erased(store, job.checkpoints)
 
 
 @dataclass(eq=False)
@@ -97,6 +111,18 @@ class _Driver:
         self._in_hand: dict[int, _InHand] = {}
         self._submitted = 0
         self._false_starts = 0
+        self._log, self._stays = self._begin()
+
+    def _begin(self) -> tuple[int, "array[int]"]:
+        """Begin for everybody before any text is read: who is erased after that is not to come back by this run."""
+        log, numbers, users = self._store.position().log, array("q"), self._plan.users()
+        while page := list(islice(users, _BEGUN_AT_ONCE)):
+            stays = _patiently(partial(self._store.begin, page))
+            numbers.extend(stays[user].number for user in page)
+        return log, numbers
+
+    def _stay(self, line: int) -> Stay:
+        return Stay(self._log, self._stays[bisect_left(self._plan.lines, line)])
 
     def run(self) -> Iterator[Result | Stepped]:
         while True:
@@ -111,7 +137,8 @@ class _Driver:
                     yield event.what
                 case Judged() as judged:
                     self._false_starts = 0
-                    yield self._publish(judged)
+                    stay = self._stay(self._in_hand[event.work].waiting[judged.user])
+                    yield self._publish(judged, stay)
                     del self._in_hand[event.work].waiting[judged.user]
                 case Over():
                     del self._in_hand[event.work]
@@ -128,7 +155,11 @@ class _Driver:
         texts: list[UserText] = []
         waiting: dict[str, int] = {}
         room = _LARGEST_WORK
+        erased = _patiently(partial(self._store.erased_since, [self._stay(line) for line in shard.lines]))
         for line, user, text in self._plan.read(shard):
+            if self._stay(line) in erased:
+                yield Result(user, "failed", None, str(erased_meanwhile(user)))
+                continue
             if isinstance(text, SharedLLMError):
                 yield Result(user, "failed", None, str(text))
                 continue
@@ -147,7 +178,8 @@ class _Driver:
         if texts:
             self._submitted += 1
             self._in_hand[self._submitted] = _InHand(replace(shard, lines=tuple(waiting.values())), waiting)
-            self._executor.submit(Work(self._submitted, texts))
+            stays = {user: self._stay(line) for user, line in waiting.items()}
+            self._executor.submit(Work(self._submitted, texts, stays))
 
     def _known(self, user: str, sha256: str) -> ReleaseSummary | None:
         known = already_trained(self._store, self._job.fingerprint, user, sha256, self._job.recipe)
@@ -156,17 +188,17 @@ class _Driver:
             self._checkpoints.discard(user, sha256, self._job.recipe)
         return known
 
-    def _publish(self, judged: Judged) -> Result:
+    def _publish(self, judged: Judged, stay: Stay) -> Result:
         tries = count()
-        return _patiently(lambda: self._try_to_publish(judged, again=next(tries) > 0))
+        return _patiently(lambda: self._try_to_publish(judged, stay, again=next(tries) > 0))
 
-    def _try_to_publish(self, judged: Judged, *, again: bool) -> Result:
+    def _try_to_publish(self, judged: Judged, stay: Stay, *, again: bool) -> Result:
         if judged.adapter is not None:
             # Another run of the same fleet may have come first, or a try of ours whose confirmation was lost.
             known = self._known(judged.user, judged.adapter.provenance["text_sha256"])
             if known is not None:
                 return _result_of(known, before=not again)
-        outcome = store_judged(self._store, judged, self._origin)
+        outcome = store_judged(self._store, judged, self._origin, stay)
         if outcome.release is None:
             return Result(judged.user, "failed", None, str(outcome.error))
         return _result_of(outcome.release, before=False)

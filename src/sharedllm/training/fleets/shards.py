@@ -47,6 +47,15 @@ class Plan:
         for begin in range(0, len(self.lines), self.size):
             yield Shard(begin // self.size + 1, tuple(self.lines[begin : begin + self.size]))
 
+    def users(self) -> Iterator[str]:
+        """Every user in the order of ``lines``. Reads no file that the manifest names.
+
+        Raises:
+            ManifestError: the manifest cannot be read, or has changed since it was planned.
+        """
+        for entry in entries_at(self.manifest, self.lines):
+            yield entry.user
+
     def read(self, shard: Shard) -> Iterator[tuple[int, str, UserText | SharedLLMError]]:
         """Each user of a shard with the offset of their line, and their text or why it cannot be used.
 
