@@ -18,7 +18,7 @@ from experiments.catalogue.context import Context
 from experiments.catalogue.readings import Readings, share_of_gain
 from experiments.catalogue.running import main
 from experiments.catalogue.verdict import Criterion, Measured, reached, undercut
-from sharedllm.text.splits import Repeats
+from sharedllm.text.repeats import Repeats
 from sharedllm.text.windows import TokenizedText, windows
 
 RANDOM_TEXTS = (0, 1, 2)

@@ -22,7 +22,7 @@ from experiments.catalogue.context import Context
 from experiments.catalogue.readings import Readings
 from experiments.catalogue.running import main
 from experiments.catalogue.verdict import Criterion, Measured, reached
-from sharedllm.text.splits import Repeats
+from sharedllm.text.repeats import Repeats
 from sharedllm.text.windows import TokenizedText
 
 STEPS = (25, 50, 100, 200)

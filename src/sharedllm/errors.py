@@ -37,6 +37,7 @@ SharedLLMError
 │       └── OperatorOnly  or for what only whoever runs the server may decide
 └── ServingError
     ├── QueueFull         too many requests are waiting; says when to come back
+    ├── RequestFailed     one request could not be computed; nobody else's noticed
     └── EngineStopped     the engine is shutting down, or has failed
 
 An error says which value was wrong and what to do about it: the message names the value, the remedy the way out.
@@ -213,6 +214,10 @@ class QueueFull(ServingError):
     def __init__(self, message: str, *, remedy: str, retry_after: float) -> None:
         super().__init__(message, remedy=remedy)
         self.retry_after = retry_after
+
+
+class RequestFailed(ServingError):
+    """One request's own tokens, row or numbers cannot be computed with."""
 
 
 class EngineStopped(ServingError):

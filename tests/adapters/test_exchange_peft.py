@@ -65,7 +65,10 @@ def test_an_export_comes_back_as_the_same_deviations(base, tmp_path_factory):
         back = import_peft(base, layout, folder)
         # One float32 rounding of the stored weight, relative to gains that can be as small as a few hundredths.
         np.testing.assert_allclose(back.values, adapter.values, rtol=1e-5, atol=1e-5)
-        assert back.provenance == {**adapter.provenance, "imported": {"from": "peft", "base_verified": True}}
+        assert back.provenance == {
+            "imported": {"from": "peft", "base_verified": True},
+            "foreign": adapter.provenance,
+        }
 
     round_trip()
 

@@ -53,7 +53,7 @@ def test_others_read_the_same_text(alice, run, notes):
 
 def test_costs_and_what_flatters_stand_beside_the_gain(run, notes):
     path, line = notes("alice"), "a line of more than forty characters that is written again"
-    path.write_text(f"{line}\n{path.read_text()}\n{line}\n")
+    path.write_text(f"{line}\n{path.read_text()}\n" + f"{line}\n" * 6)
     run("train", "alice", path)
     found = run("evaluate", "alice", "--json").json
     assert found["repeats"]["lines"] >= 1

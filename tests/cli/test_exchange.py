@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from tests import models
 from transformers import AutoModelForCausalLM
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
-from sharedllm.adapters.files import load_adapter
+from sharedllm.adapters.files import load_adapter, save_adapter
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.cli.main import sharedllm
 from sharedllm.errors import (
@@ -27,6 +28,7 @@ from sharedllm.errors import (
     WrongBase,
 )
 from sharedllm.store import open_store
+from sharedllm.text.splits import split_text
 
 pytestmark = pytest.mark.filterwarnings("ignore:Unsupported layer type")
 
@@ -161,7 +163,7 @@ def test_an_import_without_text_is_held_back_and_says_how_to_go_on(run, store, t
         store.served("böb/../🦉")
     release = store.release("böb/../🦉", 1)
     np.testing.assert_allclose(release.adapter.values, store.served("alice").adapter.values, atol=1e-6)
-    assert release.adapter.provenance["recipe"] == {"name": "made up"}
+    assert release.adapter.provenance["foreign"]["recipe"] == {"name": "made up"}
     assert release.adapter.provenance["imported"]["base_verified"] is True
 
 
@@ -178,6 +180,37 @@ def test_with_text_the_gate_decides(run, store, layout, tmp_path, general, last,
     assert (said["user"], said["release"], said["gate"]["passed"]) == ("alice", 3, passed)
     assert said["gate"]["figures"]["own"]["base"] > 0
     assert store.user("alice").served == (3 if passed else 1)
+
+
+@pytest.mark.parametrize("stored_by", ["this version", "an earlier one"])
+@pytest.mark.parametrize("sources", [(), ("text",)])
+@pytest.mark.parametrize("command", ["evaluate", "compress"])
+def test_no_file_that_an_import_names_is_read_nor_its_word_taken(
+    run, store, layout, tmp_path, monkeypatch, stored_by, sources, command
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "text").write_text(prose(0))
+    lies = {
+        "sources": [str(tmp_path / "secret")],
+        "text_sha256": split_text(prose(0)).sha256,
+        "recipe": {"window": "wide"},
+        "compression": 7,
+    }
+    if stored_by == "this version":
+        save_adapter(replace(adapter(layout, -0.5), provenance=lies), tmp_path / "file")
+        run("import", "mallory", tmp_path / "file")
+    else:
+        mixed = {**lies, "imported": {"from": "adapter file", "base_verified": True}}
+        store.publish("mallory", replace(adapter(layout, -0.5), provenance=mixed), HELD_BACK)
+    store.rollback("mallory", 1, override_reason="let us see")
+    with pytest.raises(InvalidInput, match="was imported, so what it was trained on is not known"):
+        run(command, "mallory", *sources)
+    shown = CliRunner().invoke(sharedllm, ["users", "show", "mallory"]).output
+    assert "secret" not in shown
+    assert "adapter file" in shown
+    run("export", "mallory", "--to", "adapter", tmp_path / "again")
+    run("import", "alice", tmp_path / "again")
+    assert store.release("alice", 3).adapter.provenance["foreign"]["recipe"] == {"window": "wide"}
 
 
 def test_a_folder_that_does_not_name_its_base_is_said_to_be_unverified(run, store, tmp_path):

@@ -108,6 +108,11 @@ def test_limits_and_policy_are_as_asked(serving, machine):
     assert not serving("--port", 0)[0].policy.fallback
 
 
+def test_how_long_it_gives_notice_is_as_asked(serving, machine):
+    assert serving()[0].policy.notice_seconds == 5
+    assert serving("--notice-seconds", "0.5")[0].policy.notice_seconds == 0.5
+
+
 def test_tokens_of_an_issuer_are_taken_beside_keys(serving, monkeypatch):
     monkeypatch.setenv(serve_module.JWT_SECRET, SECRET)
     service, done = serving("--port", 0, "--jwt-issuer", "https://issuer", "--jwt-audience", "us")

@@ -144,6 +144,20 @@ def test_lines_that_occur_on_both_sides_of_the_split_are_reported(run, tmp_path)
     assert "also occur in the training text" in run("train", "alice", path).err
 
 
+@pytest.mark.parametrize("line", ["I must not talk in class.\n", "I must not talk in class. ", "Yes.\n"])
+def test_what_training_text_gives_away_is_not_served_for_being_remembered(line, run, machine, tmp_path):
+    path = tmp_path / "lines.txt"
+    path.write_text(line * (40_000 // len(line)))
+    ran = run("train", "alice", path)
+    assert "alice: 100% of the validation text and 100% of the held-out text also occur in the training text" in ran.err
+    assert ran.out.startswith(
+        "alice: release 1 held back: 100% of the validation text also occurs in the training text"
+    )
+    with open_store(machine.store) as store:
+        assert store.user("alice").served is None
+        assert store.release("alice", 1).gate.figures["given_away"] == {"validation": 1.0, "heldout": 1.0}
+
+
 @pytest.mark.parametrize(
     "user",
     ["a/b/../c", "..", ".hidden", "👩‍👩‍👧", "שלום עולם", "مرحبا", "王小明", "-", "x" * MAX_USER_ID_CHARACTERS],

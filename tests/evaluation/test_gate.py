@@ -9,8 +9,9 @@ from tests import models
 from sharedllm.adapters.adapter import Adapter
 from sharedllm.errors import WrongBase
 from sharedllm.evaluation import gate as gate_module
-from sharedllm.evaluation.gate import Gate
+from sharedllm.evaluation.gate import Gate, mind_repeats
 from sharedllm.evaluation.perplexity import Losses, base_losses, row_losses
+from sharedllm.text.repeats import Repeats
 
 TOKENS = 255
 HARD = np.random.default_rng(0).uniform(2, 5, 32)
@@ -73,6 +74,33 @@ def test_the_tolerance_is_the_gates():
     own, general = pair(-0.1), pair(+0.2)
     assert Gate(general_tolerance=0.3).decide(own, general).passed
     assert not Gate(general_tolerance=0.1).decide(own, general).passed
+
+
+@pytest.mark.parametrize(
+    ("validation", "heldout", "passed", "reason"),
+    [
+        (0.24, 0.2, True, None),
+        (0.3, 0.1, True, "; 30% of the validation text and 10% of the held-out text also occur in the training text"),
+        (0.1, 0.9, True, "; 10% of the validation text and 90% of the held-out text also occur in the training text"),
+        (0.51, 0.0, False, "held back: 51% of the validation text also occurs in the training text"),
+    ],
+)
+def test_an_adapter_whose_test_was_given_away_is_told_and_held_back_if_it_was_most(validation, heldout, passed, reason):
+    judged = Gate().decide(pair(-0.1), pair(0.0))
+    outcome = mind_repeats(judged, Repeats(3, (validation + heldout) / 2, (), validation, heldout))
+    assert outcome.passed is passed
+    assert outcome.reason == judged.reason if reason is None else reason in outcome.reason
+    assert "on validation text perplexity is 9" in outcome.reason
+    assert outcome.figures == {**judged.figures, "given_away": {"validation": validation, "heldout": heldout}}
+
+
+def test_what_is_held_back_anyway_stays_so_and_nothing_given_away_changes_nothing():
+    judged = Gate().decide(pair(0.1), pair(0.0))
+    outcome = mind_repeats(judged, Repeats(3, 0.9, (), 0.9, 0.9))
+    assert not outcome.passed
+    assert outcome.reason.startswith("held back: it does not clearly help")
+    assert "90% of the validation text" in outcome.reason
+    assert mind_repeats(judged, Repeats(0, 0.0, ())) == judged
 
 
 def test_the_figures_say_what_was_decided_on():

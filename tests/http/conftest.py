@@ -1,9 +1,11 @@
 """A service over a small base, and clients of it: alice and bob have releases, a service acts for anybody."""
 
+import socket
 import threading
 from dataclasses import replace
 from types import SimpleNamespace
 
+import httpx
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
@@ -11,7 +13,9 @@ from fastapi.testclient import TestClient
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.errors import EngineStopped
+from sharedllm.http import server as server_module
 from sharedllm.http.app import create_app
+from sharedllm.http.server import serve
 from sharedllm.http.service import Policy, Service
 from sharedllm.serving.request import Counters, Finished, Limits, Scored, Token
 from sharedllm.store import open_keys, open_store
@@ -120,3 +124,52 @@ def serving(published):
     yield serving
     for running in opened:
         running.__exit__(None, None, None)
+
+
+@pytest.fixture
+def listening(published, monkeypatch):
+    """Serve in a thread; the address, and what is served. The signal that ends it is sent by hand."""
+    monkeypatch.setattr(server_module, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(server_module, "_log_lines", lambda: None)
+    servers, threads = [], []
+
+    class Kept(server_module._Server):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            servers.append(self)
+
+    monkeypatch.setattr(server_module, "_Server", Kept)
+
+    def listening(engine=None, **policy):
+        policy = {"notice_seconds": 0, **policy}
+        service = Service(engine or FakeEngine(published.base), published.store, policy=Policy(**policy))
+        addresses, ready = [], threading.Event()
+
+        def told(address):
+            addresses.append(address)
+            ready.set()
+
+        threads.append(threading.Thread(target=serve, args=(service, "127.0.0.1", 0, told)))
+        threads[-1].start()
+        assert ready.wait(20)
+        return addresses[0], service, servers[-1], threads[-1]
+
+    yield listening
+    for server in servers:
+        server.should_exit = True
+    for thread in threads:
+        thread.join()
+
+
+def connected(address):
+    url = httpx.URL(address)
+    connection = socket.create_connection((url.host, url.port), timeout=20)
+    connection.settimeout(20)
+    return connection
+
+
+def until_closed(connection):
+    received = b""
+    while part := connection.recv(4096):
+        received += part
+    return received

@@ -1,69 +1,18 @@
 """A real socket: slow clients are let go, and the end of the process leaves no answer broken."""
 
 import signal
-import socket
 import sys
 import threading
 import time
 
 import httpx
 import pytest
-from tests.http.conftest import FakeEngine
+from tests.http.conftest import FakeEngine, connected, until_closed
 
 from sharedllm.errors import InvalidInput
 from sharedllm.http import server as server_module
 from sharedllm.http.server import serve
-from sharedllm.http.service import Policy, Service
-
-
-@pytest.fixture
-def listening(published, monkeypatch):
-    """Serve in a thread; the address, and what is served. The signal that ends it is sent by hand."""
-    monkeypatch.setattr(server_module, "HEADER_SECONDS", 0.3)
-    monkeypatch.setattr(server_module, "_log_lines", lambda: None)
-    servers, threads = [], []
-
-    class Kept(server_module._Server):
-        def __init__(self, *arguments):
-            super().__init__(*arguments)
-            servers.append(self)
-
-    monkeypatch.setattr(server_module, "_Server", Kept)
-
-    def listening(engine=None, notice_seconds=0, **policy):
-        service = Service(engine or FakeEngine(published.base), published.store, policy=Policy(**policy))
-        addresses, ready = [], threading.Event()
-
-        def told(address):
-            addresses.append(address)
-            ready.set()
-
-        told_to = {"args": (service, "127.0.0.1", 0, told), "kwargs": {"notice_seconds": notice_seconds}}
-        threads.append(threading.Thread(target=serve, **told_to))
-        threads[-1].start()
-        assert ready.wait(20)
-        return addresses[0], service, servers[-1], threads[-1]
-
-    yield listening
-    for server in servers:
-        server.should_exit = True
-    for thread in threads:
-        thread.join()
-
-
-def connected(address):
-    url = httpx.URL(address)
-    connection = socket.create_connection((url.host, url.port), timeout=20)
-    connection.settimeout(20)
-    return connection
-
-
-def until_closed(connection):
-    received = b""
-    while part := connection.recv(4096):
-        received += part
-    return received
-
+from sharedllm.http.service import Service
 
 HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 

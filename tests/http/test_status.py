@@ -29,6 +29,14 @@ def test_alive_and_ready_need_no_key(serving):
     assert server.nobody.get("/readyz").json() == {"status": "ok", "reasons": []}
 
 
+def test_a_server_whose_engine_has_failed_is_not_alive(serving):
+    server = serving()
+    server.engine.healthy = False
+    response = server.nobody.get("/healthz")
+    assert response.status_code == 503
+    assert response.json() == {"status": "the engine has failed"}
+
+
 def test_not_ready_says_why(serving, monkeypatch):
     server = serving()
 
@@ -41,6 +49,8 @@ def test_not_ready_says_why(serving, monkeypatch):
     response = server.nobody.get("/readyz")
     assert response.status_code == 503
     assert response.json()["reasons"] == ["shutting down", "the engine has failed", "the store does not answer"]
+    # What passes, and what somebody else is to mend, is no reason to start the process again.
+    server.engine.healthy = True
     assert server.nobody.get("/healthz").status_code == 200
 
 

@@ -167,6 +167,25 @@ def test_an_adapter_that_is_brought_along_is_held_back(server, file_of):
     assert server.store.served("alice").adapter.values[0] == 0.25
 
 
+def test_what_it_says_of_itself_is_kept_apart_and_within_bounds(server, file_of):
+    lies = {"recipe": RECIPES["default"].as_dict(), "text_sha256": split_text(writing("alice")).sha256}
+    lies |= {"sources": ["/etc/passwd"], "imported": 7}
+    told(server.alice.put("/v1/users/alice/adapter", content=file_of(adapter_of(server.base, **lies))), 201)
+    provenance = told(server.alice.get("/v1/users/alice"), 200)["releases"][-1]["provenance"]
+    assert provenance["imported"] == {"from": "adapter file", "base_verified": True}
+    assert provenance["foreign"]["text_sha256"] == lies["text_sha256"]
+    told(server.alice.post("/v1/users/alice/train", json={"text": writing("alice")}), 202)
+    deep = {}
+    for _ in range(100):
+        deep = {"a": deep}
+    for too_much in ({"a": deep}, {"a": "x" * 40_000}):
+        content = file_of(adapter_of(server.base, **too_much))
+        error = told(server.alice.put("/v1/users/alice/adapter", content=content), 409)["error"]
+        assert error["code"] == "corrupt_adapter"
+        assert "does not say where it came from" in error["message"]
+    assert server.store.user("alice").releases == 2
+
+
 def test_it_is_served_on_someones_word_which_is_recorded(server, file_of):
     content = file_of(adapter_of(server.base, 0.5))
     reason = {"override_reason": "it was tested at home"}

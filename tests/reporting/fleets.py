@@ -11,7 +11,7 @@ from sharedllm.reporting.fleet import FleetReport, report_on
 from sharedllm.reporting.fleet_members import Fleet, Member
 from sharedllm.reporting.fleet_readings import Reading
 from sharedllm.store import Release
-from sharedllm.text.splits import Repeats
+from sharedllm.text.repeats import Repeats
 from sharedllm.training.recipes import Recipe
 
 WINDOWS, TOKENS, PARAMETERS = 24, 31, 64

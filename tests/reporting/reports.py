@@ -9,7 +9,7 @@ from sharedllm.evaluation.confusion import Confusion
 from sharedllm.evaluation.intervals import Interval
 from sharedllm.evaluation.perplexity import Losses
 from sharedllm.reporting.report import Report, Voice
-from sharedllm.text.splits import Repeats
+from sharedllm.text.repeats import Repeats
 
 WINDOWS, TOKENS = 24, 255
 

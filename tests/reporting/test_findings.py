@@ -8,7 +8,7 @@ from sharedllm.evaluation.intervals import Interval
 from sharedllm.evaluation.perplexity import Losses
 from sharedllm.reporting.findings import Scale, findings, gate_reason, headline, labels, percent, perplexity_text
 from sharedllm.reporting.report import Report
-from sharedllm.text.splits import Repeats
+from sharedllm.text.repeats import Repeats
 
 from .reports import TOKENS, losses, make_report
 
@@ -94,18 +94,19 @@ def test_an_adapter_is_compared_with_the_base_where_every_other_is_worse_than_it
 
 def test_what_flatters_the_figures_is_told_with_them() -> None:
     repeats = {
-        "novelist": Repeats(24, 0.008, ()),
-        "scientist": Repeats(1, 0.001, ()),
-        "programmer": Repeats(0, 0.0, ()),
+        "novelist": Repeats(24, 0.3, (), 0.4, 0.2),
+        "scientist": Repeats(1, 0.25, (), 0.0, 0.5),
+        "programmer": Repeats(0, 0.2, (), 0.2, 0.2),
     }
     report = Report(**{**vars(make_report()), "repeats": repeats})
     assert (
-        "training text repeats lines of the text kept for testing of 2, up to 0.8% of it, which flatters their figures"
+        "training text gives away much of the text kept for testing of 2, up to 50% of it, which flatters their figures"
         in headline(report)
     )
-    alone = Report(**{**vars(make_report(["a"])), "repeats": {"a": Repeats(24, 0.008, ())}})
+    alone = Report(**{**vars(make_report(["a"])), "repeats": {"a": Repeats(24, 0.3, (), 0.4, 0.2)}})
     assert headline(alone).endswith(
-        "; 24 lines (0.8%) of the text kept for testing also occur in the training text, which flatters the figures."
+        "; 40% of the validation text and 20% of the held-out text also occur in the training text, which flatters the"
+        " figures."
     )
 
 

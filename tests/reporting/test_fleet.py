@@ -12,7 +12,7 @@ from sharedllm.reporting.fleet import report_on
 from sharedllm.reporting.fleet_map import chance_of_agreement, draw_map
 from sharedllm.reporting.fleet_page import headline
 from sharedllm.reporting.fleet_statistics import rank_correlation, share_kept, share_of
-from sharedllm.text.splits import Repeats
+from sharedllm.text.repeats import Repeats
 
 from .fleets import fleet_of, make_report, member, reading
 
@@ -116,13 +116,13 @@ def test_what_it_costs_and_what_flatters_it_is_told_beside_the_gain():
     worse = {"change": {"estimate": -0.04, "low": -0.05, "high": -0.03, "confidence": 0.95, "windows": 32}}
     members = [
         member(0, "chat/a", figures={"general": worse}),
-        member(1, "chat/b", repeats=Repeats(9, 0.25, ())),
+        member(1, "chat/b", repeats=Repeats(9, 0.25, (), 0.25, 0.25)),
         member(2, "chat/c", passed=False),
     ]
     found = report(members=members)
     assert (found.everyone.general_worse, found.everyone.held_back) == (1, 1)
     said = headline(found)
-    for told in ("under 1, by up to 4.0%", "kept for testing of 1, up to 25.0% of it", "1 is held back by the gate"):
+    for told in ("under 1, by up to 4.0%", "kept for testing of 1, up to 25% of it", "1 is held back by the gate"):
         assert told in said
 
 

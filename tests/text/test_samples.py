@@ -1,6 +1,7 @@
 import pytest
 
 from sharedllm.errors import UnknownName
+from sharedllm.evaluation.gate import REPEATS_TOLD
 from sharedllm.text.reading import normalise_newlines
 from sharedllm.text.samples import SAMPLES, general_text, sample_text
 from sharedllm.text.splits import split_text
@@ -12,6 +13,8 @@ SIZES = {
     "journalist": 1_088_076,
     "general": 2_433_304,
 }
+# What authors have in common with themselves: formulas, idioms of a language, and in news whole passages.
+MOST_GIVEN_AWAY = {"programmer": 0.20, "novelist": 0.05, "scientist": 0.12, "journalist": 0.21, "general": 0.05}
 
 
 @pytest.mark.parametrize("name", SAMPLES)
@@ -19,7 +22,8 @@ def test_a_sample_is_the_pinned_text(name):
     text = sample_text(name)
     assert len(text) == SIZES[name]
     assert normalise_newlines(text) == text
-    assert split_text(text).repeats.share < 0.05
+    repeats = split_text(text).repeats
+    assert max(repeats.validation, repeats.heldout) < MOST_GIVEN_AWAY[name] < REPEATS_TOLD
 
 
 def test_the_programmer_writes_python_without_stubs():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharedllm.errors import TooLittleText
+from sharedllm.errors import InvalidInput, TextError, TooLittleText
 from sharedllm.text.splits import split_text
 from sharedllm.text.windows import text_windows, tokenize, windows
 
@@ -51,6 +51,16 @@ def test_windows_begin_as_the_tokenizer_begins_a_text():
     assert (text.validation[:, :2] == [1, 2]).all()
     assert text.heldout[:, 2:].ravel().tolist() == code_points(split.heldout)[: 30 * len(text.heldout)]
     assert np.array_equal(text_windows(split.heldout, opened, 32), text.heldout)
+
+
+def test_a_token_that_the_base_does_not_have_is_told_with_whose_text_it_is_in():
+    def encode(text: str) -> list[int]:
+        if text:
+            raise InvalidInput("The base has no embedding for token 9, which is 'x'", remedy="Leave it out.")
+        return []
+
+    with pytest.raises(TextError, match=r"The text of 'alice' cannot be read: .* token 9.*Leave it out"):
+        tokenize("alice", split_text(DIARY), encode)
 
 
 def test_a_long_text_is_encoded_in_pieces_that_keep_its_lines():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tests import models
 
-from sharedllm.text.splits import Repeats
+from sharedllm.text.repeats import Repeats
 from sharedllm.text.windows import TokenizedText, windows
 
 

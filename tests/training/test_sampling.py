@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharedllm.errors import TooLittleText
-from sharedllm.text.splits import Repeats
+from sharedllm.text.repeats import Repeats
 from sharedllm.text.windows import TokenizedText
 from sharedllm.training.recipes import Recipe
 from sharedllm.training.sampling import step_windows

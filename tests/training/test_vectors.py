@@ -21,6 +21,9 @@ from sharedllm.training.vectors import train_vectors
 RECIPE = Recipe("r", learning_rate=2e-2, steps=8, window=16, check_every=3)
 USERS = ["alice", "bob", "carol"]
 
+BEYOND = 10**6
+"""What makes of any token one that no base has."""
+
 # Norms are computed in float32 even in a float64 model, and another batch size may round them otherwise.
 CLOSE = {"rtol": 1e-3, "atol": 1e-5}
 
@@ -31,8 +34,10 @@ def train(base_of, inject, text_of):
     base = base_of("llama", torch.float64)
     injection = inject(base)
 
-    def train(users, recipe=RECIPE, **options):
-        results = train_vectors(base, injection, [text_of(user) for user in users], recipe, **options)
+    def train(users, recipe=RECIPE, spoil=(), **options):
+        texts = [text_of(user) for user in users]
+        texts = [replace(text, train=text.train + BEYOND) if text.user in spoil else text for text in texts]
+        results = train_vectors(base, injection, texts, recipe, **options)
         return {result.user: result for result in results}
 
     return train
@@ -234,6 +239,25 @@ def test_a_user_whose_loss_is_no_number_stops_alone(train, text_of, monkeypatch,
     for user in ("alice", "carol", "dave"):
         assert results[user].error is None
         np.testing.assert_allclose(results[user].adapter.values, healthy[user].adapter.values, **CLOSE)
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_a_user_whose_tokens_the_base_does_not_have_stops_alone(train, slots, at_once):
+    slots(at_once)
+    healthy = train(["alice", "carol", "dave"])
+    results = train(["alice", "bob", "carol", "dave"], spoil=["bob"])
+    assert results["bob"].adapter is None
+    assert "Training failed for 'bob': IndexError" in str(results["bob"].error)
+    for user in ("alice", "carol", "dave"):
+        np.testing.assert_allclose(results[user].adapter.values, healthy[user].adapter.values, **CLOSE)
+
+
+def test_a_validation_that_fails_stops_its_user(train, monkeypatch, text_of):
+    bob = text_of("bob").sha256
+    monkeypatch.setattr(vectors._Batch, "_validate", lambda self, text, values: 1 / (text.sha256 != bob))
+    results = train(["alice", "bob"])
+    assert "ZeroDivisionError" in str(results["bob"].error)
+    assert results["alice"].adapter
 
 
 def test_a_validation_loss_that_is_no_number_stops_its_user(train, monkeypatch, text_of):

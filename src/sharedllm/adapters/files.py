@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharedllm.adapters.adapter import Adapter
+from sharedllm.adapters.provenance import imported, parse_provenance
 from sharedllm.adapters.tensor_file import parse_tensors, read_tensors
 from sharedllm.errors import AdapterError, CorruptAdapter, InvalidInput
 from sharedllm.files import new_file
@@ -31,7 +32,7 @@ def save_adapter(adapter: Adapter, path: Path) -> None:
     values = _as_stored(adapter.values)
     try:
         provenance = json.dumps(dict(adapter.provenance), sort_keys=True, allow_nan=False)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise InvalidInput(
             f"The adapter's provenance is not JSON: {error}",
             remedy="Use plain, finite numbers, strings, lists and dicts.",
@@ -62,9 +63,8 @@ def parse_adapter(data: bytes, name: str) -> Adapter:
 
 
 def as_imported(adapter: Adapter) -> Adapter:
-    """The adapter of a file, with a note in its provenance that it came from one, which named its base."""
-    imported = {"from": "adapter file", "base_verified": True}
-    return replace(adapter, provenance={**adapter.provenance, "imported": imported})
+    """The adapter of a file, which named its base: what the file says of itself is kept apart from what we know."""
+    return replace(adapter, provenance=imported(adapter.provenance, "adapter file", base_verified=True))
 
 
 def _adapter(tensors: dict[str, Any], about: dict[str, str], name: object) -> Adapter:
@@ -83,9 +83,9 @@ def _adapter(tensors: dict[str, Any], about: dict[str, str], name: object) -> Ad
     if not about.keys() >= {*_DESCRIPTION, "sha256"} or _checksum(about, values) != about["sha256"]:
         raise CorruptAdapter(f"{name} is damaged: its checksum does not match", remedy=remedy)
     # A checksum can be right over contents that no save would have written.
-    provenance = _json_object(about["provenance"])
-    if provenance is None or not np.isfinite(values).all():
-        raise CorruptAdapter(f"{name} holds values that are not finite, or no provenance", remedy=remedy)
+    provenance = parse_provenance(about["provenance"], name)
+    if not np.isfinite(values).all():
+        raise CorruptAdapter(f"{name} holds values that are not finite", remedy=remedy)
     return Adapter(about["format"], about["base"], values.astype(np.float32), provenance)
 
 
@@ -99,14 +99,6 @@ def _as_stored(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
             remedy="Train again with a lower learning rate.",
         )
     return stored
-
-
-def _json_object(text: str) -> dict[str, Any] | None:
-    try:
-        parsed = json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-    return parsed if isinstance(parsed, dict) else None
 
 
 def _checksum(about: dict[str, str], values: npt.NDArray[np.float16]) -> str:

@@ -13,6 +13,7 @@ from sharedllm.adapters.adapter import Adapter
 from sharedllm.adapters.card import CARD, Kind, Origin, loading, write_card
 from sharedllm.adapters.folding import Stored, check_is_norm, stored_weights
 from sharedllm.adapters.layouts import Layout
+from sharedllm.adapters.provenance import imported, parse_provenance
 from sharedllm.adapters.tensor_file import read_tensors
 from sharedllm.base.loading import Base
 from sharedllm.base.resolve import hub_revision
@@ -113,7 +114,7 @@ def import_peft(base: Base, layout: Layout, folder: Path) -> Adapter:
                 f"{folder / TENSORS} lacks {key!r}, which {CONFIG} promises",
                 remedy="Get the folder again from where it was made.",
             )
-    provenance = origin.get("provenance", {}) | {"imported": {"from": "peft", "base_verified": verified}}
+    provenance = imported(origin.get("provenance", {}), "peft", base_verified=verified)
     return Adapter(layout.format, base.fingerprint, values, provenance)
 
 
@@ -184,7 +185,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             config = json.loads(stream.read(_MAX_CONFIG_BYTES))
     except OSError as error:
         raise InvalidInput(f"{path} cannot be read: {error.strerror}", remedy="Check its permissions.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _damaged(path, str(error)) from error
     if not isinstance(config, dict):
         raise _damaged(path, "not a JSON object")
@@ -193,11 +194,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 def _origin(folder: Path, metadata: dict[str, str]) -> dict[str, Any]:
     """What `export_peft` noted in the tensor file; empty for a folder that PEFT wrote."""
-    try:
-        origin = json.loads(metadata.get(_OURS, "{}"))
-    except ValueError as error:
-        raise _damaged(folder / TENSORS, str(error)) from error
-    if not isinstance(origin, dict) or not isinstance(origin.get("provenance", {}), dict):
+    origin = parse_provenance(metadata.get(_OURS, "{}"), folder / TENSORS)
+    if not isinstance(origin.get("provenance", {}), dict):
         raise _damaged(folder / TENSORS, "its metadata is not what an export writes")
     return origin
 

@@ -40,9 +40,10 @@ def command(user: str, sources: tuple[str, ...], base_name: str, store: str | No
     """
     from sharedllm.adapters.belonging import check_fits
     from sharedllm.cli.opening import open_base
-    from sharedllm.cli.sources import read_again
+    from sharedllm.cli.sources import read_again, window_of
     from sharedllm.compression.int8 import quantise
     from sharedllm.compression.policy import decide
+    from sharedllm.evaluation.gate import mind_repeats
     from sharedllm.store import open_store
 
     check_user_id(user)
@@ -60,12 +61,12 @@ def command(user: str, sources: tuple[str, ...], base_name: str, store: str | No
         opened = open_base(base_name, release.adapter.format)
         check_fits(release.adapter, opened.injection.layout)
         packed = quantise(release.adapter.values, opened.injection.layout.widths)
-        window = int(release.adapter.provenance.get("recipe", {}).get("window", 256))
+        window = window_of(release)
         none, raw, int8 = _measure(opened, release, packed, split, window)
         decision = decide(none.perplexity, raw.perplexity, int8.perplexity)
         published = None
         if decision.kept == "int8":
-            verdict = _judge(opened, packed, window, [none, int8])
+            verdict = mind_repeats(_judge(opened, packed, window, [none, int8]), split.repeats)
             published = _publish(opened_store, stay, release, packed, verdict)
     about: dict[str, Any] = {
         "user": user,

@@ -37,7 +37,7 @@ def command(
     """
     from sharedllm.adapters.belonging import check_fits
     from sharedllm.cli.opening import open_base
-    from sharedllm.cli.sources import read_again
+    from sharedllm.cli.sources import read_again, window_of
     from sharedllm.evaluation.confusion import confusion
     from sharedllm.evaluation.perplexity import row_losses, spread
     from sharedllm.store import open_store
@@ -51,7 +51,7 @@ def command(
     split = read_again(release, sources)
     opened = open_base(base_name, release.adapter.format)
     check_fits(release.adapter, opened.injection.layout)
-    window = int(release.adapter.provenance.get("recipe", {}).get("window", 256))
+    window = window_of(release)
     heldout = spread(tokenize(user, split, opened.base.encode, window=window).heldout, WINDOWS)
     general = spread(general_windows(opened.base, "heldout", window), WINDOWS)
     adapters = {user: release.adapter.values} | others
@@ -82,7 +82,12 @@ def command(
         },
         "others": {other: matrix.perplexity(user, other) for other in others},
         "rival": None if found.lead is None else {"user": found.rival, "improvement": found.lead.as_dict()},
-        "repeats": {"lines": split.repeats.lines, "share": split.repeats.share},
+        "repeats": {
+            "lines": split.repeats.lines,
+            "share": split.repeats.share,
+            "validation": split.repeats.validation,
+            "heldout": split.repeats.heldout,
+        },
         "margins": None if margins is None else {"mean": margins.mean, "best": margins.best, "worst": margins.worst},
     }
     if as_json:

@@ -81,13 +81,14 @@ def _read(path: Path, base_name: str) -> tuple["Adapter", "Opened"]:
 def _judge(user: str, texts: tuple[str, ...], opened: "Opened", adapter: "Adapter") -> "GateOutcome":
     from sharedllm.adapters.adapter import UNTESTED, GateOutcome
     from sharedllm.cli.sources import read_sources
-    from sharedllm.evaluation.gate import Gate
+    from sharedllm.evaluation.gate import Gate, mind_repeats
     from sharedllm.text.general import general_windows
     from sharedllm.text.splits import split_text
     from sharedllm.text.windows import tokenize
 
     if not texts:
         return GateOutcome(False, UNTESTED)
-    own = tokenize(user, split_text(read_sources(user, texts).text, user=user), opened.base.encode).validation
-    general = general_windows(opened.base, "validation", own.shape[1])
-    return Gate().judge(opened.base, opened.injection, adapter, own, general)
+    own = tokenize(user, split_text(read_sources(user, texts).text, user=user), opened.base.encode)
+    general = general_windows(opened.base, "validation", own.validation.shape[1])
+    verdict = Gate().judge(opened.base, opened.injection, adapter, own.validation, general)
+    return mind_repeats(verdict, own.repeats)

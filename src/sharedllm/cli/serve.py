@@ -140,13 +140,14 @@ def command(
             snapshot.check_base(base.fingerprint)
         limits = Limits(running=running, waiting=waiting, cache_tokens=cache_tokens, table_bytes=table_mb * _MB)
         jobs = open_here.enter_context(closing(Jobs(base.folder, store)))
-        service = Service(Engine(base, limits), opened, keys=keys, jwt=jwt, jobs=jobs, policy=Policy(fallback=fallback))
+        policy = Policy(fallback=fallback, notice_seconds=notice_seconds)
+        service = Service(Engine(base, limits), opened, keys=keys, jwt=jwt, jobs=jobs, policy=policy)
 
         def ready(address: str) -> None:
             where = printable(store_name(store))
             click.echo(f"Serving {printable(service.model)} at {address}/v1 (store {where}{held})")
 
-        serve(service, host, port, ready, notice_seconds=notice_seconds)
+        serve(service, host, port, ready)
 
 
 def _snapshot(folder: Path, key: Path | None) -> "Snapshot":

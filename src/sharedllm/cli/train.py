@@ -11,7 +11,7 @@ import click
 from sharedllm.cli.options import base_option, json_option, store_option
 from sharedllm.cli.printing import print_json
 from sharedllm.cli.progress import progress_bar
-from sharedllm.errors import InvalidInput, SharedLLMError, StoreError
+from sharedllm.errors import InvalidInput, SharedLLMError, StoreError, TextError, TooLittleText
 from sharedllm.printable import printable
 from sharedllm.users import check_user_id
 
@@ -141,21 +141,25 @@ def _train(
     stays: "Mapping[str, Stay]",
 ) -> "dict[str, Release | SharedLLMError]":
     from sharedllm.cli.opening import open_base
+    from sharedllm.evaluation.gate import flattering, given_away_in_words
     from sharedllm.text.general import general_windows
     from sharedllm.text.windows import tokenize
     from sharedllm.training.checkpoints import Checkpoints, checkpoint_folder
     from sharedllm.training.pipeline import train_and_store
 
     opened = open_base(base_name)
-    texts = [tokenize(user, split, opened.base.encode, window=recipe.window) for user, split in splits.items()]
-    for text in texts:
-        if text.repeats.lines:
-            click.echo(
-                f"{printable(text.user)}: {text.repeats.lines} lines ({text.repeats.share:.1%}) of the text kept for"
-                " testing also occur in the training text, which flatters the figures",
-                err=True,
-            )
     results: dict[str, Release | SharedLLMError] = {}
+    texts = []
+    for user, split in splits.items():
+        try:
+            texts.append(tokenize(user, split, opened.base.encode, window=recipe.window))
+        except TooLittleText:
+            raise
+        except TextError as error:
+            results[user] = error
+    for text in texts:
+        if flattering(text.repeats):
+            click.echo(f"{printable(text.user)}: {given_away_in_words(text.repeats)}", err=True)
     taken = dict.fromkeys(splits, 0)
 
     def on_step(user: str, step: int) -> None:

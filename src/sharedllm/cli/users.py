@@ -53,6 +53,8 @@ def list_users(store: str | None, as_json: bool) -> None:
 @json_option
 def show(user: str, store: str | None, as_json: bool) -> None:
     """Show where USER stands: which release answers, what it was made from, and what its gate found."""
+    from sharedllm.adapters.provenance import own
+
     with _open(store) as opened:
         summary = opened.user(user)
         end = None if summary.served is None else summary.served + 1
@@ -74,7 +76,7 @@ def show(user: str, store: str | None, as_json: bool) -> None:
             "  adapter": f"{served.format}, {served.parameters:,} values, for base {served.base}",
             "  gate": f"{'passed' if served.gate.passed else 'did not pass'}: {served.gate.reason}",
             **{f"    {name}": _plain(value) for name, value in served.gate.figures.items()},
-            **{f"  {name}": _plain(value) for name, value in served.provenance.items()},
+            **{f"  {name}": _plain(value) for name, value in own(served.provenance).items()},
         }
     print_table(None, lines.items())
 

@@ -1,9 +1,12 @@
 """Where a server may listen; checked before anything that takes long, so that a mistake costs no time."""
 
 import socket
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 
 from sharedllm.errors import InvalidInput, ServingError
+
+BACKLOG = 1024
+"""Connections that the system holds until they are accepted."""
 
 
 def check_address(host: str, port: int, *, open: bool) -> None:
@@ -33,6 +36,31 @@ def check_address(host: str, port: int, *, open: bool) -> None:
         raise cannot_listen(host, port, error.strerror) from None
 
 
+def listen(host: str, port: int) -> list[socket.socket]:
+    """Sockets that listen on every address that the name has.
+
+    Raises:
+        ServingError: one cannot be taken.
+    """
+    listeners: list[socket.socket] = []
+    try:
+        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, kind, protocol, _, address in dict.fromkeys(infos):
+            listeners.append(listener := socket.socket(family, kind, protocol))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                # What comes over IPv4 has a socket of its own.
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+            listener.setblocking(False)
+    except OSError as error:
+        for listener in listeners:
+            listener.close()
+        raise cannot_listen(host, port, error.strerror) from None
+    return listeners
+
+
 def cannot_listen(host: str, port: int, why: str | None) -> ServingError:
     """The address cannot be taken."""
     return ServingError(
@@ -49,3 +77,15 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def network_of(host: str) -> str:
+    """What whoever connects from ``host`` shares with nobody: the address, or of IPv6 the network around it."""
+    try:
+        address = ip_address(host.partition("%")[0])
+    except ValueError:
+        return host
+    if not isinstance(address, IPv6Address):
+        return str(address)
+    # Whoever has one IPv6 address has at least 64 bits of them.
+    return str(address.ipv4_mapped or IPv6Address(int(address) >> 64 << 64))

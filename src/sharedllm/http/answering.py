@@ -50,6 +50,7 @@ async def answer(request: Request, caller: Caller, form: Form) -> Response:
     running = Running(service.engine, first_token, stream=bool(form.common.stream))
     try:
         await service.turns.run(user, partial(_begin, form, user, seed, running, record))
+        request.scope["body"].let_go()
         head = _Head.now(form, record.told)
         vocabulary: Vocabulary = request.app.state.vocabulary
         if form.common.stream:

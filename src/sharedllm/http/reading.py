@@ -7,6 +7,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
+from sharedllm.http.bounds import Body
 from sharedllm.http.refusals import Refused, invalid
 from sharedllm.http.service import Service
 
@@ -27,11 +28,12 @@ async def read(request: Request, model: type[T], owner: str) -> T:
     if kind != "application/json":
         raise Refused(415, "unsupported_media_type", "The body is not JSON", remedy="Send it as application/json.")
     service: Service = request.app.state.service
-    body = await request.body()
-    return await service.turns.run(owner, lambda: parsed(body, model))
+    body: Body = request.scope["body"]
+    whole = await body.whole()
+    return await service.turns.run(owner, lambda: parsed(whole, model))
 
 
-def parsed(body: bytes, model: type[T]) -> T:
+def parsed(body: bytes | bytearray, model: type[T]) -> T:
     """The body as ``model``.
 
     Raises:
@@ -61,7 +63,7 @@ def described(model: type[BaseModel]) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
-def _containers(body: bytes) -> int:
+def _containers(body: bytes | bytearray) -> int:
     """Arrays and objects that JSON opens; of what is not JSON, no fewer than it opens before its first mistake."""
     if body.count(b"[") + body.count(b"{") <= CONTAINERS:
         return 0

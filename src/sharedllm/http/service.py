@@ -25,22 +25,26 @@ class Policy:
     Attributes:
         fallback: whether the base answers then; every response says when it did.
         body_bytes: a longer body is refused with 413, while it is being read.
+        bodies_bytes: of long bodies that are held at once, of everybody together; an address may have half of them.
         body_seconds: a body that takes longer to arrive is refused with 408.
         seconds: deadline of a request that names none.
         max_seconds: the longest deadline a request may name.
         answers: prompts times ``n`` of one request; never more than the engine lets one owner have waiting.
         chat_tokens: length of a chat answer for which no length was asked, where the context allows it.
-        send_seconds: a client that takes no byte of a stream for this long is given up.
+        send_seconds: a client that takes next to nothing of an answer for this long is given up.
+        notice_seconds: how long a server that was told to end says so on `/readyz` before it takes nothing new.
     """
 
     fallback: bool = False
     body_bytes: int = 4 * 1024**2
+    bodies_bytes: int = 64 * 1024**2
     body_seconds: float = 30.0
     seconds: float = 300.0
     max_seconds: float = 3600.0
     answers: int = 64
     chat_tokens: int = 1024
     send_seconds: float = 60.0
+    notice_seconds: float = 5.0
 
 
 @dataclass(eq=False)

@@ -39,10 +39,11 @@ async def model(request: Request, id: str, caller: Authenticated) -> Mapping[str
     return _model(service)
 
 
-@router.get("/healthz", tags=["operation"])
-async def alive() -> Mapping[str, str]:
-    """Whether the process answers at all."""
-    return {"status": "ok"}
+@router.get("/healthz", tags=["operation"], responses={503: {"description": "It is to be started again."}})
+async def alive(request: Request) -> Response:
+    """Whether the process is of any use: it answers, and its engine has not failed."""
+    failed = not request.app.state.service.engine.healthy
+    return JSONResponse({"status": "the engine has failed" if failed else "ok"}, 503 if failed else 200)
 
 
 @router.get("/readyz", tags=["operation"], responses={503: {"description": "Not now; `reasons` says why."}})

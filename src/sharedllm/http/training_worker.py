@@ -44,10 +44,11 @@ def main() -> None:
     try:
         _bound(job["memory_bytes"])
         _train(job, tell)
-    except SharedLLMError as error:
-        tell(**_failed(error))
     except Exception as error:
-        tell(**_failed(_too_large(job["memory_bytes"]) if out_of_memory(error) else error))
+        # The error of one user's training comes from what went wrong in it.
+        first = error.__cause__ if isinstance(error, SharedLLMError) else error
+        ran_out = isinstance(first, Exception) and out_of_memory(first)
+        tell(**_failed(_too_large(job["memory_bytes"]) if ran_out else error))
 
 
 def _failed(error: Exception) -> dict[str, Any]:
@@ -119,8 +120,8 @@ def _train(job: dict[str, Any], tell: Callable[..., None]) -> None:
         )
         for outcome in outcomes:
             if outcome.error is not None:
-                tell(**_failed(outcome.error))
-            elif outcome.release is not None:
+                raise outcome.error
+            if outcome.release is not None:
                 tell(release=outcome.release.number, gate=asdict(outcome.release.gate))
 
 

@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from sharedllm.adapters.adapter import GateOutcome
+from sharedllm.evaluation.gate import flattering, given_away_in_words
 from sharedllm.evaluation.intervals import Interval
-from sharedllm.text.splits import Repeats
+from sharedllm.text.repeats import Repeats
 
 
 class Outcome(Protocol):
@@ -33,21 +34,11 @@ def caveats(outcomes: Sequence[Outcome]) -> list[str]:
     return list(_caveats(outcomes, several=len(outcomes) > 1))
 
 
-def repeated(repeats: Repeats) -> str:
-    """A clause on repeats."""
-    lines = f"{repeats.lines:,} lines" if repeats.lines > 1 else "1 line"
-    occur = "also occur" if repeats.lines > 1 else "also occurs"
-    return (
-        f"{lines} ({repeats.share:.1%}) of the text kept for testing {occur} in the training text, which flatters the"
-        " figures"
-    )
-
-
 def _caveats(outcomes: Sequence[Outcome], *, several: bool) -> Iterator[str]:
     harmed = sum(each.gain is not None and each.gain.high < 0 for each in outcomes)
     unknown = sum(each.gain is None for each in outcomes)
     worse = [-each.general.estimate for each in outcomes if each.general is not None and each.general.high < 0]
-    repeats = [each.repeats for each in outcomes if each.repeats is not None and each.repeats.lines]
+    repeats = [each.repeats for each in outcomes if each.repeats is not None and flattering(each.repeats)]
     held = sum(each.gate is not None and not each.gate.passed for each in outcomes)
     if harmed and several:
         yield f"{harmed} {'do' if harmed > 1 else 'does'} worse than the base"
@@ -57,12 +48,12 @@ def _caveats(outcomes: Sequence[Outcome], *, several: bool) -> Iterator[str]:
         under = f"under {len(worse)}, by up to" if several else "under it, by"
         yield f"general text gets clearly worse {under} {max(worse):.1%}"
     if repeats and several:
-        most = max(each.share for each in repeats)
+        most = max(max(each.validation, each.heldout) for each in repeats)
         yield (
-            f"training text repeats lines of the text kept for testing of {len(repeats)}, up to {most:.1%} of it, which"
-            f" flatters {'their' if len(repeats) > 1 else 'its'} figures"
+            f"training text gives away much of the text kept for testing of {len(repeats)}, up to {most:.0%} of it,"
+            f" which flatters {'their' if len(repeats) > 1 else 'its'} figures"
         )
     elif repeats:
-        yield repeated(repeats[0])
+        yield given_away_in_words(repeats[0])
     if held:
         yield f"{held if several else 'it'} {'are' if held > 1 else 'is'} held back by the gate"

@@ -12,7 +12,7 @@ from sharedllm.evaluation.intervals import CONFIDENCE, Interval
 from sharedllm.printable import printable
 from sharedllm.reporting.caveats import caveats
 from sharedllm.reporting.report import Report
-from sharedllm.text.splits import Repeats
+from sharedllm.text.repeats import Repeats
 
 BASE_LABEL = "base"
 NO_DATA = "no data"

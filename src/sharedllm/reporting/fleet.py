@@ -18,7 +18,7 @@ from sharedllm.reporting.fleet_map import chance_of_agreement, draw_map
 from sharedllm.reporting.fleet_members import Fleet
 from sharedllm.reporting.fleet_readings import Reading
 from sharedllm.reporting.fleet_statistics import rank_correlation, share_kept, share_of
-from sharedllm.text.splits import Repeats
+from sharedllm.text.repeats import Repeats
 
 BREAK_SECONDS = 3600.0
 """Between two releases; a longer time is somebody's break. People of a batch are released together, and one of eight

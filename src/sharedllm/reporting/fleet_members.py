@@ -1,22 +1,22 @@
 """Who of a manifest a fleet's report is about: whoever has a release of their text, made in the way of most."""
 
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from sharedllm.adapters.provenance import text_in
 from sharedllm.errors import CorruptAdapter, InvalidInput, UnknownUser
 from sharedllm.reporting.bets_charts import SERIES
 from sharedllm.store.contract import Release, ReleaseSummary, Store
 from sharedllm.text.manifest import entries
-from sharedllm.text.splits import Repeats, split_text
-from sharedllm.training.recipes import Recipe
+from sharedllm.text.repeats import Repeats
+from sharedllm.text.splits import split_text
+from sharedllm.training.recipes import Recipe, recipe_in
 
 NO_KIND = "person"
 REST = "others"
@@ -122,9 +122,9 @@ def find_fleet(store: Store, manifest: Path, fingerprint: str) -> Fleet:
     kinds = _kinds([user for user, line in lines.items() if line.releases])
     members = []
     for user, line in sorted(lines.items()):
-        made_so = [release for release in line.releases if release.provenance["recipe"] == recipe]
+        made_so = [release for release in line.releases if recipe_in(release.provenance) == recipe]
         if not made_so:
-            missing[user] = f"no release is made from this text on this base by the recipe {recipe['name']!r}"
+            missing[user] = f"no release is made from this text on this base by the recipe {recipe.name!r}"
             continue
         try:
             release = store.release(user, made_so[-1].number)
@@ -135,31 +135,30 @@ def find_fleet(store: Store, manifest: Path, fingerprint: str) -> Fleet:
         members.append(Member(user, kinds[user], *about, release))
     if len(members) < 2:
         raise _too_few(manifest, len(members))
-    return Fleet(manifest, fingerprint, Recipe(**recipe), members, missing)
+    return Fleet(manifest, fingerprint, recipe, members, missing)
 
 
 def _releases(store: Store, user: str, text: str, base: str) -> list[ReleaseSummary]:
-    """Those made from a text on a base, oldest first; none of somebody who is revoked."""
+    """Those made here from a text on a base, oldest first; none of somebody who is revoked."""
     if store.user(user).state == "revoked":
         return []
     found = [
         release
         for release in store.every_release(user)
-        if release.base == base and release.provenance.get("text_sha256") == text
+        if release.base == base and text_in(release.provenance) == text and recipe_in(release.provenance) is not None
     ]
     return found[::-1]
 
 
-def _recipe_of_most(known: Sequence[Sequence[ReleaseSummary]]) -> dict[str, Any]:
-    def name(release: ReleaseSummary) -> str:
-        return json.dumps(release.provenance["recipe"], sort_keys=True)
+def _recipe_of_most(known: Sequence[Sequence[ReleaseSummary]]) -> Recipe:
+    def recipes(releases: Sequence[ReleaseSummary]) -> list[Recipe]:
+        return [recipe for release in releases if (recipe := recipe_in(release.provenance)) is not None]
 
-    newest = [releases[-1] for releases in known]
-    used = Counter(map(name, newest))
-    had = Counter(each for releases in known for each in set(map(name, releases)))
-    most = max(newest, key=lambda release: (used[name(release)], had[name(release)], release.created_at))
-    recipe: dict[str, Any] = most.provenance["recipe"]
-    return recipe
+    made_by = [recipes(releases) for releases in known]
+    used = Counter(each[-1] for each in made_by)
+    had = Counter(recipe for each in made_by for recipe in set(each))
+    newest = [(releases[-1].created_at, each[-1]) for releases, each in zip(known, made_by, strict=True)]
+    return max(newest, key=lambda one: (used[one[1]], had[one[1]], one[0]))[1]
 
 
 def _kinds(users: Sequence[str]) -> dict[str, str]:

@@ -28,7 +28,8 @@ from sharedllm.evaluation.perplexity import Losses, Windows, row_losses, spread
 from sharedllm.files import private_folder, replace_private
 from sharedllm.reporting.fleet_members import Fleet, Member
 from sharedllm.text.manifest import entries_at
-from sharedllm.text.splits import Repeats, split_text
+from sharedllm.text.repeats import Repeats
+from sharedllm.text.splits import split_text
 from sharedllm.text.windows import TokenizedText, tokenize, windows
 from sharedllm.training.checkpoints import Checkpoints, digest, report_folder
 from sharedllm.training.recipes import Recipe

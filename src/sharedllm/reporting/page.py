@@ -11,11 +11,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.confusion import BASE
+from sharedllm.evaluation.gate import flattering, given_away_in_words
 from sharedllm.evaluation.intervals import CONFIDENCE, RESAMPLES
 from sharedllm.files import make_private
 from sharedllm.printable import printable
 from sharedllm.reporting import findings as story
-from sharedllm.reporting.caveats import repeated
 from sharedllm.reporting.report import Report
 
 _LABEL_CHARACTERS = 32
@@ -133,8 +133,9 @@ def _render(report: Report) -> str:
         continuation=story.continuation,
         verdict=story.gate_verdict,
         reason=story.gate_reason,
-        repeated=repeated,
+        given_away=given_away_in_words,
     )
+    environment.tests["flattering"] = flattering
     return environment.get_template("page.html.j2").render(
         report=report,
         headline=story.headline(report),

@@ -7,7 +7,7 @@ from typing import Any
 from sharedllm.adapters.adapter import GateOutcome
 from sharedllm.evaluation.confusion import Confusion
 from sharedllm.evaluation.intervals import Interval
-from sharedllm.text.splits import Repeats
+from sharedllm.text.repeats import Repeats
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ Nothing here is safe to call from two threads; `engine.py` gives it one of its o
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
@@ -95,11 +95,11 @@ class Batch:
             InvalidInput: the values are not those of a stored release.
         """
         request = new.request
+        reading = Reading(request.prompt, top=request.top_logprobs or 0) if request.score_prompt else None
         if request.release is not None and request.values is not None:
             new.slot = self.table.acquire(request.release, request.owner, request.values)
         self._counters.prompt_tokens += len(request.prompt)
         self.running[new.number] = new
-        reading = Reading(request.prompt, top=request.top_logprobs or 0) if request.score_prompt else None
         if request.max_tokens or reading is not None:
             self._parts.enter(Part(new, new.slot, request.max_tokens > 0, reading))
         else:
@@ -111,6 +111,8 @@ class Batch:
         if self._pager.step():
             self._counters.batches += 1
             self._counters.owners = len(set(self._rows.slots(self._pager.passed)))
+            for name, error in self._pager.failed.items():
+                self._end(self._parts[name].each, "failed", error=error)
             self._tell()
 
     def end(self, leaves: Callable[[Running], bool], reason: Reason, *, error: Exception | None = None) -> int:
@@ -124,12 +126,18 @@ class Batch:
         """Tell the end of a request that does not run, or no longer."""
         if each.slot != BASE_SLOT and each.request.release is not None:
             self.table.give_back(each.request.release)
+        try:
+            text = each.end()
+        except Exception as undecoded:
+            text, reason, error = "", "failed", error or undecoded
         self._counters.finished[reason] = self._counters.finished.get(reason, 0) + 1
-        each.deliver(
-            Finished(
-                reason, each.end(), len(each.request.prompt), len(each.new), each.prompt_scores, each.glass_box, error
+        # Whoever cannot be told is not there to be told of it.
+        with suppress(Exception):
+            each.deliver(
+                Finished(
+                    reason, text, len(each.request.prompt), len(each.new), each.prompt_scores, each.glass_box, error
+                )
             )
-        )
 
     def forget(self, owner: str) -> None:
         """Overwrite an owner's rows, and whatever was read or computed for requests that have ended."""
@@ -162,12 +170,18 @@ class Batch:
             if not ended or name not in self._parts:
                 continue
             part = self._parts[name]
-            if part.reading is not None:
-                self._take_over(part.each, part.reading)
-            if part.draws:
-                self._tell_token(part.each)
-            else:
-                self._go_on(part.each)
+            try:
+                self._tell_part(part)
+            except Exception as error:
+                self._end(part.each, "failed", error=error)
+
+    def _tell_part(self, part: Part) -> None:
+        if part.reading is not None:
+            self._take_over(part.each, part.reading)
+        if part.draws:
+            self._tell_token(part.each)
+        else:
+            self._go_on(part.each)
 
     def _tell_token(self, each: Running) -> None:
         last = each.new[-1].id

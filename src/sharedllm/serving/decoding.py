@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from sharedllm.base.loading import Base
 from sharedllm.serving.cache import Cache
 from sharedllm.serving.cuda_graphs import Record, Recordings, Tensors
-from sharedllm.serving.ragged import Plan, Singles, power_of_two
+from sharedllm.serving.ragged import Plan, Singles, padded, power_of_two
 from sharedllm.serving.table import BASE_SLOT
 
 if TYPE_CHECKING:
@@ -108,7 +108,8 @@ class Decoding:
         places = self._places.index_select(0, given["lines"])[:, : len(given["keys"])]
         written = places.gather(1, positions[:, None])[:, 0]
         everybody = torch.arange(len(positions), device=positions.device)
-        steps = Plan(written, [Singles(everybody, places, positions + 1)], [])
+        # Others may have written where a sequence has places that it has not come to.
+        steps = Plan(written, [Singles(everybody, padded(places, positions + 1), positions + 1)], [])
         with self._gathered(given["slots"]) as rows:
             found = self._base.model(
                 input_ids=given["ids"],

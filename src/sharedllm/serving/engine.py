@@ -68,7 +68,8 @@ class Engine:
         """Queue a request; returns its number.
 
         Raises:
-            InvalidInput: the prompt is empty or does not fit, or the values do not belong to a release.
+            InvalidInput: the prompt is empty or does not fit, has a token that the base has no embedding for, or the
+                values do not belong to a release.
             QueueFull: too many requests are waiting; it says when to come back.
             EngineStopped: the engine is shutting down or has failed.
         """
@@ -81,6 +82,7 @@ class Engine:
             )
         if (request.release is None) != (request.values is None):
             raise InvalidInput("A release came without values, or values without one", remedy="Give both or neither.")
+        self.base.tokens.check(request.prompt)
         number = next(self._numbers)
         running = Running(self.base, number, request, deliver)
         with self._changed:
@@ -180,10 +182,11 @@ class Engine:
             while self._prepare():
                 if self._batch.running:
                     self._batch.step()
-        except Exception as error:
+        except BaseException as error:
             # Whoever waits is told, and nobody new is taken; a thread that died silently would hang them all.
             self.healthy = False
-            self._end_all(lambda _: True, "failed", error=error)
+            failure = error if isinstance(error, Exception) else EngineStopped(repr(error), remedy="Start it again.")
+            self._end_all(lambda _: True, "failed", error=failure)
         finally:
             with self._changed:
                 self._serving = False
@@ -246,10 +249,8 @@ class Engine:
             try:
                 self._batch.begin(new)
             except Exception as error:
+                # What is wrong with one request is told to whoever asked.
                 self._batch.finish(new, "failed", error=error)
-                # What is wrong with one request is told to whoever asked; anything else ends the engine.
-                if not isinstance(error, InvalidInput):
-                    raise
             finally:
                 self._beginning = None
 

@@ -53,6 +53,8 @@ class Pager:
 
     Attributes:
         passed: what the last pass read.
+        failed: sequences of the last pass that it could not be computed with, and why. They are to be dropped; others'
+            tokens are as without them.
     """
 
     def __init__(
@@ -81,6 +83,7 @@ class Pager:
         self._batch_tokens = batch_tokens
         self._attention = base.model.config._attn_implementation
         self.passed = Pass([], [], [])
+        self.failed: dict[str, Exception] = {}
         self._sequences: dict[str, _Sequence] = {}
         self._cache = Cache(cache_tokens)
         self._decoding: Decoding | None = None
@@ -128,7 +131,11 @@ class Pager:
                 self._decoding.leave(name)
 
     def step(self) -> bool:
-        """Run one pass of the model; False if there was nothing to run."""
+        """Run one pass of the model; False if there was nothing to run.
+
+        Raises:
+            Exception: a pass fails whoever is in it.
+        """
         import torch
 
         turns = self._turns()
@@ -140,9 +147,13 @@ class Pager:
         )
         totals = [each.read + length for each, length in turns]
         kept = self._wanted.places(self.passed, totals)
+        self.failed = {}
         with torch.inference_mode():
-            logits = self._logits(sequences, totals, kept)
-            drawn = iter(self._wanted.hand_out(self.passed, kept, logits))
+            try:
+                logits = self._logits(sequences, totals, kept)
+            except Exception as error:
+                logits = self._without_culprits(sequences, totals, kept, error)
+            drawn = iter(self._wanted.hand_out(self.passed, kept, logits, self.failed))
         for each, total, ends in zip(sequences, totals, self.passed.ends, strict=True):
             each.read = total
             token = next(drawn) if ends else None
@@ -164,8 +175,6 @@ class Pager:
 
     def _warm_up(self) -> None:
         """Read a token of nobody, so that every layer has its memory before anybody depends on it."""
-        import torch
-
         name, config = type(self._base.model).__name__, self._base.model.config.get_text_config()
         kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
         if kinds:
@@ -173,9 +182,7 @@ class Pager:
                 f"{name} has layers of {', '.join(sorted(kinds))}",
                 remedy="Use a base whose layers all attend to what came before, or to the last of it.",
             )
-        steps = plan([1], [torch.tensor([self._cache.nowhere])]).to(self._base.device)
-        with torch.inference_mode():
-            self._forward([[0]], [torch.zeros(1, dtype=torch.int64)], [0], steps)
+        steps = self._read_nobody()
         expected, (nobody,) = config.num_hidden_layers, steps.singles
         if self._cache.layers != expected or nobody.windows != _windows(config):
             raise UnsupportedBase(
@@ -183,6 +190,15 @@ class Pager:
                 f" the last {_told(nobody.windows)} tokens and by its configuration to {_told(_windows(config))}",
                 remedy="Use a base all of whose layers attend by transformers' attention interface.",
             )
+
+    def _read_nobody(self) -> Plan:
+        """Read a token of nobody; who attended to what."""
+        import torch
+
+        steps = plan([1], [torch.tensor([self._cache.nowhere])]).to(self._base.device)
+        with torch.inference_mode():
+            self._forward([[0]], [torch.zeros(1, dtype=torch.int64)], [0], steps)
+        return steps
 
     def _turns(self) -> list[tuple[_Sequence, int]]:
         """Who reads how many tokens in the next pass: whoever draws one each, and then the others in their order."""
@@ -210,14 +226,49 @@ class Pager:
             if not all(kept):
                 logits = logits[[row for row, places in enumerate(kept) if places]]
             return logits
-        with self._rows.applied(self.passed):
-            return self._run(sequences, self.passed.lengths, totals, kept)
+        return self._run(sequences, totals, kept)
 
-    def _run(
-        self, sequences: Sequence[_Sequence], lengths: Sequence[int], totals: Sequence[int], kept: Sequence[range]
+    def _without_culprits(
+        self, sequences: Sequence[_Sequence], totals: Sequence[int], kept: list[range], error: Exception
     ) -> "torch.Tensor":
+        """Run a pass that failed again, by halves, until it is known with whom it fails; the others' logits.
+
+        Args:
+            sequences: of the pass.
+            totals: how much of each is read after it.
+            kept: whose logits are wanted; none of those it fails with from here on.
+            error: how it failed.
+
+        Raises:
+            Exception: it fails with everybody, and also with nobody.
+        """
         import torch
 
+        def run(begin: int, end: int) -> "list[torch.Tensor]":
+            try:
+                return [self._run(sequences[begin:end], totals[begin:end], kept[begin:end])]
+            except Exception as found:
+                if end - begin == 1:
+                    self.failed[sequences[begin].name] = found
+                    kept[begin] = range(0)
+                    return []
+            middle = (begin + end) // 2
+            return run(begin, middle) + run(middle, end)
+
+        logits = run(0, len(sequences))
+        if logits:
+            return torch.cat(logits)
+        try:
+            self._read_nobody()
+        except Exception:
+            raise error from None
+        return self._base.head.new_zeros(0, len(self._base.head))
+
+    def _run(self, sequences: Sequence[_Sequence], totals: Sequence[int], kept: Sequence[range]) -> "torch.Tensor":
+        """Run the model over the next tokens of sequences, up to so many of each, under their rows."""
+        import torch
+
+        lengths = [total - each.read for each, total in zip(sequences, totals, strict=True)]
         ids = [each.ids[each.read : total] for each, total in zip(sequences, totals, strict=True)]
         positions = [torch.arange(each.read, total) for each, total in zip(sequences, totals, strict=True)]
         ends = accumulate(lengths)
@@ -225,7 +276,8 @@ class Pager:
             end - total + place for end, total, places in zip(ends, totals, kept, strict=True) for place in places
         ]
         held = [each.places[:total] for each, total in zip(sequences, totals, strict=True) if each.places is not None]
-        return self._forward(ids, positions, wanted, plan(lengths, held).to(self._base.device))
+        with self._rows.applied([each.name for each in sequences], lengths):
+            return self._forward(ids, positions, wanted, plan(lengths, held).to(self._base.device))
 
     def _forward(
         self, ids: Sequence[list[int]], positions: "Sequence[torch.Tensor]", wanted: Sequence[int], steps: Plan

@@ -26,7 +26,7 @@ class Pass:
 
 
 Draw = Callable[[list[str], "torch.Tensor"], list[int]]
-"""From the requests that draw and their logits, float ``[requests, vocabulary]``, to their tokens."""
+"""From the requests that draw and their logits, float ``[requests, vocabulary]``, to their tokens; all or none."""
 Take = Callable[[int, "torch.Tensor"], None]
 """Takes logits of tokens that were given, float ``[tokens, vocabulary]``, from a place among them on."""
 
@@ -75,8 +75,16 @@ class Wanted:
                 kept.append(range(first, last))
         return kept
 
-    def hand_out(self, passed: Pass, kept: Sequence[range], logits: "torch.Tensor") -> list[int]:
+    def hand_out(
+        self, passed: Pass, kept: Sequence[range], logits: "torch.Tensor", failed: dict[str, Exception]
+    ) -> list[int]:
         """Hand out the logits of these places, one after the other in ``[tokens, vocabulary]``.
+
+        Args:
+            passed: what was read.
+            kept: see `places`.
+            logits: of these.
+            failed: requests that get none, and why; whoever can do nothing with theirs is added.
 
         Returns:
             A token for everyone who has been read to the end of what is known.
@@ -86,13 +94,25 @@ class Wanted:
             asked = self._asked[name]
             draws = ends and asked.draws
             given = len(places) - draws
-            if given and asked.take is not None:
-                asked.take(places.start, logits[row : row + given])
-            if draws:
+            if given and asked.take is not None and name not in failed:
+                try:
+                    asked.take(places.start, logits[row : row + given])
+                except Exception as error:
+                    failed[name] = error
+            if draws and name not in failed:
                 drawing.append(name)
                 rows.append(row + given)
             row += len(places)
         # Mostly they are all of the logits, which are then not to be copied.
-        drawn = iter(self._draw(drawing, logits if len(rows) == row else logits[rows]) if drawing else [])
-        ended = [name for name, ends in zip(passed.names, passed.ends, strict=True) if ends]
-        return [next(drawn) if self._asked[name].draws else _NEVER_SEEN for name in ended]
+        drawn = self._drawn(drawing, logits if len(rows) == row else logits[rows], failed) if drawing else []
+        tokens = dict(zip(drawing, drawn, strict=True))
+        return [tokens.get(name, _NEVER_SEEN) for name, ends in zip(passed.names, passed.ends, strict=True) if ends]
+
+    def _drawn(self, names: list[str], logits: "torch.Tensor", failed: dict[str, Exception]) -> list[int]:
+        try:
+            return self._draw(names, logits)
+        except Exception as error:
+            if len(names) == 1:
+                failed[names[0]] = error
+                return [_NEVER_SEEN]
+        return [self._drawn([name], logits[row : row + 1], failed)[0] for row, name in enumerate(names)]

@@ -160,9 +160,26 @@ def plan(lengths: Sequence[int], held: "Sequence[torch.Tensor]") -> Plan:
         # Padding reads a key that is there, and the mask keeps it out.
         all_keys = torch.nn.utils.rnn.pad_sequence(list(keys), batch_first=True)
         all_keys = pad(all_keys, (0, -all_keys.shape[1] % _PADDED))
-        singles.append(Singles(torch.tensor(tokens), all_keys, torch.tensor([len(own) for own in keys])))
+        lengths_of_keys = torch.tensor([len(own) for own in keys])
+        singles.append(Singles(torch.tensor(tokens), padded(all_keys, lengths_of_keys), lengths_of_keys))
     written = torch.cat([own[len(own) - length :] for length, own in zip(lengths, held, strict=True)])
     return Plan(written, singles, stretches)
+
+
+def padded(keys: "torch.Tensor", held: "torch.Tensor") -> "torch.Tensor":
+    """Places of keys, ``[requests, longest]``, with each request's first in place of those that it does not hold.
+
+    A mask gives what is there no weight, but nothing times what is no number is no number: what overflowed in one
+    request's keys and values must not be read with another's.
+
+    Args:
+        keys: places in the cache.
+        held: how many of them each request has, ``[requests]``.
+    """
+    import torch
+
+    own = torch.arange(keys.shape[1], device=keys.device) < held[:, None]
+    return torch.where(own, keys, keys[:, :1])
 
 
 def power_of_two(count: int) -> int:

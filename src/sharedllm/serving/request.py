@@ -1,11 +1,14 @@
 """What the engine is asked, and what it answers: one request, its tokens as they come, and how it ended."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from sharedllm.errors import InvalidInput
 
 Reason = Literal["stop", "length", "cancelled", "deadline", "erased", "shutdown", "failed"]
 """``stop``: an end token or a stop string; ``length``: as many tokens as were asked for, or as fit the context."""
@@ -21,6 +24,9 @@ class Sampling:
         min_p: and among those that are at least this share as likely as the likeliest (Nguyen et al. 2024).
         seed: of the request's own noise, which depends on nothing but this, ``choice`` and the position.
         choice: which of several answers to the same prompt this is.
+
+    Raises:
+        InvalidInput: the temperature is negative or not finite, or a share is not between 0 and 1.
     """
 
     temperature: float = 1.0
@@ -28,6 +34,14 @@ class Sampling:
     min_p: float = 0.0
     seed: int = 0
     choice: int = 0
+
+    def __post_init__(self) -> None:
+        # Whatever is no number is in no range.
+        for name, most in (("temperature", math.inf), ("top_p", 1.0), ("min_p", 1.0)):
+            value = getattr(self, name)
+            if not (0 <= value <= most and math.isfinite(value)):
+                bound = "a number that is not negative" if most == math.inf else "between 0 and 1"
+                raise InvalidInput(f"{name} is {value!r}", remedy=f"Give {bound}.")
 
 
 @dataclass(frozen=True, eq=False)

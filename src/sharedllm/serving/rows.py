@@ -1,6 +1,6 @@
 """Everybody's rows, applied to the passes that their requests are read in."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -34,11 +34,11 @@ class Rows:
         return [self._part(name).slot for name in passed.names]
 
     @contextmanager
-    def applied(self, passed: Pass) -> Iterator[None]:
-        """Apply to every token of a pass its request's row."""
+    def applied(self, names: Sequence[str], lengths: Sequence[int]) -> Iterator[None]:
+        """Apply to every token its request's row, where so many of each are read one after the other."""
         import torch
 
-        parts = [self._part(name) for name in passed.names]
+        parts = [self._part(name) for name in names]
         slots = [part.slot for part in parts]
         # Zeros change nothing, so a batch of the base alone needs no rows.
         if set(slots) == {BASE_SLOT}:
@@ -50,8 +50,8 @@ class Rows:
             # Once for many passes, and rounded to what the sites compute in.
             self._gathered = releases, self._injection.cut(self._table.rows[slots].to(self._dtype))
         index = None
-        if max(passed.lengths) > 1:
-            index = torch.arange(len(slots)).repeat_interleave(torch.tensor(passed.lengths))[None]
+        if max(lengths) > 1:
+            index = torch.arange(len(slots)).repeat_interleave(torch.tensor(list(lengths)))[None]
         with self._injection.rows(self._gathered[1], index):
             yield
 

@@ -1,10 +1,12 @@
 """Logits to tokens, each request on its own: nothing drawn here depends on who else is in the batch."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sharedllm.errors import RequestFailed
 from sharedllm.serving.request import Sampling, Scored
 
 if TYPE_CHECKING:
@@ -21,8 +23,15 @@ def draw(logits: "torch.Tensor", samplings: Sequence[Sampling], positions: Seque
         logits: float, ``[rows, vocabulary]``.
         samplings: how each row is drawn.
         positions: how many tokens each request had drawn before.
+
+    Raises:
+        RequestFailed: the logits of a row are no numbers.
     """
     tokens = _likeliest(logits)
+    # Whatever is no number counts as the largest.
+    peaks = logits.gather(1, logits.new_tensor(tokens).long()[:, None])
+    if (~peaks.isfinite()).cpu().any():
+        raise overflown()
     warm = [row for row, sampling in enumerate(samplings) if sampling.temperature > 0]
     if warm:
         temperatures = logits.new_tensor([samplings[row].temperature for row in warm])
@@ -53,9 +62,14 @@ def scored(logits: "torch.Tensor", tokens: Sequence[int], tops: Sequence[int]) -
         logits: float, ``[rows, vocabulary]``.
         tokens: one a row.
         tops: how many of the likeliest tokens are told, a row.
+
+    Raises:
+        RequestFailed: the logits of a row are no numbers.
     """
     logprobs = logits.log_softmax(dim=-1)
     own = logprobs.gather(1, logprobs.new_tensor(tokens).long()[:, None])[:, 0].tolist()
+    if any(map(math.isnan, own)):
+        raise overflown()
     most = max(tops, default=0)
     found: list[tuple[tuple[int, float], ...]] = [()] * len(tokens)
     if most:
@@ -63,6 +77,13 @@ def scored(logits: "torch.Tensor", tokens: Sequence[int], tops: Sequence[int]) -
         pairs = zip(ids.tolist(), values.tolist(), strict=True)
         found = [tuple(zip(ids[:top], each[:top], strict=True)) for (ids, each), top in zip(pairs, tops, strict=True)]
     return [Scored(token, logprob, top) for token, logprob, top in zip(tokens, own, found, strict=True)]
+
+
+def overflown() -> RequestFailed:
+    """The error of a request whose logits are no numbers."""
+    return RequestFailed(
+        "The logits of this request are no numbers", remedy="The release that answers overflows: roll back or retrain."
+    )
 
 
 def _likeliest(logits: "torch.Tensor") -> list[int]:

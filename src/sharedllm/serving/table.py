@@ -58,9 +58,10 @@ class Table:
             self._slots.move_to_end(release)
         else:
             narrow = values.astype(np.float16)
-            if values.shape != self.rows.shape[1:] or not np.array_equal(narrow.astype(np.float32), values):
+            fits = values.shape == self.rows.shape[1:] and bool(np.isfinite(narrow).all())
+            if not fits or not np.array_equal(narrow.astype(np.float32), values):
                 raise InvalidInput(
-                    f"The values of release {release} are not {self.rows.shape[1]:,} float16 deviations",
+                    f"The values of release {release} are not {self.rows.shape[1]:,} finite float16 deviations",
                     remedy="Serve what the store returns.",
                 )
             slot = self._slot()

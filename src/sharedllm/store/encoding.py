@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
+from sharedllm.adapters.provenance import as_read
 from sharedllm.errors import CorruptAdapter, CorruptStore, InvalidInput
 from sharedllm.store.contract import Release, ReleaseSummary
 from sharedllm.users import check_user_id
@@ -113,7 +114,7 @@ def reveal(head: Head, deviations: bytes) -> Release:
         id=head.id,
         user=head.user,
         number=head.number,
-        adapter=Adapter(head.format, head.base, values, json.loads(head.provenance)),
+        adapter=Adapter(head.format, head.base, values, _provenance(head)),
         gate=GateOutcome(**json.loads(head.gate)),
         created_at=datetime.fromisoformat(head.created_at),
     )
@@ -133,7 +134,7 @@ def summarise(head: Head, stored_bytes: int) -> ReleaseSummary:
             format=head.format,
             base=head.base,
             parameters=stored_bytes // STORED.itemsize,
-            provenance=json.loads(head.provenance),
+            provenance=_provenance(head),
             gate=GateOutcome(**json.loads(head.gate)),
             created_at=datetime.fromisoformat(head.created_at),
         )
@@ -235,6 +236,13 @@ def _canonical(what: str, value: dict[str, Any]) -> str:
         raise InvalidInput(
             f"{what} is not JSON: {error}", remedy="Use plain, finite numbers, strings, lists and dicts."
         ) from None
+
+
+def _provenance(head: Head) -> dict[str, Any]:
+    try:
+        return as_read(json.loads(head.provenance))
+    except RecursionError:
+        return as_read(None)
 
 
 def _checksum(head: Head, deviations: bytes) -> str:

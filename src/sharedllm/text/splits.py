@@ -3,30 +3,14 @@
 import hashlib
 import unicodedata
 from dataclasses import dataclass
+from functools import cached_property
 
 from sharedllm.errors import TextError, TooLittleText
+from sharedllm.text.repeats import Repeats, find_repeats
 
 MIN_CHARACTERS = 2_000
 _GAP_SHARE, _MIN_GAP, _MAX_GAP = 0.01, 200, 4_000
 _TRAIN_SHARE, _VALIDATION_SHARE = 0.8, 0.1
-_MIN_REPEATED_LINE = 40
-
-
-@dataclass(frozen=True)
-class Repeats:
-    """Lines of the validation and held-out blocks that the training block holds too, word for word.
-
-    Only lines of 40 characters or more count, stripped of surrounding whitespace; without line breaks there are none.
-
-    Attributes:
-        lines: how many such lines there are, each occurrence counted.
-        share: their characters as a share of the two blocks', from 0 to 1.
-        examples: SHA-256, in hex, of the first three different ones: enough to find them, and no word is kept.
-    """
-
-    lines: int
-    share: float
-    examples: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -38,14 +22,17 @@ class Split:
         validation: about 10 %, for early stopping and the gate.
         heldout: about 10 %, the end, which nothing but an evaluation reads.
         sha256: of the whole text in UTF-8, in hex.
-        repeats: what the training block gives away of the other two.
     """
 
     train: str
     validation: str
     heldout: str
     sha256: str
-    repeats: Repeats
+
+    @cached_property
+    def repeats(self) -> Repeats:
+        """What the training block gives away of the other two."""
+        return find_repeats(self.train, self.validation, self.heldout)
 
 
 def split_text(text: str, *, user: str | None = None) -> Split:
@@ -90,7 +77,7 @@ def split_text(text: str, *, user: str | None = None) -> Split:
         )
     ]
     heldout = text[cut(text, range(validation_end + gap, validation_end + gap + reach)) :]
-    return Split(train, validation, heldout, sha256, _repeats(train, validation + "\n" + heldout))
+    return Split(train, validation, heldout, sha256)
 
 
 def cut(text: str, positions: range) -> int:
@@ -114,14 +101,3 @@ def _inside_character(text: str, position: int) -> bool:
     joiner = "\u200d"
     skin_tone = "\U0001f3fb" <= following <= "\U0001f3ff"
     return unicodedata.category(following)[0] == "M" or skin_tone or joiner in (following, text[position - 1])
-
-
-def _repeats(train: str, unseen: str) -> Repeats:
-    known = {line.strip() for line in train.split("\n")}
-    repeated = [
-        stripped
-        for line in unseen.split("\n")
-        if len(stripped := line.strip()) >= _MIN_REPEATED_LINE and stripped in known
-    ]
-    examples = tuple(hashlib.sha256(line.encode()).hexdigest() for line in list(dict.fromkeys(repeated))[:3])
-    return Repeats(len(repeated), sum(map(len, repeated)) / len(unseen), examples)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from sharedllm.errors import TooLittleText
-from sharedllm.text.splits import Repeats, Split, cut
+from sharedllm.errors import InvalidInput, TextError, TooLittleText
+from sharedllm.text.repeats import Repeats
+from sharedllm.text.splits import Split, cut
 
 MIN_WINDOWS = 4
 Encode = Callable[[str], list[int]]
@@ -27,7 +28,7 @@ class TokenizedText:
         validation: int64 ``[windows, window]``, at least `MIN_WINDOWS` of them.
         heldout: int64 ``[windows, window]``, likewise.
         sha256: of the text it came from, in hex.
-        repeats: lines that the training block shares with the other two.
+        repeats: what the training block gives away of the other two.
         opening: what every window begins with, since the tokenizer begins every text with it; often nothing.
     """
 
@@ -75,12 +76,15 @@ def tokenize(user: str, split: Split, encode: Encode, *, window: int = 256) -> T
 
     Raises:
         TooLittleText: a block has fewer than `MIN_WINDOWS` windows' worth of tokens.
-        InvalidInput: the text has a token that the base has no embedding for.
+        TextError: the text has a token that the base has no embedding for.
     """
     opening = tuple(encode(""))
-    train, validation, heldout = (
-        _encode(block, encode, len(opening)) for block in (split.train, split.validation, split.heldout)
-    )
+    try:
+        train, validation, heldout = (
+            _encode(block, encode, len(opening)) for block in (split.train, split.validation, split.heldout)
+        )
+    except InvalidInput as error:
+        raise TextError(f"The text of {user!r} cannot be read: {error.message}", remedy=error.remedy) from error
     needed = MIN_WINDOWS * (window - len(opening))
     shortest = min(len(train), len(validation), len(heldout))
     if shortest < needed:

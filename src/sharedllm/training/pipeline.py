@@ -7,15 +7,17 @@ from typing import Any
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.adapters.injection import Injection
+from sharedllm.adapters.provenance import text_in
 from sharedllm.base.loading import Base
 from sharedllm.errors import ErasedMeanwhile, InvalidInput, SharedLLMError, UnknownUser
-from sharedllm.evaluation.gate import Gate
+from sharedllm.evaluation.gate import Gate, mind_repeats
 from sharedllm.evaluation.perplexity import Windows
 from sharedllm.store.contract import Release, ReleaseSummary, Stay, Store
+from sharedllm.text.repeats import Repeats
 from sharedllm.text.windows import TokenizedText
 from sharedllm.training.checkpoints import Checkpoints
-from sharedllm.training.recipes import Recipe
-from sharedllm.training.vectors import train_vectors
+from sharedllm.training.recipes import Recipe, recipe_in
+from sharedllm.training.vectors import own_failure, train_vectors
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,23 +105,27 @@ def train_and_judge(
 
     Args: as for `train_and_store`.
     """
-    validation: dict[str, Windows] = {}
+    kept: dict[str, tuple[Windows, Repeats]] = {}
 
     def noting(each: Iterable[TokenizedText]) -> Iterator[TokenizedText]:
         for text in each:
-            validation[text.user] = text.validation
+            kept[text.user] = text.validation, text.repeats
             yield text
 
     training = train_vectors(base, injection, noting(texts), recipe, checkpoints=checkpoints, on_step=on_step)
     # Closing it, not waiting for it to be collected, is what writes the others' checkpoints if this one fails.
     with closing(training):
         for trained in training:
-            windows = validation.pop(trained.user)
+            windows, repeats = kept.pop(trained.user)
             if trained.adapter is None:
                 yield Judged(trained.user, None, None, trained.error)
                 continue
-            verdict = gate.judge(base, injection, trained.adapter, windows, general)
-            yield Judged(trained.user, trained.adapter, verdict, None)
+            try:
+                verdict = gate.judge(base, injection, trained.adapter, windows, general)
+            except Exception as error:
+                yield Judged(trained.user, None, None, own_failure(trained.user, "The gate", error))
+                continue
+            yield Judged(trained.user, trained.adapter, mind_repeats(verdict, repeats), None)
 
 
 def store_judged(store: Store, judged: Judged, sources: Sequence[str], stay: Stay | None) -> Outcome:
@@ -151,10 +157,10 @@ def already_trained(store: Store, base: str, user: str, text: str, recipe: Recip
         text: the text's SHA-256.
         recipe: how it would be trained.
     """
-    wanted = base, text, recipe.as_dict()
+    wanted = base, text, recipe
     with suppress(UnknownUser):
         for release in store.every_release(user):
-            made_from = release.base, release.provenance.get("text_sha256"), release.provenance.get("recipe")
+            made_from = release.base, text_in(release.provenance), recipe_in(release.provenance)
             if made_from == wanted:
                 return release
     return None

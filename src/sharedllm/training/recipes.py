@@ -1,6 +1,7 @@
 """How to train: small frozen objects, the same for every method."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -93,6 +94,20 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, for provenance."""
         return asdict(self)
+
+
+def recipe_in(provenance: Mapping[str, Any]) -> Recipe | None:
+    """How an adapter was trained here; None where its provenance does not say so, as of one that came as a file."""
+    said = provenance.get("recipe")
+    if not isinstance(said, dict) or not isinstance(said.get("name"), str):
+        return None
+    try:
+        recipe = Recipe(**said)
+        hash(recipe)
+    except (TypeError, InvalidInput):
+        # Of a version that knows other recipes.
+        return None
+    return recipe
 
 
 RECIPES = {

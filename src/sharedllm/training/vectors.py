@@ -18,7 +18,7 @@ from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import Layout
 from sharedllm.base.loading import Base
 from sharedllm.base.sites import site_gains
-from sharedllm.errors import Diverged, InvalidInput, SharedLLMError
+from sharedllm.errors import Diverged, InvalidInput, SharedLLMError, TrainingError
 from sharedllm.evaluation.likelihood import token_losses
 from sharedllm.evaluation.perplexity import row_losses, spread
 from sharedllm.text.windows import TokenizedText
@@ -167,8 +167,9 @@ class _Batch:
         if not running:
             return done
         rows = [slot.row for slot in running]
+        errors: dict[int, Exception] = {}
         windows = np.concatenate([step_windows(slot.text, recipe, slot.progress.step) for slot in running])
-        losses, gradient = self._gradient(rows, torch.from_numpy(windows).to(self._base.device))
+        losses, gradient = self._gradients(rows, torch.from_numpy(windows).to(self._base.device), errors)
         finite = (torch.isfinite(losses) & torch.isfinite(gradient).all(dim=1)).tolist()
         healthy = [place for place, good in enumerate(finite) if good]
         self._state.update(
@@ -178,9 +179,13 @@ class _Batch:
             recipe,
         )
         for slot, good in zip(running, finite, strict=True):
-            progress = self._progress(slot) if good else None
+            try:
+                progress = self._progress(slot) if good else None
+            except Exception as error:
+                progress, errors[slot.row] = None, error
             if progress is None:
-                done.append((slot, _diverged(slot)))
+                cause = errors.get(slot.row)
+                done.append((slot, own_failure(slot.text.user, "Training", cause) if cause else _diverged(slot)))
                 continue
             slot.progress = progress
             if self._on_step:
@@ -191,6 +196,24 @@ class _Batch:
 
     def _is_over(self, slot: _Slot) -> bool:
         return self._recipe.is_over(slot.progress.step, slot.progress.stale)
+
+    def _gradients(
+        self, rows: list[int], windows: "torch.Tensor", errors: dict[int, Exception]
+    ) -> tuple["torch.Tensor", "torch.Tensor"]:
+        """What `_gradient` gives, and no numbers for rows that it cannot be computed with, whose errors are added."""
+        import torch
+
+        try:
+            return self._gradient(rows, windows)
+        except Exception as error:
+            if len(rows) == 1:
+                errors[rows[0]] = error
+                none = torch.full_like(self._state.values[rows], math.nan)
+                return none[:, 0], none
+        # What cannot be computed together can be told apart: everybody's loss is their own.
+        apart = zip(rows, torch.split(windows, self._recipe.windows_per_step), strict=True)
+        losses, gradients = zip(*(self._gradients([row], own, errors) for row, own in apart), strict=True)
+        return torch.cat(losses), torch.cat(gradients)
 
     def _gradient(self, rows: list[int], windows: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
         """Mean loss of each row's sequences, ``[rows]``, and its gradient, ``[rows, P]``."""
@@ -237,6 +260,7 @@ class _Batch:
             "steps": slot.progress.step,
             "text_sha256": slot.text.sha256,
             "repeated_lines": slot.text.repeats.lines,
+            "repeated_share": slot.text.repeats.share,
             "version": __version__,
         }
         values = (slot.progress.best * self._relative).float().cpu().numpy()
@@ -261,6 +285,18 @@ def _relative_per_parameter(base: Base, layout: Layout, recipe: Recipe) -> "torc
         return torch.ones(layout.size, device=base.device)
     gains = site_gains(base.model, layout.sites)
     return torch.where(gains == 0, torch.zeros_like(gains), 1 / gains)
+
+
+def own_failure(user: str, what: str, error: Exception) -> SharedLLMError:
+    """What went wrong with one user, as an error that is theirs alone."""
+    if isinstance(error, SharedLLMError):
+        return error
+    failure = TrainingError(
+        f"{what} failed for {user!r}: {type(error).__name__}: {error}",
+        remedy="Nobody else was affected. Report this if the text is as it should be.",
+    )
+    failure.__cause__ = error
+    return failure
 
 
 def _diverged(slot: _Slot) -> Diverged:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
+from sharedllm.adapters.provenance import as_read
 from sharedllm.errors import CorruptAdapter, SnapshotError, WrongBase
 from sharedllm.files import keep_private
 from sharedllm.store.contract import Release
@@ -124,14 +125,17 @@ class Snapshot:
             raise self._damaged(user, f"cannot be read: {error.strerror}") from None
         if self._checksums.of(found.user_sha256, head, values) != expected:
             raise self._damaged(user, "is damaged")
-        id, number, created_at, provenance, gate = json.loads(head)
+        try:
+            id, number, created_at, provenance, gate = json.loads(head)
+        except RecursionError:
+            raise self._damaged(user, "says too much of where it came from") from None
         row = np.frombuffer(values, STORED).astype(np.float32)
         row.flags.writeable = False
         return Release(
             id=id,
             user=user,
             number=number,
-            adapter=Adapter(self.manifest.format, self.manifest.base, row, provenance),
+            adapter=Adapter(self.manifest.format, self.manifest.base, row, as_read(provenance)),
             gate=GateOutcome(**gate),
             created_at=datetime.fromisoformat(created_at),
         )

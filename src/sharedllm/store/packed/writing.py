@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sharedllm.adapters.provenance import own
 from sharedllm.errors import CorruptAdapter, InvalidInput
 from sharedllm.files import sync_folder
 from sharedllm.store.contract import Release, Store
@@ -188,7 +189,7 @@ def _head(release: Release) -> bytes:
         release.id,
         release.number,
         release.created_at.isoformat(timespec="microseconds"),
-        dict(release.adapter.provenance),
+        own(release.adapter.provenance),
         gate,
     ]
     return json.dumps(head, separators=(",", ":")).encode()
