@@ -9,12 +9,18 @@ import torch
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE, Unigram
 from transformers import (
+    BloomConfig,
+    CodeGenConfig,
     Gemma2Config,
     Gemma3TextConfig,
     GPT2Config,
+    JambaConfig,
     LlamaConfig,
+    MixtralConfig,
+    Phi3Config,
     PreTrainedTokenizerFast,
     Qwen3Config,
+    StableLmConfig,
 )
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
@@ -70,6 +76,44 @@ def gpt2(folder: Path, *, seed: int = 0, **config: Any) -> Path:
         "attn_pdrop": 0.0,
     }
     return _save(GPT2Config(**{**sizes, **config}), folder, seed)
+
+
+def phi3(folder: Path, *, seed: int = 0, **config: Any) -> Path:
+    """Rotates by other frequencies (LongRoPE) as soon as a text in the pass has more than 64 tokens."""
+    long = {"short_factor": [1.0] * 4, "long_factor": [1.0, 2.0, 4.0, 8.0], "original_max_position_embeddings": 64}
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 1.0, **long}
+    sizes = {**_SIZES, "original_max_position_embeddings": 64, "rope_parameters": rope}
+    return _save(Phi3Config(**{**sizes, **config}), folder, seed)
+
+
+def stablelm(folder: Path, *, seed: int = 0, **config: Any) -> Path:
+    """Attends by itself: what keeps requests apart never reaches its attention."""
+    return _save(StableLmConfig(**{**_SIZES, **config}), folder, seed)
+
+
+def codegen(folder: Path, *, seed: int = 0, **config: Any) -> Path:
+    """Attends by itself, too, and has one norm a block."""
+    sizes = {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512, "rotary_dim": 8}
+    sizes |= {"initializer_range": 0.2, "bos_token_id": 1, "eos_token_id": 2}
+    return _save(CodeGenConfig(**{**sizes, **config}), folder, seed)
+
+
+def bloom(folder: Path, *, seed: int = 0, **config: Any) -> Path:
+    """Tells positions apart by how far away they are (ALiBi), and reads any number of them."""
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.2}
+    return _save(BloomConfig(**{**sizes, "bos_token_id": 1, "eos_token_id": 2, **config}), folder, seed)
+
+
+def mixtral(folder: Path, *, seed: int = 0, **config: Any) -> Path:
+    """Sends each token to two of four experts."""
+    sizes = {**_SIZES, "num_local_experts": 4, "num_experts_per_tok": 2}
+    return _save(MixtralConfig(**{**sizes, **config}), folder, seed)
+
+
+def jamba(folder: Path, *, seed: int = 0, **config: Any) -> Path:
+    """Has layers that keep a state in place of keys and values."""
+    sizes = {**_SIZES, "num_experts": 2, "mamba_d_state": 4, "mamba_dt_rank": 4}
+    return _save(JambaConfig(**{**sizes, "use_mamba_kernels": False, **config}), folder, seed)
 
 
 def gemma2(folder: Path, *, seed: int = 0, **config: Any) -> Path:

@@ -10,7 +10,7 @@ SharedLLMError
 │   ├── ReceiptError      an erasure receipt that cannot be read, or that was not signed as it stands
 │   └── UnknownJob        a training job that this server does not know, or that is somebody else's
 ├── BaseError             the shared model
-│   ├── UnsupportedBase   loads, but has no sites our injection can act on
+│   ├── UnsupportedBase   loads, but cannot be used for what was asked: no sites, or not exact when served
 │   └── DownloadError     could not be fetched, or is not what was pinned
 ├── AdapterError
 │   ├── WrongBase         made for another base, or another format
@@ -101,7 +101,7 @@ class BaseError(SharedLLMError):
 
 
 class UnsupportedBase(BaseError):
-    """The base loads, but its architecture has no sites that the injection can act on."""
+    """The base loads, but its architecture has no sites to act on, or is not exact when requests share passes."""
 
 
 class DownloadError(BaseError):

@@ -12,6 +12,7 @@ from weakref import WeakSet
 
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
+from sharedllm.base.context import context_of
 from sharedllm.base.loading import Base
 from sharedllm.base.products import Prepacked
 from sharedllm.errors import InvalidInput
@@ -54,7 +55,7 @@ class Batch:
         with ExitStack() as undo:
             undo.enter_context(_alone(base))
             self.layout = layout_of(base, format)
-            context: int = base.model.config.get_text_config().max_position_embeddings
+            context = context_of(base)
             # A row for each running request has to fit, or none of them could be admitted.
             slots = max(limits.table_bytes // (self.layout.size * _BYTES_PER_VALUE), limits.running + 1)
             self.table = Table(self.layout.size, slots, base.device)

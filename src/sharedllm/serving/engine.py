@@ -12,10 +12,12 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
 
+from sharedllm.base.context import steady_context
 from sharedllm.base.loading import Base
 from sharedllm.errors import EngineStopped, InvalidInput
 from sharedllm.serving.batch import Batch
 from sharedllm.serving.cache import places
+from sharedllm.serving.exactness import show_exact
 from sharedllm.serving.request import Counters, Deliver, Limits, Reason, Request
 from sharedllm.serving.running import Running
 from sharedllm.serving.waiting import Waiting
@@ -28,7 +30,7 @@ class Engine:
 
     Raises:
         InvalidInput: another engine serves from the base.
-        UnknownName, UnsupportedBase: see `layout_of`, and bases whose forward pass takes no ``logits_to_keep``.
+        UnknownName, UnsupportedBase: see `layout_of` and `show_exact`.
 
     Attributes:
         base: the base model.
@@ -53,7 +55,7 @@ class Engine:
         self._begun = threading.Event()
         # Made on the thread that computes with it: OpenMP would keep a second team of threads for whoever else did.
         made: Future[Batch] = Future()
-        make = partial(Batch, base, self.limits, self.counters, format=format)
+        make = partial(_make, base, self.limits, self.counters, format)
         self._thread = threading.Thread(target=self._run, args=(make, made), name="engine", daemon=True)
         self._thread.start()
         self._batch = made.result()
@@ -261,3 +263,10 @@ class Engine:
         for each in gone:
             self._batch.finish(each, reason, error=error)
         return len(gone) + self._batch.end(leaves, reason, error=error)
+
+
+def _make(base: Base, limits: Limits, counters: Counters, format: str) -> Batch:
+    show_exact(base, format=format)
+    batch = Batch(base, limits, counters, format=format)
+    batch.context = min(batch.context, steady_context(base))
+    return batch

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sharedllm.base.context import context_of
 from sharedllm.base.loading import Base
 from sharedllm.errors import EngineStopped, InvalidInput, SharedLLMError
 from sharedllm.serving.cache import places
@@ -70,7 +71,7 @@ def generate(
 
 def _limits(base: Base, tokens: Sequence[int]) -> Limits:
     """What all prompts take together; a prompt that is too long is refused by the engine, and gets no memory before."""
-    context = base.model.config.get_text_config().max_position_embeddings
+    context = context_of(base)
     return Limits(
         running=len(tokens),
         waiting=len(tokens),

@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from sharedllm.base.loading import Base
-from sharedllm.errors import UnsupportedBase
+from sharedllm.errors import SharedLLMError, UnsupportedBase
 from sharedllm.serving.cache import Cache
 from sharedllm.serving.cuda_graphs import recorder
 from sharedllm.serving.decoding import Decoding
@@ -175,6 +175,8 @@ class Pager:
 
     def _warm_up(self) -> None:
         """Read a token of nobody, so that every layer has its memory before anybody depends on it."""
+        import torch
+
         name, config = type(self._base.model).__name__, self._base.model.config.get_text_config()
         kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
         if kinds:
@@ -182,7 +184,17 @@ class Pager:
                 f"{name} has layers of {', '.join(sorted(kinds))}",
                 remedy="Use a base whose layers all attend to what came before, or to the last of it.",
             )
-        steps = self._read_nobody()
+        try:
+            steps = self._read_nobody()
+        except (SharedLLMError, torch.OutOfMemoryError):
+            raise
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            # Whatever else a model raises here it would raise in the middle of everybody's answers.
+            reason = (str(error).splitlines() or [""])[0]
+            raise UnsupportedBase(
+                f"{name} cannot read the tokens of several requests in one pass ({type(error).__name__}: {reason})",
+                remedy="Train and evaluate with it, and serve from another base.",
+            ) from error
         expected, (nobody,) = config.num_hidden_layers, steps.singles
         if self._cache.layers != expected or nobody.windows != _windows(config):
             raise UnsupportedBase(

@@ -1,0 +1,63 @@
+"""How many tokens a base reads, and within how many nobody's length changes how another's are read."""
+
+import copy
+
+import pytest
+import torch
+from tests import models
+
+from sharedllm.base.context import context_of, steady_context
+from sharedllm.base.loading import load_base
+from sharedllm.errors import UnsupportedBase
+
+
+@pytest.fixture
+def loaded(tmp_path, monkeypatch):
+    monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path / "cache"))
+
+    def loaded(make=models.llama, dtype=torch.float32, **config):
+        return load_base(str(make(tmp_path / "base", **config)), dtype=dtype, device="cpu")
+
+    return loaded
+
+
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_fixed_positions_are_steady_in_the_whole_context(base_of, architecture, dtype):
+    base = base_of(architecture, dtype)
+    assert (context_of(base), steady_context(base)) == (512, 512)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_longrope_is_steady_up_to_the_original_context(loaded, dtype, caplog):
+    base = loaded(models.phi3, dtype)
+    assert (context_of(base), steady_context(base)) == (512, 64)
+    assert "64 of its 512 tokens" in caplog.text
+
+
+def test_yarn_is_steady_in_the_whole_context(loaded):
+    rope = {"rope_type": "yarn", "rope_theta": 1e4, "factor": 8.0, "original_max_position_embeddings": 64}
+    assert steady_context(loaded(rope_parameters=rope)) == 512
+
+
+def test_dynamic_scaling_is_steady_in_the_context_that_it_begins_after(loaded):
+    base = loaded(rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0})
+    assert steady_context(base) == 512
+
+
+def test_frequencies_that_stay_grown_are_steady_only_where_they_are_reset(loaded):
+    base = loaded(rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0})
+    rotary = base.model.model.rotary_emb
+    # As of a model whose frequencies grow within what its config calls its context.
+    rotary.config = copy.deepcopy(rotary.config)
+    rotary.config.max_position_embeddings = rotary.original_max_seq_len = rotary.max_seq_len_cached = 100
+    with torch.no_grad():
+        before = base.model(torch.arange(3, 63)[None]).logits
+    assert steady_context(base) == 99
+    with torch.no_grad():
+        assert torch.equal(base.model(torch.arange(3, 63)[None]).logits, before)
+
+
+def test_a_context_that_the_config_does_not_tell_is_refused(loaded):
+    with pytest.raises(UnsupportedBase, match="max_position_embeddings"):
+        context_of(loaded(models.bloom))

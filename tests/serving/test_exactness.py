@@ -1,0 +1,179 @@
+"""A base is served only once it was shown that nobody's company changes what they are told."""
+
+import pytest
+import torch
+from tests import models
+
+from sharedllm.base.loading import load_base
+from sharedllm.errors import InvalidInput, UnsupportedBase
+from sharedllm.serving import exactness, paging, ragged
+from sharedllm.serving.engine import Engine
+from sharedllm.serving.exactness import show_exact
+from sharedllm.serving.generation import generate
+from sharedllm.serving.request import Limits
+
+DTYPES = [torch.float64, torch.float32, torch.bfloat16]
+
+
+@pytest.fixture
+def loaded(tmp_path, monkeypatch):
+    """A base that no other test has shown to be exact."""
+    monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path / "cache"))
+
+    def loaded(make=models.llama, dtype=torch.float32, **config):
+        return load_base(str(make(tmp_path / "base", **config)), dtype=dtype, device="cpu")
+
+    return loaded
+
+
+def attends(monkeypatch, attention):
+    """Have models attend like this in passes of several requests."""
+    original = ragged.ragged_attention
+    monkeypatch.setattr(ragged, "ragged_attention", lambda *args, **kwargs: attention(original, *args, **kwargs))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("make", [*models.ARCHITECTURES.values(), models.mixtral, models.phi3])
+def test_bases_whose_attention_is_ours_are_served(loaded, make, dtype):
+    if make is models.mixtral and dtype is torch.float64:
+        pytest.skip("torch has no products of experts in float64")
+    Engine(loaded(make, dtype)).close()
+
+
+@pytest.mark.parametrize("format", ["steering", "ia3"])
+def test_so_they_are_under_rows_of_other_formats(loaded, format):
+    show_exact(loaded(), format=format)
+
+
+@pytest.mark.parametrize("window", [4, 8, 32, 300])
+def test_windows_shorter_and_longer_than_the_requests_are_served(loaded, window):
+    show_exact(loaded(models.gemma3, sliding_window=window), format="norm")
+
+
+@pytest.mark.parametrize("context", [16, 24, 64])
+def test_a_short_context_is_no_reason_against_a_base(loaded, context):
+    show_exact(loaded(models.gpt2, n_positions=context), format="norm")
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("make", [models.stablelm, models.codegen])
+def test_bases_that_attend_by_themselves_are_refused_and_left_as_they_were(loaded, make, dtype):
+    base = loaded(make, dtype)
+    ids = torch.arange(3, 40)[None]
+    with torch.no_grad():
+        before = base.model(ids).logits
+    with pytest.raises(UnsupportedBase, match="in 0 of 2 layers"):
+        Engine(base)
+    with torch.no_grad():
+        assert torch.equal(base.model(ids).logits, before)
+    with pytest.raises(UnsupportedBase, match="in 0 of 2 layers"):
+        generate(base, [([5, 6, 7], None)], max_tokens=2)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("make", [models.stablelm, models.codegen])
+def test_what_they_are_told_beside_others_shows_it_too(loaded, make, dtype, monkeypatch):
+    monkeypatch.setattr(paging.Pager, "_warm_up", lambda _: None)
+    base = loaded(make, dtype)
+    with pytest.raises(UnsupportedBase, match=r"cannot be served.* nats ") as caught:
+        Engine(base)
+    assert base.name in str(caught.value)
+
+
+def test_bases_with_layers_that_keep_another_state_are_refused(loaded):
+    with pytest.raises(UnsupportedBase, match="has layers of"):
+        Engine(loaded(models.jamba))
+
+
+def test_a_single_layer_that_reads_neighbours_is_refused(loaded, monkeypatch):
+    def leaks(original, module, *args, **kwargs):
+        told = original(module, *args, **kwargs)
+        if module.layer_idx == 1:
+            kwargs.pop("ragged", None)
+            return original(module, *args, **kwargs)
+        return told
+
+    attends(monkeypatch, leaks)
+    with pytest.raises(UnsupportedBase, match="scores of prompts differ"):
+        show_exact(loaded(), format="norm")
+
+
+def test_an_attention_that_forgets_what_was_read_before_is_refused(loaded, monkeypatch):
+    def forgets(original, module, query, key, value, mask, *, ragged=None, **kwargs):
+        told = original(module, query, key, value, mask, ragged=ragged, **kwargs)
+        if ragged is not None:
+            return value.repeat_interleave(query.shape[1] // key.shape[1], dim=1).transpose(1, 2).contiguous(), None
+        return told
+
+    attends(monkeypatch, forgets)
+    with pytest.raises(UnsupportedBase, match="cannot be served"):
+        show_exact(loaded(), format="norm")
+
+
+def test_rows_that_reach_a_neighbour_are_refused(loaded, monkeypatch):
+    original = exactness.Batch
+
+    class Mixed(original):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **kwargs)
+            self._injection.rows = lambda cut, index: type(self._injection).rows(
+                self._injection, cut, None if index is None else index.flip(1)
+            )
+
+    monkeypatch.setattr(exactness, "Batch", Mixed)
+    with pytest.raises(UnsupportedBase, match="cannot be served"):
+        show_exact(loaded(), format="norm")
+
+
+def test_numbers_that_are_none_are_refused(loaded, monkeypatch):
+    attends(monkeypatch, lambda original, *args, **kwargs: (original(*args, **kwargs)[0] * float("nan"), None))
+    with pytest.raises(UnsupportedBase, match="no numbers"):
+        show_exact(loaded(), format="norm")
+
+
+def test_a_pass_that_breaks_off_is_a_refusal_that_says_why(loaded, monkeypatch):
+    def breaks(*_, **__):
+        raise RuntimeError("three heads\nwhere two were")
+
+    attends(monkeypatch, breaks)
+    with pytest.raises(UnsupportedBase, match=r"RuntimeError: three heads\)"):
+        show_exact(loaded(), format="norm")
+
+
+def test_memory_that_runs_out_says_nothing_of_the_base(loaded, monkeypatch):
+    def exhausted(*_, **__):
+        raise torch.OutOfMemoryError("no more")
+
+    attends(monkeypatch, exhausted)
+    with pytest.raises(torch.OutOfMemoryError):
+        show_exact(loaded(), format="norm")
+
+
+def test_a_model_is_shown_to_be_exact_once_for_a_format(loaded, monkeypatch):
+    base = loaded()
+    show_exact(base, format="norm")
+    monkeypatch.setattr(exactness, "Batch", None)
+    show_exact(base, format="norm")
+    with pytest.raises(TypeError):
+        show_exact(base, format="steering")
+
+
+def test_a_refusal_is_not_forgotten_by_asking_again(loaded):
+    base = loaded(models.stablelm)
+    messages = []
+    for _ in range(2):
+        with pytest.raises(UnsupportedBase) as caught:
+            show_exact(base, format="norm")
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+
+
+def test_a_request_beyond_what_is_read_alike_in_any_company_is_refused(loaded, ask):
+    engine = Engine(loaded(models.phi3), Limits(running=2, cache_tokens=1024, table_bytes=0))
+    assert engine.context == 64
+    engine.start()
+    with pytest.raises(InvalidInput, match="context of 64"):
+        ask(engine, prompt=[5] * 200)
+    beside = [ask(engine, prompt=[7] * 50), ask(engine, prompt=[5, 6, 7], owner="bob")][1].wait().ids
+    assert ask(engine, prompt=[5, 6, 7]).wait().ids == beside
+    engine.close()
