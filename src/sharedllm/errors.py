@@ -37,6 +37,7 @@ SharedLLMError
 │       └── OperatorOnly  or for what only whoever runs the server may decide
 └── ServingError
     ├── QueueFull         too many requests are waiting; says when to come back
+    │   └── RateLimited   one user has changed more in a while than one may
     ├── RequestFailed     one request could not be computed; nobody else's noticed
     └── EngineStopped     the engine is shutting down, or has failed
 
@@ -218,6 +219,10 @@ class QueueFull(ServingError):
 
 class RequestFailed(ServingError):
     """One request's own tokens, row or numbers cannot be computed with."""
+
+
+class RateLimited(QueueFull):
+    """A user has sent more uploads, trainings and erasures than one may in a while."""
 
 
 class EngineStopped(ServingError):

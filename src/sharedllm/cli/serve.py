@@ -9,6 +9,7 @@ import click
 
 from sharedllm.cli.options import base_option, store_option
 from sharedllm.errors import InvalidInput
+from sharedllm.http.quotas import ERASURE, WRITES, WRITES_PER_HOUR
 from sharedllm.printable import printable
 from sharedllm.serving.request import Limits
 
@@ -62,6 +63,8 @@ def _limit(name: str, default: int, help: str) -> "Callable[[FC], FC]":
 @_limit("--running", _DEFAULT.running, "Requests answered at once.")
 @_limit("--waiting", _DEFAULT.waiting, "Requests that may wait, of everybody together.")
 @_limit("--cache-tokens", _DEFAULT.cache_tokens, "Tokens whose keys and values are held, over all running requests.")
+@_limit("--writes", WRITES, f"Uploads, trainings and erasures of one user at once; an erasure counts as {ERASURE}.")
+@_limit("--writes-per-hour", WRITES_PER_HOUR, "Of those that one user may send from then on.")
 @_limit("--table-mb", _DEFAULT.table_bytes // _MB, "Memory for adapters on the device, in MiB.")
 @click.option(
     "--notice-seconds",
@@ -86,6 +89,8 @@ def command(
     running: int,
     waiting: int,
     cache_tokens: int,
+    writes: int,
+    writes_per_hour: int,
     table_mb: int,
     notice_seconds: float,
 ) -> None:
@@ -140,7 +145,9 @@ def command(
             snapshot.check_base(base.fingerprint)
         limits = Limits(running=running, waiting=waiting, cache_tokens=cache_tokens, table_bytes=table_mb * _MB)
         jobs = open_here.enter_context(closing(Jobs(base.folder, store)))
-        policy = Policy(fallback=fallback, notice_seconds=notice_seconds)
+        policy = Policy(
+            fallback=fallback, notice_seconds=notice_seconds, writes=writes, writes_per_hour=writes_per_hour
+        )
         service = Service(Engine(base, limits), opened, keys=keys, jwt=jwt, jobs=jobs, policy=policy)
 
         def ready(address: str) -> None:

@@ -1,10 +1,9 @@
 """From what was asked to a response, whole or as a stream of server-sent events."""
 
 import asyncio
-import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +16,7 @@ from sharedllm.errors import SharedLLMError
 from sharedllm.http.forms import Form, glass_box, usage
 from sharedllm.http.identity import Caller
 from sharedllm.http.logs import Record
+from sharedllm.http.pieces import InPieces, to_json
 from sharedllm.http.refusals import GONE, Refused, code_of, gone, param_of, status_of, told
 from sharedllm.http.routed import routed
 from sharedllm.http.running import Running
@@ -54,8 +54,8 @@ async def answer(request: Request, caller: Caller, form: Form) -> Response:
         head = _Head.now(form, record.told)
         vocabulary: Vocabulary = request.app.state.vocabulary
         if form.common.stream:
-            return _Stream(_events(form, head, running, vocabulary, record), running, record, service)
-        body = await _unless_gone(request, _whole(form, head, running, vocabulary, record))
+            return _Stream(_events(form, user, head, running, vocabulary, record), running, record, service)
+        body = await _unless_gone(request, _whole(form, user, head, running, vocabulary, record))
     except BaseException:
         running.stop()
         raise
@@ -63,7 +63,7 @@ async def answer(request: Request, caller: Caller, form: Form) -> Response:
         running.stop()
         record.ended(GONE, "client_gone")
         return gone()
-    return _JSON(body)
+    return InPieces(body)
 
 
 def _begin(form: Form, user: str, seed: int, running: Running, record: Record) -> None:
@@ -74,21 +74,24 @@ def _begin(form: Form, user: str, seed: int, running: Running, record: Record) -
         running.submit(form.requests(decided.decision, seed))
 
 
-async def _whole(form: Form, head: "_Head", running: Running, vocabulary: Vocabulary, record: Record) -> dict[str, Any]:
+async def _whole(
+    form: Form, user: str, head: "_Head", running: Running, vocabulary: Vocabulary, record: Record
+) -> bytes:
     async for _ in running.events():
         pass
     counts = usage(running.answers, form.n)
     record.counted(counts)
-    choices = [form.choice(index, answer, vocabulary) for index, answer in enumerate(running.answers)]
-    return head.of(form.object) | {
-        "choices": choices,
-        "usage": counts,
-        "sharedllm": _ours(form, head, running, vocabulary),
-    }
+
+    def body() -> bytes:
+        choices = [form.choice(index, answer, vocabulary) for index, answer in enumerate(running.answers)]
+        ours = _ours(form, head, running, vocabulary)
+        return to_json(head.of(form.object) | {"choices": choices, "usage": counts, "sharedllm": ours})
+
+    return await _made(form, user, body)
 
 
 async def _events(
-    form: Form, head: "_Head", running: Running, vocabulary: Vocabulary, record: Record
+    form: Form, user: str, head: "_Head", running: Running, vocabulary: Vocabulary, record: Record
 ) -> AsyncIterator[bytes]:
     """The stream: routing in the first and the last chunk, an error as an event that ends it.
 
@@ -96,7 +99,16 @@ async def _events(
     """
     common = head.of(form.chunk_object) | ({"usage": None} if form.common.tells_usage else {})
     left = len(running.answers)
-    opening = _event(common | {"choices": [form.opening(index) for index in range(left)], "sharedllm": head.told})
+    openings = range(len(running.answers))
+    opening = await _made(
+        form,
+        user,
+        lambda: _event(common | {"choices": [form.opening(index) for index in openings], "sharedllm": head.told}),
+    )
+
+    def last(chunk: Mapping[str, Any]) -> bytes:
+        return _event({**chunk, "sharedllm": _ours(form, head, running, vocabulary)})
+
     try:
         async for index, event in running.events():
             if isinstance(event, Token):
@@ -108,7 +120,8 @@ async def _events(
                 left -= 1
                 chunk = common | {"choices": [form.ending(index, event.text, event.reason)]}
                 if not left and not form.common.tells_usage:
-                    chunk["sharedllm"] = _ours(form, head, running, vocabulary)
+                    yield opening + await _made(form, user, partial(last, chunk))
+                    continue
             yield opening + _event(chunk)
             opening = b""
     except SharedLLMError as error:
@@ -119,8 +132,13 @@ async def _events(
     counts = usage(running.answers, form.n)
     record.counted(counts)
     if form.common.tells_usage:
-        yield _event(common | {"choices": [], "usage": counts, "sharedllm": _ours(form, head, running, vocabulary)})
+        yield await _made(form, user, partial(last, common | {"choices": [], "usage": counts}))
     yield b"data: [DONE]\n\n"
+
+
+async def _made(form: Form, user: str, make: Callable[[], bytes]) -> bytes:
+    """What ``make`` returns; where that may take long, made off the event loop when it is the user's turn."""
+    return await form.service.turns.run(user, make) if form.is_long else make()
 
 
 def _ours(form: Form, head: "_Head", running: Running, vocabulary: Vocabulary) -> Mapping[str, Any]:
@@ -145,13 +163,6 @@ class _Head:
 
     def of(self, kind: str) -> dict[str, Any]:
         return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
-
-
-class _JSON(Response):
-    media_type = "application/json"
-
-    def render(self, content: Any) -> bytes:
-        return _json(content)
 
 
 class _Stream(StreamingResponse):
@@ -201,9 +212,5 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def _json(content: Any) -> bytes:
-    return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
-
-
 def _event(content: Mapping[str, Any]) -> bytes:
-    return b"data: " + _json(content) + b"\n\n"
+    return b"data: " + to_json(content) + b"\n\n"

@@ -40,6 +40,10 @@ class Chat(Form):
         self._asked = asked
 
     @property
+    def is_long(self) -> bool:
+        return bool(self._asked.logprobs or self._asked.extensions.glass_box)
+
+    @property
     def count(self) -> int:
         return 1
 

@@ -43,6 +43,10 @@ class Completion(Form):
         self._offsets: dict[int, _Offsets] = {}
 
     @property
+    def is_long(self) -> bool:
+        return bool(self._asked.echo or self._asked.logprobs is not None or self._asked.extensions.glass_box)
+
+    @property
     def count(self) -> int:
         return len(_listed(self._asked.prompt))
 

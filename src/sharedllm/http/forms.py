@@ -31,6 +31,11 @@ class Form(ABC):
 
     @property
     @abstractmethod
+    def is_long(self) -> bool:
+        """Whether an answer may take long to write: with scores of its tokens, or with its prompts."""
+
+    @property
+    @abstractmethod
     def count(self) -> int:
         """How many prompts there are."""
 

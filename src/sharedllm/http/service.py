@@ -8,6 +8,7 @@ from threading import Condition
 from typing import TYPE_CHECKING
 
 from sharedllm.http.arrivals import Arrivals
+from sharedllm.http.quotas import WRITES, WRITES_PER_HOUR, Quotas
 from sharedllm.http.turns import Turns
 from sharedllm.store import Store
 
@@ -33,6 +34,8 @@ class Policy:
         chat_tokens: length of a chat answer for which no length was asked, where the context allows it.
         send_seconds: a client that takes next to nothing of an answer for this long is given up.
         notice_seconds: how long a server that was told to end says so on `/readyz` before it takes nothing new.
+        writes: uploads, trainings and erasures that one user may send at once; an erasure counts as several.
+        writes_per_hour: of them that one user may send from then on.
     """
 
     fallback: bool = False
@@ -45,6 +48,8 @@ class Policy:
     chat_tokens: int = 1024
     send_seconds: float = 60.0
     notice_seconds: float = 5.0
+    writes: int = WRITES
+    writes_per_hour: int = WRITES_PER_HOUR
 
 
 @dataclass(eq=False)
@@ -61,6 +66,7 @@ class Service:
         draining: set when the process has been told to end; `/readyz` then says so.
         model: the one model id: the base's name, without the path where that is a local folder.
         arrivals: bodies on their way that will change somebody.
+        quotas: how often each user may change what there is of them.
         turns: who parses, routes, encodes and stores next.
     """
 
@@ -73,12 +79,14 @@ class Service:
     draining: bool = False
     model: str = field(init=False)
     arrivals: Arrivals = field(init=False, repr=False)
+    quotas: Quotas = field(init=False, repr=False)
     turns: Turns = field(default_factory=Turns, init=False, repr=False)
     _admitting: set[object] = field(default_factory=set, init=False, repr=False)
     _admitted: Condition = field(default_factory=Condition, init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.arrivals = Arrivals(self.store)
+        self.quotas = Quotas(self.policy.writes, self.policy.writes_per_hour)
         name = self.engine.base.name
         # Found out once: where a folder was is not to be told when it is there no more.
         self.model = Path(name).resolve().name if Path(name).exists() else name

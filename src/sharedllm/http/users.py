@@ -20,11 +20,13 @@ from sharedllm.http.arrivals import Arrival
 from sharedllm.http.identity import Authenticated
 from sharedllm.http.job import Job
 from sharedllm.http.jobs import MAX_TEXT_BYTES, Jobs
+from sharedllm.http.quotas import ERASURE
 from sharedllm.http.reading import read
 from sharedllm.http.refusals import Refused
 from sharedllm.http.schemas import Strict
 from sharedllm.http.service import Service
 from sharedllm.store import Erased, ReleaseSummary, Store
+from sharedllm.store.contract import RELEASES_PER_PAGE
 from sharedllm.store.encoding import check_reason
 from sharedllm.store.packed import SnapshotStore
 from sharedllm.store.receipts import Derived, Removed
@@ -63,8 +65,14 @@ router = APIRouter(prefix="/v1/users/{id:part}", tags=["users"])
 
 
 def arriving(request: Request, user: User) -> Iterator[Arrival]:
-    """Note that a body is about to be read which will change the user."""
-    with _service(request).arrivals.expecting(user) as arrival:
+    """Note that a body is about to be read which will change the user, if they may change any more.
+
+    Raises:
+        RateLimited: they have changed too much of late.
+    """
+    service = _service(request)
+    service.quotas.charge(user)
+    with service.arrivals.expecting(user) as arrival:
         yield arrival
 
 
@@ -72,10 +80,21 @@ Arriving = Annotated[Arrival, Depends(arriving)]
 
 
 @router.get("")
-def show(request: Request, user: User) -> dict[str, Any]:
-    """Where the user stands, and every release of theirs, oldest first."""
+def show(
+    request: Request,
+    user: User,
+    limit: Annotated[int, Query(ge=1, le=RELEASES_PER_PAGE)] = RELEASES_PER_PAGE,
+    before: Annotated[int | None, Query(ge=1, lt=2**63)] = None,
+) -> dict[str, Any]:
+    """Where the user stands, and a page of the releases that are kept of theirs, oldest first.
+
+    It is the newest page, or with `before` that of lower numbers; `more` says whether there is one before it.
+    """
     store = _service(request).store
-    return asdict(store.user(user)) | {"releases": [_release(each) for each in store.releases(user)]}
+    summary = store.user(user)
+    page = store.releases(user, before=before, limit=limit)
+    more = bool(page) and bool(store.releases(user, before=page[0].number, limit=1))
+    return asdict(summary) | {"releases": [_release(each) for each in page], "more": more}
 
 
 def overriding(
@@ -140,6 +159,7 @@ def erase(request: Request, user: User, caller: Authenticated) -> dict[str, Any]
     service = _service(request)
     if caller.by_token and _is_revoked(service.store, user):
         caller.check_operator("Erasing a user who was revoked")
+    service.quotas.charge(user, ERASURE)
     return _erase(service, user)
 
 
