@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.turns import take_orders
 
 PROMPT, NEW, LONG = 64, 64, 4_000
+GPU_BATCH_TOKENS = 8192
 STORED = 2_000
 
 Orders = Mapping[str, Callable[..., Any]]
@@ -26,12 +27,23 @@ def _engine(users: int) -> Orders:
     And the ``rate`` of users beside one more with a long prompt; and the bytes of the weights that a pass reads.
     """
     from sharedllm.base.loading import load_base
+    from sharedllm.serving.cache import places
     from sharedllm.serving.engine import Engine
+    from sharedllm.serving.request import Limits
 
     base = load_base()
     # Before the engine keeps them in another layout. The head has the embedding's, so that all of them are read.
     weights = sum(each.numel() * each.element_size() for each in base.model.parameters())
-    engine = Engine(base)
+    usual = Limits()
+    # Room for all of them, and for the long one.
+    room = max(usual.cache_tokens, users * places(PROMPT + NEW) + places(LONG + 4 * NEW))
+    limits = Limits(
+        running=max(usual.running, users),
+        waiting=max(usual.waiting, users),
+        cache_tokens=room,
+        batch_tokens=usual.batch_tokens if base.device.type == "cpu" else GPU_BATCH_TOKENS,
+    )
+    engine = Engine(base, limits)
     engine.start()
     prompts, rows = made_prompts(base, users), made_rows(engine.layout.size, users)
 

@@ -118,6 +118,7 @@ def _peft(base: Any, text: Any, heldout: Any, *, precise: bool) -> tuple[list[fl
     from sharedllm.training.recipes import Recipe
 
     model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32 if precise else torch.bfloat16)
+    model.to(base.device)
     peft_model = get_peft_model(model, LNTuningConfig(task_type="CAUSAL_LM", target_modules=r".*norm"))
     trained = [parameter for parameter in peft_model.parameters() if parameter.requires_grad]
     for parameter in trained:
@@ -127,18 +128,21 @@ def _peft(base: Any, text: Any, heldout: Any, *, precise: bool) -> tuple[list[fl
     seconds = []
     for step, windows in enumerate(_batches(text, order)):
         started = time.perf_counter()
+        ids = windows.to(base.device)
         for group in optimiser.param_groups:
             group["lr"] = order.rate(step)
-        with torch.autocast("cpu", torch.bfloat16, enabled=not precise):
-            loss = peft_model(input_ids=windows, labels=windows).loss
+        with torch.autocast(base.device.type, torch.bfloat16, enabled=not precise):
+            loss = peft_model(input_ids=ids, labels=ids).loss
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+        # Waits for the device.
+        finite = math.isfinite(loss.item())
         seconds.append(time.perf_counter() - started)
-        if not math.isfinite(loss.item()):
+        if not finite:
             raise SystemExit("PEFT's loss is not finite")
     peak = _peak_bytes()
-    with torch.autocast("cpu", torch.bfloat16):
+    with torch.autocast(base.device.type, torch.bfloat16):
         perplexity = base_losses(replace(base, model=peft_model.get_base_model()), heldout).perplexity
     return seconds, perplexity, peak
 
@@ -152,16 +156,17 @@ def _batches(text: Any, recipe: Any) -> Iterator[Any]:
         yield torch.from_numpy(step_windows(text, recipe, step))
 
 
-def _product_rate() -> float:
+def _product_rate(device: str = "cpu") -> float:
     """Operations per second of the best of ten bfloat16 products of two 4096 x 4096 matrices."""
     import torch
 
     size = 4096
-    left, right = (torch.randn(size, size).bfloat16() for _ in range(2))
+    left, right = (torch.randn(size, size, device=device).bfloat16() for _ in range(2))
     best = math.inf
     for _ in range(10):
         started = time.perf_counter()
-        left @ right
+        # Waits for the device.
+        (left @ right)[0, 0].item()
         best = min(best, time.perf_counter() - started)
     return 2 * size**3 / best
 

@@ -33,16 +33,18 @@ def folder_of(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def base_of(folder_of, tmp_path_factory):
-    """A small base of an architecture in a dtype, on the CPU."""
+    """A small base of an architecture in a dtype, on the CPU unless another device is named."""
     cache = tmp_path_factory.mktemp("cache")
     loaded = {}
 
-    def base_of(architecture="llama", dtype=torch.float32):
-        if (architecture, dtype) not in loaded:
+    def base_of(architecture="llama", dtype=torch.float32, device="cpu"):
+        if (architecture, dtype, device) not in loaded:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("SHAREDLLM_CACHE", str(cache))
-                loaded[architecture, dtype] = load_base(str(folder_of(architecture)), dtype=dtype, device="cpu")
-        return loaded[architecture, dtype]
+                loaded[architecture, dtype, device] = load_base(
+                    str(folder_of(architecture)), dtype=dtype, device=device
+                )
+        return loaded[architecture, dtype, device]
 
     return base_of
 

@@ -81,13 +81,24 @@ def run(engine, planned, chance, erased):
     return [client.wait() for client in clients]
 
 
-@pytest.mark.parametrize(
-    ("architecture", "seed"), [*(("llama", seed) for seed in range(SCHEDULES)), ("gemma3", 0), ("gemma3", 1)]
-)
+COMPANY = [*(("llama", seed) for seed in range(SCHEDULES)), ("gemma3", 0), ("gemma3", 1)]
+
+
+@pytest.mark.parametrize(("architecture", "seed"), COMPANY)
 def test_a_request_in_any_company_gets_what_it_gets_alone(base_of, row, architecture, seed, replayed, monkeypatch):
+    compare(base_of(architecture, torch.float64), row, seed, replayed, monkeypatch)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="serves from a GPU")
+@pytest.mark.parametrize(("architecture", "seed"), COMPANY[-6:])
+def test_so_does_a_request_on_a_gpu(base_of, row, architecture, seed, monkeypatch):
+    compare(base_of(architecture, torch.float64, "cuda"), row, seed, True, monkeypatch)
+
+
+def compare(base, row, seed, replayed, monkeypatch):
+    """Everybody's tokens in a schedule against what each gets alone."""
     chance = np.random.default_rng(seed)
-    base = base_of(architecture, torch.float64)
-    # Few places, a small cache and three rows: requests wait, are read in pieces, restarted, and evict one another.
+    # Few places, a small cache and three rows: requests wait, are read in pieces, and evict one another's rows.
     crowded = Limits(
         running=int(chance.choice([2, 5, 16])),
         cache_tokens=int(chance.choice([128, 256, 2048])),

@@ -1,7 +1,9 @@
 import pytest
 
+from sharedllm.cache import fetch_package
 from sharedllm.errors import UnknownName
 from sharedllm.evaluation.gate import REPEATS_TOLD
+from sharedllm.text import samples
 from sharedllm.text.reading import normalise_newlines
 from sharedllm.text.samples import SAMPLES, general_text, sample_text
 from sharedllm.text.splits import split_text
@@ -58,3 +60,23 @@ def test_an_unknown_sample_lists_the_known():
         sample_text("poet")
     assert "'poet'" in refusal.value.message
     assert refusal.value.remedy == "Choose one of programmer, novelist, scientist, journalist, general."
+
+
+def test_a_text_is_kept_in_the_cache_and_read_anew_where_it_is_not_what_was_kept(tmp_path, monkeypatch):
+    whole = sample_text("programmer")
+    package = fetch_package(SAMPLES["programmer"].package)
+    fetched = []
+
+    def fetch(wanted, *, progress):
+        fetched.append(wanted.name)
+        return package
+
+    monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path))
+    monkeypatch.setattr(samples, "fetch_package", fetch)
+    for _ in range(2):
+        assert sample_text("programmer") == whole
+    assert fetched == ["peewee"]
+    kept = tmp_path / "texts" / "programmer.txt"
+    kept.write_text(kept.read_text() + "# and more\n")
+    assert sample_text("programmer") == whole
+    assert fetched == ["peewee"] * 2
