@@ -23,6 +23,7 @@ SharedLLMError
 │   ├── ErasedMeanwhile   the user was erased after the work that is to be stored for them had begun
 │   ├── UnknownKey        an API key that was never made here, or is revoked
 │   ├── CorruptStore
+│   ├── StaleStore        the store's file went back to an earlier state
 │   ├── MasterKeyError    the key or the vault that opens what is encrypted is missing, or is another one
 │   ├── AuditError        the audit log is not what was written
 │   ├── StoreBusy         another process is writing
@@ -151,6 +152,10 @@ class UnknownKey(StoreError):
 
 class CorruptStore(StoreError):
     """The store's file is damaged or is not a store."""
+
+
+class StaleStore(StoreError):
+    """The store's file is an earlier state of itself: what was confirmed since is not in it."""
 
 
 class MasterKeyError(StoreError):

@@ -185,3 +185,21 @@ def test_a_long_log_is_shown_as_it_is_read(encrypted, run, monkeypatch, options)
 def test_what_is_not_a_head_is_refused(encrypted, run, tmp_path):
     (tmp_path / "head.json").write_text("[]")
     assert "not the head" in run("audit", "verify", "--head", tmp_path / "head.json").err
+
+
+def test_a_store_that_went_back_is_refused_until_it_is_accepted(encrypted, machine, run, tmp_path):
+    vault = tmp_path / "private" / "vault.db"
+    backups = {path: path.read_bytes() for path in (machine.store, vault)}
+    assert run("users", "erase", "bob", "--yes").code == 0
+    for path, data in backups.items():
+        path.write_bytes(data)
+    refused = run("users", "list")
+    assert refused.code == 2
+    assert "went back to an earlier state" in refused.err
+    assert "sharedllm store accept" in refused.err
+    accepted = run("store", "accept")
+    assert accepted.code == 0
+    assert all(str(path) in accepted.out for path in backups)
+    assert accepted.out.count("that had been confirmed are lost") == 2
+    assert [user["user"] for user in run("users", "list", "--json").json] == ["alice", "bob"]
+    assert "lost" not in run("store", "accept").out

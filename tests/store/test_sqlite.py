@@ -7,9 +7,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from contextlib import closing
+from pathlib import Path
 from unittest.mock import patch
 
 import numpy as np
@@ -21,13 +23,18 @@ from sharedllm.errors import (
     CorruptStore,
     DiskFull,
     InvalidInput,
+    NotServed,
+    OutcomeUnknown,
     SharedLLMError,
+    StaleStore,
     StoreBusy,
     StoreError,
     UnknownUser,
 )
 from sharedllm.store import open_keys, open_store, sqlite
 from sharedllm.store.contract import KEPT_RELEASES
+from sharedllm.store.opening import accept_store
+from sharedllm.store.watermark import Watermark
 
 from .samples import BETTER, WORSE, adapter
 
@@ -493,3 +500,209 @@ def test_a_file_that_is_no_store_keeps_its_permissions(path, umask):
 def test_an_address_without_a_file_is_refused():
     with pytest.raises(InvalidInput, match="names no file"):
         open_store("sqlite:///")
+
+
+# A file that goes back
+
+
+def killed(path, code):
+    """Run ``code`` on a store in a process that dies without closing it, so that its log is left."""
+    process = python(f"store = open_store(path)\n{code}\nos._exit(9)\n", path)
+    _, complaints = process.communicate(timeout=60)
+    assert process.returncode == 9, complaints
+
+
+def log_of(path):
+    return path.with_name("store.db-wal")
+
+
+def test_a_revocation_holds_without_the_log(path):
+    killed(path, "store.publish('alice', adapter(1), better); store.revoke('alice', 'left')")
+    for suffix in ("-wal", "-shm", "-mark"):
+        path.with_name(f"store.db{suffix}").unlink(missing_ok=True)
+    with open_store(path) as store, pytest.raises(NotServed, match="revoked: left"):
+        store.served("alice")
+
+
+def test_a_revocation_that_a_reader_keeps_in_the_log_is_not_undone_without_a_word(path):
+    with open_store(path) as store:
+        store.publish("alice", adapter(1), BETTER)
+        with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM users").fetchall()
+            killed(path, "store.revoke('alice', 'left')")
+            copies = {suffix: path.with_name(f"store.db{suffix}").read_bytes() for suffix in ("", "-mark")}
+    path.with_name("store.db-shm").unlink(missing_ok=True)
+    log_of(path).unlink(missing_ok=True)
+    for suffix, data in copies.items():
+        path.with_name(f"store.db{suffix}").write_bytes(data)
+    # Of what the reader had seen, SQLite has copied into the file what was not changed since: pages of two states.
+    with pytest.raises((StaleStore, CorruptStore)):
+        open_store(path)
+
+
+def test_whatever_happens_to_the_log_no_confirmed_change_is_undone_without_a_word(path, tmp_path):
+    killed(path, "for turn in range(3): store.publish('alice', adapter(turn, 4), better)")
+    log, shared, noted = log_of(path).read_bytes(), path.read_bytes(), path.with_name("store.db-mark").read_bytes()
+    chance = random.Random(3)
+    damaged = [None, b"", log[:-1], log[: len(log) // 2]]
+    for _ in range(40):
+        flipped = bytearray(log)
+        flipped[chance.randrange(len(log))] ^= 1 << chance.randrange(8)
+        damaged.append(bytes(flipped))
+    copy = tmp_path / "copy" / "store.db"
+    copy.parent.mkdir()
+    refused = 0
+    for each in damaged:
+        for file in copy.parent.iterdir():
+            file.unlink()
+        copy.write_bytes(shared)
+        copy.with_name("store.db-mark").write_bytes(noted)
+        if each is not None:
+            log_of(copy).write_bytes(each)
+        try:
+            with open_store(copy) as store:
+                assert store.served("alice").number == 3
+        except (StaleStore, CorruptStore):
+            refused += 1
+    assert refused >= 40
+
+
+def test_an_older_file_in_its_place_is_refused_until_it_is_accepted(path):
+    with open_store(path) as store:
+        store.publish("alice", adapter(1), BETTER)
+    backup = path.read_bytes()
+    with open_store(path) as store:
+        store.publish("alice", adapter(2), BETTER)
+        store.revoke("alice", "left")
+    path.write_bytes(backup)
+    with pytest.raises(StaleStore, match="sharedllm store accept"):
+        open_store(path)
+    assert path.read_bytes() == backup
+    ((accepted, found, noted),) = accept_store(path)
+    assert (accepted, noted - found) == (path, 2)
+    with open_store(path) as store:
+        assert store.served("alice").number == 1
+        store.publish("alice", adapter(3), BETTER)
+    with open_store(path) as store:
+        assert store.served("alice").number == 2
+
+
+@pytest.mark.parametrize("left", [0, 100, 4096, 20_000])
+def test_a_file_that_was_cut_off_is_never_a_new_store(path, left):
+    with open_store(path) as store:
+        store.publish("alice", large(1), BETTER)
+    path.write_bytes(path.read_bytes()[:left])
+    with pytest.raises((StaleStore, CorruptStore)), open_store(path) as store:
+        store.served("alice")
+
+
+def test_a_store_that_was_deleted_is_begun_anew(path):
+    with open_store(path) as store:
+        store.publish("alice", adapter(), BETTER)
+    path.unlink()
+    with open_store(path) as store:
+        assert list(store.users()) == []
+    open_store(path).close()
+
+
+def test_a_damaged_mark_is_refused_and_can_be_accepted(path):
+    with open_store(path) as store:
+        store.publish("alice", adapter(), BETTER)
+    mark = path.with_name("store.db-mark")
+    for data in (b"7", b"\xff" * 86, mark.read_bytes().replace(b"0", b"1", 1), b"-" + mark.read_bytes()[1:]):
+        mark.write_bytes(data)
+        with pytest.raises(CorruptStore, match=r"store\.db-mark is damaged"):
+            open_store(path)
+        accept_store(path)
+        open_store(path).close()
+
+
+def test_a_store_without_a_mark_is_opened_and_gets_one(path):
+    with open_store(path) as store:
+        store.publish("alice", adapter(), BETTER)
+    mark = path.with_name("store.db-mark")
+    mark.unlink()
+    with open_store(path) as store:
+        store.publish("alice", adapter(), BETTER)
+        mark.unlink()
+        store.publish("alice", adapter(), BETTER)
+    assert int(mark.read_bytes()[:20]) == 4
+
+
+def test_marks_of_several_processes_never_fall(path):
+    with open_store(path) as first, open_store(path) as second:
+        for _ in range(3):
+            first.publish("alice", adapter(), BETTER)
+            second.publish("bob", adapter(), BETTER)
+        mark = Watermark(str(path))
+        mark.raise_to(2)
+        assert mark.read() == 7
+        mark.close()
+
+
+def test_what_cannot_be_noted_is_told_and_not_taken_for_undone(path):
+    with open_store(path) as store:
+        with (
+            patch.object(Watermark, "raise_to", side_effect=OSError(5, "Input/output error")),
+            pytest.raises(OutcomeUnknown, match="was changed, and that could not be noted"),
+        ):
+            store.publish("alice", adapter(), BETTER)
+        assert store.served("alice").number == 1
+
+
+def test_accepting_what_is_in_no_file_is_refused(path):
+    for where in (":memory:", "postgresql://nobody@localhost/nothing"):
+        with pytest.raises(InvalidInput, match="not in a file"):
+            accept_store(where)
+    with pytest.raises(StoreError, match="There is no file"):
+        accept_store(path)
+    assert not path.exists()
+
+
+# Reading where nothing can be written
+
+
+def refuse_to_share(path, code):
+    """What a connection meets where the file that readers share cannot be made."""
+    error = sqlite3.OperationalError("refused")
+    error.sqlite_errorcode = code
+    return patch.object(sqlite, "_set_up", side_effect=error)
+
+
+@pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY])
+@pytest.mark.parametrize("closed", [True, False])
+def test_reads_need_no_room_on_the_disk(path, code, closed):
+    if closed:
+        with open_store(path) as store:
+            store.publish("alice", adapter(), BETTER)
+    else:
+        killed(path, "store.publish('alice', adapter(1), better)")
+    with refuse_to_share(path, code), open_store(path) as store, open_store(path) as other:
+        for each in (store, other):
+            assert each.served("alice").number == 1
+            assert [user.user for user in each.users()] == ["alice"]
+            with pytest.raises(StoreError):
+                each.publish("alice", adapter(), BETTER)
+    with open_store(path) as store:
+        assert store.publish("alice", adapter(), BETTER).number == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only the superuser can become another")
+def test_a_folder_that_is_read_only_is_read(tmp_path):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "store.db"
+        with open_store(path) as store:
+            store.publish("alice", adapter(), BETTER)
+        for file in (*path.parent.iterdir(), path.parent):
+            file.chmod(0o555 if file.is_dir() else 0o444)
+        reader = python(
+            # What has to be imported may be the superuser's.
+            "open_store(arguments[0]).close()\n"
+            "os.setgid(65534); os.setuid(65534)\n"
+            "with open_store(path) as store: print(store.served('alice').number)\n",
+            path,
+            tmp_path / "another.db",
+        )
+        printed, complaints = reader.communicate(timeout=60)
+    assert (reader.returncode, printed) == (0, "1\n"), complaints

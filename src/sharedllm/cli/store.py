@@ -81,6 +81,22 @@ def status(store: str | None, as_json: bool) -> None:
         print_table(None, ((name.replace("_", " "), str(value)) for name, value in found.items()))
 
 
+@command.command()
+@store_option
+def accept(store: str | None) -> None:
+    """Take the store's file, and the vault's, as they are, after they went back to an earlier state.
+
+    A store that holds less than it had confirmed is refused: its log was lost or damaged, or somebody put an older
+    file in its place. What is missing is gone then: look for revocations, erasures and API keys that have to be done
+    again.
+    """
+    from sharedllm.store.opening import accept_store
+
+    for path, found, noted in accept_store(store):
+        lost = f" {noted - found:,} that had been confirmed are lost." if noted > found else ""
+        click.echo(f"{printable(str(path))} is taken as it is, with {found:,} changes.{lost}")
+
+
 def _counting() -> "Callable[[int], None]":
     def progress(done: int) -> None:
         if done % 1000 == 0:

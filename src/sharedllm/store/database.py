@@ -52,8 +52,13 @@ class Database(ABC):
             last = found[-1].key
 
     @abstractmethod
-    def write(self, work: Work[Result]) -> Result:
-        """Run ``work`` in a transaction, entirely or not at all. Once this returns it survives a crash."""
+    def write(self, work: Work[Result], *, settle: bool = False) -> Result:
+        """Run ``work`` in a transaction, entirely or not at all. Once this returns it survives a crash.
+
+        Args:
+            work: what to do.
+            settle: it takes something from somebody, such as a revocation: it is to hold also if a file's log is lost.
+        """
 
     @abstractmethod
     def number_changes(self, connection: sa.Connection) -> None:

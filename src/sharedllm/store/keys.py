@@ -85,7 +85,7 @@ class Keys(Closing):
 
         key = self._database.write(insert)
         if owner is not None and self._custody.lost([owner]):
-            self._database.write(lambda connection: remove(connection, owner.token))
+            self._database.write(lambda connection: remove(connection, owner.token), settle=True)
         return secret, key
 
     def holder(self, secret: str) -> Key:
@@ -129,7 +129,7 @@ class Keys(Closing):
                 self._custody.note(connection, [Note("key_revoked", owner) for owner, _ in found])
             return len(found)
 
-        if not self._database.write(change):
+        if not self._database.write(change, settle=True):
             raise UnknownName(f"There is no API key with the id {id!r}", remedy="List the keys to see their ids.")
 
     def close(self) -> None:

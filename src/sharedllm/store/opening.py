@@ -83,6 +83,36 @@ def open_database(where: str | Path | None = None) -> "Database":
     return _database(address)
 
 
+def accept_store(where: str | Path | None = None) -> "list[tuple[Path, int, int]]":
+    """Take a store, and its vault if there is one, as they are, also if they went back to an earlier state.
+
+    Args:
+        where: as for `open_store`.
+
+    Returns:
+        each file, how many changes it holds, and how many had been confirmed; 0 where that is not known.
+
+    Raises:
+        InvalidInput: the store is not in a file.
+        StoreError: a file cannot be opened, or is damaged.
+    """
+    from sharedllm.store.master import ENVIRONMENT_VARIABLE as MASTER_KEY
+    from sharedllm.store.sqlite import accept
+    from sharedllm.store.vault import ENVIRONMENT_VARIABLE as VAULT
+    from sharedllm.store.vault import vault_file
+
+    address = _address(where)
+    if address == MEMORY or "://" in address:
+        raise InvalidInput(
+            f"The store {store_name(where)} is not in a file, and nothing tells that it went back",
+            remedy="Name a store in a file.",
+        )
+    files = [Path(address)]
+    if (os.environ.get(MASTER_KEY) or os.environ.get(VAULT)) and vault_file().is_file():
+        files.append(vault_file())
+    return [(file, *accept(file)) for file in files]
+
+
 def store_name(where: str | Path | None = None) -> str:
     """What to call a store on a screen: its file, or its address without the password.
 

@@ -87,7 +87,7 @@ class Postgres(Database):
 
         return self._patiently(attempt)
 
-    def write(self, work: Work[Result]) -> Result:
+    def write(self, work: Work[Result], *, settle: bool = False) -> Result:
         """Run ``work`` in a transaction, again if the connection was lost before it was committed.
 
         Raises:

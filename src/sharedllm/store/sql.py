@@ -180,7 +180,7 @@ class SQLStore(Store):
             self._custody.note(connection, [Note(kind, owner, chosen)])
             return target
 
-        return self._database.write(change)
+        return self._database.write(change, settle=True)
 
     def revoke(self, user: str, reason: str) -> None:
         check_reason(reason)
@@ -193,7 +193,7 @@ class SQLStore(Store):
             self._log(connection, [entry.key], "revoked")
             self._custody.note(connection, [Note("revoked", owner)])
 
-        self._database.write(change)
+        self._database.write(change, settle=True)
 
     def restore(self, user: str) -> None:
         owner = self._custody.find(user)
@@ -307,7 +307,7 @@ class SQLStore(Store):
             self._custody.note(connection, [Note("erased", owner)] if found else [])
             return removed
 
-        return self._database.write(delete)
+        return self._database.write(delete, settle=True)
 
     def _log(self, connection: sa.Connection, user_keys: Sequence[int], kind: ChangeKind) -> None:
         """Put changes of answers in the log, as the last thing that a transaction does."""

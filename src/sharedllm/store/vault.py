@@ -24,12 +24,15 @@ from sharedllm.store.database import ROWS_PER_PAGE, Row
 from sharedllm.store.encoding import now
 from sharedllm.store.master import KEY_BYTES, master_key_file, read_master_key
 from sharedllm.store.vault_tables import FIND, LEAVING, STAYING, VaultFile, erasing, facts, keys
+from sharedllm.store.watermark import Watermark
 from sharedllm.users import check_user_id
 
 ENVIRONMENT_VARIABLE = "SHAREDLLM_VAULT"
 NONCE_BYTES = 12
 # An erasure that began this long ago, and has not destroyed the key yet, was interrupted.
 ERASING_SECONDS = 60.0
+# Also what damage leaves in the place of a wrapped key: another type, or too few bytes.
+_NOT_WRAPPED = (InvalidTag, TypeError, ValueError)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +65,11 @@ class Vault:
         """
         self.path, self._master_file = path, master
         self._wrapping = AESGCM(read_master_key(master))
+        if path.is_file() and not path.stat().st_size:
+            raise MasterKeyError(
+                f"The vault {path} is empty, and was truncated",
+                remedy=f"Restore it from a backup, or set {ENVIRONMENT_VARIABLE} to another.",
+            )
         if not path.is_file():
             raise MasterKeyError(
                 f"There is no vault of user keys at {path}",
@@ -88,6 +96,7 @@ class Vault:
             path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 make_private(path)
+                Watermark(str(path)).reset(0)
         except OSError as error:
             raise MasterKeyError(
                 f"The vault {path} cannot be written: {error.strerror}", remedy=f"Set {ENVIRONMENT_VARIABLE} elsewhere."
@@ -180,7 +189,7 @@ class Vault:
             if connection.execute(sa.delete(keys).where(keys.c.token == token)).rowcount:
                 self._file.mark_for_scrubbing(connection)
 
-        self._file.write(delete)
+        self._file.write(delete, settle=True)
 
     def left(self, token: bytes) -> None:
         """Forget whom the rows were of."""
@@ -247,12 +256,12 @@ class Vault:
     def _unwrap(self, wrapped: bytes, what: bytes) -> bytes:
         try:
             return _unwrapped(self._wrapping, wrapped, self.id, what)
-        except InvalidTag:
+        except _NOT_WRAPPED:
             # It may have been rotated since this process read it.
             self._wrapping = AESGCM(read_master_key(self._master_file))
         try:
             return _unwrapped(self._wrapping, wrapped, self.id, what)
-        except InvalidTag:
+        except _NOT_WRAPPED:
             raise MasterKeyError(
                 f"The master key {self._master_file} does not open the keys in {self.path}, or those are damaged",
                 remedy="Use the master key of that vault, the newest one if it was rotated.",

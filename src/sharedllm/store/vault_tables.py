@@ -22,6 +22,14 @@ keys = sa.Table(
     sa.Column("wrapped", sa.LargeBinary, nullable=False),
 )
 
+# At most one row: how many transactions there have been, see `watermark.py`.
+progress = sa.Table(
+    "progress",
+    metadata,
+    sa.Column("key", sa.Integer, primary_key=True),
+    sa.Column("commits", sa.BigInteger, nullable=False),
+)
+
 # Who is being erased: what finds their rows, with or without a key by now. Rows go first and the key next, so that
 # somebody without a key has no rows, and is here only until whoever asked for the erasure was told that it ended.
 erasing = sa.Table(
@@ -41,5 +49,5 @@ class VaultFile(SQLite):
     """A file of these tables."""
 
     def _prepare(self) -> None:
-        if not self.read(lambda connection: sa.inspect(connection).has_table(facts.name)):
+        if not self.read(lambda connection: sa.inspect(connection).has_table(progress.name)):
             self.write(metadata.create_all)
