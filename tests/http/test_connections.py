@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import httpx
@@ -235,6 +236,21 @@ def test_halves_of_bodies_take_bounded_memory_and_hold_up_nobody(small):
         assert (
             httpx.post(f"{address}/v1/completions", json=body | {"stop": "x" * 300_000}, timeout=20).status_code == 400
         )
+
+
+def test_many_long_bodies_at_once_are_answered_or_told_to_come_back(small, monkeypatch):
+    monkeypatch.setattr(server_module, "connections_at_most", lambda: 200)
+    address, service, *_ = small(bodies_bytes=1_000_000)
+    body = {"model": service.model, "prompt": "hi", "user": "alice", "stop": "x" * 300_000}
+
+    def ask(_):
+        return httpx.post(f"{address}/v1/completions", json=body, timeout=60).status_code
+
+    with ThreadPoolExecutor(40) as threads:
+        statuses = list(threads.map(ask, range(80)))
+    # It is refused for what is in it, once there is room for it.
+    assert set(statuses) <= {400, 503}
+    assert 400 in statuses
 
 
 @pytest.mark.rare

@@ -116,11 +116,22 @@ def test_one_who_floods_with_long_prompts_delays_nobody_else(serving, published,
     assert (answers, flood) == ([200, 400, 200], {200})
 
 
-def test_a_text_of_more_letters_than_tokens_have_is_not_encoded(serving, published, monkeypatch):
+def test_of_a_text_that_does_not_fit_no_more_is_encoded_than_shows_it(serving, published, monkeypatch):
     server = serving()
-    # The small base's tokens have five characters at most, and three letters.
-    monkeypatch.setattr(type(published.base), "encode", lambda *_: pytest.fail("it was encoded"))
-    asked = {"model": server.model, "prompt": "a" * 2000}
-    error = server.alice.post("/v1/completions", json=asked).json()["error"]
+    tokens = published.base.tokens
+    encoded, encode = [], type(tokens).encode
+    monkeypatch.setattr(tokens, "longest", 1000)
+    noted = lambda self, text, **how: encoded.append(len(text)) or encode(self, text, **how)  # noqa: E731
+    monkeypatch.setattr(type(tokens), "encode", noted)
+    error = server.alice.post("/v1/completions", json={"model": server.model, "prompt": "a" * 500_000}).json()["error"]
     assert error["code"] == "context_length_exceeded"
-    assert "2,000 letters and digits does not fit" in error["message"]
+    assert encoded == [8 * 512]
+
+
+def test_a_text_of_many_characters_and_few_tokens_is_answered(serving, published, monkeypatch):
+    server = serving()
+    tokens = published.base.tokens
+    monkeypatch.setattr(tokens, "longest", 1000)
+    monkeypatch.setattr(type(tokens), "encode", lambda self, text, **_: [5] * (len(text) // 100))
+    asked = {"model": server.model, "prompt": "a" * 40_000, "max_tokens": 1}
+    assert server.alice.post("/v1/completions", json=asked).status_code == 200

@@ -9,7 +9,6 @@ names that nobody can know. And a token has a text only among others: decoders d
 import json
 import re
 import secrets
-import string
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
@@ -26,7 +25,6 @@ _PROBE = "The man said 1 and 2."
 _OPEN = "\ufffd"
 """What decoders write for a character of which bytes are missing."""
 _CONTEXT_TOKENS = 8
-_LETTERS_AND_DIGITS = (string.ascii_letters + string.digits).encode()
 
 
 class Tokens:
@@ -62,11 +60,6 @@ class Tokens:
     def longest(self) -> int:
         """Characters of the longest token: a text has at least a token for every so many characters."""
         return max(map(len, self._tokenizer.get_vocab()))
-
-    @cached_property
-    def longest_word(self) -> int:
-        """ASCII letters and digits of the token that has most: the longest tokens are spaces and rules, not prose."""
-        return max(1, *map(letters_and_digits, self._tokenizer.get_vocab()))
 
     @property
     def unpredicted(self) -> int:
@@ -271,16 +264,11 @@ class _Guarded:
     def encode(self, text: str) -> list[int]:
         """The ids of a text that spells no control token by its known name."""
         try:
-            ids: list[int] = self._copy.encode(text, add_special_tokens=False).ids
+            # Unlike that for one text, the call for many lets other threads run meanwhile.
+            ids: list[int] = self._copy.encode_batch_fast([text], add_special_tokens=False)[0].ids
         except (TypeError, UnicodeEncodeError):
             raise InvalidInput("The text is not valid Unicode", remedy="Give it in UTF-8.") from None
         return ids
-
-
-def letters_and_digits(text: str) -> int:
-    """How many characters are ASCII letters and digits, which tokens spell as themselves."""
-    plain = text.encode("ascii", "ignore")
-    return len(plain) - len(plain.translate(None, _LETTERS_AND_DIGITS))
 
 
 def _rename(model: dict[str, Any], names: Mapping[str, str]) -> None:

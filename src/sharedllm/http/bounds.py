@@ -41,7 +41,7 @@ class Bounds:
         async def answered(message: Message) -> None:
             if message["type"] == "http.response.start":
                 await body.discard()
-                if body.arrives and CLOSE not in message["headers"]:
+                if not body.complete and CLOSE not in message["headers"]:
                     message = {**message, "headers": [*message["headers"], CLOSE]}
             await send(message)
 
@@ -56,6 +56,7 @@ class Body:
 
     Attributes:
         address: where it comes from; see `network_of`.
+        complete: whether all of it has come.
         held: bytes of it that count, and are kept.
         heard: when the last of it came, on the event loop's clock.
     """
@@ -69,7 +70,7 @@ class Body:
         self._timer: asyncio.Timeout | None = None
         self._declared = int(headers.get(b"content-length", b"0"))
         self._read = 0
-        self._complete = not self._declared and b"transfer-encoding" not in headers
+        self.complete = not self._declared and b"transfer-encoding" not in headers
         self._given_up = False
         self.address = network_of((scope.get("client") or ("",))[0])
         self.held = 0
@@ -81,8 +82,10 @@ class Body:
             HTTPException: the body is too long, also where it only says so, or too slow.
             Refused: there is no room for it among the others.
         """
-        if self._complete:
+        if self.complete:
             return await self._receive()
+        if self._given_up:
+            raise _no_room()
         if self._declared > self._limit:
             raise self._too_long()
         try:
@@ -94,6 +97,8 @@ class Body:
             raise HTTPException(408, f"The body took longer than {self._seconds:g} s to arrive.") from None
         finally:
             self._timer = None
+        if self._given_up:
+            raise _no_room()
         if self._read > self._limit:
             raise self._too_long()
         self._bodies.hold(self, max(0, self._read - SMALL_BYTES))
@@ -121,13 +126,13 @@ class Body:
 
     @property
     def arrives(self) -> bool:
-        """Whether there is more to come."""
-        return not self._complete
+        """Whether there is more to come that is waited for."""
+        return not (self.complete or self._given_up)
 
     def give_up(self) -> None:
         """Stop waiting for the rest: others need the room."""
         self._given_up, self._until = True, 0.0
-        if self._timer is not None:
+        if self._timer is not None and not self._timer.expired():
             self._timer.reschedule(0.0)
 
     async def discard(self) -> None:
@@ -135,7 +140,7 @@ class Body:
         self.let_go()
         now = asyncio.get_running_loop().time
         try:
-            while not self._complete and self._read < DISCARDED_BYTES:
+            while not self.complete and self._read < DISCARDED_BYTES:
                 # However it trickles: whoever has no key would hold the connection for as long as they like.
                 async with asyncio.timeout_at(min(now() + DISCARD_IDLE_SECONDS, self._until)):
                     await self._next()
@@ -146,7 +151,7 @@ class Body:
         message = await self._receive()
         self.heard = asyncio.get_running_loop().time()
         self._read += len(message.get("body", b""))
-        self._complete = not message.get("more_body", False)
+        self.complete = not message.get("more_body", False)
         return message
 
     def _too_long(self) -> HTTPException:

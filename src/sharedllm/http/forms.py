@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from sharedllm.base.tokens import letters_and_digits
 from sharedllm.errors import InvalidInput
 from sharedllm.http.refusals import Refused
 from sharedllm.http.running import Answer
@@ -15,6 +14,9 @@ from sharedllm.http.service import Service
 from sharedllm.http.vocabulary import Vocabulary
 from sharedllm.routing import Decision
 from sharedllm.serving.request import Request, Sampling, Token
+
+_CHARACTERS_PER_TOKEN = 8
+"""Prose has about four; a prompt of so many for each token of the context is looked at before it is encoded."""
 
 
 class Form(ABC):
@@ -86,27 +88,32 @@ class Form(ABC):
         ]
 
     def check_length(self, texts: Sequence[str]) -> None:
-        """Refuse what cannot fit before it is encoded: megabytes take seconds, and one text at a time is encoded.
+        """Refuse what cannot fit before all of it is encoded, which takes seconds for megabytes.
 
         Args:
             texts: parts of one prompt; one that says nothing takes a token all the same.
 
         Raises:
-            Refused: there are more characters, or letters and digits, than tokens have if they fill the context.
+            Refused: there are more characters than the longest tokens would spell if they filled the context, or the
+                beginning takes that much more than the context that nothing behind it could change it.
         """
         context, tokens = self.service.engine.context, self.service.engine.base.tokens
-        for what, longest, count in (
-            ("characters", tokens.longest, len),
-            ("letters and digits", tokens.longest_word, letters_and_digits),
-        ):
-            there = sum(max(count(text), longest) for text in texts)
-            if there > context * longest:
-                raise Refused(
-                    400,
-                    "context_length_exceeded",
-                    f"A prompt of {there:,} {what} does not fit",
-                    remedy=f"The context has {context:,} tokens of at most {longest} {what}: shorten the prompt.",
+        characters = sum(max(len(text), tokens.longest) for text in texts)
+        if characters > context * tokens.longest:
+            raise _too_long(
+                f"A prompt of {characters:,} characters",
+                f"The context has {context:,} tokens of at most {tokens.longest} characters",
+            )
+        whole = "\n".join(texts)
+        beginning = _CHARACTERS_PER_TOKEN * context
+        while beginning < len(whole):
+            # What comes later decides about the last few tokens alone.
+            if len(tokens.encode(whole[:beginning])) > 2 * context:
+                raise _too_long(
+                    f"A prompt that takes more than {2 * context:,} tokens in its first {beginning:,} characters",
+                    f"The context has {context:,} tokens",
                 )
+            beginning *= 2
 
     def _request(self, ids: Sequence[int], wanted: "Wanted", decision: Decision, seed: int, choice: int) -> Request:
         asked = self.common
@@ -147,6 +154,10 @@ class Form(ABC):
                 f"The timeout is {seconds:g} s", remedy=f"Use at most {policy.max_seconds:g}, or leave it out."
             )
         return policy.seconds if seconds is None else seconds
+
+
+def _too_long(what: str, context: str) -> Refused:
+    return Refused(400, "context_length_exceeded", f"{what} does not fit", remedy=f"{context}: shorten the prompt.")
 
 
 @dataclass(frozen=True)
