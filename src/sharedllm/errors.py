@@ -32,6 +32,7 @@ SharedLLMError
 │   ├── SnapshotError     a packed snapshot that does not verify, or is of another store
 │   └── DiskFull
 ├── NotServed             the user exists, but no release of theirs may answer
+│   └── ResetToBase       on purpose: the base answers them, until they are given a release again
 ├── AccessError           who asks over the network may not have it
 │   ├── NotAuthenticated  no key or token, or one that is not valid
 │   └── Forbidden         a valid one, asking for somebody else
@@ -188,6 +189,10 @@ class DiskFull(StoreError):
 
 class NotServed(SharedLLMError):
     """The user is known, but no release of theirs may answer: revoked, or none passed its gate."""
+
+
+class ResetToBase(NotServed):
+    """The user was put back to the base, which answers them until a release of theirs does again."""
 
 
 class AccessError(SharedLLMError):

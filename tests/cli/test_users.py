@@ -16,6 +16,7 @@ from sharedllm.cli.main import COMMANDS, sharedllm
 from sharedllm.cli.users import command
 from sharedllm.errors import InTraining, InvalidInput, NotServed, StoreBusy, UnknownKey, UnknownUser
 from sharedllm.printable import printable
+from sharedllm.routing import route
 from sharedllm.store import appending, open_store
 from sharedllm.store.opening import open_keys
 from sharedllm.store.sql import SQLStore
@@ -51,7 +52,7 @@ def test_the_summary_in_the_main_help_is_the_commands_own():
     assert command.get_short_help_str(100) == COMMANDS["users"][1]
 
 
-@pytest.mark.parametrize("name", ["list", "show", "history", "rollback", "revoke", "restore", "erase"])
+@pytest.mark.parametrize("name", ["list", "show", "history", "rollback", "reset", "revoke", "restore", "erase"])
 def test_help_teaches_and_needs_no_store(name):
     assert "Usage: sharedllm users" in run(name, "--help")
 
@@ -172,6 +173,25 @@ def test_revoke_and_restore(store):
     assert "once restored (revoked: contract ended)" in run("rollback", "alice")
     assert run("restore", "alice") == "alice is active.\n"
     assert store.served("alice").number == 1
+
+
+def test_reset_lets_the_base_answer_and_says_how_to_undo_it(store):
+    served = store.user("alice").served
+    said = run("reset", "alice")
+    assert "alice is back at the base, and their releases are kept" in said
+    undo = next(line for line in said.splitlines() if "To undo it" in line).partition("sharedllm users ")[2]
+    assert route(store, "alice").kind == "base"
+    assert store.user("alice").releases == 3
+    run(*undo.split())
+    assert store.served("alice").number == served
+    run("reset", "alice")
+    assert "had no release that answers" in run("reset", "alice")
+    assert "reset" in run("history", "alice")
+
+
+def test_reset_of_one_whose_gate_was_overridden_says_so(store):
+    store.rollback("alice", 3, override_reason="I like it")
+    assert "--to 3 --override REASON" in run("reset", "alice")
 
 
 def test_revoke_needs_a_reason(store):

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
-from sharedllm.errors import CorruptAdapter, InvalidUserId, NotServed, StoreBusy, UnknownUser, WrongBase
+from sharedllm.errors import CorruptAdapter, InvalidUserId, NotServed, ResetToBase, StoreBusy, UnknownUser, WrongBase
 from sharedllm.routing import route
 from sharedllm.store import open_store
 from sharedllm.store.memory import MemoryStore
@@ -31,6 +31,16 @@ def store():
     store.revoke("carol", "contract ended")
     store.publish("dave", adapter("base-2"), BETTER)
     return store
+
+
+def test_whoever_was_put_back_to_the_base_is_answered_by_it_without_a_fallback(store):
+    store.reset("alice")
+    decision = route(store, "alice")
+    assert (decision.kind, decision.release, type(decision.refusal)) == ("base", None, ResetToBase)
+    assert "'alice' was put back to the base" in decision.reason
+    store.reset("carol")
+    with pytest.raises(NotServed, match="contract ended"):
+        route(store, "carol")
 
 
 REFUSED = [
@@ -68,7 +78,7 @@ def test_any_base_is_accepted_where_none_is_asked_for(store):
 
 def test_a_damaged_release_is_refused_or_replaced_by_the_base(store):
     entry = store._users["alice"]
-    entry.records[0] = dataclasses.replace(entry.records[0], deviations=b"\x00\x01")
+    entry.records[1] = dataclasses.replace(entry.records[1], deviations=b"\x00\x01")
     with pytest.raises(CorruptAdapter, match="Release 1 of 'alice' is damaged"):
         route(store, "alice")
     decision = route(store, "alice", fallback=True)

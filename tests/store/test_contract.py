@@ -16,6 +16,7 @@ from sharedllm.errors import (
     InvalidInput,
     InvalidUserId,
     NotServed,
+    ResetToBase,
     StoreBusy,
     UnknownName,
     UnknownUser,
@@ -447,6 +448,59 @@ def test_a_reason_must_say_something(store, reason):
 
 
 # Revoking
+
+
+def test_a_user_is_put_back_to_the_base_and_keeps_their_releases(store):
+    for seed, gate in enumerate((BETTER, BETTER, WORSE)):
+        store.publish("alice", adapter(0.5 + seed), gate)
+    position = store.position().number
+    assert store.reset("alice") == 2
+    with pytest.raises(ResetToBase, match="'alice' was put back to the base"):
+        store.served("alice")
+    standing = store.user("alice")
+    assert (standing.state, standing.served, standing.releases) == ("active", None, 3)
+    assert [release.number for release in store.releases("alice")] == [1, 2, 3]
+    assert list(store.answers()) == []
+    assert [change.kind for change in store.changes(position)] == ["reset"]
+    event = store.events("alice")[-1]
+    assert (event.kind, event.number, event.reason) == ("reset", 2, "the base answers instead of release 2")
+    assert store.reset("alice") is None
+    assert store.events("alice")[-1] == event
+
+
+def test_a_rollback_undoes_a_reset_and_so_does_a_release_that_passes(store):
+    store.publish("alice", adapter(0.5), BETTER)
+    store.publish("alice", adapter(0.25), WORSE)
+    store.reset("alice")
+    assert store.rollback("alice").number == 1
+    assert store.served("alice").number == 1
+    store.reset("alice")
+    store.publish("alice", adapter(0.125), WORSE)
+    with pytest.raises(ResetToBase):
+        store.served("alice")
+    store.publish("alice", adapter(0.75), BETTER)
+    assert store.served("alice").number == 4
+
+
+def test_a_reset_neither_ends_a_revocation_nor_needs_a_release_that_answers(store):
+    store.publish("alice", adapter(0.5), WORSE)
+    assert store.reset("alice") is None
+    store.revoke("alice", "contract ended")
+    with pytest.raises(NotServed, match="contract ended"):
+        store.served("alice")
+    store.restore("alice")
+    with pytest.raises(ResetToBase):
+        store.served("alice")
+    with pytest.raises(UnknownUser):
+        store.reset("bob")
+
+
+def test_what_a_rollback_needs_is_kept_while_the_base_answers(store):
+    store.publish("alice", adapter(0.5), BETTER)
+    store.reset("alice")
+    for _ in range(KEPT_RELEASES + 3):
+        store.publish("alice", adapter(0.25), WORSE)
+    assert store.rollback("alice").number == 1
 
 
 def test_a_revoked_user_is_not_served_until_restored(store):

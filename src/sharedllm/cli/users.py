@@ -1,6 +1,7 @@
 """`sharedllm users`: who has an adapter, which release of it answers, and how to change that."""
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
@@ -147,6 +148,26 @@ def rollback(user: str, number: int | None, override_reason: str | None, store: 
         release = opened.rollback(user, number, override_reason=override_reason)
         standing = opened.user(user)
     _say(user, f"serves release {release.number}", standing)
+
+
+@command.command()
+@click.argument("user")
+@store_option
+def reset(user: str, store: str | None) -> None:
+    """Put USER back to the base: it answers until a release of theirs passes its gate, or a rollback.
+
+    Nothing is deleted. A request without a release of its own is otherwise refused, unless the server falls back.
+    """
+    with _open(store) as opened:
+        served = opened.reset(user)
+        standing = opened.user(user)
+        passed = any(each.number == served and each.gate.passed for each in opened.every_release(user))
+    if served is None:
+        click.echo(f"{printable(user)} had no release that answers; the base does.")
+        return
+    _say(user, "is back at the base, and their releases are kept", standing)
+    undo = f"sharedllm users rollback {shlex.quote(user)} --to {served}{'' if passed else ' --override REASON'}"
+    click.echo(f"To undo it: {printable(undo)}")
 
 
 @command.command()

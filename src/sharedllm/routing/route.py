@@ -8,7 +8,7 @@ and 55.md); nothing here does either.
 from dataclasses import dataclass
 from typing import Literal
 
-from sharedllm.errors import AdapterError, NotServed, SharedLLMError, UnknownUser, WrongBase
+from sharedllm.errors import AdapterError, NotServed, ResetToBase, SharedLLMError, UnknownUser, WrongBase
 from sharedllm.store import Release, Store
 
 
@@ -41,7 +41,8 @@ def route(store: Store, user: str, *, base: str | None = None, fallback: bool = 
         fallback: whether the base may answer where the user's release cannot; the decision then says why.
 
     Raises:
-        UnknownUser, NotServed, CorruptAdapter, WrongBase: the release cannot answer, and there is no fallback.
+        UnknownUser, NotServed, CorruptAdapter, WrongBase: the release cannot answer, and there is no fallback. Whoever
+            was put back to the base needs none.
         InvalidUserId, StoreError: nothing could be decided; no fallback hides that.
     """
     try:
@@ -52,7 +53,7 @@ def route(store: Store, user: str, *, base: str | None = None, fallback: bool = 
                 remedy="Load the base it was made for, or train the user on this one.",
             )
     except (UnknownUser, NotServed, AdapterError) as refusal:
-        if not fallback:
+        if not fallback and not isinstance(refusal, ResetToBase):
             raise
         return Decision("base", user, None, f"The base answers. {refusal.message}", refusal)
     return Decision("own", user, release, f"Release {release.number} of {user!r} answers.")

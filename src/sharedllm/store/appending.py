@@ -105,7 +105,9 @@ def _prune(connection: sa.Connection, keys: Sequence[int]) -> None:
         return
     earlier = releases.alias()
     rollback = sa.select(sa.func.max(earlier.c.number)).where(
-        earlier.c.user_key == users.c.key, earlier.c.number < users.c.served, earlier.c.passed
+        earlier.c.user_key == users.c.key,
+        sa.or_(users.c.served.is_(None), earlier.c.number < users.c.served),
+        earlier.c.passed,
     )
     standing = users.c.key == releases.c.user_key
     old = (

@@ -16,8 +16,8 @@ KEPT_RELEASES = 20
 RELEASES_PER_PAGE = KEPT_RELEASES + 5
 
 UserState = Literal["active", "revoked"]
-EventKind = Literal["published", "held_back", "rolled_back", "overridden", "revoked", "restored"]
-ChangeKind = Literal["published", "rolled_back", "overridden", "revoked", "restored", "erased"]
+EventKind = Literal["published", "held_back", "rolled_back", "overridden", "revoked", "restored", "reset"]
+ChangeKind = Literal["published", "rolled_back", "overridden", "revoked", "restored", "reset", "erased"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,6 +215,7 @@ class Store(Closing):
 
         Raises:
             NotServed: they are revoked, or no release of theirs passed its gate; the message says which and why.
+            ResetToBase: they were put back to the base, and not revoked.
             CorruptAdapter: the release is damaged.
         """
 
@@ -287,11 +288,23 @@ class Store(Closing):
     def rollback(self, user: str, number: int | None = None, *, override_reason: str | None = None) -> ReleaseSummary:
         """Serve another release: ``number``, or the newest one before the served one that passed its gate.
 
+        Where none is served, after a `reset`, it is the newest one that passed.
+
         One that failed its gate is served only with an ``override_reason``, which becomes an event.
 
         Raises:
             UnknownName: no release has that number, or it is not kept any more.
             NotServed: there is nothing to go back to, or it failed its gate and nobody gave a reason. Nothing changed.
+        """
+
+    @abstractmethod
+    def reset(self, user: str) -> int | None:
+        """Serve none of the user's releases: the base answers, until a release passes its gate or a `rollback`.
+
+        The releases are kept. Resetting again changes nothing.
+
+        Returns:
+            the number of the release that had been served; None if none was.
         """
 
     @abstractmethod

@@ -74,12 +74,19 @@ def find_entry(connection: sa.Connection, owner: Owner, *, for_change: bool = Fa
 
 
 def newest_before(connection: sa.Connection, entry: Row) -> int | None:
-    """The newest release before the served one that passed its gate."""
+    """The newest release before the served one, or of all where none is, that passed its gate."""
+    end = entry.releases + 1 if entry.served is None else entry.served
     earlier = sa.select(sa.func.max(releases.c.number)).where(
-        releases.c.user_key == entry.key, releases.c.number < (entry.served or 0), releases.c.passed
+        releases.c.user_key == entry.key, releases.c.number < end, releases.c.passed
     )
     newest: int | None = connection.scalar(earlier)
     return newest
+
+
+def is_reset(connection: sa.Connection, entry: Row) -> bool:
+    """Whether none of a user's releases is served any more: once one was, only a reset leads back to none."""
+    found = sa.select(events.c.key).where(events.c.user_key == entry.key, events.c.kind == "reset").limit(1)
+    return entry.served is None and connection.scalar(found) is not None
 
 
 def find_summary(connection: sa.Connection, owner: Owner, entry: Row, number: int) -> ReleaseSummary:

@@ -40,6 +40,11 @@ class _User:
     served: int | None = None
     revoked: str | None = None
 
+    @property
+    def is_reset(self) -> bool:
+        """Whether none is served any more."""
+        return self.served is None and any(event.kind == "reset" for event in self.events)
+
     def record(self, user: str, number: int) -> Record:
         if not 1 <= number <= self.count:
             raise rules.unknown_release(user, number, self.count)
@@ -48,8 +53,8 @@ class _User:
         return self.records[number]
 
     def newest_before(self) -> int | None:
-        """The newest release before the served one that passed its gate."""
-        earlier = (number for number in self.records if number < (self.served or 0))
+        """The newest release before the served one, or of all where none is, that passed its gate."""
+        earlier = (number for number in self.records if self.served is None or number < self.served)
         return max((each for each in earlier if _summary(self.records[each]).gate.passed), default=None)
 
     def prune(self) -> None:
@@ -105,6 +110,8 @@ class MemoryStore(Store):
             entry = self._entry(user)
             if entry.revoked is not None:
                 raise rules.revoked(user, entry.revoked)
+            if entry.is_reset:
+                raise rules.reset_to_base(user)
             if entry.served is None:
                 newest = _summary(entry.records[entry.count])
                 raise rules.held_back(user, newest.number, newest.gate.reason)
@@ -179,6 +186,16 @@ class MemoryStore(Store):
             entry.note(kind, number, reason, now())
             self._change(entry, kind)
             return target
+
+    def reset(self, user: str) -> int | None:
+        with self._lock:
+            entry = self._entry(user)
+            served = entry.served
+            if not entry.is_reset:
+                entry.served = None
+                entry.note("reset", served, rules.reset_reason(served), now())
+                self._change(entry, "reset")
+            return served
 
     def revoke(self, user: str, reason: str) -> None:
         check_reason(reason)

@@ -3,7 +3,15 @@
 from typing import Literal
 
 from sharedllm.adapters.adapter import GateOutcome
-from sharedllm.errors import ErasedMeanwhile, InvalidInput, NotServed, StoreError, UnknownName, UnknownUser
+from sharedllm.errors import (
+    ErasedMeanwhile,
+    InvalidInput,
+    NotServed,
+    ResetToBase,
+    StoreError,
+    UnknownName,
+    UnknownUser,
+)
 from sharedllm.store.contract import KEPT_RELEASES
 
 
@@ -81,6 +89,19 @@ def held_back(user: str, number: int, reason: str) -> NotServed:
         f"No release of {user!r} passed its gate; the newest, {number}, was held back: {reason}",
         remedy="Train on more text, or override the gate with a reason.",
     )
+
+
+def reset_to_base(user: str) -> ResetToBase:
+    """The user was put back to the base."""
+    return ResetToBase(
+        f"{user!r} was put back to the base, which answers",
+        remedy="Roll them back to a release of theirs, or train them again.",
+    )
+
+
+def reset_reason(served: int | None) -> str:
+    """Why an event says that somebody was put back to the base."""
+    return "the base answers" if served is None else f"the base answers instead of release {served}"
 
 
 def nothing_before(user: str, served: int | None) -> NotServed:

@@ -34,6 +34,7 @@ from sharedllm.store.entries import (
     find_entry,
     find_numbered,
     find_summary,
+    is_reset,
     newest_before,
     read_event,
     read_standing,
@@ -90,6 +91,8 @@ class SQLStore(Store):
         (row,) = found
         if row.revoked is not None:
             raise rules.revoked(user, owner.open(row.revoked, "revoked"))
+        if row.served is None and self._database.read(lambda connection: is_reset(connection, row)):
+            raise rules.reset_to_base(user)
         if row.number is None:
             raise corrupt(user, row.served or row.releases)
         release = owner.release(row)
@@ -181,6 +184,21 @@ class SQLStore(Store):
             return target
 
         return self._database.write(change, settle=True)
+
+    def reset(self, user: str) -> int | None:
+        owner = self._custody.find(user)
+
+        def change(connection: sa.Connection) -> int | None:
+            entry = find_entry(connection, owner, for_change=True)
+            served: int | None = entry.served
+            if not is_reset(connection, entry):
+                reason = rules.reset_reason(served)
+                change_entry(connection, owner, entry, {"served": None}, kind="reset", number=served, reason=reason)
+                self._log(connection, [entry.key], "reset")
+                self._custody.note(connection, [Note("reset", owner, served)])
+            return served
+
+        return self._database.write(change)
 
     def revoke(self, user: str, reason: str) -> None:
         check_reason(reason)

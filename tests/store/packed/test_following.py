@@ -12,6 +12,7 @@ from sharedllm.errors import (
     CorruptAdapter,
     CorruptStore,
     NotServed,
+    ResetToBase,
     SnapshotError,
     StoreBusy,
     StoreUnreachable,
@@ -103,6 +104,14 @@ def test_a_revocation_elsewhere_arrives(node, elsewhere):
     assert node.served("alice").user == "alice"
     elsewhere.restore("bob")
     assert node.served("bob").number == 1
+
+
+def test_a_reset_elsewhere_arrives_and_one_here_counts_at_once(node, elsewhere):
+    node.reset("alice")
+    with pytest.raises(ResetToBase):
+        node.served("alice")
+    elsewhere.reset("bob")
+    eventually(lambda: refused(node, "bob", ResetToBase))
 
 
 def test_an_erasure_elsewhere_arrives(node, elsewhere):

@@ -86,6 +86,10 @@ class SnapshotStore(Store):
         self._leave(user)
         return self._live.rollback(user, number, override_reason=override_reason)
 
+    def reset(self, user: str) -> int | None:
+        self._leave(user)
+        return self._live.reset(user)
+
     def revoke(self, user: str, reason: str) -> None:
         self._leave(user)
         self._live.revoke(user, reason)
