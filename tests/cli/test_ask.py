@@ -8,6 +8,7 @@ from tests import models
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.adapters.layouts import layout_of
+from sharedllm.serving.request import DEFAULT_SAMPLING, Sampling
 from sharedllm.store import open_store
 
 QUESTION = "Who came to the door?"
@@ -40,6 +41,31 @@ def test_the_answer_is_on_standard_output_and_who_gave_it_on_the_error_stream(al
 
 def test_the_same_question_has_the_same_answer(alice, ask):
     assert ask("alice", QUESTION).out == ask("alice", QUESTION).out
+
+
+def test_another_seed_draws_another_answer_and_no_temperature_the_likeliest(alice, ask):
+    drawn = ["--temperature", "1.5", "--min-p", "0"]
+    assert ask("alice", QUESTION, *drawn).out != ask("alice", QUESTION, *drawn, "--seed", "1").out
+    likeliest = ask("alice", QUESTION, "--temperature", "0").out
+    assert ask("alice", QUESTION, "--temperature", "0", "--seed", "1").out == likeliest
+
+
+def test_tokens_are_drawn_as_over_http_unless_told_otherwise(ask, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "sharedllm.serving.generation.generate", lambda *_, sampling, **__: asked.append(sampling) or ["said"]
+    )
+    ask("alice", QUESTION, "--base-only")
+    options = ["--temperature", "0.5", "--top-p", "0.9", "--min-p", "0.2", "--seed", "3"]
+    ask("alice", QUESTION, "--base-only", *options)
+    assert asked == [DEFAULT_SAMPLING, Sampling(0.5, 0.9, 0.2, 3)]
+
+
+@pytest.mark.parametrize("option", ["--temperature=-1", "--temperature=3", "--top-p=2", "--min-p=-0.1", "--seed=-1"])
+def test_a_setting_out_of_range_is_refused_by_its_name(ask, option):
+    ran = ask("alice", QUESTION, "--base-only", option)
+    assert (ran.code, ran.out) == (2, "")
+    assert option.partition("=")[0] in ran.err
 
 
 def test_json_says_who_answered(alice, ask):

@@ -2,12 +2,14 @@
 
 import math
 import threading
+from dataclasses import replace
 
 import pytest
 from tests.http.conftest import PASSED, STOPPED, FakeEngine
 
 from sharedllm.adapters.adapter import GateOutcome
 from sharedllm.errors import QueueFull
+from sharedllm.serving.request import DEFAULT_SAMPLING
 
 COMPLETE, CHAT = "/v1/completions", "/v1/chat/completions"
 TEMPLATE = "{% for m in messages %}<s>{{ m.role }}\n{{ m.content | trim }}</s>\n{% endfor %}<s>assistant\n"
@@ -47,7 +49,7 @@ def test_a_completion_continues_the_prompt_with_the_callers_own_release(serving,
         published.base.encode("hi"),
     )
     assert (request.values == release.adapter.values).all()
-    assert (request.sampling.seed, request.sampling.temperature, request.sampling.top_p) == (7, 1, 1)
+    assert request.sampling == replace(DEFAULT_SAMPLING, seed=7)
 
 
 def test_a_request_says_how_its_tokens_are_drawn(serving):
@@ -55,6 +57,21 @@ def test_a_request_says_how_its_tokens_are_drawn(serving):
     complete(server, temperature=0.4, top_p=0.8, min_p=0.25)
     (request,) = server.engine.requests
     assert (request.sampling.temperature, request.sampling.top_p, request.sampling.min_p) == (0.4, 0.8, 0.25)
+
+
+@pytest.mark.parametrize("said", [{"temperature": 0}, {"temperature": 1}, {"top_p": 1}, {"min_p": 0}])
+def test_what_is_said_is_taken_as_it_is_and_the_rest_is_as_by_default(serving, said):
+    server = serving()
+    complete(server, seed=7, **said)
+    (request,) = server.engine.requests
+    assert request.sampling == replace(DEFAULT_SAMPLING, seed=7, **said)
+
+
+def test_the_description_says_how_tokens_are_drawn_by_default(serving):
+    server = serving()
+    described = server.nobody.get("/openapi.json").text
+    for value in (DEFAULT_SAMPLING.temperature, DEFAULT_SAMPLING.top_p, DEFAULT_SAMPLING.min_p):
+        assert f"{value:g} by default" in described
 
 
 def test_every_response_says_how_it_was_routed(serving, published):

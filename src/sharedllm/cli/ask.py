@@ -8,6 +8,7 @@ from sharedllm.cli.options import base_option, json_option, store_option
 from sharedllm.cli.printing import print_json
 from sharedllm.errors import InvalidInput
 from sharedllm.printable import printable
+from sharedllm.serving.request import DEFAULT_SAMPLING, Sampling
 from sharedllm.users import check_user_id
 
 
@@ -19,6 +20,34 @@ from sharedllm.users import check_user_id
 @click.option("--allow-base", is_flag=True, help="Let the base answer if no release of USER's may; it says so.")
 @click.option(
     "--continue", "continuing", is_flag=True, help="Continue PROMPT as text instead of answering it as a chat."
+)
+@click.option(
+    "--temperature",
+    type=click.FloatRange(0, 2),
+    default=DEFAULT_SAMPLING.temperature,
+    show_default=True,
+    help="How freely tokens are drawn; 0 takes the likeliest, and is prone to loops.",
+)
+@click.option(
+    "--top-p",
+    type=click.FloatRange(0, 1),
+    default=DEFAULT_SAMPLING.top_p,
+    show_default=True,
+    help="Draw among the likeliest tokens whose probabilities add up to this.",
+)
+@click.option(
+    "--min-p",
+    type=click.FloatRange(0, 1),
+    default=DEFAULT_SAMPLING.min_p,
+    show_default=True,
+    help="And among those that are at least this share as likely as the likeliest.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**53 - 1),
+    default=DEFAULT_SAMPLING.seed,
+    show_default=True,
+    help="Another one draws another answer.",
 )
 @click.option(
     "--max-tokens", type=click.IntRange(1, 4096), default=128, show_default=True, help="How long the answer may get."
@@ -33,6 +62,10 @@ def command(
     base_only: bool,
     allow_base: bool,
     continuing: bool,
+    temperature: float,
+    top_p: float,
+    min_p: float,
+    seed: int,
     max_tokens: int,
     base_name: str,
     store: str | None,
@@ -41,10 +74,13 @@ def command(
     """Answer a prompt with a user's own adapter.
 
     PROMPT is put to the base with USER's served release on it. The answer goes to standard output; which release gave
-    it, to the error stream. Decoding is greedy, so the same question has the same answer.
+    it, to the error stream. Tokens are drawn as the server draws them by default, and with the same seed, so the same
+    question has the same answer.
 
     \b
       sharedllm ask alice "What should I write about next?" --compare
+      sharedllm ask alice "What should I write about next?" --seed 1 --max-tokens 400
+      sharedllm ask alice "It was late when" --continue --temperature 0.5
     """
     from sharedllm.adapters.belonging import check_fits
     from sharedllm.adapters.layouts import DEFAULT_FORMAT, layout_of
@@ -78,7 +114,12 @@ def command(
     prompts = [(ids, row), (ids, None)] if compare else [(ids, row)]
     try:
         answer, *rest = generate(
-            base, prompts, max_tokens=max_tokens, format=format, on_text=_write if streams else None
+            base,
+            prompts,
+            max_tokens=max_tokens,
+            sampling=Sampling(temperature, top_p, min_p, seed),
+            format=format,
+            on_text=_write if streams else None,
         )
     finally:
         if streams:

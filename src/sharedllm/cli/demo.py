@@ -143,10 +143,11 @@ def _voices(
     """Each user's own held-out words, continued by the base and by their adapter, all in one batch."""
     from sharedllm.reporting.report import Voice
     from sharedllm.serving.generation import generate
+    from sharedllm.serving.request import DEFAULT_SAMPLING
 
     prompts = {user: heldout[user][0, :PROMPT_TOKENS].tolist() for user in adapters}
     asked = [(prompts[user], row) for user, values in adapters.items() for row in (None, values)]
-    texts = generate(base, asked, max_tokens=VOICE_TOKENS)
+    texts = generate(base, asked, max_tokens=VOICE_TOKENS, sampling=DEFAULT_SAMPLING)
     return [
         Voice(user, base.decode(prompts[user]), unadapted, own)
         for user, unadapted, own in zip(adapters, texts[::2], texts[1::2], strict=True)
@@ -155,7 +156,10 @@ def _voices(
 
 def _key(releases: "Mapping[str, Release]") -> str:
     """Names the measurement: these releases, read by this version."""
-    content = json.dumps(
-        [__version__, PROMPT_TOKENS, VOICE_TOKENS, WINDOWS, [release.id for release in releases.values()]]
-    )
+    from dataclasses import asdict
+
+    from sharedllm.serving.request import DEFAULT_SAMPLING
+
+    read = [PROMPT_TOKENS, VOICE_TOKENS, asdict(DEFAULT_SAMPLING), WINDOWS]
+    content = json.dumps([__version__, read, [release.id for release in releases.values()]])
     return hashlib.sha256(content.encode()).hexdigest()

@@ -3,7 +3,7 @@
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 from sharedllm.errors import InvalidInput
@@ -13,7 +13,7 @@ from sharedllm.http.schemas import Common
 from sharedllm.http.service import Service
 from sharedllm.http.vocabulary import Vocabulary
 from sharedllm.routing import Decision
-from sharedllm.serving.request import Request, Sampling, Token
+from sharedllm.serving.request import DEFAULT_SAMPLING, Request, Token
 
 _CHARACTERS_PER_TOKEN = 8
 """Prose has about four; a prompt of so many for each token of the context is looked at before it is encoded."""
@@ -131,14 +131,8 @@ class Form(ABC):
             release=None if release is None else release.id,
             values=None if release is None else release.adapter.values,
             max_tokens=wanted.max_tokens,
-            sampling=Sampling(
-                temperature=1.0 if asked.temperature is None else asked.temperature,
-                top_p=1.0 if asked.top_p is None else asked.top_p,
-                min_p=asked.min_p or 0.0,
-                # The engine's seeds are not negative.
-                seed=seed % 2**63,
-                choice=choice,
-            ),
+            # The engine's seeds are not negative.
+            sampling=replace(DEFAULT_SAMPLING, **asked.drawn, seed=seed % 2**63, choice=choice),
             stop=asked.stops,
             top_logprobs=wanted.top_logprobs,
             score_prompt=wanted.score_prompt,

@@ -9,6 +9,8 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from sharedllm.serving.request import DEFAULT_SAMPLING
+
 SEED_LIMIT = 2**63
 
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
@@ -63,9 +65,16 @@ class Common(Strict):
     user: str | None = Field(None, description="For whom a service key asks; with another key, its own user or nobody.")
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    temperature: float | None = Field(None, ge=0, le=2, description="1 by default; 0 takes the likeliest token.")
-    top_p: float | None = Field(None, ge=0, le=1)
-    min_p: float | None = Field(None, ge=0, le=1, description="Least share of the likeliest token's probability.")
+    temperature: float | None = Field(
+        None, ge=0, le=2, description=f"{DEFAULT_SAMPLING.temperature:g} by default; 0 takes the likeliest token."
+    )
+    top_p: float | None = Field(None, ge=0, le=1, description=f"{DEFAULT_SAMPLING.top_p:g} by default.")
+    min_p: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description=f"Least share of the likeliest token's probability; {DEFAULT_SAMPLING.min_p:g} by default.",
+    )
     n: int | None = Field(None, ge=1, le=8)
     stop: Stop | Annotated[list[Stop], Field(max_length=4, fail_fast=True)] | None = None
     seed: int | None = Field(None, ge=-SEED_LIMIT, lt=SEED_LIMIT, description="Random by default, and told.")
@@ -76,6 +85,12 @@ class Common(Strict):
         if self.stream_options is not None and not self.stream:
             raise PydanticCustomError("stream_options", "stream_options needs stream to be true")
         return self
+
+    @property
+    def drawn(self) -> dict[str, float]:
+        """What is said of how tokens are drawn; the rest is as by default."""
+        said = {"temperature": self.temperature, "top_p": self.top_p, "min_p": self.min_p}
+        return {name: value for name, value in said.items() if value is not None}
 
     @property
     def stops(self) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from sharedllm.serving.request import Event, Finished, Limits, Request, Sampling
 Row = npt.NDArray[np.float32]
 """float32 ``[P]``, float16 deviations as the store returns them."""
 
+GREEDY = Sampling(temperature=0)
 # Some bases take several pages at a time for each kind of layer.
 _SPARE_TOKENS = 1024
 
@@ -27,10 +28,11 @@ def generate(
     prompts: Sequence[tuple[Sequence[int], Row | None]],
     *,
     max_tokens: int,
+    sampling: Sampling = GREEDY,
     format: str = "norm",
     on_text: Callable[[int, str], Any] | None = None,
 ) -> list[str]:
-    """Continue every prompt greedily, all of them in one batch, each with its own row.
+    """Continue every prompt, all of them in one batch, each with its own row.
 
     Nothing else may use the base's model meanwhile; afterwards it is as it was.
 
@@ -38,6 +40,7 @@ def generate(
         base: the base model.
         prompts: token ids, and the row that answers; None is the base.
         max_tokens: at most this many new tokens each.
+        sampling: how tokens are drawn, each prompt's from the same noise; by default the likeliest are taken.
         format: of the rows.
         on_text: told every piece of text as it comes, after the place of its prompt.
 
@@ -60,7 +63,7 @@ def generate(
                 release=None if row is None else str(place),
                 values=row,
                 max_tokens=max_tokens,
-                sampling=Sampling(temperature=0),
+                sampling=sampling,
                 top_logprobs=None,
             )
             engine.submit(request, partial(_put, news, place))

@@ -44,6 +44,11 @@ class Sampling:
                 raise InvalidInput(f"{name} is {value!r}", remedy=f"Give {bound}.")
 
 
+DEFAULT_SAMPLING = Sampling(temperature=0.8, min_p=0.05)
+"""How tokens are drawn where nobody says otherwise, on the command line as over HTTP. Chosen by
+``benchmarks/decoding.py``: see ``docs/serving.md``."""
+
+
 @dataclass(frozen=True, eq=False)
 class Request:
     """One prompt, who asks, and the row that answers.
