@@ -7,6 +7,7 @@ from rich.console import Console
 from sharedllm.reporting.findings import headline, percent, perplexity_text
 from sharedllm.reporting.report import Report, Voice
 from sharedllm.reporting.terminal import render
+from sharedllm.text.repeats import Repeats
 
 from .reports import make_report
 
@@ -35,6 +36,14 @@ def test_every_figure_is_shown() -> None:
             assert percent(figure) in output
     assert "Holmes was standing" in output
     assert "9f2c41d07ab3" in output
+
+
+def test_what_flatters_a_figure_stands_below_it() -> None:
+    report = make_report(["alice", "bob"])
+    repeats = {"alice": Repeats(24, 0.3, (), 0.4, 0.2), "bob": Repeats(1, 0.01, (), 0.01, 0.0)}
+    output = " ".join(shown(Report(**{**vars(report), "repeats": repeats})).split())
+    assert "alice: 40% of the validation text and 20% of the held-out text also occur in the training text" in output
+    assert "bob: " not in output.partition("Is the gain personal?")[0]
 
 
 def test_output_that_is_no_terminal_has_no_control_codes() -> None:

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sharedllm.evaluation.confusion import BASE
+from sharedllm.evaluation.gate import flattering, given_away_in_words
 from sharedllm.evaluation.intervals import CONFIDENCE, Interval
 from sharedllm.printable import printable
 from sharedllm.reporting import findings as story
@@ -58,12 +59,15 @@ def _parts(report: Report, width: int) -> "Iterator[RenderableType]":
     yield _heading("Does an adapter help its own user?")
     yield _gains(found, names)
     yield Text(f"Improvement over the base and its {CONFIDENCE:.0%} interval. │ is zero, right of it better.", "dim")
+    for each in found:
+        if each.repeats and flattering(each.repeats):
+            yield Text(f"{names[each.user]}: {given_away_in_words(each.repeats)}.", "dim")
     if len(report.confusion.readers) > 2:
         yield _heading("Is the gain personal?")
         yield _margins(found, names)
         yield Text(
-            "How much better a user's own adapter reads their text than the other adapters do, and than the best of\n"
-            "them and the base, whichever is better.",
+            "How much better a user's own adapter reads their text than other adapters do,\n"
+            "and than the best of them and the base, whichever is better.",
             "dim",
         )
     if report.gates:
