@@ -1,5 +1,10 @@
 """`sharedllm keys`, as an operator would use it."""
 
+import csv
+import errno
+import io
+import json
+
 import pytest
 
 from sharedllm.errors import UnknownKey
@@ -62,3 +67,83 @@ def test_labels_and_ids_cannot_steer_the_terminal(run):
     made = run("keys", "create", "--user", "\x1b[31mred", "--label", "a\nb")
     assert "\x1b" not in made.err + run("keys", "list").out
     assert r"a\nb" in run("keys", "list").out
+
+
+def holders(machine):
+    with open_keys(machine.store) as keys:
+        return sorted((key.user, key.label) for key in keys.all())
+
+
+def test_several_users_get_a_key_each_as_csv_or_json_lines(machine, run):
+    made = run("keys", "create", "--user", "alice", "--user", 'b,"ö', "--label", "pilot")
+    rows = list(csv.DictReader(io.StringIO(made.out)))
+    assert [row["user"] for row in rows] == ["alice", 'b,"ö']
+    more = run("keys", "create", "--user", "carol", "--user", "dave", "--format", "jsonl")
+    rows += [json.loads(line) for line in more.out.splitlines()]
+    with open_keys(machine.store) as keys:
+        for row in rows:
+            key = keys.holder(row["secret"])
+            assert (key.user, key.id, key.label) == (row["user"], row["id"], row["label"])
+    assert "2 keys made" in made.err
+    assert not [row for row in rows if row["secret"] in made.err + more.err]
+    assert len(holders(machine)) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("users.txt", "alice\r\n\n  bob \n", [("alice", "pilot"), ("bob", "pilot")]),
+        ("users.txt", "\ufeffa,b\n", [("a,b", "pilot")]),
+        ("users.CSV", 'label,user\nher laptop,alice\n,"b,ob"\n', [("alice", "her laptop"), ("b,ob", "pilot")]),
+        ("users.csv", "user\nalice\n", [("alice", "pilot")]),
+    ],
+)
+def test_everybody_in_a_file_gets_a_key(machine, run, tmp_path, name, content, expected):
+    (tmp_path / name).write_text(content, newline="")
+    made = run("keys", "create", "--file", tmp_path / name, "--label", "pilot")
+    assert made.out.startswith("user,id,label,secret\n")
+    assert holders(machine) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("users.txt", b"alice\nbob\nalice\n", "names 'alice' twice"),
+        ("users.txt", b"alice\n" + b"x" * 2000, "Line 2 of"),
+        ("users.txt", b"\n \n", "names nobody"),
+        ("users.txt", b"caf\xe9\n", "cannot be read"),
+        ("users.csv", b"name\nalice\n", "no column 'user'"),
+        ("users.csv", b'user\nalice\n"bo"b\n', "is not CSV"),
+        ("users.csv", b"user,label\nalice,x\n,y\n", "Line 3 of"),
+        ("users.csv", b"user,label\nalice\nbob,\x00\n", ""),
+        ("missing.txt", None, "cannot be read"),
+    ],
+)
+def test_of_a_file_with_a_mistake_no_key_is_made(machine, run, tmp_path, name, content, said):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    refused = run("keys", "create", "--file", tmp_path / name)
+    assert (refused.code, refused.out) == (2, "")
+    assert said in refused.err
+    assert holders(machine) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--user", "a", "--user", "a"), ("--user", "a", "--user", ""), ("--user", "a", "--service")]
+)
+def test_nor_of_arguments_with_one(machine, run, arguments):
+    refused = run("keys", "create", *arguments)
+    assert (refused.code, refused.out) == (2, "")
+    assert holders(machine) == []
+
+
+def test_keys_whose_secrets_nobody_could_read_are_revoked(machine, run, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("sharedllm.cli.keys._show", full)
+    refused = run("keys", "create", "--user", "alice", "--user", "bob")
+    assert refused.code == 2
+    assert "No space left on device), and the keys were revoked" in refused.err
+    with open_keys(machine.store) as keys:
+        assert all(key.revoked_at for key in keys.all())

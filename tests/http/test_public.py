@@ -31,7 +31,7 @@ PLACES = [
 KINDS = [
     kind
     for kind in vars(errors).values()
-    if isinstance(kind, type) and issubclass(kind, SharedLLMError) and kind is not errors.QueueFull
+    if isinstance(kind, type) and issubclass(kind, SharedLLMError) and not issubclass(kind, errors.QueueFull)
 ]
 
 

@@ -1,17 +1,19 @@
 """`sharedllm keys`: who may use the API, and as whom."""
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from sharedllm.cli.key_holders import FORMATS, as_csv, as_json_lines, check_distinct, read_holders
 from sharedllm.cli.options import json_option, store_option
 from sharedllm.cli.printing import print_json, print_table
 from sharedllm.errors import InvalidInput
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
-    from sharedllm.store.keys import Keys
+    from sharedllm.store.keys import Key, Keys
 
 
 @click.group()
@@ -24,19 +26,50 @@ def command() -> None:
 
 
 @command.command()
-@click.option("--user", metavar="USER", help="Whom the key speaks for. They need not have an adapter yet.")
+@click.option("--user", "users", multiple=True, metavar="USER", help="Whom the key speaks for; may be repeated.")
+@click.option(
+    "--file",
+    "path",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Make a key for everybody in a file: a user a line, or a .csv with a column `user`, and `label` if you like.",
+)
 @click.option("--service", is_flag=True, help="Make a key that may act for any user.")
 @click.option("--label", default="", help="What you will know the key by in the list.")
+@click.option("--format", "format", type=click.Choice(FORMATS), help="How several are printed. [default: csv]")
 @store_option
-def create(user: str | None, service: bool, label: str, store: str | None) -> None:
-    """Make a key, and print its secret, alone on standard output. It is shown this once."""
-    if (user is not None) == service:
-        raise InvalidInput("A key is either a user's or a service's", remedy="Give --user USER, or --service.")
+def create(
+    users: tuple[str, ...], path: Path | None, service: bool, label: str, format: str | None, store: str | None
+) -> None:
+    """Make a key, and print its secret, alone on standard output. It is shown this once.
+
+    The user need not have an adapter yet. For several users, all keys are made or none, and printed with their users
+    and ids.
+
+    \b
+      sharedllm keys create --user alice
+      sharedllm keys create --file users.txt > keys.csv
+    """
+    if sum((bool(users), path is not None, service)) != 1:
+        raise InvalidInput(
+            "A key is either a user's or a service's", remedy="Give --user USER, or --service, or --file FILE."
+        )
+    check_distinct(users, "--user")
+    holders: list[tuple[str | None, str]] = [(user, label) for user in users] or [(None, label)]
+    if path is not None:
+        holders = list(read_holders(path, label))
     with _open(store) as keys:
-        secret, key = keys.create(user=user, label=label)
-    whose = "any user" if key.user is None else printable(key.user)
-    click.echo(f"Key {key.id} speaks for {whose}. Keep its secret; it cannot be shown again:", err=True)
-    click.echo(secret)
+        made = keys.create_many(holders)
+        try:
+            _show(made, format or ("csv" if path is not None or len(made) > 1 else None))
+        except OSError as error:
+            # Nobody has seen the secrets, or not all of them.
+            for _, key in made:
+                keys.revoke(key.id)
+            raise InvalidInput(
+                f"The secrets could not be written out ({error.strerror}), and the keys were revoked",
+                remedy="Make them again where there is room.",
+            ) from None
 
 
 @command.command("list")
@@ -75,6 +108,17 @@ def revoke(id: str, store: str | None) -> None:
     with _open(store) as keys:
         keys.revoke(id)
     click.echo(f"Key {id} is revoked.")
+
+
+def _show(made: "list[tuple[str, Key]]", format: str | None) -> None:
+    if format is None:
+        ((secret, key),) = made
+        whose = "any user" if key.user is None else printable(key.user)
+        click.echo(f"Key {key.id} speaks for {whose}. Keep its secret; it cannot be shown again:", err=True)
+        click.echo(secret)
+    else:
+        click.echo(f"{len(made):,} keys made. Keep their secrets; they cannot be shown again:", err=True)
+        click.echo(as_csv(made) if format == "csv" else as_json_lines(made), nl=False)
 
 
 def _open(store: str | None) -> "Keys":

@@ -1,9 +1,10 @@
 """API keys at rest: who holds which, and never a secret."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from secrets import token_hex, token_urlsafe
 from typing import Literal
 
@@ -65,28 +66,31 @@ class Keys(Closing):
             InvalidUserId: ``user`` cannot name a user.
             InvalidInput: ``label`` cannot be stored.
         """
-        secret = PREFIX + token_urlsafe(SECRET_BYTES)
-        id = token_hex(8)
-        check_text("The label", label)
-        owner = None if user is None else self._custody.take([user])[user]
-        row = {
-            "id": id,
-            "secret_sha256": _sha256(secret),
-            "holder": None if owner is None else owner.seal(owner.user, "id"),
-            "holder_sha256": None if owner is None else owner.token,
-            "label": label if owner is None else owner.seal(label, "label", id),
-            "created_at": now(),
-        }
+        (made,) = self.create_many([(user, label)])
+        return made
 
-        def insert(connection: sa.Connection) -> Key:
-            made = _key(owner, connection.execute(sa.insert(keys).returning(keys), row).one())
-            self._custody.note(connection, [Note("key_created", owner)])
+    def create_many(self, wanted: Iterable[tuple[str | None, str]]) -> list[tuple[str, Key]]:
+        """`create` a key for each user and label in order, all or none.
+
+        Raises:
+            InvalidUserId, InvalidInput: as there. No key was made.
+        """
+        asked = [(user, check_text("The label", label)) for user, label in wanted]
+        owners = self._custody.take({user for user, _ in asked if user is not None})
+        drafts = [_draft(None if user is None else owners[user], label) for user, label in asked]
+
+        def insert(connection: sa.Connection) -> list[tuple[str, Key]]:
+            made = [
+                (secret, _key(owner, connection.execute(sa.insert(keys).returning(keys), row).one()))
+                for secret, owner, row in drafts
+            ]
+            self._custody.note(connection, [Note("key_created", owner) for _, owner, _ in drafts])
             return made
 
-        key = self._database.write(insert)
-        if owner is not None and self._custody.lost([owner]):
-            self._database.write(lambda connection: remove(connection, owner.token), settle=True)
-        return secret, key
+        made = self._database.write(insert)
+        for lost in self._custody.lost(owners.values()):
+            self._database.write(partial(remove, token=lost.token), settle=True)
+        return made
 
     def holder(self, secret: str) -> Key:
         """The key whose secret this is.
@@ -140,6 +144,23 @@ class Keys(Closing):
     def _keys(self, rows: Iterator[Row]) -> Iterator[Key]:
         found = owned(self._custody, rows, token="holder_sha256", stored="holder")
         return (_key(owner, row) for owner, row in found)
+
+
+def _draft(owner: Owner | None, label: str) -> tuple[str, Owner | None, dict[str, object]]:
+    """A new secret, whose key it is, and its row."""
+    secret, id = PREFIX + token_urlsafe(SECRET_BYTES), token_hex(8)
+    return (
+        secret,
+        owner,
+        {
+            "id": id,
+            "secret_sha256": _sha256(secret),
+            "holder": None if owner is None else owner.seal(owner.user, "id"),
+            "holder_sha256": None if owner is None else owner.token,
+            "label": label if owner is None else owner.seal(label, "label", id),
+            "created_at": now(),
+        },
+    )
 
 
 def _sha256(secret: str) -> bytes:
