@@ -95,7 +95,7 @@ def test_the_base_alone_answers_anybody_and_asks_no_store(ask, machine):
 def test_where_no_release_may_answer_the_base_does_only_if_allowed(why, run, ask, notes, tmp_path):
     base = None
     if why != "unknown":
-        run("train", "bob", notes("bob"), *(["--recipe", "documented"] if why == "held back" else []))
+        run("train", "bob", notes("bob"), *(["--learning-rate", "0"] if why == "held back" else []))
     if why == "revoked":
         run("users", "revoke", "bob", "--reason", "left the school")
     if why == "another base":
@@ -103,6 +103,14 @@ def test_where_no_release_may_answer_the_base_does_only_if_allowed(why, run, ask
     refused = ask("bob", QUESTION, base=base)
     assert (refused.code, refused.out) == (2, "")
     assert "bob" in refused.err
+    assert "held back: held back" not in refused.err
+    next_command = {
+        "unknown": "sharedllm train",
+        "revoked": "sharedllm users restore bob",
+        "held back": "sharedllm users rollback bob --to 1 --override REASON",
+        "another base": "sharedllm train",
+    }
+    assert next_command[why] in refused.err
     allowed = ask("bob", QUESTION, "--allow-base", "--json", base=base)
     assert allowed.code == 0
     assert (allowed.json["route"]["kind"], allowed.json["route"]["release"]) == ("base", None)

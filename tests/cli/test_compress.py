@@ -86,6 +86,9 @@ def test_int8_that_fails_the_gate_is_held_back_and_raw_answers(alice, compress, 
     ran = compress("alice")
     assert ran.code == 0
     assert "release 2 held back: a test says so" in ran.out
+    assert "int8 is kept" not in ran.out
+    assert "raw stays: the gate holds int8 back, though it has " in ran.out
+    assert "sharedllm users rollback alice --to 2 --override REASON" in ran.out
     assert ran.out.endswith("release 1 answers\n")
     with open_store(machine.store) as store:
         assert store.user("alice").served == 1

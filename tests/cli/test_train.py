@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests import models
+from tests.cli.conftest import writing
+from transformers import AutoTokenizer
 
 from sharedllm.errors import InTraining
 from sharedllm.evaluation.gate import Gate
@@ -74,12 +77,12 @@ def test_who_is_trained_is_erased_by_nobody_meanwhile(run, machine, manifest, no
 def test_files_folders_and_standard_input_are_one_text(run, tmp_path, notes):
     folder = tmp_path / "diary"
     folder.mkdir()
-    (folder / "a.md").write_text("From the folder.\n" * 100)
+    (folder / "a.md").write_text(writing("folder", 1_700))
     (folder / "photo.png").write_bytes(b"\x89PNG\0\xff")
-    ran = run("train", "alice", notes("alice"), folder, "-", stdin=b"From a pipe.\n" * 100)
+    ran = run("train", "alice", notes("alice"), folder, "-", stdin=writing("pipe", 1_300).encode())
     assert ran.code == 0
     assert "photo.png: not UTF-8 text" in ran.err
-    whole = notes("alice").read_text() + "\n" + "From the folder.\n" * 100 + "\n" + "From a pipe.\n" * 100
+    whole = notes("alice").read_text() + "\n" + writing("folder", 1_700) + "\n" + writing("pipe", 1_300)
     again = tmp_path / "whole.txt"
     again.write_text(whole)
     assert "nothing new in the text" in run("train", "alice", again).err
@@ -132,8 +135,11 @@ def test_another_seed_or_recipe_makes_another_release(change, run, notes, monkey
 def test_an_adapter_that_does_not_help_is_stored_not_served_and_says_why(run, machine, notes, monkeypatch):
     monkeypatch.setitem(RECIPES, "default", replace(RECIPES["default"], learning_rate=0.0))
     ran = run("train", "alice", notes("alice"))
-    assert ran.code == 0
+    assert ran.code == 3
     assert ran.out.startswith("alice: release 1 held back: ")
+    assert ran.out.endswith("sharedllm users rollback alice --to 1 --override REASON\n")
+    again = run("train", "alice", notes("alice"))
+    assert (again.code, again.out) == (3, ran.out)
     with open_store(machine.store) as store:
         assert (store.user("alice").served, store.user("alice").releases) == (None, 1)
 
@@ -225,7 +231,6 @@ BAD_LINES = {
     "missing file": ({"user": "bob", "files": ["gone.txt"]}, ["Line 2", "gone.txt", "Check the path"]),
     "no id": ({"user": "", "text": "hello"}, ["Line 2", "empty"]),
     "same user again": (GOOD_LINE, ["Lines 1 and 2", "'alice'", "one line"]),
-    "too little text": ({"user": "bob", "text": "hello"}, ["'bob'", "5 characters"]),
 }
 
 
@@ -240,6 +245,88 @@ def test_a_bad_line_in_a_manifest_is_named_by_its_number_and_nobody_is_trained(
         assert words in ran.err
     assert not machine.users()
     assert not machine.checkpoints()
+
+
+def test_of_a_manifest_everybody_is_trained_who_can_be_and_all_others_are_listed(run, machine, notes, manifest):
+    lines = [{"user": "bob", "text": "hello"}, GOOD_LINE, {"user": "carol", "text": "word " * 500}]
+    notes("alice")
+    ran = run("train", "--manifest", manifest(*lines))
+    assert ran.code == 2
+    bob, alice, carol = ran.out.splitlines()
+    assert bob.startswith("bob: failed: The text of 'bob' has 5 characters")
+    assert alice.startswith("alice: release 1 passed: ")
+    assert carol.startswith("carol: failed: The text of 'carol' has 2,")
+    assert "Give about" in carol
+    assert machine.users() == ["alice"]
+    assert not machine.checkpoints()
+    found = run("train", "--manifest", manifest(*lines), "--json")
+    assert (found.code, [each["release"] for each in found.json]) == (2, [None, 1, None])
+
+
+@pytest.mark.parametrize("text", ["hello", "word " * 500])
+def test_too_little_text_is_told_before_the_base_is_loaded(text, run, manifest, monkeypatch):
+    monkeypatch.setattr("sharedllm.cli.opening.open_base", None)
+    ran = run("train", "--manifest", manifest({"user": "alice", "text": text}, {"user": "bob", "text": text}))
+    assert (ran.code, ran.err) == (2, "")
+    assert [line.partition(":")[0] for line in ran.out.splitlines()] == ["alice", "bob"]
+    (manifest().parent / "alone.txt").write_text(text)
+    alone = run("train", "alice", manifest().parent / "alone.txt")
+    assert (alone.code, alone.out) == (2, "")
+    assert alone.err.startswith("error: The text of 'alice' has ")
+
+
+def test_a_token_that_the_base_lacks_fails_its_user_alone(run, machine, notes, manifest, tmp_path):
+    base = models.llama(tmp_path / "base")
+    tokenizer = AutoTokenizer.from_pretrained(base)
+    tokenizer.add_tokens(["zebra"])
+    tokenizer.save_pretrained(base)
+    notes("alice")
+    guilty = {"user": "bob", "text": "zebra " + notes("bob").read_text()}
+    ran = run("train", "--manifest", manifest(GOOD_LINE, guilty), base=base)
+    assert ran.code == 2
+    assert "bob: failed: The text of 'bob' cannot be read: The base has no embedding for token" in ran.out
+    assert machine.users() == ["alice"]
+
+
+def test_steps_rate_and_format_can_be_chosen(run, machine, notes):
+    options = ["--steps", "2", "--learning-rate", "0.03", "--format", "ia3"]
+    run("train", "alice", notes("alice"), *options)
+    with open_store(machine.store) as store:
+        adapter = store.release("alice", 1).adapter
+    recipe = adapter.provenance["recipe"]
+    assert (adapter.format, recipe["method"], recipe["steps"], recipe["learning_rate"]) == ("ia3", "ia3", 2, 0.03)
+    assert recipe["name"] == "default with method ia3, steps 2, learning_rate 0.03"
+    assert "nothing new" in run("train", "alice", notes("alice"), *options).err
+
+
+@pytest.mark.parametrize("format", ["steering", "ia3"])
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_format_goes_with_every_recipe(format, recipe, run, notes):
+    assert (
+        "release 1"
+        in run("train", "alice", notes("alice", 20_000), "--recipe", recipe, "--format", format, "--steps", "1").out
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--steps", "0"], ["steps", "0", "at least 1"]),
+        (["--steps", "-3"], ["steps", "-3", "at least 1"]),
+        (["--steps", "many"], ["--steps", "many"]),
+        (["--learning-rate", "nan"], ["learning_rate", "nan", "finite"]),
+        (["--learning-rate", "inf"], ["learning_rate", "inf", "finite"]),
+        (["--learning-rate", "-1"], ["learning_rate", "-1", "at least 0"]),
+        (["--format", "lora-r4"], ["'lora-r4'", "norm, steering, ia3"]),
+        (["--format", "full"], ["'full'", "norm, steering, ia3"]),
+    ],
+)
+def test_a_bad_choice_is_refused_before_anything_is_read(options, expected, run, machine, tmp_path):
+    ran = run("train", "alice", tmp_path / "never-looked-at.txt", *options)
+    assert (ran.code, ran.out) == (2, "")
+    for words in expected:
+        assert words in ran.err
+    assert not machine.store.exists()
 
 
 def test_a_corrupt_store_is_left_as_it_is(run, machine, notes):

@@ -122,6 +122,25 @@ def test_show(store):
         assert expected in shown
 
 
+def test_show_says_why_nobody_answers_and_what_to_type(store):
+    figures = {"own": {"base": 21.123456789012345, "improvement": {"estimate": 0.1180001, "low": 0.09, "high": 0.146}}}
+    adapter = Adapter("norm", "base-1", np.array([1], np.float32), {"recipe": {"check_every": 5, "seed": 0}})
+    store.publish("bob smith", adapter, GateOutcome(False, "held back: it does not clearly help", figures))
+    shown = run("show", "bob smith")
+    for expected in (
+        "held back: it does not clearly help",
+        "base 21.12, improvement +11.8% (+9.0% to +14.6%)",
+        "check every 5, seed 0",
+        "next: train on more text, or sharedllm users rollback 'bob smith' --to 1 --override REASON",
+    ):
+        assert expected in shown
+    assert "{" not in shown
+    assert "held back: held back" not in shown + run("history", "bob smith")
+    found = json.loads(run("show", "bob smith", "--json"))
+    assert found["served_release"] is None
+    assert found["newest_release"]["gate"]["figures"] == figures
+
+
 def test_show_json(store):
     shown = json.loads(run("show", "alice", "--json"))
     assert shown["served_release"]["number"] == 2
@@ -161,8 +180,9 @@ def test_a_long_history_is_shown_in_pages(store, monkeypatch):
 def test_rollback(store):
     assert run("rollback", "alice") == "alice serves release 1.\n"
     assert run("rollback", "alice", "--to", "2") == "alice serves release 2.\n"
-    with pytest.raises(NotServed, match="did not pass its gate"):
+    with pytest.raises(NotServed, match="did not pass its gate") as refusal:
         run("rollback", "alice", "--to", "3")
+    assert refusal.value.remedy.endswith("sharedllm users rollback alice --to 3 --override REASON")
     assert run("rollback", "alice", "--to", "3", "--override", "a demonstration") == "alice serves release 3.\n"
     assert store.events("alice")[-1].reason == "a demonstration"
 

@@ -70,6 +70,16 @@ def test_decisions(own, general, passed, reason):
     json.dumps(outcome.figures, allow_nan=False)
 
 
+def test_what_general_text_pays_is_told_by_its_estimate_and_its_interval():
+    outcome = Gate().decide(pair(-0.1), pair(+0.09, WILD))
+    change = outcome.figures["general"]["change"]
+    worse = (
+        f"{-change['estimate']:.1%} worse (95% interval of the change: {-change['high']:+.1%} to {-change['low']:+.1%})"
+    )
+    assert f"general text may get {worse}" in outcome.reason
+    assert "on validation text perplexity is 9" in outcome.reason
+
+
 def test_the_tolerance_is_the_gates():
     own, general = pair(-0.1), pair(+0.2)
     assert Gate(general_tolerance=0.3).decide(own, general).passed

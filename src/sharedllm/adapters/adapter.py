@@ -25,6 +25,16 @@ class GateOutcome:
     reason: str
     figures: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def verdict(self) -> str:
+        """``passed`` or ``held back``: what a reason begins with, before a colon."""
+        return "passed" if self.passed else "held back"
+
+    @property
+    def finding(self) -> str:
+        """The reason without the verdict, for where that is said already."""
+        return self.reason.removeprefix(f"{self.verdict}: ")
+
 
 @dataclass(frozen=True, eq=False)
 class Adapter:

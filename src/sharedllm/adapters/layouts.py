@@ -49,6 +49,15 @@ def layout_of(base: Base, format: str = DEFAULT_FORMAT) -> Layout:
         UnknownName: no such format.
         UnsupportedBase: the base has no sites for it.
     """
+    check_format(format)
+    return Layout(format, base.fingerprint, FORMATS[format](base.model))
+
+
+def check_format(format: str) -> None:
+    """Refuse what is no format.
+
+    Raises:
+        UnknownName: nothing is registered under the name.
+    """
     if format not in FORMATS:
         raise UnknownName(f"{format!r} is not a vector format", remedy=f"Use one of: {', '.join(FORMATS)}.")
-    return Layout(format, base.fingerprint, FORMATS[format](base.model))

@@ -146,6 +146,18 @@ def _load(name: str, dtype: "torch.dtype | None", device: str | None) -> Base:
     return base
 
 
+def load_tokens(name: str = DEFAULT_BASE) -> Tokens:
+    """The rules about tokens of a base without its weights, in a second instead of many.
+
+    It does not know how many rows the base's embeddings have, and so takes every token for one of the base's.
+
+    Raises:
+        UnknownName, DownloadError: see `resolve_base`.
+        BaseError, UnsupportedBase: the tokenizer does not load, or the rules cannot be kept with it.
+    """
+    return Tokens(_tokenizer(resolve_base(name)), 2**32)
+
+
 def _tokenizer(folder: Path) -> Any:
     """The tokenizer of a folder.
 

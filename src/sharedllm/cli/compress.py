@@ -45,6 +45,7 @@ def command(user: str, sources: tuple[str, ...], base_name: str, store: str | No
     from sharedllm.compression.policy import decide
     from sharedllm.evaluation.gate import mind_repeats
     from sharedllm.store import open_store
+    from sharedllm.store.rules import override_command
 
     check_user_id(user)
     with open_store(store) as opened_store:
@@ -68,6 +69,10 @@ def command(user: str, sources: tuple[str, ...], base_name: str, store: str | No
         if decision.kept == "int8":
             verdict = mind_repeats(_judge(opened, packed, window, [none, int8]), split.repeats)
             published = _publish(opened_store, stay, release, packed, verdict)
+    stopped = published is not None and not published.gate.passed
+    reason = decision.reason
+    if stopped:
+        reason = f"raw stays: the gate holds int8 back, though {reason.removeprefix('int8 is kept: ')}"
     about: dict[str, Any] = {
         "user": user,
         "release": release.number,
@@ -75,8 +80,8 @@ def command(user: str, sources: tuple[str, ...], base_name: str, store: str | No
         "windows": len(raw.nats),
         "perplexity": {name: _finite(each) for name, each in (("none", none), ("raw", raw), ("int8", int8))},
         "bytes": {"raw": 2 * len(release.adapter.values), "int8": packed.bytes},
-        "kept": decision.kept,
-        "reason": decision.reason,
+        "kept": "raw" if stopped else decision.kept,
+        "reason": reason,
         "published": published
         and {"release": published.number, "served": published.gate.passed, "gate": published.gate.reason},
     }
@@ -92,9 +97,11 @@ def command(user: str, sources: tuple[str, ...], base_name: str, store: str | No
             ("int8", f"{int8.perplexity:.2f}", f"{about['bytes']['int8']:,}"),
         ],
     )
-    click.echo(f"\n{decision.reason}")
+    click.echo(f"\n{reason}")
     if published is not None:
-        click.echo(f"release {published.number} {published.gate.reason}")
+        click.echo(f"release {published.number} {published.gate.verdict}: {printable(published.gate.finding)}")
+        if stopped:
+            click.echo(f"next: nothing need be done, or {printable(override_command(user, published.number))}")
         answers = published if published.gate.passed else release
         click.echo(f"release {answers.number} answers")
 

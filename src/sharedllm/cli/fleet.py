@@ -10,8 +10,8 @@ import click
 
 from sharedllm.cli.fleet_people import people
 from sharedllm.cli.fleet_report import report
-from sharedllm.cli.options import base_option, json_option, store_option
-from sharedllm.cli.printing import print_json, print_line, print_table
+from sharedllm.cli.options import base_option, chosen_recipe, json_option, recipe_options, store_option
+from sharedllm.cli.printing import exit_status, print_json, print_line, print_table
 from sharedllm.cli.snapshots import forget, pack, verify
 from sharedllm.errors import InvalidInput
 from sharedllm.printable import printable
@@ -57,10 +57,7 @@ command.add_command(forget)
     help="How many train at once, each with a base of its own. By default one here; on Ray one a GPU or a machine.",
 )
 @click.option("--shard-size", type=int, default=1000, show_default=True, help="Users handed to a worker at once.")
-@click.option(
-    "--recipe", "recipe_name", default="default", show_default=True, help="How to train: default, documented."
-)
-@click.option("--seed", type=int, default=0, show_default=True, help="Of the order in which the text is read.")
+@recipe_options
 @base_option
 @store_option
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line as things happen, for programs.")
@@ -71,6 +68,9 @@ def train(
     workers: int | None,
     shard_size: int,
     recipe_name: str,
+    steps: int | None,
+    learning_rate: float | None,
+    format: str | None,
     seed: int,
     base_name: str,
     store: str | None,
@@ -79,25 +79,24 @@ def train(
     """Train every user of a manifest, gate their adapters and store them.
 
     Nobody's adapter depends on who else is trained. Whoever cannot be trained is listed with the reason, everyone else
-    is done, and the command exits with status 2. Interrupt it as you like, or lose the machine: the same command goes
-    on from there, and whoever has a release of the same text, recipe and base is not trained twice.
+    is done, and the command exits with status 2; with 3 if nobody failed and some are held back by the gate. Interrupt
+    it as you like, or lose the machine: the same command goes on from there, and whoever has a release of the same
+    text, recipe and base is not trained twice.
 
     \b
       sharedllm fleet train --manifest fleet.jsonl
       sharedllm fleet train --manifest fleet.jsonl --executor ray --address ray://head:10001
     """
-    from dataclasses import replace
-
     from sharedllm.store import open_store
     from sharedllm.training.fleets.run import Result, train_fleet
     from sharedllm.training.fleets.shards import plan_fleet
     from sharedllm.training.holding import in_training
-    from sharedllm.training.recipes import recipe_named
 
     if address is not None and executor_name != "ray":
         raise InvalidInput(f"An address, {address!r}, is given to local workers", remedy="Add --executor ray.")
+    recipe = chosen_recipe(recipe_name, steps, learning_rate, format, seed)
     plan = plan_fleet(manifest, shard_size)
-    job = _job(base_name, replace(recipe_named(recipe_name), seed=seed))
+    job = _job(base_name, recipe)
     with (
         in_training(job.checkpoints),
         open_store(store) as opened,
@@ -113,8 +112,7 @@ def train(
                 else:
                     tally.step(news.steps)
     tally.summarise()
-    if tally.states["failed"]:
-        sys.exit(2)
+    sys.exit(exit_status(failed=tally.states["failed"] > 0, held_back=tally.states["held back"] > 0))
 
 
 def _job(base_name: str, recipe: Any) -> "Job":
@@ -186,6 +184,8 @@ class _Tally:
             f"{served + held_back:,} of {self._users:,} users have an adapter: {served:,} served, {held_back:,} held"
             f" back by the gate; {failed:,} failed"
         )
+        if held_back:
+            click.echo("why somebody is held back: sharedllm users show USER")
         if figures["before"]:
             click.echo(f"{figures['before']:,} of them had it before, from the same text, recipe and base")
         if figures["users_per_hour"]:

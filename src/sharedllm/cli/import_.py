@@ -40,6 +40,7 @@ def command(user: str, path: Path, texts: tuple[str, ...], base_name: str, store
     """
     from sharedllm.adapters.adapter import UNTESTED
     from sharedllm.store import open_store
+    from sharedllm.store.rules import override_command
 
     check_user_id(user)
     with open_store(store) as opened_store:
@@ -56,11 +57,9 @@ def command(user: str, path: Path, texts: tuple[str, ...], base_name: str, store
     click.echo(f"Stored as release {release.number} of {printable(user)}; {printable(gate.reason)}.")
     if not verified:
         click.echo("It does not say which base it was trained on; the names and shapes fit this one.")
-    if gate.reason == UNTESTED:
-        click.echo(
-            f"To let it answer, import it again with --text, or run sharedllm users rollback --to {release.number}"
-            " --override REASON for this user."
-        )
+    if not gate.passed:
+        tested = "import it again with --text, or " if gate.reason == UNTESTED else ""
+        click.echo(f"To let it answer: {tested}{printable(override_command(user, release.number))}")
 
 
 def _read(path: Path, base_name: str) -> tuple["Adapter", "Opened"]:

@@ -1,8 +1,14 @@
 """Options that several commands share."""
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from sharedllm.base.resolve import DEFAULT_BASE
+
+if TYPE_CHECKING:
+    from sharedllm.training.recipes import Recipe
 
 store_option = click.option(
     "--store",
@@ -21,5 +27,53 @@ base_option = click.option(
     show_default=True,
     help="The shared model: a built-in name, a folder, a .gguf file or a hub id.",
 )
+
+_RECIPE_OPTIONS = (
+    click.option(
+        "--recipe",
+        "recipe_name",
+        default="default",
+        show_default=True,
+        help="How to train. default: 200 steps of 256 tokens at a rate of 5e-3, the best of 4 checks by validation text"
+        " is kept. documented: what the source documents did, 100 steps of 512 tokens at 5e-5 and the last one is kept;"
+        " far gentler, it is there to compare with and often does not clearly help.",
+    ),
+    click.option("--steps", type=int, metavar="N", help="Take N steps instead of the recipe's."),
+    click.option("--learning-rate", type=float, metavar="RATE", help="Another rate than the recipe's, such as 0.01."),
+    click.option(
+        "--format",
+        "format",
+        metavar="FORMAT",
+        help="What of the base is adapted: norm (the default: all norms' gains), steering (a shift of the last block's"
+        " output; smallest) or ia3 (scales of keys, values and feed-forward).",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of the order in which the text is read."),
+)
+
+
+def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say how to train; `chosen_recipe` makes a recipe of them."""
+    for option in reversed(_RECIPE_OPTIONS):
+        command = option(command)
+    return command
+
+
+def chosen_recipe(
+    recipe_name: str, steps: int | None, learning_rate: float | None, format: str | None, seed: int
+) -> "Recipe":
+    """The recipe that `recipe_options` say.
+
+    Raises:
+        UnknownName: there is no such recipe or format.
+        InvalidInput: a number of steps or a rate that cannot be used.
+    """
+    from sharedllm.adapters.layouts import check_format
+    from sharedllm.training.recipes import recipe_named, tuned
+
+    recipe = recipe_named(recipe_name)
+    if format is not None:
+        check_format(format)
+    return tuned(recipe, format=format, steps=steps, learning_rate=learning_rate, seed=seed)
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")

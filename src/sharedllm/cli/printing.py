@@ -1,7 +1,7 @@
 """How commands print: nothing can steer a terminal, and JSON is the same through any pipe."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain, zip_longest
 from typing import Any, TextIO
@@ -9,6 +9,8 @@ from typing import Any, TextIO
 import click
 
 from sharedllm.printable import printable
+
+_LISTED = 6
 
 
 def print_json(value: Any, file: TextIO | None = None) -> None:
@@ -24,6 +26,27 @@ def print_json_list(values: Iterable[Any]) -> None:
         click.echo(("," if place else "[") + f"\n  {item}", nl=False)
         end = "\n]"
     click.echo(end)
+
+
+def exit_status(*, failed: bool, held_back: bool) -> int:
+    """What a command that trains exits with: 2 if anybody failed, else 3 if anybody is held back, else 0."""
+    return 2 if failed else 3 if held_back else 0
+
+
+def in_words(value: Any) -> str:
+    """A JSON value for people: numbers rounded, names with spaces, an interval as one, long lists cut short."""
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "-"}[value]
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        if value.keys() >= {"estimate", "low", "high"}:
+            return f"{value['estimate']:+.1%} ({value['low']:+.1%} to {value['high']:+.1%})"
+        return ", ".join(f"{str(name).replace('_', ' ')} {in_words(each)}" for name, each in value.items())
+    if isinstance(value, list | tuple):
+        shown = ", ".join(in_words(each) for each in value[:_LISTED])
+        return shown if len(value) <= _LISTED else f"{shown} and {len(value) - _LISTED:,} more"
+    return str(value)
 
 
 def print_line(value: Any) -> None:

@@ -1,6 +1,5 @@
 """`sharedllm users`: who has an adapter, which release of it answers, and how to change that."""
 
-import json
 import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from sharedllm.cli.options import json_option, store_option
-from sharedllm.cli.printing import print_json, print_json_list, print_long_table, print_table
+from sharedllm.cli.printing import in_words, print_json, print_json_list, print_long_table, print_table
 from sharedllm.errors import InvalidInput, SharedLLMError, UnknownUser
 from sharedllm.printable import printable
 
@@ -53,15 +52,21 @@ def list_users(store: str | None, as_json: bool) -> None:
 @store_option
 @json_option
 def show(user: str, store: str | None, as_json: bool) -> None:
-    """Show where USER stands: which release answers, what it was made from, and what its gate found."""
+    """Show where USER stands: which release answers, what it was made from, and what its gate found.
+
+    If none answers, it shows the newest one, why it was held back, and how to let it answer all the same.
+    """
     from sharedllm.adapters.provenance import own
+    from sharedllm.store.rules import override_command, quoted
 
     with _open(store) as opened:
         summary = opened.user(user)
         end = None if summary.served is None else summary.served + 1
-        served = None if end is None else next(iter(opened.releases(user, before=end, limit=1)), None)
+        shown = next(iter(opened.releases(user, before=end, limit=1)), None)
+    served = None if summary.served is None else shown
     if as_json:
-        print_json(asdict(summary) | {"served_release": served and asdict(served)})
+        newest = {"newest_release": shown and asdict(shown)} if served is None else {}
+        print_json(asdict(summary) | {"served_release": served and asdict(served)} | newest)
         return
     lines = {
         "user": summary.user,
@@ -70,16 +75,21 @@ def show(user: str, store: str | None, as_json: bool) -> None:
         "served": _number(summary.served),
         "last change": _time(summary.updated_at),
     }
-    if served is not None:
+    if shown is not None:
         lines |= {
-            "  made": _time(served.created_at),
-            "  id": served.id,
-            "  adapter": f"{served.format}, {served.parameters:,} values, for base {served.base}",
-            "  gate": f"{'passed' if served.gate.passed else 'did not pass'}: {served.gate.reason}",
-            **{f"    {name}": _plain(value) for name, value in served.gate.figures.items()},
-            **{f"  {name}": _plain(value) for name, value in own(served.provenance).items()},
+            "release": str(shown.number),
+            "  made": _time(shown.created_at),
+            "  id": shown.id,
+            "  adapter": f"{shown.format}, {shown.parameters:,} values, for base {shown.base}",
+            "  gate": f"{shown.gate.verdict}: {shown.gate.finding}",
+            **{f"    {_spaced(name)}": in_words(value) for name, value in shown.gate.figures.items()},
+            **{f"  {_spaced(name)}": in_words(value) for name, value in own(shown.provenance).items()},
         }
     print_table(None, lines.items())
+    if summary.state == "revoked":
+        click.echo(f"\nnext: sharedllm users restore {printable(quoted(user))}")
+    elif served is None and shown is not None:
+        click.echo(f"\nnext: train on more text, or {printable(override_command(user, shown.number))}")
 
 
 @command.command()
@@ -113,8 +123,8 @@ def history(user: str, before: int | None, store: str | None, as_json: bool) -> 
             (
                 f"{release.number}{' *' if release.number == served else ''}",
                 _time(release.created_at),
-                "passed" if release.gate.passed else "held back",
-                release.gate.reason,
+                release.gate.verdict,
+                release.gate.finding,
             )
             for release in releases
         ),
@@ -293,8 +303,8 @@ def _say(user: str, what: str, standing: "UserSummary") -> None:
     click.echo(f"{printable(user)} {what}{aside}.")
 
 
-def _plain(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _number(number: int | None) -> str:

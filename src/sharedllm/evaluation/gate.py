@@ -86,9 +86,11 @@ class Gate:
             reason = f"held back: it does not clearly help; {_in_words(gain)}"
             return GateOutcome(False, reason, figures)
         if -drift.low > self.general_tolerance:
+            change = f"{abs(drift.estimate):.1%} {'worse' if drift.estimate < 0 else 'better'}"
             reason = (
-                f"held back: general text may get {-drift.low:.1%} worse, more than the {self.general_tolerance:.0%}"
-                " allowed"
+                f"held back: general text may get {change} ({drift.confidence:.0%} interval of the change:"
+                f" {-drift.high:+.1%} to {-drift.low:+.1%}), and {-drift.low:.1%} worse is more than the"
+                f" {self.general_tolerance:.0%} allowed; {_in_words(gain)}"
             )
             return GateOutcome(False, reason, figures)
         return GateOutcome(True, f"passed: {_in_words(gain)}", figures)

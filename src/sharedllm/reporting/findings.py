@@ -152,12 +152,12 @@ def _count(part: int, total: int) -> str:
 
 def gate_verdict(outcome: GateOutcome) -> str:
     """The gate's verdict in a word or two."""
-    return "passed" if outcome.passed else "held back"
+    return outcome.verdict
 
 
 def gate_reason(outcome: GateOutcome) -> str:
     """The gate's reason without the verdict that it begins with."""
-    return printable(outcome.reason.removeprefix(f"{gate_verdict(outcome)}: "))
+    return printable(outcome.finding)
 
 
 def windows(report: Report) -> str:

@@ -50,7 +50,7 @@ def route(store: Store, user: str, *, base: str | None = None, fallback: bool = 
         if base is not None and release.adapter.base != base:
             raise WrongBase(
                 f"Release {release.number} of {user!r} was made for base {release.adapter.base!r}, not {base!r}",
-                remedy="Load the base it was made for, or train the user on this one.",
+                remedy="Load the base it was made for (--base), or train them on this one: sharedllm train USER FILES.",
             )
     except (UnknownUser, NotServed, AdapterError) as refusal:
         if not fallback and not isinstance(refusal, ResetToBase):

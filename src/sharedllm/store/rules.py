@@ -1,5 +1,6 @@
 """Decisions that are the same in every store: what may be served, and what a refusal says."""
 
+import shlex
 from typing import Literal
 
 from sharedllm.adapters.adapter import GateOutcome
@@ -27,8 +28,9 @@ def rollback_event(
         return "rolled_back", override_reason or f"instead of release {served}"
     if override_reason is None:
         raise NotServed(
-            f"Release {number} of {user!r} did not pass its gate: {gate.reason}",
-            remedy="Choose one that passed, or give a reason to override the gate; it will be recorded.",
+            f"Release {number} of {user!r} did not pass its gate: {gate.finding}",
+            remedy="Choose one that passed, or give a reason to override the gate, which is recorded:"
+            f" {override_command(user, number)}",
         )
     return "overridden", override_reason
 
@@ -37,7 +39,8 @@ def unknown_user(user: str) -> UnknownUser:
     """Nobody by that id."""
     return UnknownUser(
         f"The store holds no user {user!r}",
-        remedy="Train them first, or check the spelling: ids differ by letter case and by accents typed differently.",
+        remedy="Train them first (sharedllm train), or check the spelling (sharedllm users list): ids differ by letter"
+        " case and by accents typed differently.",
     )
 
 
@@ -78,16 +81,33 @@ def check_limit(limit: int) -> int:
     return limit
 
 
+def override_command(user: str, number: int) -> str:
+    """What an operator types to serve a release that failed its gate."""
+    options = f"--to {number} --override REASON"
+    if user.startswith("-"):
+        return f"sharedllm users rollback {options} {quoted(user)}"
+    return f"sharedllm users rollback {quoted(user)} {options}"
+
+
+def quoted(user: str) -> str:
+    """An id as it is typed into a shell, at the end of a command."""
+    return f"-- {shlex.quote(user)}" if user.startswith("-") else shlex.quote(user)
+
+
 def revoked(user: str, reason: str) -> NotServed:
     """The user is revoked."""
-    return NotServed(f"{user!r} is revoked: {reason}", remedy="Restore the user to serve them again.")
+    return NotServed(
+        f"{user!r} is revoked: {reason}", remedy=f"To serve them again: sharedllm users restore {quoted(user)}"
+    )
 
 
 def held_back(user: str, number: int, reason: str) -> NotServed:
     """Nothing of the user's ever passed."""
+    finding = GateOutcome(False, reason).finding
     return NotServed(
-        f"No release of {user!r} passed its gate; the newest, {number}, was held back: {reason}",
-        remedy="Train on more text, or override the gate with a reason.",
+        f"No release of {user!r} passed its gate; the newest, {number}, was held back: {finding}",
+        remedy="Train on more text, or let it answer all the same, for a reason that is recorded:"
+        f" {override_command(user, number)}",
     )
 
 
@@ -109,7 +129,7 @@ def nothing_before(user: str, served: int | None) -> NotServed:
     standing = "none is served" if served is None else f"release {served} is served"
     return NotServed(
         f"{user!r} has no earlier release that passed its gate: {standing}",
-        remedy="Look at their history and name a release.",
+        remedy=f"Look at their history, sharedllm users history {quoted(user)}, and name a release with --to.",
     )
 
 

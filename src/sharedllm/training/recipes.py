@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 from sharedllm.errors import InvalidInput, UnknownName
@@ -121,6 +121,36 @@ RECIPES = {
     )
 }
 DEFAULT_RECIPE = "default"
+
+
+_FORMAT_RATES = {"steering": 3e-2}
+"""The default recipe's rate where a value does not scale one of the base's but is added to it."""
+
+
+def tuned(
+    recipe: Recipe,
+    *,
+    format: str | None = None,
+    steps: int | None = None,
+    learning_rate: float | None = None,
+    seed: int = 0,
+) -> Recipe:
+    """A registered recipe, changed in what is given. Its name says so, since results are shown under it.
+
+    Raises:
+        InvalidInput: what is given is no method, no number of steps or no rate.
+    """
+    told = {"method": format, "steps": steps, "learning_rate": learning_rate}
+    told = {field: value for field, value in told.items() if value not in (None, getattr(recipe, field))}
+    changes: dict[str, Any] = dict(told)
+    if "method" in told:
+        # Only a norm has a gain; the others train what they scale by or add.
+        changes["parameter"] = "relative"
+        if recipe.name == DEFAULT_RECIPE:
+            changes.setdefault("learning_rate", _FORMAT_RATES.get(str(format), recipe.learning_rate))
+    if told:
+        changes["name"] = f"{recipe.name} with {', '.join(f'{field} {value}' for field, value in told.items())}"
+    return replace(recipe, seed=seed, **changes)
 
 
 def recipe_named(name: str) -> Recipe:
