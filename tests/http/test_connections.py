@@ -253,6 +253,28 @@ def test_many_long_bodies_at_once_are_answered_or_told_to_come_back(small, monke
     assert 400 in statuses
 
 
+def test_a_body_in_ever_so_many_chunks_is_not_read_and_one_in_many_is(small):
+    address, *_ = small()
+    chunked = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    with connected(address) as many:
+        many.sendall(chunked + b"1\r\n[\r\n" * 4000 + b"0\r\n\r\n")
+        assert b"invalid_json" in many.recv(4096)
+    with connected(address) as too_many, contextlib.suppress(ConnectionError):
+        too_many.sendall(chunked + b"1\r\n[\r\n" * 50_000)
+        assert b"Invalid HTTP request" in until_closed(too_many)
+    assert httpx.get(f"{address}/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("path", [b"/v1/completions", b"/nowhere"])
+def test_what_is_not_http_ends_its_connection_whatever_was_answered_before(small, caplog, path):
+    address, _, server, _ = small()
+    with connected(address) as client:
+        client.sendall(b"POST " + path + HEAD[20:] + b"Transfer-Encoding: chunked\r\n\r\n1\r\n[\r\nno chunk\r\n")
+        assert until_closed(client).startswith(b"HTTP/1.1 4")
+    soon(lambda: not server.server_state.tasks)
+    assert not [record for record in caplog.records if record.exc_info]
+
+
 @pytest.mark.rare
 def test_a_server_with_few_open_files_answers_beside_more_idle_connections_than_it_has(
     tmp_path, folder_of, monkeypatch

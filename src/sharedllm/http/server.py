@@ -28,6 +28,8 @@ from sharedllm.http.service import Service
 KEEP_ALIVE_SECONDS = 15
 HEADER_SECONDS = 10.0
 HEADER_BYTES = 32 * 1024
+CHUNKS = 4096
+"""Of one body: the event loop has to look at each, however short it is."""
 ACCEPT_PAUSE_SECONDS = 0.5
 """When the process or the system is out of files."""
 DRAIN_SECONDS = 30.0
@@ -185,6 +187,22 @@ class _Server(uvicorn.Server):
             self._connections.sweep()
 
 
+class _Parser(h11.Connection):
+    """Reads no body that comes in ever so many chunks."""
+
+    _chunks = 0
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._chunks = 0
+        elif isinstance(event, h11.Data) and event.chunk_end:
+            self._chunks += 1
+            if self._chunks > CHUNKS:
+                raise h11.RemoteProtocolError(f"more than {CHUNKS} chunks")
+        return event
+
+
 class _Protocol(H11Protocol):
     """One connection. It closes if no whole request head arrives in time, however slowly bytes trickle in.
 
@@ -195,6 +213,7 @@ class _Protocol(H11Protocol):
 
     def __init__(self, connections: Connections, **about: Any) -> None:
         super().__init__(**about)
+        self.conn = _Parser(h11.SERVER, HEADER_BYTES)
         self._connections = connections
         self._aborted = False
 
@@ -237,6 +256,13 @@ class _Protocol(H11Protocol):
     def on_response_complete(self) -> None:
         self._connections.heard(self)
         super().on_response_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            # An answer has begun already, or is over.
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.remove(self)
