@@ -5,6 +5,7 @@ import threading
 
 import httpx
 import pytest
+from anyio import to_thread
 
 from sharedllm.http import turns as turns_module
 from sharedllm.http.turns import Turns
@@ -114,6 +115,35 @@ def test_one_who_floods_with_long_prompts_delays_nobody_else(serving, published,
     answers, flood = asyncio.run(run())
     # The service has named nobody.
     assert (answers, flood) == ([200, 400, 200], {200})
+
+
+def test_one_who_has_much_looked_up_keeps_nobody_from_being_authenticated(serving, published, monkeypatch):
+    server = serving()
+    looking, releases, may = [], published.store.releases, threading.Event()
+
+    def slow(user, **page):
+        looking.append(user)
+        assert may.wait(60)
+        return releases(user, **page)
+
+    monkeypatch.setattr(published.store, "releases", slow)
+
+    async def run():
+        to_thread.current_default_thread_limiter().total_tokens = 1
+        transport = httpx.ASGITransport(server.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver", timeout=60) as client:
+            theirs = {"headers": dict(server.alice.headers)}
+            flood = [asyncio.create_task(client.get("/v1/users/alice", **theirs)) for _ in range(20)]
+            try:
+                await until(lambda: looking)
+                async with asyncio.timeout(20):
+                    models = await client.get("/v1/models", headers=dict(server.bob.headers))
+                assert looking == ["alice"]
+            finally:
+                may.set()
+            return models.status_code, {(await each).status_code for each in flood}
+
+    assert asyncio.run(run()) == (200, {200})
 
 
 def test_of_a_text_that_does_not_fit_no_more_is_encoded_than_shows_it(serving, published, monkeypatch):

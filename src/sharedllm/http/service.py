@@ -68,6 +68,7 @@ class Service:
         arrivals: bodies on their way that will change somebody.
         quotas: how often each user may change what there is of them.
         turns: who parses, routes, encodes and stores next.
+        tending: who is shown, cancelled or erased next, which may wait for the engine or for a training.
     """
 
     engine: "Engine"
@@ -81,6 +82,7 @@ class Service:
     arrivals: Arrivals = field(init=False, repr=False)
     quotas: Quotas = field(init=False, repr=False)
     turns: Turns = field(default_factory=Turns, init=False, repr=False)
+    tending: Turns = field(default_factory=Turns, init=False, repr=False)
     _admitting: set[object] = field(default_factory=set, init=False, repr=False)
     _admitted: Condition = field(default_factory=Condition, init=False, repr=False)
 

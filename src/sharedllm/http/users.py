@@ -17,7 +17,7 @@ from sharedllm.adapters.belonging import check_fits
 from sharedllm.adapters.files import as_imported, parse_adapter
 from sharedllm.errors import CorruptAdapter, InTraining, InvalidInput, UnknownUser
 from sharedllm.http.arrivals import Arrival
-from sharedllm.http.identity import Authenticated
+from sharedllm.http.identity import Authenticated, Caller
 from sharedllm.http.job import Job
 from sharedllm.http.jobs import MAX_TEXT_BYTES, Jobs
 from sharedllm.http.quotas import ERASURE
@@ -46,7 +46,7 @@ class Training(Strict):
     recipe: str = Field(DEFAULT_RECIPE, description="How to train.")
 
 
-def acting_for(id: str, caller: Authenticated) -> str:
+async def acting_for(id: str, caller: Authenticated) -> str:
     """The user in the address, if the caller may speak for them.
 
     Raises:
@@ -80,7 +80,7 @@ Arriving = Annotated[Arrival, Depends(arriving)]
 
 
 @router.get("")
-def show(
+async def show(
     request: Request,
     user: User,
     limit: Annotated[int, Query(ge=1, le=RELEASES_PER_PAGE)] = RELEASES_PER_PAGE,
@@ -90,14 +90,11 @@ def show(
 
     It is the newest page, or with `before` that of lower numbers; `more` says whether there is one before it.
     """
-    store = _service(request).store
-    summary = store.user(user)
-    page = store.releases(user, before=before, limit=limit)
-    more = bool(page) and bool(store.releases(user, before=page[0].number, limit=1))
-    return asdict(summary) | {"releases": [_release(each) for each in page], "more": more}
+    service = _service(request)
+    return await service.tending.run(user, lambda: _shown(service.store, user, limit, before))
 
 
-def overriding(
+async def overriding(
     caller: Authenticated, user: User, override_reason: Annotated[str | None, Query(max_length=1000)] = None
 ) -> str | None:
     """The reason to override the gate, if there is one and the caller may; found out before any body is read.
@@ -135,32 +132,40 @@ async def train(request: Request, arrival: Arriving) -> dict[str, Any]:
 
 
 @router.get("/jobs/{job:part}")
-def follow(request: Request, job: str, user: User) -> dict[str, Any]:
+async def follow(request: Request, job: str, user: User) -> dict[str, Any]:
     """How far a training is, and what became of it."""
     return _jobs(_service(request)).find(user, job).as_dict()
 
 
 @router.delete("/jobs/{job:part}")
-def cancel(request: Request, job: str, user: User) -> dict[str, Any]:
+async def cancel(request: Request, job: str, user: User) -> dict[str, Any]:
     """Cancel a training. One that is over stays as it was; the same text sent again goes on from where it was."""
-    jobs = _jobs(_service(request))
-    found = jobs.find(user, job)
-    jobs.cancel(found)
-    return found.as_dict()
+    service = _service(request)
+    return await service.tending.run(user, lambda: _cancel(_jobs(service), user, job))
 
 
 @router.delete("")
-def erase(request: Request, user: User, caller: Authenticated) -> dict[str, Any]:
+async def erase(request: Request, user: User, caller: Authenticated) -> dict[str, Any]:
     """Delete the user for good: releases, history, keys, trainings. Whatever they have running is stopped.
 
     The receipt is signed by whoever runs this server, and cannot be had again. A user who was revoked cannot end that
     by being erased and coming back with a token, which outlives an erasure: a service key erases them.
     """
     service = _service(request)
-    if caller.by_token and _is_revoked(service.store, user):
-        caller.check_operator("Erasing a user who was revoked")
-    service.quotas.charge(user, ERASURE)
-    return _erase(service, user)
+    return await service.tending.run(user, lambda: _erase(service, user, caller))
+
+
+def _shown(store: Store, user: str, limit: int, before: int | None) -> dict[str, Any]:
+    summary = store.user(user)
+    page = store.releases(user, before=before, limit=limit)
+    more = bool(page) and bool(store.releases(user, before=page[0].number, limit=1))
+    return asdict(summary) | {"releases": [_release(each) for each in page], "more": more}
+
+
+def _cancel(jobs: Jobs, user: str, id: str) -> dict[str, Any]:
+    found = jobs.find(user, id)
+    jobs.cancel(found)
+    return found.as_dict()
 
 
 def _submit(service: Service, arrival: Arrival, text: str, recipe: Recipe) -> Job:
@@ -192,7 +197,10 @@ def _bring(service: Service, arrival: Arrival, data: bytes, override_reason: str
         }
 
 
-def _erase(service: Service, user: str) -> dict[str, Any]:
+def _erase(service: Service, user: str, caller: Caller) -> dict[str, Any]:
+    if caller.by_token and _is_revoked(service.store, user):
+        caller.check_operator("Erasing a user who was revoked")
+    service.quotas.charge(user, ERASURE)
     without: AbstractContextManager[int] = service.jobs.without(user) if service.jobs else nullcontext(0)
     # Training ends first, or it would publish after the erasure; requests last, or more would be routed after them.
     # Nobody is erased who could not be given a receipt.
