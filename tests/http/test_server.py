@@ -1,6 +1,7 @@
 """A real socket: slow clients are let go, and the end of the process leaves no answer broken."""
 
 import signal
+import socket
 import sys
 import threading
 import time
@@ -9,8 +10,9 @@ import httpx
 import pytest
 from tests.http.conftest import FakeEngine, connected, until_closed
 
-from sharedllm.errors import InvalidInput
+from sharedllm.errors import InvalidInput, ServingError
 from sharedllm.http import server as server_module
+from sharedllm.http.address import listen
 from sharedllm.http.server import serve
 from sharedllm.http.service import Service
 
@@ -132,6 +134,18 @@ def test_an_interrupt_gives_no_notice(listening):
     server.handle_exit(signal.SIGINT, None)
     thread.join(20)
     assert not thread.is_alive()
+
+
+def test_an_address_that_a_name_has_and_the_machine_has_not_is_left_out(monkeypatch):
+    here, elsewhere = ("127.0.0.1", 0), ("192.0.2.1", 0)
+    of = (socket.AF_INET, socket.SOCK_STREAM, 6, "")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(*of, elsewhere), (*of, here)])
+    (listener,) = listen("both", 0)
+    with listener:
+        assert listener.getsockname()[0] == "127.0.0.1"
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(*of, elsewhere)])
+    with pytest.raises(ServingError, match="no such address"):
+        listen("neither", 0)
 
 
 def test_threads_give_way_to_the_engines_while_it_serves(listening):

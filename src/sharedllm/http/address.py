@@ -1,7 +1,10 @@
 """Where a server may listen; checked before anything that takes long, so that a mistake costs no time."""
 
+import errno
 import socket
+from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
+from typing import Any
 
 from sharedllm.errors import InvalidInput, ServingError
 
@@ -37,28 +40,48 @@ def check_address(host: str, port: int, *, open: bool) -> None:
 
 
 def listen(host: str, port: int) -> list[socket.socket]:
-    """Sockets that listen on every address that the name has.
+    """Sockets that listen on every address that the name has on this machine.
 
     Raises:
-        ServingError: one cannot be taken.
+        ServingError: one cannot be taken, or there is none.
     """
     listeners: list[socket.socket] = []
     try:
-        infos = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-        for family, kind, protocol, _, address in dict.fromkeys(infos):
-            listeners.append(listener := socket.socket(family, kind, protocol))
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                # What comes over IPv4 has a socket of its own.
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listener.bind(address)
-            listener.listen(BACKLOG)
-            listener.setblocking(False)
+        for info in dict.fromkeys(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)):
+            with suppress(_AbsentAddress):
+                listeners.append(_listening(*info))
     except OSError as error:
         for listener in listeners:
             listener.close()
         raise cannot_listen(host, port, error.strerror) from None
+    if not listeners:
+        raise cannot_listen(host, port, "this machine has no such address")
     return listeners
+
+
+class _AbsentAddress(Exception):
+    """The name has an address that the machine has not, such as one of IPv6 where that is switched off."""
+
+
+def _listening(family: int, kind: int, protocol: int, _: str, address: tuple[Any, ...]) -> socket.socket:
+    try:
+        listener = socket.socket(family, kind, protocol)
+    except OSError as error:
+        raise _AbsentAddress from error
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            # What comes over IPv4 has a socket of its own.
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise _AbsentAddress from error
+        raise
+    return listener
 
 
 def cannot_listen(host: str, port: int, why: str | None) -> ServingError:
