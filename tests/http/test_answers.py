@@ -172,6 +172,11 @@ def test_a_seed_that_was_not_given_is_random_and_told(serving):
     assert seeds[0] != seeds[1]
 
 
+def test_a_seed_that_is_told_is_one_that_every_client_can_send_back(serving, monkeypatch):
+    monkeypatch.setattr("secrets.randbits", lambda bits: 2**bits - 1)
+    assert complete(serving()).json()["sharedllm"]["seed"] == 2**53 - 1
+
+
 def test_a_prompt_is_text_or_ids_or_several_of_either(serving, published):
     hi, you = map(published.base.encode, ("hi", "you"))
     for prompt, ids in [("hi", [hi]), (["hi", "you"], [hi, you]), (hi, [hi]), ([hi, you], [hi, you])]:

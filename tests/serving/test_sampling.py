@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sharedllm.serving.request import Sampling
-from sharedllm.serving.sampling import draw, scored, uniform
+from sharedllm.serving.sampling import draw, scored
 
 
 def many(logits, draws=4000, **sampling):
@@ -66,11 +66,26 @@ def test_extreme_settings_still_draw_a_token():
     assert draw(logits[:1], [Sampling(temperature=1e-30)], [0]) == [1]
 
 
-def test_noise_depends_on_seed_choice_and_position_alone():
-    found = [uniform(Sampling(seed=s, choice=c), p) for s in (0, 1, -1, 2**63) for c in (0, 1) for p in (0, 1, 10**9)]
-    assert len(set(found)) == len(found)
-    assert all(0 <= each < 1 for each in found)
-    assert uniform(Sampling(seed=7), 3) == uniform(Sampling(seed=7, temperature=2, top_p=0.1), 3)
+@pytest.mark.parametrize("temperature", [1e-2, 1e-30, 1e-44, 1e-46, 1e-300, 5e-324])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("top_p", [1.0, 0.9, 0.0])
+def test_the_colder_the_likelier_the_likeliest_token(temperature, dtype, top_p):
+    logits = 5 * torch.randn(40, 300, dtype=dtype, generator=torch.Generator().manual_seed(1))
+    logits[:, 7] = -torch.inf
+    found = draw(logits, [Sampling(temperature=temperature, top_p=top_p)] * 40, range(40))
+    assert found == logits.argmax(1).tolist()
+
+
+@pytest.mark.parametrize("temperature", [1e3, 1e38, 1e39, 1e308])
+def test_the_hotter_the_more_alike_are_all_that_may_be_drawn(temperature):
+    logits = torch.tensor([0.0, 9.0, -9.0, -torch.inf])
+    assert many(logits, temperature=temperature) == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0], abs=0.04)
+
+
+@pytest.mark.parametrize("sampling", [{"top_p": 0.0}, {"top_p": 1e-300}, {"min_p": 1.0}, {"top_p": 0.0, "min_p": 1.0}])
+def test_the_tightest_bounds_leave_the_likeliest(sampling):
+    logits = torch.randn(30, 500, generator=torch.Generator().manual_seed(1))
+    assert draw(logits, [Sampling(temperature=50, **sampling)] * 30, range(30)) == logits.argmax(1).tolist()
 
 
 def test_a_row_draws_the_same_whatever_rows_are_beside_it():

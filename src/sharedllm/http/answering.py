@@ -24,6 +24,9 @@ from sharedllm.http.service import Service
 from sharedllm.http.vocabulary import Vocabulary
 from sharedllm.serving.request import Token
 
+SEED_BITS = 53
+"""Of seeds that are told, which programs in JavaScript read as floating-point numbers."""
+
 
 async def answer(request: Request, caller: Caller, form: Form) -> Response:
     """Route, run and answer.
@@ -44,7 +47,7 @@ async def answer(request: Request, caller: Caller, form: Form) -> Response:
             param="model",
         )
     user = caller.acting_for(form.common.user)
-    seed = secrets.randbits(63) if form.common.seed is None else form.common.seed
+    seed = secrets.randbits(SEED_BITS) if form.common.seed is None else form.common.seed
     record: Record = request.scope["record"]
     first_token = request.app.state.metrics.first_token.observe
     running = Running(service.engine, first_token, stream=bool(form.common.stream))

@@ -4,9 +4,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from sharedllm.errors import RequestFailed
+from sharedllm.serving.noise import keys_of, noisiest
 from sharedllm.serving.request import Sampling, Scored
 
 if TYPE_CHECKING:
@@ -14,6 +13,9 @@ if TYPE_CHECKING:
 
 _LIKELIEST = 256
 """As many tokens are sorted first; a ``top_p`` that they do not add up to sorts the whole vocabulary."""
+
+_COLDEST, _HOTTEST = 1e-30, 1e30
+"""Temperatures beyond which the likeliest token is drawn, or any; single precision still holds them."""
 
 
 def draw(logits: "torch.Tensor", samplings: Sequence[Sampling], positions: Sequence[int]) -> list[int]:
@@ -32,27 +34,14 @@ def draw(logits: "torch.Tensor", samplings: Sequence[Sampling], positions: Seque
     peaks = logits.gather(1, logits.new_tensor(tokens).long()[:, None])
     if (~peaks.isfinite()).cpu().any():
         raise overflown()
-    warm = [row for row, sampling in enumerate(samplings) if sampling.temperature > 0]
+    warm = [row for row, sampling in enumerate(samplings) if sampling.temperature > _COLDEST]
     if warm:
-        temperatures = logits.new_tensor([samplings[row].temperature for row in warm])
-        # Less the largest first: a tiny temperature would overflow what it divides.
-        shifted = logits[warm] - logits[warm].amax(dim=-1, keepdim=True)
-        probabilities = (shifted / temperatures[:, None]).softmax(dim=-1)
-        floors = logits.new_tensor([samplings[row].min_p for row in warm])
-        if floors.any():
-            # Both bounds are of the whole distribution, so it does not matter which of them comes first.
-            least = floors[:, None] * probabilities.amax(dim=-1, keepdim=True)
-            probabilities = probabilities.masked_fill(probabilities < least, 0.0)
-        for place, row in enumerate(warm):
-            noise = uniform(samplings[row], positions[row])
-            tokens[row] = _invert(probabilities[place], samplings[row].top_p, noise)
+        settings = [samplings[row] for row in warm]
+        scores = _restricted(_scores(logits[warm], settings), settings)
+        drawn = noisiest(scores, keys_of(settings, [positions[row] for row in warm]))
+        for row, token in zip(warm, drawn, strict=True):
+            tokens[row] = token
     return tokens
-
-
-def uniform(sampling: Sampling, position: int) -> float:
-    """The noise of one token, in [0, 1): a function of seed, choice and position (Philox; Salmon et al. 2011)."""
-    source = np.random.Philox(key=np.array([sampling.seed % 2**64, sampling.choice], np.uint64), counter=position)
-    return float(np.random.Generator(source).random())
 
 
 def scored(logits: "torch.Tensor", tokens: Sequence[int], tops: Sequence[int]) -> list[Scored]:
@@ -93,18 +82,39 @@ def _likeliest(logits: "torch.Tensor") -> list[int]:
     return tokens
 
 
-def _invert(probabilities: "torch.Tensor", top_p: float, noise: float) -> int:
-    """The token at which the probabilities, cut to the nucleus, first add up to more than the noise."""
+def _scores(logits: "torch.Tensor", samplings: Sequence[Sampling]) -> "torch.Tensor":
+    """Logits divided by the temperatures; the largest is zero."""
+    temperatures = logits.new_tensor([min(each.temperature, _HOTTEST) for each in samplings])
+    # Less the largest first: a tiny temperature would overflow what it divides.
+    return (logits - logits.amax(dim=-1, keepdim=True)) / temperatures[:, None]
+
+
+def _restricted(scores: "torch.Tensor", samplings: Sequence[Sampling]) -> "torch.Tensor":
+    """Minus infinity for tokens that are not to be drawn. Both bounds are of the whole distribution."""
     import torch
 
-    if top_p >= 1:
-        sums = probabilities.double().cumsum(0)
-        return int(torch.searchsorted(sums, noise * sums[-1], right=True).clamp(max=len(sums) - 1))
+    allowed = scores
+    if any(each.min_p for each in samplings):
+        floors = scores.new_tensor([each.min_p for each in samplings]).log()
+        allowed = scores.masked_fill(scores < floors[:, None], -torch.inf)
+    for row, each in enumerate(samplings):
+        if each.top_p < 1:
+            ids = _nucleus(scores[row].softmax(dim=-1), each.top_p)
+            nucleus = torch.full_like(scores[row], -torch.inf)
+            nucleus[ids] = allowed[row][ids]
+            allowed = allowed.clone() if allowed is scores else allowed
+            allowed[row] = nucleus
+    return allowed
+
+
+def _nucleus(probabilities: "torch.Tensor", top_p: float) -> "torch.Tensor":
+    """The ids of the shortest list of likeliest tokens whose probabilities add up to the bound."""
+    import torch
+
     for width in (min(_LIKELIEST, len(probabilities)), len(probabilities)):
         values, ids = probabilities.topk(width)
         sums = values.double().cumsum(0)
         if sums[-1] >= top_p:
             break
-    # The nucleus is the shortest such list, so it includes the token that reaches the bound, and is never empty.
-    last = min(int(torch.searchsorted(sums, top_p)), width - 1)
-    return int(ids[min(int(torch.searchsorted(sums[: last + 1], noise * sums[last], right=True)), last)])
+    # It includes the token that reaches the bound, and so is never empty.
+    return ids[: int(torch.searchsorted(sums, top_p)) + 1]
