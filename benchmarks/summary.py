@@ -66,6 +66,8 @@ A norm adapter has this share of its gain: {_shares(quality)}.
 
 {_postgres(postgres)}{_packed(packed)}
 
+**On a GPU.** {_gpu(_load("gpu/serving"), _load("gpu/training"))}
+
 **Start.** `sharedllm --help` takes {startup["median_seconds"]["sharedllm --help"]:.2f} s; an interpreter that does
 nothing takes {startup["median_seconds"]["python -c pass"]:.2f} s.
 
@@ -228,6 +230,27 @@ def _postgres(postgres: dict[str, Any]) -> str:
 (p99 {warm["p99_us"]:,.0f} µs, cold {cold["p50_us"]:,.0f} µs and {cold["p99_us"]:,.0f} µs), and
 {largest["get_by_eight_per_second"]:,.0f} gets a second by eight clients. {many["users"]:,} users would take
 {many["table_bytes"] / 1e9:,.0f} GB and {many["index_bytes"] / 1e9:,.1f} GB of indexes."""
+
+
+def _gpu(serving: dict[str, Any], training: dict[str, Any]) -> str:
+    summary, trained = serving["summary"], training["summary"]
+    bandwidth = f"{summary['one_stream_bandwidth']:.0%} for one stream, {summary['32']['bandwidth']:.1%} for 32"
+
+    def against_base(users: str) -> str:
+        low, high = summary[users]["against_base_alone_interval"]
+        return f"{summary[users]['against_base_alone']:.2f} times the base's ({low:.2f} to {high:.2f})"
+
+    return f"""One {serving["environment"]["gpu"]}, PyTorch {serving["environment"]["packages"]["torch"]}: 32 distinct
+users get {summary["32"]["tokens_a_second"]:,.0f} tokens a second, {against_base("32")} and
+{summary["32"]["against_generate"]:.1f} times those of batched `generate`; 256 get
+{summary["256"]["tokens_a_second"]:,.0f}, {against_base("256")} and
+{summary["256"]["against_generate"]:.1f} times those of `generate`. One stream of the base has
+{summary["one_stream"]:,.0f}, {summary["one_stream_against_generate"]:.1f} times those of `generate`.
+Decoding reads the weights at {bandwidth} of the memory's
+rate: so small a model waits for what happens between its passes. {trained["people"]} real people in one batch
+train at {trained["users_an_hour"]:,.0f} an hour, {trained["against_peft"]:.0f} times PEFT's plain loop for
+one after the other and {trained["against_peft_bf16"]:.0f} times it with our precision settings, and reach
+{trained["share_of_product_rate"]:.0%} of the device's own bfloat16 rate."""
 
 
 def _load(name: str) -> dict[str, Any]:

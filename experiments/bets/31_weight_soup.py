@@ -94,6 +94,8 @@ BET = Bet(
     criteria=CRITERIA,
     run=run,
     measure=measure,
+    # At tuned rates it would take nine more full copies, and no default waits for it: whole models are not served.
+    protocols=("documented",),
 )
 
 if __name__ == "__main__":
