@@ -141,6 +141,7 @@ class _Server(uvicorn.Server):
             await asyncio.sleep(self._service.policy.notice_seconds)
         for task in self._accepting:
             task.cancel()
+        await asyncio.gather(*self._accepting, return_exceptions=True)
         for listener in self._listeners:
             listener.close()
         draining = asyncio.create_task(asyncio.to_thread(self._service.engine.drain, self._seconds))
