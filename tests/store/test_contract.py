@@ -550,6 +550,68 @@ def test_an_erased_user_was_never_there(store):
     assert kinds(store, "alice") == [("published", 1)]
 
 
+# Accounts of erasures
+
+
+def test_an_erasure_is_accounted_for_until_its_receipt_is_kept_and_that_is_found_again(store):
+    store.publish("alice", adapter(), BETTER)
+    store.publish("alice", adapter(), WORSE)
+    noted = store.note_erasure("alice", {"checkpoints": 3})
+    assert (noted.removed["checkpoints"], noted.receipt) == (3, None)
+    assert store.served("alice").number == 1
+    store.erase("alice")
+    # As after an interruption: what had been counted is gone, and what was not is there.
+    noted = store.note_erasure("alice", {"checkpoints": 1, "jobs": 2})
+    assert {name: noted.removed[name] for name in ("releases", "events", "checkpoints", "jobs")} == {
+        "releases": 2,
+        "events": 2,
+        "checkpoints": 3,
+        "jobs": 2,
+    }
+    erased = store.erase("alice")
+    assert (erased.releases, erased.events, erased.keys) == (0, 0, 0)
+    receipt = {"id": "1", "removed": [{"what": "releases", "count": 2}]}
+    assert store.keep_receipt("alice", receipt) == receipt
+    assert store.keep_receipt("alice", {"id": "2"}) == receipt
+    assert store.note_erasure("alice", {"checkpoints": 0}).receipt == receipt
+    with pytest.raises(UnknownUser):
+        store.erase("alice")
+    assert list(store.users()) == []
+
+
+def test_nobody_of_whom_there_is_nothing_has_an_account(store):
+    with pytest.raises(UnknownUser):
+        store.note_erasure("alice", {"checkpoints": 0})
+    assert store.note_erasure("alice", {"checkpoints": 1}).removed["checkpoints"] == 1
+    assert store.erase("alice").releases == 0
+    assert store.note_erasure("alice", {}).removed["checkpoints"] == 1
+
+
+@pytest.mark.parametrize("back", ["published", "begun"])
+def test_somebody_who_is_back_has_a_new_account(store, back):
+    store.publish("alice", adapter(), BETTER)
+    store.note_erasure("alice", {"checkpoints": 3})
+    store.erase("alice")
+    store.keep_receipt("alice", {"id": "1"})
+    stay = store.begin(["alice"])["alice"]
+    if back == "published":
+        store.publish("alice", adapter(), BETTER, stay)
+    noted = store.note_erasure("alice", {})
+    assert (noted.removed.get("checkpoints", 0), noted.receipt) == (0, None)
+    store.erase("alice")
+    assert store.note_erasure("alice", {}).removed.get("releases", 0) == (back == "published")
+    assert store.keep_receipt("alice", {"id": "2"}) == {"id": "2"}
+
+
+def test_each_has_an_account_of_their_own(store):
+    for user in ("alice", "Alice"):
+        store.publish(user, adapter(), BETTER)
+        store.note_erasure(user, {"checkpoints": len(user) + (user == "alice")})
+        store.erase(user)
+        store.keep_receipt(user, {"id": user})
+    assert [store.note_erasure(user, {}).receipt for user in ("alice", "Alice")] == [{"id": "alice"}, {"id": "Alice"}]
+
+
 # Coming back
 
 

@@ -6,7 +6,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sharedllm.errors import InvalidInput, ReceiptError, StoreError
-from sharedllm.store.contract import AuditHead
+from sharedllm.store.accounts import AuditHead
 from sharedllm.store.receipts import Derived, Removed, make_receipt, read_receipt
 from sharedllm.store.signing import public_pem, signing_key, verifying_key
 

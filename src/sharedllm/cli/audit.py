@@ -13,8 +13,8 @@ from sharedllm.cli.printing import print_json, print_json_list, print_long_table
 from sharedllm.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from sharedllm.store.accounts import AuditHead
     from sharedllm.store.audit import Written
-    from sharedllm.store.contract import AuditHead
 
 
 @click.group()
@@ -94,7 +94,7 @@ def _show(head: "AuditHead", as_json: bool, what: str) -> None:
 
 
 def _read(data: bytes) -> "AuditHead":
-    from sharedllm.store.contract import AuditHead
+    from sharedllm.store.accounts import AuditHead
 
     try:
         found = json.loads(data)

@@ -1,12 +1,10 @@
 """`sharedllm users`: who has an adapter, which release of it answers, and how to change that."""
 
 import shlex
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 import click
 
@@ -221,20 +219,24 @@ def restore(user: str, store: str | None) -> None:
 )
 @store_option
 def erase(user: str, yes: bool, receipt_file: Path | None, snapshots: tuple[Path, ...], store: str | None) -> None:
-    """Delete USER for good: every release, their history, their id; and print a signed receipt, which is shown once.
+    """Delete USER for good: every release, their history, their id; and print a signed receipt.
 
-    It cannot be undone. The store's file is rewritten so that no trace stays in it, which takes as long as copying it.
-    A run that may be training them would bring them back, so end it first: train, fleet train or fleet report.
+    It cannot be undone. Interrupted anywhere, or if the receipt could not be written, the same command goes on from
+    there and ends with the same receipt, which the store keeps under a hash that tells nobody whose it is. The store's
+    file is rewritten so that no trace stays in it, which takes as long as copying it.
+
+    A run that may be training them would write more of them, so end it first: train, fleet train or fleet report.
     Files that you exported are yours to delete, and so are backups that you made of a store that is not encrypted.
     """
+    from sharedllm.cli.receipts import check_receipt_place, give_receipt
     from sharedllm.store.receipts import Derived
     from sharedllm.store.signing import signing_key
     from sharedllm.training.checkpoints import checkpoint_folder
     from sharedllm.training.erasure import erase_user
 
     # Nobody is erased who could not be given a receipt.
-    signing_key()
-    with _open(store) as opened, ExitStack() as files:
+    check_receipt_place(receipt_file, user, signing_key().public_key())
+    with _open(store) as opened:
         if not yes:
             click.echo(
                 f"This deletes {printable(user)} and all of their releases ({_releases(opened, user)}) for good."
@@ -243,10 +245,9 @@ def erase(user: str, yes: bool, receipt_file: Path | None, snapshots: tuple[Path
                 raise InvalidInput(
                     "That is not their id, and nothing was erased", remedy="Type it exactly, or give --yes."
                 )
-        written = None if receipt_file is None else files.enter_context(_new_file(receipt_file))
         erasure = erase_user(opened, checkpoint_folder(), user)
         rebuilt = [Derived("packed snapshot", str(folder), _repacked(opened, folder)) for folder in snapshots]
-        print_json(erasure.receipt(derived=rebuilt).as_dict(), written)
+        give_receipt(erasure.receipt(derived=rebuilt), user, receipt_file)
     erased = erasure.stored
     click.echo(f"{printable(user)} is erased: releases {erased.releases}, events {erased.events}.", err=True)
 
@@ -276,24 +277,6 @@ def _repacked(store: "Store", folder: Path) -> str:
         click.echo(f"{printable(str(folder))} still holds them: {printable(str(error))}", err=True)
         return f"still to do: {error.message}"
     return "rebuilt without them"
-
-
-@contextmanager
-def _new_file(path: Path) -> Iterator[TextIO]:
-    try:
-        stream = path.open("x", encoding="ascii")
-    except OSError as error:
-        raise InvalidInput(
-            f"{path} cannot be written ({error.strerror}), and nobody was erased", remedy="Name a new file."
-        ) from None
-    with stream:
-        try:
-            yield stream
-        except BaseException:
-            # Nobody was erased, or not to the end: an empty receipt would be in the way of the next one.
-            if stream.tell() == 0:
-                path.unlink(missing_ok=True)
-            raise
 
 
 def _say(user: str, what: str, standing: "UserSummary") -> None:

@@ -25,14 +25,14 @@ from sharedllm.http.reading import read
 from sharedllm.http.refusals import Refused
 from sharedllm.http.schemas import Strict
 from sharedllm.http.service import Service
-from sharedllm.store import Erased, ReleaseSummary, Store
+from sharedllm.store import ReleaseSummary, Store
 from sharedllm.store.contract import RELEASES_PER_PAGE
 from sharedllm.store.encoding import check_reason
 from sharedllm.store.packed import SnapshotStore
 from sharedllm.store.receipts import Derived, Removed
 from sharedllm.store.signing import signing_key
 from sharedllm.training.checkpoints import checkpoint_folder
-from sharedllm.training.erasure import Erasure, erase_user
+from sharedllm.training.erasure import erase_user
 from sharedllm.training.recipes import DEFAULT_RECIPE, Recipe, recipe_named
 
 # Beside the values: the safetensors header, with the adapter's provenance in it.
@@ -148,8 +148,9 @@ async def cancel(request: Request, job: str, user: User) -> dict[str, Any]:
 async def erase(request: Request, user: User, caller: Authenticated) -> dict[str, Any]:
     """Delete the user for good: releases, history, keys, trainings. Whatever they have running is stopped.
 
-    The receipt is signed by whoever runs this server, and cannot be had again. A user who was revoked cannot end that
-    by being erased and coming back with a token, which outlives an erasure: a service key erases them.
+    The receipt is signed by whoever runs this server, and asking again gives the same one, which takes a service key or
+    a token, as the user's keys are gone. A user who was revoked cannot end that by being erased and coming back with a
+    token, which outlives an erasure: a service key erases them.
     """
     service = _service(request)
     return await service.tending.run(user, lambda: _erase(service, user, caller))
@@ -208,7 +209,7 @@ def _erase(service: Service, user: str, caller: Caller) -> dict[str, Any]:
     service.arrivals.void(user)
     with without as jobs:
         try:
-            erasure = erase_user(service.store, checkpoint_folder(), user)
+            erasure = erase_user(service.store, checkpoint_folder(), user, jobs)
         except InTraining:
             # Which folder is for the operator, whose run it is.
             raise Refused(
@@ -217,16 +218,13 @@ def _erase(service: Service, user: str, caller: Caller) -> dict[str, Any]:
                 f"A run beside this server may be training {user!r}, and nothing was erased",
                 remedy="Ask whoever runs it to end it first.",
             ) from None
-        except UnknownUser:
-            if not jobs:
-                raise
-            erasure = Erasure(Erased(user, 0, 0, 0), 0)
         except Exception:
             # The store may have let go of them and then failed to scrub its file.
             service.erased(user)
             raise
         requests = service.erased(user)
-    stopped = [Removed("trainings", "server", jobs), Removed("running requests", "server", requests)]
+    stopped = [Removed("trainings", "server", erasure.jobs), Removed("running requests", "server", requests)]
+    receipt = erasure.receipt(stopped, _left_to_do(service.store, user))
     return {
         "user": user,
         "removed": {
@@ -234,10 +232,10 @@ def _erase(service: Service, user: str, caller: Caller) -> dict[str, Any]:
             "events": erasure.stored.events,
             "keys": erasure.stored.keys,
             "checkpoints": erasure.checkpoints,
-            "jobs": jobs,
-            "requests": requests,
+            "jobs": erasure.jobs,
+            "requests": next((each.count for each in receipt.removed if each.what == "running requests"), 0),
         },
-        "receipt": erasure.receipt(stopped, _left_to_do(service.store, user)).as_dict(),
+        "receipt": receipt.as_dict(),
     }
 
 

@@ -21,7 +21,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from sharedllm.errors import AuditError, InvalidInput
-from sharedllm.store.contract import AuditHead
+from sharedllm.store.accounts import AuditHead
 from sharedllm.store.custody import canonical
 from sharedllm.store.database import Database, Row
 from sharedllm.store.encoding import now, read_time

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.closing import Closing
 from sharedllm.errors import CorruptAdapter
+from sharedllm.store.accounts import Accounts, Erased
 
 KEPT_RELEASES = 20
 """Of each user, the newest. Beside them are kept the one that is served, and the one that a rollback goes back to."""
@@ -126,35 +127,7 @@ class Stay:
     number: int
 
 
-@dataclass(frozen=True)
-class AuditHead:
-    """How far an audit log goes: to the entry at ``place``, 0 for an empty log, with that ``hash``, in hexadecimal."""
-
-    place: int
-    hash: str
-
-
-@dataclass(frozen=True)
-class Erased:
-    """How much an erasure removed.
-
-    Attributes:
-        user: who they were.
-        releases, events, keys: how many of their releases, events and API keys. What an earlier call had removed that
-            failed later is not counted again.
-        key_destroyed: whether what was encrypted for them, wherever it was copied to, cannot be read any more.
-        audit: how far the store's audit log went then; None where it has none.
-    """
-
-    user: str
-    releases: int
-    events: int
-    keys: int
-    key_destroyed: bool = False
-    audit: AuditHead | None = None
-
-
-class Store(Closing):
+class Store(Accounts, Closing):
     """Adapters at rest, safe to use from several threads. After a fork, open another in the child.
 
     Whatever the implementation:

@@ -1,5 +1,6 @@
 """How a database keeps what is personal: whose rows are whose, and what is written in them."""
 
+import hashlib
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -10,10 +11,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from sharedllm.errors import StoreError
-from sharedllm.store.contract import AuditHead, Release
+from sharedllm.store.accounts import AuditHead
+from sharedllm.store.contract import Release
 from sharedllm.store.database import ROWS_PER_PAGE, Row
 from sharedllm.store.encoding import Head, Record, id_sha256, unseal
 from sharedllm.store.schema import vaults
+from sharedllm.users import check_user_id
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,6 +133,26 @@ class Custody(ABC):
         """The tokens of erasures that began a while ago and never came to destroy the key."""
 
     @abstractmethod
+    def person(self, user: str, salt: bytes) -> bytes:
+        """What an erased user is found by, 32 bytes that nobody can tell them from who does not know their id.
+
+        Raises:
+            InvalidUserId: it cannot name a user.
+        """
+
+    @abstractmethod
+    def hide(self, person: bytes, text: str) -> str:
+        """What is kept of an erasure, as it is written."""
+
+    @abstractmethod
+    def show(self, person: bytes, text: str) -> str:
+        """A text that `hide` wrote for the same person.
+
+        Raises:
+            CorruptStore: it is not what was written there.
+        """
+
+    @abstractmethod
     def note(self, connection: sa.Connection, notes: Sequence[Note]) -> None:
         """Write what happened into the audit log, in the caller's transaction, as the last thing that it does.
 
@@ -200,6 +223,16 @@ class Plain(Custody):
 
     def interrupted(self) -> list[bytes]:
         return []
+
+    def person(self, user: str, salt: bytes) -> bytes:
+        # Ids are guessed sooner than keys, so that each guess is to take a moment and 16 MB.
+        return hashlib.scrypt(check_user_id(user).encode(), salt=salt, n=2**14, r=8, p=1, dklen=32)
+
+    def hide(self, person: bytes, text: str) -> str:
+        return text
+
+    def show(self, person: bytes, text: str) -> str:
+        return text
 
     def note(self, connection: sa.Connection, notes: Sequence[Note]) -> None:
         """See `Custody.note`; there is no audit log."""

@@ -15,7 +15,7 @@ from sharedllm.store.database import ROWS_PER_PAGE, Database, Row
 from sharedllm.store.encoding import Record, id_sha256
 from sharedllm.store.master import master_key_file
 from sharedllm.store.opening import open_database
-from sharedllm.store.schema import events, keys, releases, stays, users, vaults
+from sharedllm.store.schema import erasures, events, keys, releases, stays, users, vaults
 from sharedllm.store.sealing import Sealed, check_vault
 from sharedllm.store.signing import signing_key
 from sharedllm.store.vault import ENVIRONMENT_VARIABLE as VARIABLE
@@ -65,6 +65,10 @@ def _encrypt(database: Database, vault: Vault, progress: Callable[[int], None]) 
         if found.rowcount:
             # Of those who have no rows to tell who they are. What was begun for them has ended with its process.
             connection.execute(sa.delete(stays).where(stays.c.id_sha256.not_in(sa.select(users.c.id_sha256))))
+            for row in connection.execute(sa.select(erasures)).all():
+                person, account = sealed.moved(row.person, row.account)
+                this = sa.update(erasures).where(erasures.c.person == row.person)
+                connection.execute(this.values(person=person, account=account, id_sha256=None))
             database.mark_for_scrubbing(connection)
             sealed.note(connection, [Note(FIRST)])
 

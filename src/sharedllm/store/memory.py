@@ -6,15 +6,16 @@ from datetime import datetime
 from itertools import count
 from secrets import randbits
 from threading import RLock
+from typing import Any
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import CorruptAdapter
 from sharedllm.store import rules
+from sharedllm.store.accounts import Account, Erased
 from sharedllm.store.contract import (
     RELEASES_PER_PAGE,
     Change,
     ChangeKind,
-    Erased,
     Event,
     EventKind,
     Position,
@@ -81,6 +82,7 @@ class MemoryStore(Store):
         self._log = randbits(63)
         self._changes: list[Change] = []
         self._stays: dict[str, Stay] = {}
+        self._accounts: dict[str, Account] = {}
         self._lock = RLock()
 
     def begin(self, users: Iterable[str]) -> dict[str, Stay]:
@@ -215,12 +217,34 @@ class MemoryStore(Store):
 
     def erase(self, user: str) -> Erased:
         with self._lock:
-            if self._stays.pop(check_user_id(user), None) is not None and user not in self._users:
+            account = self._accounts.get(check_user_id(user), Account({}, {}))
+            if (self._stays.pop(user, None) or account.receipt is None) and user not in self._users:
                 return Erased(user, releases=0, events=0, keys=0)
             entry = self._entry(user)
             del self._users[user]
             self._change(entry, "erased")
+            if account.receipt is None:
+                self._accounts[user] = account.plus({"releases": len(entry.records), "events": len(entry.events)})
             return Erased(user, releases=len(entry.records), events=len(entry.events), keys=0)
+
+    def note_erasure(self, user: str, removed: Mapping[str, int]) -> Account:
+        with self._lock:
+            before = self._accounts.get(check_user_id(user))
+            known = user in self._users or user in self._stays or any(removed.values())
+            if before is None and not known:
+                raise rules.unknown_user(user)
+            if before is not None and before.receipt is not None and not known:
+                return before
+            begun = Account({}) if before is None or before.receipt is not None else before
+            self._accounts[user] = begun.going_on(removed)
+            return self._accounts[user]
+
+    def keep_receipt(self, user: str, receipt: Mapping[str, Any]) -> Mapping[str, Any]:
+        with self._lock:
+            account = self._accounts.get(check_user_id(user), Account({}))
+            if account.receipt is None:
+                account = self._accounts[user] = Account({}, receipt)
+            return account.receipt or receipt
 
     def close(self) -> None:
         """Nothing to give back."""

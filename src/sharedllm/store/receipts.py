@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from secrets import token_bytes, token_hex
@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from sharedllm.errors import ReceiptError
-from sharedllm.store.contract import AuditHead
+from sharedllm.store.accounts import AuditHead
 from sharedllm.store.custody import canonical
 
 _CONTEXT = b"sharedllm erasure receipt 1\0"
@@ -92,14 +92,7 @@ def read_receipt(data: bytes, key: Ed25519PublicKey) -> Receipt:
         ReceiptError: it is not one, or not as it was signed with the other half of this key.
     """
     try:
-        found = json.loads(data)
-        audit = found.pop("audit")
-        receipt = Receipt(
-            removed=tuple(Removed(**each) for each in found.pop("removed")),
-            derived=tuple(Derived(**each) for each in found.pop("derived")),
-            audit=None if audit is None else AuditHead(**audit),
-            **found,
-        )
+        receipt = receipt_of(json.loads(data))
         key.verify(bytes.fromhex(receipt.signature), _signed(receipt))
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         raise ReceiptError("This is not an erasure receipt", remedy="Give the whole file, as it was written.") from None
@@ -109,6 +102,18 @@ def read_receipt(data: bytes, key: Ed25519PublicKey) -> Receipt:
             remedy="Check that the key is that of whoever made it, and ask them for the receipt again.",
         ) from None
     return receipt
+
+
+def receipt_of(found: Mapping[str, Any]) -> Receipt:
+    """A receipt that `Receipt.as_dict` gave. Its signature is not checked."""
+    parts = dict(found)
+    audit = parts.pop("audit")
+    return Receipt(
+        removed=tuple(Removed(**each) for each in parts.pop("removed")),
+        derived=tuple(Derived(**each) for each in parts.pop("derived")),
+        audit=None if audit is None else AuditHead(**audit),
+        **parts,
+    )
 
 
 def _signed(receipt: Receipt) -> bytes:

@@ -7,6 +7,15 @@ import sqlalchemy as sa
 from sharedllm.store.schema import events, keys, releases, stays, users
 
 
+def holds(connection: sa.Connection, token: bytes) -> bool:
+    """Whether there is anything of a user."""
+    found = (
+        sa.select(each).where(each == token).exists()
+        for each in (users.c.id_sha256, keys.c.holder_sha256, stays.c.id_sha256)
+    )
+    return bool(connection.scalar(sa.select(sa.or_(*found))))
+
+
 def remove(connection: sa.Connection, token: bytes) -> tuple[Mapping[str, int], list[int]]:
     """Delete a user's rows in the caller's transaction.
 

@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sharedllm.errors import CorruptStore, InvalidInput, MasterKeyError, StoreBusy, StoreError
 from sharedllm.store import audit, rules
-from sharedllm.store.contract import AuditHead, Release
-from sharedllm.store.custody import Custody, Note, Owner, canonical, head_of
+from sharedllm.store.accounts import AuditHead
+from sharedllm.store.contract import Release
+from sharedllm.store.custody import Custody, Note, Owner, Plain, canonical, head_of
 from sharedllm.store.database import Database, Row
 from sharedllm.store.encoding import Head, Record, corrupt, reveal
 from sharedllm.store.master import master_key_file
@@ -190,6 +191,25 @@ class Sealed(Custody):
 
     def interrupted(self) -> list[bytes]:
         return self._vault.interrupted()
+
+    def person(self, user: str, salt: bytes) -> bytes:
+        return self._vault.hidden(Plain().person(user, salt))
+
+    def hide(self, person: bytes, text: str) -> str:
+        return b64encode(_encrypted(self._vault.cipher, text.encode(), ("account", person.hex()))).decode()
+
+    def show(self, person: bytes, text: str) -> str:
+        try:
+            return _decrypted(self._vault.cipher, b64decode(text, validate=True), ("account", person.hex())).decode()
+        except (InvalidTag, binascii.Error, TypeError, ValueError):
+            raise CorruptStore(
+                "What the store holds of an erasure is not what was written", remedy="Restore it from a backup."
+            ) from None
+
+    def moved(self, person: bytes, text: str) -> tuple[bytes, str]:
+        """An account of before the store was encrypted: what finds it from now on, and what is written there."""
+        hidden = self._vault.hidden(person)
+        return hidden, self.hide(hidden, text)
 
     def note(self, connection: sa.Connection, notes: Sequence[Note]) -> None:
         audit.append(connection, self._signing, self._vault.id, [_entry(note) for note in notes])

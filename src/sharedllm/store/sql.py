@@ -1,25 +1,21 @@
 """The store in an SQL database, whichever it is."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
 
 import sqlalchemy as sa
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
-from sharedllm.errors import CorruptAdapter, CorruptStore, StoreError, UnknownUser
+from sharedllm.errors import CorruptAdapter, CorruptStore, UnknownUser
 from sharedllm.store import rules, staying
 from sharedllm.store.appending import append, upsert
 from sharedllm.store.contract import (
     RELEASES_PER_PAGE,
     Change,
-    ChangeKind,
-    Erased,
     Event,
     Position,
     Release,
     ReleaseSummary,
     Stay,
-    Store,
     UserSummary,
 )
 from sharedllm.store.custody import Custody, Note, Owner, Plain, owned
@@ -39,11 +35,11 @@ from sharedllm.store.entries import (
     read_event,
     read_standing,
 )
-from sharedllm.store.removing import remove
+from sharedllm.store.erasing import Erasing
 from sharedllm.store.schema import changes, events, releases, users
 
 
-class SQLStore(Store):
+class SQLStore(Erasing):
     """The contract's promises, as transactions on the tables of `schema.py`."""
 
     def __init__(self, database: Database, custody: Custody | None = None) -> None:
@@ -226,46 +222,6 @@ class SQLStore(Store):
 
         self._database.write(change)
 
-    def erase(self, user: str) -> Erased:
-        """See `Store.erase`. In an encrypted store each step is committed before the next begins:
-
-        1. the vault remembers that the user is being erased, and nothing of theirs is stored any more;
-        2. their rows go, and in the same transaction the log of changes and the audit log say so: whoever follows the
-           log lets go of them within a second, whatever happens to the next steps;
-        3. their key goes, with which copies of the rows could be read;
-        4. both files are rewritten, and only then does the vault forget them.
-
-        Whatever fails, the same call goes on from there and ends with what this one returns. Nobody need call it for
-        the key to go: whoever opens the store, or erases anybody, does steps 2 and 3 a minute later.
-        """
-        token, owner = self._custody.leave(user)
-        gone = False
-        try:
-            removed = self._remove(token, owner)
-            gone = True
-            destroyed = self._custody.destroy(token)
-            known = destroyed or any(removed.values())
-            if known:
-                self._database.scrub()
-                head = self._custody.head()
-                self._custody.left(token)
-        except StoreError as error:
-            if not gone and not self._custody.remembers_erasures:
-                raise
-            then = "erase them again" if self._custody.remembers_erasures else self._database.scrubbed_by
-            raise rules.interrupted(user, error, then if gone else None) from error
-        if not known:
-            raise rules.unknown_user(user)
-        self._finish_interrupted()
-        return Erased(
-            user,
-            releases=removed["releases"],
-            events=removed["events"],
-            keys=removed["keys"],
-            key_destroyed=destroyed,
-            audit=head,
-        )
-
     def close(self) -> None:
         self._database.close()
         self._custody.close()
@@ -302,33 +258,3 @@ class SQLStore(Store):
         """Remove rows that were written for those whom somebody erased meanwhile without having seen the rows."""
         for owner in self._custody.lost(owners):
             self._remove(owner.token)
-
-    def _finish_interrupted(self) -> None:
-        """Remove what erasures have left that were interrupted."""
-        # If that cannot be done now, the next call tries again. It is no reason to keep back the store or a receipt.
-        with suppress(StoreError):
-            for token in self._custody.interrupted():
-                self._remove(token)
-                # It stays remembered whose they were, so that who asked for the erasure can still get its receipt.
-                self._custody.destroy(token)
-                self._database.scrub()
-
-    def _remove(self, token: bytes, owner: Owner | None = None) -> Mapping[str, int]:
-        """Delete the rows that a token finds, if there are any."""
-
-        def delete(connection: sa.Connection) -> Mapping[str, int]:
-            removed, user_keys = remove(connection, token)
-            found = any(removed.values())
-            if found:
-                self._database.mark_for_scrubbing(connection)
-                self._log(connection, user_keys, "erased")
-            self._custody.note(connection, [Note("erased", owner)] if found else [])
-            return removed
-
-        return self._database.write(delete, settle=True)
-
-    def _log(self, connection: sa.Connection, user_keys: Sequence[int], kind: ChangeKind) -> None:
-        """Put changes of answers in the log, as the last thing that a transaction does."""
-        if user_keys:
-            self._database.number_changes(connection)
-            connection.execute(sa.insert(changes), [{"user_key": key, "kind": kind} for key in user_keys])

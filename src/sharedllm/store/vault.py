@@ -154,6 +154,15 @@ class Vault:
         """The keys of rows' tokens; those of erased users are not among them."""
         return {row.token: self._key(row) for row in self._rows(sa.select(keys), keys.c.token, tokens)}
 
+    def hidden(self, person: bytes) -> bytes:
+        """What stands for an erased person, who has no key any more, for whoever does not have this vault."""
+        return hmac.digest(_derived(self._index, b"erasures"), person, "sha256")
+
+    @property
+    def cipher(self) -> AESGCM:
+        """For what is kept of erasures."""
+        return AESGCM(_derived(self._index, b"accounts"))
+
     def staying(self, tokens: Sequence[bytes]) -> set[bytes]:
         """Those of rows' tokens that have a key, and whose users are not being erased."""
         return {row.token for row in self._rows(STAYING, keys.c.token, tokens)}

@@ -141,12 +141,16 @@ def report_folder(folder: Path) -> Path:
 
 def erase_checkpoints(folder: Path, user: str) -> int:
     """Delete every checkpoint of a user, whatever base, text and recipe it was for; returns how many there were."""
-    # Also in the scratch folders that a killed process left.
-    report = report_folder(folder)
-    found = [path for path in folder.rglob(f"{digest(user)}-*.safetensors") if report not in path.parents]
+    found = find_checkpoints(folder, user)
     for path in found:
         path.unlink(missing_ok=True)
     return len(found)
+
+
+def find_checkpoints(folder: Path, user: str) -> list[Path]:
+    """Every checkpoint of a user, also in the scratch folders that a killed process left."""
+    report = report_folder(folder)
+    return [path for path in folder.rglob(f"{digest(user)}-*.safetensors") if report not in path.parents]
 
 
 def forget_erased(store: Store, folder: Path) -> int:

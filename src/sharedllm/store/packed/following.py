@@ -10,13 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 from threading import Event as Signal
 from threading import Thread
+from typing import Any
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import CorruptAdapter, SharedLLMError, SnapshotError
+from sharedllm.store.accounts import Account, Erased
 from sharedllm.store.contract import (
     RELEASES_PER_PAGE,
     Change,
-    Erased,
     Event,
     Position,
     Release,
@@ -101,6 +102,12 @@ class SnapshotStore(Store):
     def erase(self, user: str) -> Erased:
         self._leave(user)
         return self._live.erase(user)
+
+    def note_erasure(self, user: str, removed: Mapping[str, int]) -> Account:
+        return self._live.note_erasure(user, removed)
+
+    def keep_receipt(self, user: str, receipt: Mapping[str, Any]) -> Mapping[str, Any]:
+        return self._live.keep_receipt(user, receipt)
 
     def release(self, user: str, number: int) -> Release:
         return self._live.release(user, number)
