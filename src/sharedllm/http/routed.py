@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sharedllm.errors import WrongBase
+from sharedllm.http.public import without_places
 from sharedllm.http.refusals import code_of
 from sharedllm.http.service import Service
 from sharedllm.routing import Decision, route
@@ -44,7 +45,7 @@ class Routed:
             "route": self.decision.kind,
             "release": None if release is None else release.number,
             "base": self.base[:FINGERPRINT_CHARACTERS],
-            "reason": self.decision.reason,
+            "reason": without_places(self.decision.reason),
             "seed": seed,
         }
 
