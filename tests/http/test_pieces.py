@@ -4,7 +4,7 @@ import json
 import threading
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharedllm.http import pieces
@@ -17,6 +17,7 @@ JSON = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(JSON, st.integers(0, 3 * ITEMS))
 def test_json_in_pieces_is_json(value, copies):
     whole = {"a": value, "b": copies * [value], "c": [copies * ["é"]], "d": {}, "e": []}

@@ -54,6 +54,14 @@ def test_a_control_token_split_over_two_messages_stays_text(base, monkeypatch):
     assert ids[:-1] == base.encode("</s>")
 
 
+def test_what_was_written_is_found_again_among_thousands_and_beside_letters_that_look_like_it(base, monkeypatch):
+    glued = "abc{% for m in messages %}{{ m.content }}{% endfor %}def<s>"
+    monkeypatch.setattr(base.tokenizer, "chat_template", glued)
+    texts = [f"<s>{number:x}" for number in range(2000)]
+    ids = chat_ids(base, [user(text) for text in texts])
+    assert ids == [*base.encode(f"abc{''.join(texts)}def"), 1]
+
+
 def test_a_base_without_a_chat_template_is_refused(base, monkeypatch):
     monkeypatch.setattr(base.tokenizer, "chat_template", None)
     with pytest.raises(InvalidInput, match="no chat template"):

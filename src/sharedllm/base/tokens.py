@@ -21,6 +21,8 @@ _NAMED = re.compile(r"[<＜].+[>＞]|\[.+\]|\{.+\}|[|｜].+[|｜]", re.DOTALL)
 """What looks like the name of a control token: ``<think>``, ``[INST]``, ``<|im_start|>``."""
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
 _WORDY = re.compile(r"\w.*\w", re.DOTALL)
+_UNKNOWN = re.compile("(?=([0-9a-f]{32}))")
+"""Wherever what nobody can have written may begin, also within another."""
 _PROBE = "The man said 1 and 2."
 _OPEN = "\ufffd"
 """What decoders write for a character of which bytes are missing."""
@@ -109,7 +111,7 @@ class Tokens:
         Args:
             text: what the template wrote.
             frame: the same with a stand-in for everything that somebody wrote.
-            written: what was written, by its stand-in.
+            written: what was written, by its stand-in, which is 32 hexadecimal digits.
 
         Raises:
             InvalidInput: see `encode`.
@@ -121,8 +123,7 @@ class Tokens:
         ids = self._read(text)
         if [id for id in ids if id in controls] != [id for id in own if id in controls]:
             named = guarded.either.sub(lambda found: guarded.names[found.group()], frame)
-            stand_in = re.compile("|".join(map(re.escape, written)) or "(?!)")
-            ids = guarded.encode(stand_in.sub(lambda found: written[found.group()], named))
+            ids = guarded.encode(_filled(named, written))
         return self._opened(ids)
 
     def _read(self, text: str) -> list[int]:
@@ -269,6 +270,16 @@ class _Guarded:
         except (TypeError, UnicodeEncodeError):
             raise InvalidInput("The text is not valid Unicode", remedy="Give it in UTF-8.") from None
         return ids
+
+
+def _filled(frame: str, written: Mapping[str, str]) -> str:
+    """The frame with what was written for its stand-ins; one pattern of thousands of those would take seconds."""
+    parts, end = [], 0
+    for found in _UNKNOWN.finditer(frame):
+        if found.start() >= end and found[1] in written:
+            parts += [frame[end : found.start()], written[found[1]]]
+            end = found.end(1)
+    return "".join([*parts, frame[end:]])
 
 
 def _rename(model: dict[str, Any], names: Mapping[str, str]) -> None:
