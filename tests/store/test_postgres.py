@@ -216,7 +216,7 @@ def test_a_reader_whose_connection_was_ended_does_not_notice(server, opened):
     assert [each.user for each in everybody] == ["alice"]
 
 
-@pytest.mark.parametrize("moment", ["INTO users", "INTO releases", "INTO events", "pg_current_xact_id", "commit"])
+@pytest.mark.parametrize("moment", ["UPDATE users", "INTO releases", "INTO events", "pg_current_xact_id", "commit"])
 def test_a_change_cut_off_before_it_was_committed_is_made_once(server, opened, moment):
     opened.publish("alice", adapter(1), BETTER)
     with once(opened, moment, lambda _: server.disconnect()):

@@ -1,10 +1,12 @@
-"""Releases into tables: a batch of them, of any users in any order, in three statements."""
+"""Releases into tables: a batch of them, of any users in any order, in a few statements."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
+from sharedllm.store.checksums import check_entry, checksum, damaged_entry
 from sharedllm.store.contract import KEPT_RELEASES, EventKind
 from sharedllm.store.custody import Owner
 from sharedllm.store.database import Database
@@ -12,28 +14,12 @@ from sharedllm.store.encoding import Draft, Record, now, seal
 from sharedllm.store.schema import events, releases, users
 
 RELEASES_PER_BATCH = 500
-
-
-def upsert(database: Database) -> Any:
-    """The statement that makes users, or counts new releases of theirs in, and returns their keys and counts.
-
-    Its rows hold under ``releases`` how many are new, and under ``served`` which of those, counted from 1, is the last
-    that passed its gate.
-    """
-    insert = database.insert(users)
-    new = insert.excluded
-    return insert.on_conflict_do_update(
-        index_elements=[users.c.id_sha256],
-        set_={
-            "releases": users.c.releases + new.releases,
-            "served": sa.func.coalesce(users.c.releases + new.served, users.c.served),
-            "updated_at": new.updated_at,
-        },
-    ).returning(users.c.key, users.c.id_sha256, users.c.releases)
+# Somebody may be erased between the making of their row and its locking.
+_ATTEMPTS = 3
 
 
 def append(
-    connection: sa.Connection, upsert: Any, new: Sequence[Draft], owners: Mapping[str, Owner]
+    connection: sa.Connection, database: Database, new: Sequence[Draft], owners: Mapping[str, Owner]
 ) -> tuple[list[Record], list[int]]:
     """Store releases in the caller's transaction, and what happened to their users.
 
@@ -41,17 +27,20 @@ def append(
 
     Args:
         connection: in a transaction that may write.
-        upsert: see `upsert`.
+        database: that it is to.
         new: in the order of their numbers.
         owners: of everybody in it, by id.
 
     Returns:
         what was stored, and the keys of users who had releases before and are now answered by another.
+
+    Raises:
+        CorruptStore: what the store holds of one of them is damaged.
     """
     records: list[Record] = []
     changed: list[int] = []
     for start in range(0, len(new), RELEASES_PER_BATCH):
-        stored, keys = _append_batch(connection, upsert, new[start : start + RELEASES_PER_BATCH], owners)
+        stored, keys = _append_batch(connection, database, new[start : start + RELEASES_PER_BATCH], owners)
         records += stored
         changed += keys
     return records, changed
@@ -64,39 +53,76 @@ def event(key: int, owner: Owner, *, kind: EventKind, number: int | None, reason
 
 
 def _append_batch(
-    connection: sa.Connection, upsert: Any, new: Sequence[Draft], owners: Mapping[str, Owner]
+    connection: sa.Connection, database: Database, new: Sequence[Draft], owners: Mapping[str, Owner]
 ) -> tuple[list[Record], list[int]]:
     at = now()
-    arriving: dict[str, dict[str, Any]] = {}
-    places = []
+    counts, served, places = Counter[str](), dict[str, int](), []
     for each in new:
-        owner = owners[each.user]
-        entry = arriving.setdefault(
-            each.user,
-            {"id": owner.seal(each.user, "id"), "id_sha256": owner.token, "releases": 0, "served": None}
-            | {"created_at": at, "updated_at": at},
-        )
-        entry["releases"] += 1
-        places.append(entry["releases"])
+        counts[each.user] += 1
+        places.append(counts[each.user])
         if each.passed:
-            entry["served"] = entry["releases"]
-    counted = {row.id_sha256: row for row in connection.execute(upsert, list(arriving.values()))}
+            served[each.user] = counts[each.user]
+    before = _lock(connection, database, [owners[user] for user in counts], at)
+    after = {user: _counted_in(before[user], count, served.get(user), at) for user, count in counts.items()}
+    update = sa.update(users).where(users.c.key == sa.bindparam("row"))
+    columns = ("releases", "served", "updated_at", "checksum")
+    values = [{"row": entry["key"], **{f"new_{name}": entry[name] for name in columns}} for entry in after.values()]
+    connection.execute(update.values({name: sa.bindparam(f"new_{name}") for name in columns}), values)
     records, rows, notes = [], [], []
     for each, place in zip(new, places, strict=True):
-        entry = arriving[each.user]
-        counter = counted[entry["id_sha256"]]
-        number = counter.releases - entry["releases"] + place
+        entry = before[each.user]
+        number = entry["releases"] + place
         record = seal(each, number, at)
         owner = owners[each.user]
         kind: EventKind = "published" if each.passed else "held_back"
         records.append(record)
-        rows.append(owner.row(record) | {"user_key": counter.key, "passed": each.passed})
-        notes.append(event(counter.key, owner, kind=kind, number=number, reason=each.reason, at=at))
+        rows.append(owner.row(record) | {"user_key": entry["key"], "passed": each.passed})
+        notes.append(event(entry["key"], owner, kind=kind, number=number, reason=each.reason, at=at))
     connection.execute(sa.insert(releases), rows)
     connection.execute(sa.insert(events), notes)
-    _prune(connection, [counter.key for counter in counted.values() if counter.releases > KEPT_RELEASES])
-    known = ((counted[entry["id_sha256"]], entry) for entry in arriving.values() if entry["served"] is not None)
-    return records, [counter.key for counter, entry in known if counter.releases > entry["releases"]]
+    _prune(connection, [entry["key"] for entry in after.values() if entry["releases"] > KEPT_RELEASES])
+    return records, [before[user]["key"] for user in served if before[user]["releases"]]
+
+
+def _lock(
+    connection: sa.Connection, database: Database, owners: Sequence[Owner], at: str
+) -> dict[str, Mapping[Any, Any]]:
+    """Users' rows as they are, by id, made for those who have none, and nobody else's until the transaction ends."""
+    left = {owner.token: owner for owner in owners}
+    found: dict[str, Mapping[Any, Any]] = {}
+    mine = sa.select(users).where(users.c.id_sha256.in_(sa.bindparam("tokens", expanding=True)))
+    # In one order, so that no two who publish for the same people wait for each other.
+    lock = mine.order_by(users.c.id_sha256).with_for_update()
+
+    def take() -> None:
+        for row in connection.execute(lock, {"tokens": list(left)}).mappings():
+            owner = left.pop(row["id_sha256"])
+            # One that this transaction has just made has no checksum yet, and nobody else is shown it.
+            if row["releases"] or row["checksum"]:
+                check_entry(owner, row)
+            found[owner.user] = row
+
+    take()
+    for _ in range(_ATTEMPTS):
+        if not left:
+            break
+        rows = [
+            {"id": owner.seal(owner.user, "id"), "id_sha256": token, "releases": 0, "created_at": at, "updated_at": at}
+            for token, owner in left.items()
+        ]
+        connection.execute(database.insert(users).on_conflict_do_nothing(), rows)
+        take()
+    for owner in left.values():
+        raise damaged_entry(owner.user)
+    return found
+
+
+def _counted_in(entry: Mapping[Any, Any], count: int, served: int | None, at: str) -> dict[str, Any]:
+    """A user's row with new releases, of which the last that passed its gate is the one at ``served``, from 1."""
+    new = {**entry, "releases": entry["releases"] + count, "updated_at": at}
+    if served is not None:
+        new["served"] = entry["releases"] + served
+    return new | {"checksum": checksum(users, new)}
 
 
 def _prune(connection: sa.Connection, keys: Sequence[int]) -> None:

@@ -120,6 +120,22 @@ def reveal(head: Head, deviations: bytes) -> Release:
     )
 
 
+def outlined(release: Release) -> ReleaseSummary:
+    """A release without its values, which were verified with the rest of it."""
+    adapter = release.adapter
+    return ReleaseSummary(
+        id=release.id,
+        user=release.user,
+        number=release.number,
+        format=adapter.format,
+        base=adapter.base,
+        parameters=adapter.values.size,
+        provenance=adapter.provenance,
+        gate=release.gate,
+        created_at=release.created_at,
+    )
+
+
 def summarise(head: Head, stored_bytes: int) -> ReleaseSummary:
     """Describe a release whose values, ``stored_bytes`` of them, were not read and so not verified.
 

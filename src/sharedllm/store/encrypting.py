@@ -5,11 +5,13 @@ from contextlib import closing
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import sqlalchemy as sa
 
 from sharedllm.errors import CorruptAdapter, MasterKeyError
 from sharedllm.store.audit import FIRST
+from sharedllm.store.checksums import checksum, is_sound
 from sharedllm.store.custody import Note, Owner, PlainOwner, head_of
 from sharedllm.store.database import ROWS_PER_PAGE, Database, Row
 from sharedllm.store.encoding import Record, id_sha256
@@ -120,7 +122,8 @@ def _seal_user(connection: sa.Connection, owner: Owner, found: Row) -> None:
         reason = owner.seal(event.reason, "event", event.kind, event.number, event.at)
         connection.execute(sa.update(events).where(events.c.key == event.key).values(reason=reason))
     revoked = None if row.revoked is None else owner.seal(row.revoked, "revoked")
-    change = {"id": owner.seal(owner.user, "id"), "id_sha256": owner.token, "revoked": revoked}
+    change: dict[str, Any] = {"id": owner.seal(owner.user, "id"), "id_sha256": owner.token, "revoked": revoked}
+    change |= _checksum(users, row, change)
     connection.execute(sa.update(users).where(users.c.key == row.key).values(change))
     moved = sa.update(stays).where(stays.c.id_sha256 == found.id_sha256)
     connection.execute(moved.values(id_sha256=owner.token))
@@ -138,6 +141,12 @@ def _resealed(plain: Owner, owner: Owner, row: Row) -> dict[str, object]:
 
 
 def _seal_key(connection: sa.Connection, owner: Owner, row: Row) -> None:
-    sealed = {"holder": owner.seal(owner.user, "id"), "holder_sha256": owner.token}
-    label = owner.seal(row.label, "label", row.id)
-    connection.execute(sa.update(keys).where(keys.c.key == row.key).values(label=label, **sealed))
+    sealed: dict[str, Any] = {"holder": owner.seal(owner.user, "id"), "holder_sha256": owner.token}
+    sealed["label"] = owner.seal(row.label, "label", row.id)
+    sealed |= _checksum(keys, row, sealed)
+    connection.execute(sa.update(keys).where(keys.c.key == row.key).values(sealed))
+
+
+def _checksum(table: sa.Table, row: Row, change: dict[str, Any]) -> dict[str, Any]:
+    """A row's checksum after a change; damaged it was and damaged it stays."""
+    return {"checksum": checksum(table, {**row._mapping, **change})} if is_sound(table, row._mapping) else {}

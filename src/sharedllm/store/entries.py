@@ -7,15 +7,16 @@ import sqlalchemy as sa
 
 from sharedllm.store import rules
 from sharedllm.store.appending import event
-from sharedllm.store.contract import Event, EventKind, ReleaseSummary, UserSummary
+from sharedllm.store.checksums import check_entry, checksum, labelled
+from sharedllm.store.contract import Event, EventKind, Release, UserSummary
 from sharedllm.store.custody import Owner
 from sharedllm.store.database import Row
-from sharedllm.store.encoding import Head, corrupt, now, read_time, summarise
+from sharedllm.store.encoding import Head, corrupt, now, read_time
 from sharedllm.store.schema import changes, events, releases, users
 
 # The newest release stands in where none is served: whoever asks is told why it was held back.
 SERVED = (
-    sa.select(users.c.key, users.c.served, users.c.revoked, users.c.releases, releases)
+    sa.select(*labelled(users), releases)
     .select_from(
         users.outerjoin(
             releases,
@@ -28,7 +29,7 @@ SERVED = (
     .where(users.c.id_sha256 == sa.bindparam("id_sha256"))
 )
 ANSWERS = (
-    sa.select(users.c.key, users.c.id_sha256, users.c.id.label("stored_id"), users.c.served, releases)
+    sa.select(users.c.key, *labelled(users), releases)
     .select_from(
         users.outerjoin(releases, sa.and_(releases.c.user_key == users.c.key, releases.c.number == users.c.served))
     )
@@ -55,7 +56,9 @@ def change_entry(
 ) -> None:
     """Change a user's entry, which the caller has found for that, and put into their history why."""
     at = now()
-    connection.execute(sa.update(users).where(users.c.key == entry.key).values(updated_at=at, **change))
+    changed = {**change, "updated_at": at}
+    changed["checksum"] = checksum(users, {**entry._mapping, **changed})
+    connection.execute(sa.update(users).where(users.c.key == entry.key).values(changed))
     connection.execute(sa.insert(events), event(entry.key, owner, kind=kind, number=number, reason=reason, at=at))
 
 
@@ -64,12 +67,14 @@ def find_entry(connection: sa.Connection, owner: Owner, *, for_change: bool = Fa
 
     Raises:
         UnknownUser: they have none.
+        CorruptStore: it is not what was written there.
     """
     query = sa.select(users).where(users.c.id_sha256 == owner.token)
     # Whoever changes a user holds their row until the transaction ends, so that changes come one after the other.
     row = connection.execute(query.with_for_update() if for_change else query).one_or_none()
     if row is None:
         raise rules.unknown_user(owner.user)
+    check_entry(owner, row._mapping)
     return row
 
 
@@ -83,20 +88,20 @@ def newest_before(connection: sa.Connection, entry: Row) -> int | None:
     return newest
 
 
-def is_reset(connection: sa.Connection, entry: Row) -> bool:
-    """Whether none of a user's releases is served any more: once one was, only a reset leads back to none."""
-    found = sa.select(events.c.key).where(events.c.user_key == entry.key, events.c.kind == "reset").limit(1)
-    return entry.served is None and connection.scalar(found) is not None
+def is_reset(connection: sa.Connection, key: int) -> bool:
+    """Whether the user under ``key``, of whom none is served, was reset: once one was, only that leads back to none."""
+    found = sa.select(events.c.key).where(events.c.user_key == key, events.c.kind == "reset").limit(1)
+    return connection.scalar(found) is not None
 
 
-def find_summary(connection: sa.Connection, owner: Owner, entry: Row, number: int) -> ReleaseSummary:
-    """One of a user's releases without its values.
+def find_whole(connection: sa.Connection, owner: Owner, entry: Row, number: int) -> Release:
+    """One of a user's releases, which may be served instead of another.
 
     Raises:
         UnknownName: no release has that number, or it is not kept any more.
         CorruptAdapter: it is damaged.
     """
-    return summarise(*owner.head(find_numbered(connection, SUMMARIES, owner.user, entry, number)))
+    return owner.release(find_numbered(connection, sa.select(releases), owner.user, entry, number))
 
 
 def find_numbered(connection: sa.Connection, select: sa.Select[Any], user: str, entry: Row, number: int) -> Row:
@@ -113,6 +118,8 @@ def find_numbered(connection: sa.Connection, select: sa.Select[Any], user: str, 
     if row is None:
         old = rules.is_old(number, entry.releases, entry.served)
         raise rules.not_kept(user, number) if old else corrupt(user, number)
+    if row.number != number:
+        raise corrupt(user, number)
     return row
 
 

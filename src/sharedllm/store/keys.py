@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from secrets import token_hex, token_urlsafe
-from typing import Literal
+from typing import Any, Literal
 
 import sqlalchemy as sa
 
 from sharedllm.closing import Closing
-from sharedllm.errors import InvalidInput, UnknownKey, UnknownName
+from sharedllm.errors import CorruptStore, InvalidInput, UnknownKey, UnknownName
+from sharedllm.store.checksums import checksum, is_sound
 from sharedllm.store.custody import Custody, Note, Owner, Plain, owned
 from sharedllm.store.database import Database, Row
 from sharedllm.store.encoding import check_text, now, read_time
@@ -80,10 +81,7 @@ class Keys(Closing):
         drafts = [_draft(None if user is None else owners[user], label) for user, label in asked]
 
         def insert(connection: sa.Connection) -> list[tuple[str, Key]]:
-            made = [
-                (secret, _key(owner, connection.execute(sa.insert(keys).returning(keys), row).one()))
-                for secret, owner, row in drafts
-            ]
+            made = [(secret, _key(owner, _inserted(connection, row))) for secret, owner, row in drafts]
             self._custody.note(connection, [Note("key_created", owner) for _, owner, _ in drafts])
             return made
 
@@ -97,21 +95,32 @@ class Keys(Closing):
 
         Raises:
             UnknownKey: there is none, or it is revoked. The error does not tell which, and does not quote the secret.
+            CorruptStore: it is not as it was made.
         """
-        found = self._keys(iter(self._database.find(_GOOD, {"secret_sha256": _sha256(secret)})))
-        for key in found:
-            return key
+        asked = _sha256(secret)
+        for row in self._database.find(_GOOD, {"secret_sha256": asked}):
+            # A damaged index leads to another key, with what was asked for in the place of its hash.
+            if not is_sound(keys, {**row._mapping, "secret_sha256": asked}):
+                raise _damaged(row.id)
+            for key in self._keys(iter([row])):
+                return key
         raise UnknownKey(
             "The API key is not valid",
             remedy="Check that it is complete, or ask whoever runs this server for a new one.",
         )
 
     def all(self) -> Iterator[Key]:
-        """Every key, revoked ones too, oldest first, read as the iterator advances."""
+        """Every key, revoked ones too, oldest first, read as the iterator advances.
+
+        Raises:
+            CorruptStore: the next one is not as it was made.
+        """
         return self._keys(self._database.rows(keys))
 
     def revoke(self, id: str) -> None:
         """Let the key open nothing any more, from now on and everywhere. Revoking again changes nothing.
+
+        One that is damaged is taken for what is left of it, and can then be listed again.
 
         Raises:
             UnknownName: no key has that id.
@@ -124,11 +133,12 @@ class Keys(Closing):
         check_text("The id", id)
 
         def change(connection: sa.Connection) -> int:
-            since = sa.func.coalesce(keys.c.revoked_at, now())
-            update = sa.update(keys).where(keys.c.id == id).values(revoked_at=since).returning(keys)
-            found = list(
-                owned(self._custody, iter(connection.execute(update).all()), token="holder_sha256", stored="holder")
-            )
+            rows = connection.execute(sa.select(keys).where(keys.c.id == id).with_for_update()).all()
+            for row in rows:
+                revoked: dict[str, Any] = {"revoked_at": row.revoked_at or now()}
+                revoked["checksum"] = checksum(keys, {**row._mapping, **revoked})
+                connection.execute(sa.update(keys).where(keys.c.key == row.key).values(revoked))
+            found = list(owned(self._custody, iter(rows), token="holder_sha256", stored="holder"))
             if found:
                 self._custody.note(connection, [Note("key_revoked", owner) for owner, _ in found])
             return len(found)
@@ -142,8 +152,24 @@ class Keys(Closing):
         self._custody.close()
 
     def _keys(self, rows: Iterator[Row]) -> Iterator[Key]:
-        found = owned(self._custody, rows, token="holder_sha256", stored="holder")
-        return (_key(owner, row) for owner, row in found)
+        for owner, row in owned(self._custody, rows, token="holder_sha256", stored="holder"):
+            if not is_sound(keys, row._mapping):
+                raise _damaged(row.id)
+            yield _key(owner, row)
+
+
+def _inserted(connection: sa.Connection, row: dict[str, object]) -> Row:
+    made = connection.execute(sa.insert(keys).returning(keys), row).one()
+    this = sa.update(keys).where(keys.c.key == made.key)
+    connection.execute(this.values(checksum=checksum(keys, made._mapping)))
+    return made
+
+
+def _damaged(id: object) -> CorruptStore:
+    return CorruptStore(
+        f"The API key {id!r} is damaged in the store, and may be somebody else's",
+        remedy=f"Revoke it and make another: sharedllm keys revoke {id}",
+    )
 
 
 def _draft(owner: Owner | None, label: str) -> tuple[str, Owner | None, dict[str, object]]:

@@ -24,6 +24,7 @@ users = sa.Table(
     sa.Column("revoked", sa.Text),
     sa.Column("created_at", sa.String(32), nullable=False),
     sa.Column("updated_at", sa.String(32), nullable=False),
+    sa.Column("checksum", sa.LargeBinary(32), nullable=False, server_default=""),
     sqlite_autoincrement=True,
 )
 
@@ -79,6 +80,7 @@ keys = sa.Table(
     sa.Column("label", sa.Text, nullable=False),
     sa.Column("created_at", sa.String(32), nullable=False),
     sa.Column("revoked_at", sa.String(32)),
+    sa.Column("checksum", sa.LargeBinary(32), nullable=False, server_default=""),
 )
 
 # Somebody's stay begins with the first thing that is begun for them, and its row goes with them. What is begun for them

@@ -7,7 +7,8 @@ import sqlalchemy as sa
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import CorruptAdapter, CorruptStore, UnknownUser
 from sharedllm.store import rules, staying
-from sharedllm.store.appending import append, upsert
+from sharedllm.store.appending import append
+from sharedllm.store.checksums import check_entry, is_sound, unlabelled
 from sharedllm.store.contract import (
     RELEASES_PER_PAGE,
     Change,
@@ -20,7 +21,7 @@ from sharedllm.store.contract import (
 )
 from sharedllm.store.custody import Custody, Note, Owner, Plain, owned
 from sharedllm.store.database import Database, Row
-from sharedllm.store.encoding import Draft, Record, check_reason, corrupt, draft, summarise, unseal
+from sharedllm.store.encoding import Draft, Record, check_reason, corrupt, draft, outlined, summarise, unseal
 from sharedllm.store.entries import (
     ANSWERS,
     POSITION,
@@ -29,7 +30,7 @@ from sharedllm.store.entries import (
     change_entry,
     find_entry,
     find_numbered,
-    find_summary,
+    find_whole,
     is_reset,
     newest_before,
     read_event,
@@ -48,7 +49,6 @@ class SQLStore(Erasing):
         What an interrupted erasure has left is removed. Both are closed in the end.
         """
         self._database, self._custody = database, custody or Plain()
-        self._upsert = upsert(database)
         self._finish_interrupted()
 
     def begin(self, users: Iterable[str]) -> dict[str, Stay]:
@@ -85,14 +85,17 @@ class SQLStore(Erasing):
         if not found:
             raise rules.unknown_user(user)
         (row,) = found
-        if row.revoked is not None:
-            raise rules.revoked(user, owner.open(row.revoked, "revoked"))
-        if row.served is None and self._database.read(lambda connection: is_reset(connection, row)):
+        entry = unlabelled(users, row._mapping)
+        check_entry(owner, entry)
+        if entry["revoked"] is not None:
+            raise rules.revoked(user, owner.open(entry["revoked"], "revoked"))
+        if entry["served"] is None and self._database.read(lambda connection: is_reset(connection, row.users_key)):
             raise rules.reset_to_base(user)
-        if row.number is None:
-            raise corrupt(user, row.served or row.releases)
+        number = entry["served"] or entry["releases"]
+        if row.number != number:
+            raise corrupt(user, number)
         release = owner.release(row)
-        if row.served is None:
+        if entry["served"] is None:
             raise rules.held_back(user, release.number, release.gate.reason)
         return release
 
@@ -134,16 +137,19 @@ class SQLStore(Erasing):
 
     def users(self) -> Iterator[UserSummary]:
         found = owned(self._custody, self._database.rows(users), token="id_sha256", stored="id")
-        return (read_standing(owner, row) for owner, row in found if owner is not None)
+        for owner, row in found:
+            if owner is not None:
+                check_entry(owner, row._mapping)
+                yield read_standing(owner, row)
 
     def answers(self) -> Iterator[tuple[int, Release | CorruptAdapter]]:
         rows = self._database.rows(users, select=ANSWERS)
-        for owner, row in owned(self._custody, rows, token="id_sha256", stored="stored_id"):
+        for owner, row in owned(self._custody, rows, token="users_id_sha256", stored="users_id"):
             if owner is None:
                 continue
             try:
-                if row.number is None:
-                    raise corrupt(owner.user, row.served)
+                if row.number is None or not is_sound(users, unlabelled(users, row._mapping)):
+                    raise corrupt(owner.user, row.users_served)
                 yield row.key, owner.release(row)
             except CorruptAdapter as error:
                 yield row.key, error
@@ -170,14 +176,14 @@ class SQLStore(Erasing):
             chosen = newest_before(connection, entry) if number is None else number
             if chosen is None:
                 raise rules.nothing_before(user, entry.served)
-            target = find_summary(connection, owner, entry, chosen)
+            target = find_whole(connection, owner, entry, chosen)
             kind, reason = rules.rollback_event(
                 user, chosen, target.gate, served=entry.served, override_reason=override_reason
             )
             change_entry(connection, owner, entry, {"served": chosen}, kind=kind, number=chosen, reason=reason)
             self._log(connection, [entry.key], kind)
             self._custody.note(connection, [Note(kind, owner, chosen)])
-            return target
+            return outlined(target)
 
         return self._database.write(change, settle=True)
 
@@ -187,14 +193,14 @@ class SQLStore(Erasing):
         def change(connection: sa.Connection) -> int | None:
             entry = find_entry(connection, owner, for_change=True)
             served: int | None = entry.served
-            if not is_reset(connection, entry):
+            if entry.served is not None or not is_reset(connection, entry.key):
                 reason = rules.reset_reason(served)
                 change_entry(connection, owner, entry, {"served": None}, kind="reset", number=served, reason=reason)
                 self._log(connection, [entry.key], "reset")
                 self._custody.note(connection, [Note("reset", owner, served)])
             return served
 
-        return self._database.write(change)
+        return self._database.write(change, settle=True)
 
     def revoke(self, user: str, reason: str) -> None:
         check_reason(reason)
@@ -233,7 +239,7 @@ class SQLStore(Erasing):
 
         def write(connection: sa.Connection) -> list[Record]:
             staying.check(connection, owners, held)
-            records, changed = append(connection, self._upsert, new, owners)
+            records, changed = append(connection, self._database, new, owners)
             self._log(connection, changed, "published")
             notes = [
                 Note("published" if each.passed else "held_back", owners[each.user], record.head.number)

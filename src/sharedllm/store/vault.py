@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from sharedllm.errors import MasterKeyError
+from sharedllm.errors import CorruptStore, MasterKeyError
 from sharedllm.files import make_private
 from sharedllm.store.database import ROWS_PER_PAGE, Row
 from sharedllm.store.encoding import now
@@ -260,6 +260,11 @@ class Vault:
 
     def _key(self, row: Row) -> UserKey:
         secret = self._unwrap(row.wrapped, row.lookup)
+        if row.token != _derived(secret, b"token"):
+            raise CorruptStore(
+                f"A user's row in the vault {self.path} is damaged, and leads to rows that are not theirs",
+                remedy="Restore the vault from a backup.",
+            )
         return UserKey(row.token, AESGCM(_derived(secret, b"values")), _derived(secret, b"audit"))
 
     def _unwrap(self, wrapped: bytes, what: bytes) -> bytes:
