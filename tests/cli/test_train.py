@@ -1,5 +1,6 @@
 """`sharedllm train`: from text to a release that answers, or that says why it does not."""
 
+import base64
 import json
 import signal
 import subprocess
@@ -86,6 +87,25 @@ def test_files_folders_and_standard_input_are_one_text(run, tmp_path, notes):
     again = tmp_path / "whole.txt"
     again.write_text(whole)
     assert "nothing new in the text" in run("train", "alice", again).err
+
+
+def test_what_was_read_is_told_file_by_file_and_what_is_no_persons_words_is_doubted(run, tmp_path):
+    folder = tmp_path / "diary"
+    folder.mkdir()
+    (folder / "a.md").write_text(writing("alice", 7_500))
+    (folder / "blob.txt").write_text(base64.encodebytes(bytes(range(256)) * 7).decode()[:2_400])
+    (folder / "latin.txt").write_bytes("Größe".encode("latin-1") * 50)
+    (folder / "paper.pdf").write_bytes(b"%PDF-1.7\n%\xe2\xe3")
+    said = run("train", "alice", folder).err
+    assert "alice: 9,900 characters of 2 files" in said
+    assert f"75.8%  {folder / 'a.md'}" in said
+    assert f"24.2%  {folder / 'blob.txt'}" in said
+    assert f"{folder / 'blob.txt'} (24.2% of the text) does not look like a person's words: only 1%" in said
+    assert f"{folder / 'a.md'} (" not in said
+    assert f"skipped {folder / 'latin.txt'}: not UTF-8 text" in said
+    assert "iconv -f latin1 -t utf-8" in said
+    assert f"skipped {folder / 'paper.pdf'}: not UTF-8 text" in said
+    assert "it is a PDF document" in said and "pdftotext" in said
 
 
 def test_a_sample_user(run, machine, notes, monkeypatch):

@@ -68,6 +68,15 @@ def test_a_folder_is_read_in_order_by_content(tmp_path):
     found = read_user("alice", [tmp_path])
     assert found.text == "first\nsecond\nlast"
     assert found.skipped == (tmp_path / "latin.txt", tmp_path / "photo.txt")
+    latin, photo = found.why_skipped
+    assert "byte 0xef at offset 2" in latin.message
+    assert "iconv -f latin1 -t utf-8" in latin.remedy
+    assert "it is a PNG image" in photo.message
+    assert [(part.source, part.characters) for part in found.parts] == [
+        (str(tmp_path / "a.md"), 5),
+        (str(tmp_path / "b.weird"), 6),
+        (str(tmp_path / "z" / "deep"), 4),
+    ]
 
 
 def test_dash_is_standard_input_and_a_path_of_that_name_is_a_file(tmp_path, monkeypatch):
@@ -97,6 +106,9 @@ def test_a_pipe_can_be_named(tmp_path):
         (b"\xef\xbb\xbfok \xff", "byte 0xff at offset 6", "Save it as UTF-8"),
         ("cut off: é".encode()[:-1], "byte 0xc3 at offset 9", "Save it as UTF-8"),
         (b"a" * 100_000 + b"\xff", "byte 0xff at offset 100,000", "Save it as UTF-8"),
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3", "byte 0xe2 at offset 10; it is a PDF document", "Export its text"),
+        (b"%PDF-1.4\nonly ASCII", "is not plain text; it is a PDF document", "pdftotext"),
+        (b"PK\x03\x04\x14\0word/document.xml", "it is a Word document (docx)", "export it as text"),
     ],
 )
 def test_a_named_file_that_is_not_text_is_refused(tmp_path, content, said, remedy):
@@ -131,6 +143,8 @@ def test_an_impossible_path_is_named(name):
 def test_a_folder_without_text_and_no_source_at_all_are_refused(tmp_path):
     (tmp_path / "photo").write_bytes(b"\0")
     assert f"no text for 'alice' in {str(tmp_path)!r}" in refusal_of(tmp_path).message
+    (tmp_path / "notes.pdf").write_bytes(b"%PDF-1.7\n\xff")
+    assert "it is a PDF document. Export its text" in refusal_of(tmp_path).message
     refusal = refusal_of()
     assert "no text for 'alice' in no sources" in refusal.message
     assert "Name UTF-8 text files" in refusal.remedy

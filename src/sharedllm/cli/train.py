@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     Results = dict[str, Release | ReleaseSummary | SharedLLMError]
 
+_FILES_SHOWN = 20
+
 # Longer names cannot be files, and asking about one is an error.
 _LONGEST_PATH = 255
 
@@ -81,8 +83,7 @@ def command(
     with open_store(store) as opened:
         texts, origins, stays = _read(opened, user, sources, manifest)
         for text in texts:
-            for path in text.skipped:
-                click.echo(f"skipped {printable(str(path))}: not UTF-8 text", err=True)
+            _tell_what_was_read(text)
         results = train_users(opened, base_name, texts, origins, recipe, stays)
     for result in results.values():
         # Of one person there is nobody else to tell of: what their text lacks is the command's own error.
@@ -100,6 +101,31 @@ def command(
     failed = any(isinstance(result, SharedLLMError) for result in results.values())
     held_back = any(not isinstance(result, SharedLLMError) and not result.gate.passed for result in results.values())
     sys.exit(exit_status(failed=failed, held_back=held_back))
+
+
+def _tell_what_was_read(text: "UserText") -> None:
+    """Every file with its share, and what does not look like a person's words; nothing of one file that does."""
+    for path, why in zip(text.skipped, text.why_skipped, strict=True):
+        _, _, what = why.message.partition(" is ")
+        click.echo(
+            f"skipped {printable(str(path))}: not UTF-8 text ({printable(what)}). {printable(why.remedy)}", err=True
+        )
+    total = sum(part.characters for part in text.parts)
+    if len(text.parts) > 1 or text.skipped:
+        click.echo(f"{printable(text.user)}: {total:,} characters of {len(text.parts):,} files", err=True)
+        largest = sorted(text.parts, key=lambda part: -part.characters)[:_FILES_SHOWN]
+        for part in largest:
+            click.echo(f"  {part.characters / total:6.1%}  {printable(part.source)}", err=True)
+        if len(text.parts) > len(largest):
+            rest = total - sum(part.characters for part in largest)
+            click.echo(f"  {rest / total:6.1%}  {len(text.parts) - len(largest):,} smaller files", err=True)
+    for part in text.parts:
+        if part.doubt is not None:
+            click.echo(
+                f"{printable(text.user)}: {printable(part.source)} ({part.characters / total:.1%} of the text) does not"
+                f" look like a person's words: {part.doubt}. Leave it out unless they shall sound like it.",
+                err=True,
+            )
 
 
 def train_users(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sharedllm.errors import InvalidInput, ManifestError
-from sharedllm.text.reading import UserText, normalise_newlines, read_user
+from sharedllm.text.reading import Part, UserText, normalise_newlines, read_user
 from sharedllm.users import check_user_id
 
 MAX_LINE_BYTES = 64_000_000
@@ -43,7 +43,8 @@ class Entry:
             raise InvalidInput(
                 f"the text of {self.user!r} holds an unpaired surrogate", remedy="Remove it from the text."
             )
-        return UserText(self.user, normalise_newlines(self.text))
+        text = normalise_newlines(self.text)
+        return UserText(self.user, text, parts=(Part.of("its line of the manifest", text),))
 
 
 def entries(path: Path) -> Iterator[tuple[int, Entry]]:

@@ -4,14 +4,38 @@ import codecs
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from sharedllm.errors import TextError
+from sharedllm.text.kinds import kind_of
+from sharedllm.text.prose import why_not_prose
 
 MAX_TEXT_BYTES = 64_000_000
 _HEAD_BYTES = 65_536
+_OF_BINARY = "Give plain text; if it is text in UTF-16, save it as UTF-8."
+_OF_ANOTHER_ENCODING = "Save it as UTF-8, for instance with iconv -f latin1 -t utf-8."
+
+
+@dataclass(frozen=True)
+class Part:
+    """One file of a user's text.
+
+    Attributes:
+        source: its path, as it is shown.
+        characters: it has.
+        doubt: why it does not look like a person's words; None if it does.
+    """
+
+    source: str
+    characters: int
+    doubt: str | None
+
+    @classmethod
+    def of(cls, source: str, text: str) -> "Part":
+        """What is to be said of a text that is not empty."""
+        return cls(source, len(text), why_not_prose(text))
 
 
 @dataclass(frozen=True)
@@ -22,11 +46,19 @@ class UserText:
         user: a checked user id.
         text: everything in order, lines ended by a line feed.
         skipped: files of the given folders that are not UTF-8 text and were left out.
+        why_skipped: of each of these, what it is instead and how its text is had.
+        parts: the files that the text is made of, in its order.
     """
 
     user: str
     text: str
     skipped: tuple[Path, ...] = ()
+    why_skipped: tuple[TextError, ...] = field(default=(), compare=False)
+    parts: tuple[Part, ...] = field(default=(), compare=False)
+
+
+class _NotText(TextError):
+    """A file is something else than UTF-8 text."""
 
 
 def read_user(user: str, sources: Iterable[str | Path], *, stdin: BinaryIO | None = None) -> UserText:
@@ -47,20 +79,22 @@ def read_user(user: str, sources: Iterable[str | Path], *, stdin: BinaryIO | Non
     """
     given = list(sources)
     texts: list[str] = []
-    skipped: list[Path] = []
+    parts: list[Part] = []
+    skipped: list[tuple[Path, TextError]] = []
     room = MAX_TEXT_BYTES
     try:
         for source, named in _without_repeats(given):
             try:
                 data = _read_bytes(source, room, stdin)
-                text = _decode(data)
-            except UnicodeDecodeError as error:
+                text = _decode(data, source)
+            except _NotText as error:
                 if named:
-                    _refuse(source, error)
-                skipped.append(Path(source))
+                    raise
+                skipped.append((Path(source), error))
                 continue
             if text.strip():
                 texts.append(normalise_newlines(text))
+                parts.append(Part.of("standard input" if source == "-" else str(source), texts[-1]))
                 room -= len(data)
             elif named:
                 raise TextError(f"{_name(source)} is empty", remedy="Give a file with text in it, or leave it out.")
@@ -71,11 +105,13 @@ def read_user(user: str, sources: Iterable[str | Path], *, stdin: BinaryIO | Non
         ) from error
     if not texts:
         where = ", ".join(_name(source) for source in given) or "no sources"
+        why = f". {skipped[0][1]}" if skipped else ""
         raise TextError(
-            f"There is no text for {user!r} in {where}",
+            f"There is no text for {user!r} in {where}{why.removesuffix('.')}",
             remedy="Name UTF-8 text files, folders that hold some, or - for stdin.",
         )
-    return UserText(user, "\n".join(texts), tuple(skipped))
+    paths, errors = tuple(path for path, _ in skipped), tuple(error for _, error in skipped)
+    return UserText(user, "\n".join(texts), paths, errors, tuple(parts))
 
 
 def normalise_newlines(text: str) -> str:
@@ -133,7 +169,7 @@ def _read_bytes(source: str | Path, room: int, stdin: BinaryIO | None) -> bytes:
 def _read_stream(stream: BinaryIO, source: str | Path, room: int) -> bytes:
     head = stream.read(_HEAD_BYTES)
     # A film in the folder is known by its first bytes, before its size could count against the limit.
-    _decode(head, final=False)
+    _decode(head, source, final=False)
     data = head + stream.read(max(0, room + 1 - len(head)))
     if len(data) > room:
         raise TextError(
@@ -142,25 +178,29 @@ def _read_stream(stream: BinaryIO, source: str | Path, room: int) -> bytes:
     return data
 
 
-def _decode(data: bytes, *, final: bool = True) -> str:
+def _decode(data: bytes, source: str | Path, *, final: bool = True) -> str:
+    """The text of a file, or of its first bytes.
+
+    Raises:
+        _NotText: it is something else.
+    """
+    kind = kind_of(data[:_HEAD_BYTES])
     nul = data.find(b"\0")
     if nul >= 0:
-        raise UnicodeDecodeError("utf-8", data, nul, nul + 1, "NUL byte")
-    text, _ = codecs.utf_8_decode(data, "strict", final)
-    return text.removeprefix("\ufeff")
-
-
-def _refuse(source: str | Path, error: UnicodeDecodeError) -> NoReturn:
-    byte = error.object[error.start]
-    if byte == 0:
-        raise TextError(
-            f"{_name(source)} is binary, not text: NUL byte at offset {error.start:,}",
-            remedy="Give plain text; if it is text in UTF-16, save it as UTF-8.",
-        ) from error
-    raise TextError(
-        f"{_name(source)} is not UTF-8 text: byte 0x{byte:02x} at offset {error.start:,}",
-        remedy="Save it as UTF-8, for instance with iconv -f latin1 -t utf-8.",
-    ) from error
+        what, remedy = f"binary, not text: NUL byte at offset {nul:,}", _OF_BINARY
+    else:
+        try:
+            text, _ = codecs.utf_8_decode(data, "strict", final)
+        except UnicodeDecodeError as error:
+            byte = error.object[error.start]
+            what, remedy = f"not UTF-8 text: byte 0x{byte:02x} at offset {error.start:,}", _OF_ANOTHER_ENCODING
+        else:
+            if kind is None:
+                return text.removeprefix("\ufeff")
+            what, remedy = "not plain text", ""
+    if kind is not None:
+        what, remedy = f"{what}; it is {kind.name}", kind.remedy
+    raise _NotText(f"{_name(source)} is {what}", remedy=remedy)
 
 
 def _name(source: str | Path) -> str:

@@ -1,0 +1,42 @@
+import gzip
+import io
+from zipfile import ZipFile
+
+import pytest
+
+from sharedllm.text.kinds import kind_of
+
+
+def zipped(*names: str) -> bytes:
+    file = io.BytesIO()
+    with ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("head", "name", "remedy"),
+    [
+        (b"%PDF-1.7\n%\xe2\xe3", "a PDF document", "pdftotext"),
+        (zipped("[Content_Types].xml", "word/document.xml"), "a Word document (docx)", "export it as text"),
+        (zipped("[Content_Types].xml", "xl/workbook.xml"), "an Excel workbook (xlsx)", "export it as text"),
+        (zipped("notes.txt"), "a zip archive", "Unpack it"),
+        (gzip.compress(b"notes"), "a gzip archive", "Unpack it"),
+        (b"\x89PNG\r\n\x1a\n", "a PNG image", "Leave it out"),
+        (b"\xff\xd8\xff\xe0", "a JPEG image", "Leave it out"),
+        (b"\0\0\0\x18ftypmp42", "a film or a photograph", "Leave it out"),
+        (b"RIFF\0\0\0\0WAVE", "an image, a sound or a film", "Leave it out"),
+        (b"{\\rtf1\\ansi", "an RTF document", "export it as text"),
+        ("\ufeffnotes".encode("utf-16-le"), "text in UTF-16", "iconv -f utf-16"),
+    ],
+)
+def test_a_kind_is_known_by_its_first_bytes_and_says_how_to_get_at_its_text(head, name, remedy):
+    kind = kind_of(head)
+    assert kind.name == name
+    assert remedy in kind.remedy
+
+
+@pytest.mark.parametrize("head", [b"", b"P", b"Plain words.", b"RIFF-raff", b"naive \xef", b"\xef\xbb\xbfwords"])
+def test_text_is_no_kind(head):
+    assert kind_of(head) is None
