@@ -81,6 +81,25 @@ def test_whoever_is_erased_is_forgotten(pack, run, tmp_path):
     assert run("fleet", "verify", tmp_path / "out", "--json").json["users"] == 1
 
 
+def test_an_erasure_that_is_interrupted_before_it_comes_to_the_snapshot_ends_with_a_receipt_that_says_it_did(
+    pack, run, tmp_path, monkeypatch
+):
+    pack()
+    erase = ["users", "erase", "alice", "--yes", "--snapshot", tmp_path / "out"]
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sharedllm.store.packed.forget_erased", interrupted)
+        assert run(*erase).code == 130
+    receipt = run(*erase).json
+    assert [each["outcome"] for each in receipt["derived"]] == ["rebuilt without them"]
+    assert {each["what"]: each["count"] for each in receipt["removed"]}["releases"] == 1
+    assert run("fleet", "verify", tmp_path / "out", "--json").json["users"] == 1
+    assert run(*erase).json == receipt
+
+
 def test_a_server_answers_from_the_snapshot_as_long_as_the_store_says_so(
     pack, run, machine, folder_of, tmp_path, monkeypatch
 ):

@@ -328,6 +328,18 @@ def test_an_erasure_that_leaves_traces_in_the_file_says_so_and_stops_the_request
     assert [user for user, _ in server.engine.stopped] == ["alice"]
 
 
+def test_an_erasure_whose_receipt_could_not_be_kept_ends_with_it_when_it_is_asked_for_again(server, monkeypatch):
+    def busy(*_):
+        raise StoreBusy("Another process is writing", remedy="Try again.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(server.store, "keep_receipt", busy)
+        told(server.alice.delete("/v1/users/alice"), 503)
+    answer = told(server.service_key.delete("/v1/users/alice"), 200)
+    assert (answer["removed"]["releases"], answer["removed"]["events"], answer["removed"]["keys"]) == (1, 1, 1)
+    assert told(server.service_key.delete("/v1/users/alice"), 200) == answer
+
+
 def test_nobody_is_erased_while_a_run_beside_the_server_may_train_them(server, monkeypatch):
     monkeypatch.setattr(holding, "_PATIENCE_SECONDS", 0.0)
     for trained in ([], ["alice"]):

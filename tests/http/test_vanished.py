@@ -3,8 +3,10 @@
 import asyncio
 import json
 import logging
+from types import SimpleNamespace
 
 import pytest
+import torch
 from tests.http.conftest import PASSED, FakeEngine
 
 from sharedllm.errors import CorruptAdapter, StoreBusy
@@ -14,6 +16,8 @@ from sharedllm.http.service import Service
 from sharedllm.http.vanished import stop_erased, watch
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Limits, Request
+from sharedllm.training.checkpoints import Checkpoints, Progress, checkpoint_folder, digest
+from sharedllm.training.recipes import Recipe
 
 
 @pytest.fixture
@@ -102,6 +106,29 @@ def test_watching_survives_whatever_goes_wrong_and_says_so_without_a_name(servic
     assert lines[0]["level"] == logging.getLevelName(logging.WARNING).lower()
     assert lines[0]["error"] == type(error).__name__
     assert "secret" not in str(lines)
+
+
+def test_watching_ends_jobs_and_drops_checkpoints_of_whom_another_process_erased(service, monkeypatch, tmp_path):
+    monkeypatch.setattr(vanished, "SECONDS", 0.01)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    row = torch.zeros(4)
+    stays = service.store.begin(["alice", "bob"])
+    for user in stays:
+        progress = Progress(1, row, row, row, row, 1.0, 0, [])
+        Checkpoints(checkpoint_folder(), "base-1", stays).save(user, "0" * 64, Recipe("r"), progress)
+    service.store.erase("alice")
+    ended = []
+    service.jobs = SimpleNamespace(end_erased=ended.append)
+
+    async def watching():
+        task = asyncio.create_task(watch(service))
+        while len(ended) < 2:
+            await asyncio.sleep(0.01)
+        task.cancel()
+
+    asyncio.run(watching())
+    assert set(ended) == {service.store}
+    assert [path.name.split("-")[0] for path in checkpoint_folder().glob("*.safetensors")] == [digest("bob")]
 
 
 def fail_or(answer):
