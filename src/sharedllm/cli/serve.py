@@ -49,6 +49,12 @@ def _limit(name: str, default: int, help: str) -> "Callable[[FC], FC]":
     metavar="FILE",
     help="Public key that the snapshot must be signed with. By default that of this machine's packer.",
 )
+@click.option(
+    "--deterministic",
+    is_flag=True,
+    help="Read each request apart from the others: a seed gives the same answer in any company, to the bit, and many at"
+    " once take several times as long.",
+)
 @click.option("--insecure-no-auth", is_flag=True, help="Ask nobody who they are. For a laptop: only it can connect.")
 @click.option("--jwt-issuer", metavar="ISSUER", help="Whose JSON Web Tokens are valid, beside API keys.")
 @click.option("--jwt-audience", metavar="AUDIENCE", help="Whom those tokens must be meant for.")
@@ -81,6 +87,7 @@ def command(
     fallback: bool,
     packed: Path | None,
     packed_key: Path | None,
+    deterministic: bool,
     insecure_no_auth: bool,
     jwt_issuer: str | None,
     jwt_audience: str | None,
@@ -143,7 +150,13 @@ def command(
         base = load_base(base_name)
         if snapshot is not None:
             snapshot.check_base(base.fingerprint)
-        limits = Limits(running=running, waiting=waiting, cache_tokens=cache_tokens, table_bytes=table_mb * _MB)
+        limits = Limits(
+            running=running,
+            waiting=waiting,
+            cache_tokens=cache_tokens,
+            table_bytes=table_mb * _MB,
+            deterministic=deterministic,
+        )
         jobs = open_here.enter_context(closing(Jobs(base.folder, store)))
         policy = Policy(
             fallback=fallback, notice_seconds=notice_seconds, writes=writes, writes_per_hour=writes_per_hour

@@ -70,6 +70,7 @@ class Batch:
                 running=limits.running,
                 cache_tokens=limits.cache_tokens,
                 batch_tokens=limits.pass_tokens,
+                apart=limits.deterministic,
                 rows=self._rows,
                 draw=self._draw,
             )

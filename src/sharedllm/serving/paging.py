@@ -58,7 +58,15 @@ class Pager:
     """
 
     def __init__(
-        self, base: Base, *, running: int, cache_tokens: int, batch_tokens: int, rows: Rows, draw: Draw
+        self,
+        base: Base,
+        *,
+        running: int,
+        cache_tokens: int,
+        batch_tokens: int,
+        rows: Rows,
+        draw: Draw,
+        apart: bool = False,
     ) -> None:
         """Nothing is read yet.
 
@@ -69,6 +77,8 @@ class Pager:
             batch_tokens: a pass reads as many; at least one of every running sequence.
             rows: applied in every pass.
             draw: draws tokens from logits.
+            apart: run the model over one sequence at a time, in pieces that depend on nothing else: how sums are
+                grouped depends on the size of what is multiplied.
 
         Raises:
             UnsupportedBase: the model computes logits for all tokens whatever it is asked, or attends otherwise than it
@@ -80,7 +90,7 @@ class Pager:
                 remedy="Use a base whose forward pass takes logits_to_keep.",
             )
         self._base, self._rows, self._wanted = base, rows, Wanted(draw)
-        self._batch_tokens = batch_tokens
+        self._batch_tokens, self._apart = batch_tokens, apart
         self._attention = base.model.config._attn_implementation
         self.passed = Pass([], [], [])
         self.failed: dict[str, Exception] = {}
@@ -92,7 +102,7 @@ class Pager:
             base.model.set_attn_implementation(register_ragged())
             self._warm_up()
             record = recorder(base.device)
-            if record is not None:
+            if record is not None and not apart:
                 self._decoding = Decoding(base, self._cache, running, self._rows.gathered, record)
             undo.pop_all()
 
@@ -223,15 +233,23 @@ class Pager:
                     self._decoding.enter(each.name, each.places)
         there = [each for each in self._sequences.values() if each.places is not None and each.unread]
         turns = [(each, 1) for each in there if each.read >= each.given]
-        left = self._batch_tokens - len(turns)
+        left = self._batch_tokens - (0 if self._apart else len(turns))
         for each in there:
             if each.read < each.given and left:
-                turns.append((each, min(each.unread, left)))
+                whole = min(each.unread, self._batch_tokens)
+                if self._apart and whole > left:
+                    break
+                turns.append((each, min(whole, left)))
                 left -= turns[-1][1]
         return turns
 
     def _logits(self, sequences: Sequence[_Sequence], totals: Sequence[int], kept: Sequence[range]) -> "torch.Tensor":
         """Run a pass; the logits that are wanted, one after the other."""
+        if self._apart:
+            import torch
+
+            each = zip(sequences, totals, kept, strict=True)
+            return torch.cat([self._run([sequence], [total], [places]) for sequence, total, places in each])
         if self._decoding is not None and not self._decoding.given_up and max(self.passed.lengths) == 1:
             ids = [each.ids[each.read] for each in sequences]
             logits = self._decoding(self.passed.names, self._rows.slots(self.passed), ids, totals)

@@ -158,6 +158,8 @@ class Limits:
         cache_tokens: keys and values held, in tokens, over all running requests.
         batch_tokens: tokens read in one pass; longer prompts take several.
         table_bytes: device memory for adapters.
+        deterministic: read every request apart from the others, so that nothing of its answer depends on who else is
+            there, to the last bit; with many at once that takes several times as long.
     """
 
     running: int = 64
@@ -166,6 +168,7 @@ class Limits:
     cache_tokens: int = 32_768
     batch_tokens: int = 512
     table_bytes: int = 256 * 1024**2
+    deterministic: bool = False
 
     @property
     def pass_tokens(self) -> int:
