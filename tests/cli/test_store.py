@@ -183,8 +183,9 @@ def test_a_long_log_is_shown_as_it_is_read(encrypted, run, monkeypatch, options)
 
 
 def test_what_is_not_a_head_is_refused(encrypted, run, tmp_path):
-    (tmp_path / "head.json").write_text("[]")
-    assert "not the head" in run("audit", "verify", "--head", tmp_path / "head.json").err
+    for text in ("[]", '{"place": 1, "place": 2, "hash": ""}'):
+        (tmp_path / "head.json").write_text(text)
+        assert "not the head" in run("audit", "verify", "--head", tmp_path / "head.json").err
 
 
 def test_a_store_that_went_back_is_refused_until_it_is_accepted(encrypted, machine, run, tmp_path):

@@ -261,3 +261,10 @@ def test_while_an_issuer_hangs_no_thread_is_held_and_keys_of_the_store_answer(is
 
     assert asyncio.run(storm()) == (1, "alice", True, {ServingError})
     assert issuer.asked == 1
+
+
+def test_a_key_set_that_says_anything_twice_is_none():
+    with pytest.raises(ValueError, match="twice"):
+        jwks.parse(b'{"keys": [{"kty": "RSA", "kid": "a", "kid": "b"}]}')
+    with pytest.raises(ValueError, match="twice"):
+        jwks.parse(b'{"keys": [], "keys": [{}]}')

@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -213,3 +214,15 @@ def test_of_an_erasure_that_was_resumed_the_vault_keeps_nothing(path, encrypt, p
         store.erase("alice")
     files = [file.read_bytes() for folder in (path.parent, private) for file in folder.iterdir() if file.is_file()]
     assert not [trace for trace in mine if trace in b"".join(files)]
+
+
+def test_an_erasure_that_was_killed_while_the_clock_was_ahead_is_taken_up(where, private, monkeypatch):
+    ahead = (datetime.now(UTC) + timedelta(days=400)).isoformat(timespec="microseconds")
+    with open_store(where) as store, monkeypatch.context() as patched:
+        patched.setattr(vault, "now", lambda: ahead)
+        with failing(store, "rows", monkeypatch, BUSY), pytest.raises(StoreBusy):
+            store.erase("alice")
+    assert kept(where, private) == (2, 2, 1)
+    with open_store(where) as store:
+        assert [user.user for user in store.users()] == ["bob"]
+    assert kept(where, private) == (1, 1, 1)

@@ -125,3 +125,12 @@ def test_a_signing_key_that_is_none_is_an_error(tmp_path, monkeypatch):
     (tmp_path / "key").mkdir()
     with pytest.raises(StoreError, match="cannot be read or made"):
         signing_key()
+
+
+@pytest.mark.parametrize("name", ["person", "removed", "what", "place"])
+def test_one_that_says_anything_twice_is_refused(receipt, name):
+    said = as_bytes(receipt)
+    twice = said.replace(b'"%s":' % name.encode(), b'"%s": "something else", "%s":' % (name.encode(), name.encode()), 1)
+    assert twice != said
+    with pytest.raises(ReceiptError, match="not an erasure receipt"):
+        read_receipt(twice, KEY.public_key())

@@ -113,3 +113,33 @@ def test_without_the_right_key_nothing_is_rotated(path, rows, private):
         rotate_master_key(path)
     assert rows() == before
     assert not (private / "master.key.new").exists()
+
+
+def test_a_link_to_the_master_key_stays_one(path, rows, private, monkeypatch):
+    (private / "elsewhere").mkdir()
+    real = private / "elsewhere" / "real.key"
+    (private / "master.key").rename(real)
+    (private / "master.key").symlink_to(real)
+    old = real.read_bytes()
+    assert rotate_master_key(path) == 5
+    assert (private / "master.key").is_symlink()
+    assert real.read_bytes() != old
+    assert [file.name for file in real.parent.iterdir()] == ["real.key"]
+    with open_store(path) as store:
+        assert values(store) == [[0], [1], [2], [3], [4]]
+
+
+def test_what_an_interrupted_rotation_keeps_closed_says_so(path, rows, private, monkeypatch):
+    def power_cut(*_):
+        raise KeyboardInterrupt
+
+    with open_store(path) as running:
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "replace", power_cut)
+            with pytest.raises(KeyboardInterrupt):
+                rotate_master_key(path)
+        for ask in (lambda: open_store(path), lambda: list(running.users())):
+            with pytest.raises(MasterKeyError, match=r"was interrupted.* Run `sharedllm store rotate-key` again"):
+                ask()
+        rotate_master_key(path)
+        assert len(list(running.users())) == 5

@@ -1,6 +1,5 @@
 """`sharedllm audit`: the log of what happened in an encrypted store."""
 
-import json
 from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 from sharedllm.cli.options import json_option, store_option
 from sharedllm.cli.printing import print_json, print_json_list, print_long_table
 from sharedllm.errors import InvalidInput
+from sharedllm.strict_json import read_strictly
 
 if TYPE_CHECKING:
     from sharedllm.store.accounts import AuditHead
@@ -97,9 +97,9 @@ def _read(data: bytes) -> "AuditHead":
     from sharedllm.store.accounts import AuditHead
 
     try:
-        found = json.loads(data)
+        found = read_strictly(data)
         return AuditHead(int(found["place"]), str(found["hash"]))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         raise InvalidInput(
             "That is not the head of an audit log", remedy="Give what `sharedllm audit head --json` printed."
         ) from None

@@ -4,7 +4,6 @@ A key says of which type it is, and need not say with which algorithm it signs (
 type may have been used, as far as the operator allows it. No type fits an algorithm with a shared secret.
 """
 
-import json
 import threading
 import time
 import urllib.request
@@ -17,6 +16,7 @@ from typing import Any
 import jwt
 
 from sharedllm.errors import InvalidInput, ServingError
+from sharedllm.strict_json import read_strictly
 
 FETCH_SECONDS = 5.0
 """For a whole fetch, and so the longest that anybody waits for one."""
@@ -152,7 +152,7 @@ def parse(data: bytes) -> Sequence[PublicKey]:
     Raises:
         ValueError: that is not a JWK Set.
     """
-    whole = json.loads(data)
+    whole = read_strictly(data)
     members = whole.get("keys") if isinstance(whole, dict) else None
     if not isinstance(members, list):
         raise ValueError("not a JWK Set")

@@ -26,6 +26,12 @@ def master_key_file() -> Path:
     return Path(named).expanduser()
 
 
+def coming(path: Path) -> Path:
+    """Where the master key lies that is about to be put in the place of the one in ``path``."""
+    path = path.resolve()
+    return path.with_name(path.name + ".new")
+
+
 def write_master_key(path: Path) -> None:
     """Make a random key and write it where nothing is yet, readable by its owner alone.
 

@@ -1,7 +1,6 @@
 """Erasure receipts: what was removed and from where, signed, and without the id of whom it was about."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -14,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from sharedllm.errors import ReceiptError
 from sharedllm.store.accounts import AuditHead
 from sharedllm.store.custody import canonical
+from sharedllm.strict_json import read_strictly
 
 _CONTEXT = b"sharedllm erasure receipt 1\0"
 # Ids are guessed sooner than keys, so that each guess is to take a moment and 16 MB.
@@ -92,7 +92,7 @@ def read_receipt(data: bytes, key: Ed25519PublicKey) -> Receipt:
         ReceiptError: it is not one, or not as it was signed with the other half of this key.
     """
     try:
-        receipt = receipt_of(json.loads(data))
+        receipt = receipt_of(read_strictly(data))
         key.verify(bytes.fromhex(receipt.signature), _signed(receipt))
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         raise ReceiptError("This is not an erasure receipt", remedy="Give the whole file, as it was written.") from None

@@ -9,7 +9,7 @@ from sharedllm.errors import InvalidInput, MasterKeyError
 from sharedllm.files import sync_folder
 from sharedllm.store.custody import Note
 from sharedllm.store.database import Database
-from sharedllm.store.master import master_key_file, write_master_key
+from sharedllm.store.master import coming, master_key_file, write_master_key
 from sharedllm.store.opening import open_database
 from sharedllm.store.schema import vaults
 from sharedllm.store.sealing import Sealed, check_vault
@@ -35,8 +35,9 @@ def rotate_master_key(where: str | Path | None) -> int:
         StoreBusy, DiskFull: see `Vault.scrub`; the new key holds, and keys that the old one wrapped may still lie in
             the vault's file.
     """
-    master = master_key_file()
-    new = master.with_name(master.name + ".new")
+    # A link stays one: what it leads to is replaced.
+    master = master_key_file().resolve()
+    new = coming(master)
     with closing(open_database(where)) as database:
         with closing(_opened(database, master, new)) as vault:
             if not new.exists():

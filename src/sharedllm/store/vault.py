@@ -22,7 +22,7 @@ from sharedllm.errors import CorruptStore, MasterKeyError
 from sharedllm.files import make_private
 from sharedllm.store.database import ROWS_PER_PAGE, Row
 from sharedllm.store.encoding import now
-from sharedllm.store.master import KEY_BYTES, master_key_file, read_master_key
+from sharedllm.store.master import KEY_BYTES, coming, master_key_file, read_master_key
 from sharedllm.store.vault_tables import FIND, LEAVING, STAYING, VaultFile, erasing, facts, keys
 from sharedllm.store.watermark import Watermark
 from sharedllm.users import check_user_id
@@ -207,7 +207,9 @@ class Vault:
     def interrupted(self) -> list[bytes]:
         """The tokens of rows that an erasure should have removed, with their key, and did not."""
         before = (datetime.now(UTC) - timedelta(seconds=ERASING_SECONDS)).isoformat(timespec="microseconds")
-        late = sa.select(erasing.c.token).where(erasing.c.at <= before, erasing.c.token.in_(sa.select(keys.c.token)))
+        # One that begins in the future began while the clock was ahead.
+        interrupted = sa.or_(erasing.c.at <= before, erasing.c.at > now())
+        late = sa.select(erasing.c.token).where(interrupted, erasing.c.token.in_(sa.select(keys.c.token)))
         return [row.token for row in self._file.find(late, {})]
 
     def rewrap(self, master: Path) -> None:
@@ -276,6 +278,12 @@ class Vault:
         try:
             return _unwrapped(self._wrapping, wrapped, self.id, what)
         except _NOT_WRAPPED:
+            if coming(self._master_file).exists():
+                raise MasterKeyError(
+                    f"A rotation of the master key {self._master_file} was interrupted, and the vault {self.path} may"
+                    " be under the new one already",
+                    remedy="Run `sharedllm store rotate-key` again, which goes on from there.",
+                ) from None
             raise MasterKeyError(
                 f"The master key {self._master_file} does not open the keys in {self.path}, or those are damaged",
                 remedy="Use the master key of that vault, the newest one if it was rotated.",

@@ -191,3 +191,11 @@ def test_threads_read_at_once(opened):
     with ThreadPoolExecutor(4) as threads:
         read_by = list(threads.map(lambda turn: (USERS[turn % 3], read(snapshot, USERS[turn % 3]).user), range(300)))
     assert all(asked == given for asked, given in read_by)
+
+
+def test_a_manifest_that_says_anything_twice_is_refused(packed, opened, key):
+    folder = packed()
+    text = (folder / MANIFEST).read_bytes().split(b"\n")[0]
+    (folder / MANIFEST).write_bytes(signed(text.replace(b'"base":', b'"base":"base-2","base":', 1), key))
+    with pytest.raises(SnapshotError, match="names something twice"):
+        opened(folder)

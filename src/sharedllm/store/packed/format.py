@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharedllm.errors import SnapshotError
+from sharedllm.strict_json import read_strictly
 
 SCHEMA = 1
 MANIFEST = "manifest.signed"
@@ -81,9 +82,12 @@ class Manifest:
         """Read what `to_json` wrote; whether it was signed is for the caller to have checked.
 
         Raises:
-            SnapshotError: another version of sharedllm wrote it.
+            SnapshotError: another version of sharedllm wrote it, or it is not what that writes.
         """
-        fields: dict[str, Any] = json.loads(data)
+        try:
+            fields: dict[str, Any] = read_strictly(data)
+        except ValueError as error:
+            raise SnapshotError(f"The snapshot's manifest is not JSON: {error}", remedy="Pack it again.") from None
         if (schema := fields.pop("schema", None)) != SCHEMA:
             raise SnapshotError(
                 f"The snapshot has schema {schema!r}, and this version of sharedllm reads {SCHEMA}",
