@@ -21,7 +21,9 @@ JSON = st.recursive(
 @given(JSON, st.integers(0, 3 * ITEMS))
 def test_json_in_pieces_is_json(value, copies):
     whole = {"a": value, "b": copies * [value], "c": [copies * ["é"]], "d": {}, "e": []}
-    assert to_json(whole) == json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
+    read = whole | {"b": iter(whole["b"]), "c": [iter(whole["c"][0])], "e": iter([])}
+    for content in (whole, read):
+        assert to_json(content) == json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def test_what_json_cannot_hold_is_refused():
@@ -36,7 +38,7 @@ def test_no_piece_is_longer_than_a_few_tokens(monkeypatch):
         pieces.json, "dumps", lambda content, **options: encoded.append(content) or dumps(content, **options)
     )
     token = {"token": "a", "logprob": -1.0, "bytes": [97], "top_logprobs": 20 * [{"token": "b", "logprob": -2.0}]}
-    to_json({"choices": 64 * [{"logprobs": {"content": 1024 * [token]}, "message": {"content": "a" * 5000}}]})
+    to_json({"choices": 64 * [{"logprobs": {"content": iter(1024 * [token])}, "message": {"content": "a" * 5000}}]})
     assert max(len(part) for part in encoded if isinstance(part, list)) == ITEMS
     assert not [part for part in encoded if isinstance(part, dict) and "choices" in part]
 

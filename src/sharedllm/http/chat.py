@@ -84,11 +84,11 @@ class Chat(Form):
         if not self._asked.logprobs:
             return None
         return {
-            "content": [
+            "content": (
                 _told(scored.id, scored.logprob, vocabulary)
                 | {"top_logprobs": [_told(id, logprob, vocabulary) for id, logprob in scored.top]}
                 for scored in tokens
-            ],
+            ),
             "refusal": None,
         }
 

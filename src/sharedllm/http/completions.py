@@ -101,10 +101,10 @@ class Completion(Form):
             before = () if self._asked.echo else self._prompts[index // self.n]
             offsets = self._offsets[index] = _Offsets(self.service.engine.base.tokens.stream(before))
         return {
-            "tokens": [vocabulary.text(scored.id) for scored in tokens],
-            "token_logprobs": [scored.logprob for scored in tokens],
-            "top_logprobs": [_top(scored, vocabulary) for scored in tokens] if count else None,
-            "text_offset": [offsets.next(scored.id) for scored in tokens],
+            "tokens": (vocabulary.text(scored.id) for scored in tokens),
+            "token_logprobs": (scored.logprob for scored in tokens),
+            "top_logprobs": (_top(scored, vocabulary) for scored in tokens) if count else None,
+            "text_offset": (offsets.next(scored.id) for scored in tokens),
         }
 
 

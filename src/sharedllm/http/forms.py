@@ -175,14 +175,14 @@ def glass_box(answers: Sequence[Answer], vocabulary: Vocabulary) -> list[dict[st
     return [
         {
             "index": index,
-            "tokens": [
+            "tokens": (
                 {
                     "token": vocabulary.text(scored.id),
                     "logprob_base": scored.base_logprob,
                     "logprob_adapter": scored.logprob,
                 }
                 for scored in answer.end.glass_box
-            ],
+            ),
             "logprob_base": math.fsum(scored.base_logprob or 0.0 for scored in answer.end.glass_box),
             "logprob_adapter": math.fsum(scored.logprob or 0.0 for scored in answer.end.glass_box),
         }

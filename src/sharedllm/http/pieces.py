@@ -6,18 +6,22 @@ takes seconds, in whatever thread it runs.
 
 import json
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any
 
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 ITEMS = 64
-"""Of a list that are encoded at a time; a token has some forty numbers and texts at most."""
+"""Of an iterator that are encoded at a time; a token has some forty numbers and texts at most."""
 SENT_BYTES = 256 * 1024
 
 
 def to_json(content: Any) -> bytes:
     """``content`` as JSON in UTF-8, without blanks.
+
+    Lists that may be long are given as iterators, and read as they are written: of what is made for them no more exists
+    at a time than a piece, which the garbage collector would otherwise look through again and again.
 
     Raises:
         ValueError: a number in it is not finite.
@@ -46,12 +50,12 @@ def _pieces(content: Any) -> Iterator[bytes]:
             yield from _pieces(value)
             before = b","
         yield b"}"
-    elif isinstance(content, list) and len(content) > ITEMS:
+    elif isinstance(content, Iterator):
         before = b"["
-        for at in range(0, len(content), ITEMS):
-            yield before + _encoded(content[at : at + ITEMS])[1:-1]
+        while items := list(islice(content, ITEMS)):
+            yield before + _encoded(items)[1:-1]
             before = b","
-        yield b"]"
+        yield b"]" if before == b"," else b"[]"
     elif isinstance(content, list) and content:
         before = b"["
         for value in content:

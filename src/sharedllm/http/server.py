@@ -1,6 +1,7 @@
 """A process that serves an app: uvicorn with bounds on slow clients, and an end without broken answers."""
 
 import asyncio
+import gc
 import json
 import logging
 import signal
@@ -88,6 +89,9 @@ def serve(
     )
     turn = sys.getswitchinterval()
     sys.setswitchinterval(TURN_SECONDS)
+    # What is there by now stays, and looking through it again with all others waiting takes a good part of a second.
+    gc.collect()
+    gc.freeze()
     try:
         _Server(config, service, listeners, drain_seconds, ready).run(sockets=[])
     except SystemExit:
@@ -96,6 +100,7 @@ def serve(
         for listener in listeners:
             listener.close()
         sys.setswitchinterval(turn)
+        gc.unfreeze()
 
 
 class _Server(uvicorn.Server):
