@@ -9,15 +9,20 @@ import torch
 from tokenizers import Tokenizer, decoders, normalizers, pre_tokenizers, processors
 from tokenizers.models import BPE, Unigram
 from transformers import (
+    BertGenerationConfig,
     BloomConfig,
     CodeGenConfig,
+    FalconConfig,
     Gemma2Config,
+    Gemma3Config,
     Gemma3TextConfig,
     GPT2Config,
     JambaConfig,
     LlamaConfig,
     MixtralConfig,
+    NemotronConfig,
     Phi3Config,
+    PhiConfig,
     PreTrainedTokenizerFast,
     Qwen3Config,
     StableLmConfig,
@@ -46,18 +51,18 @@ _SIZES: dict[str, Any] = {
 
 def llama(folder: Path, *, seed: int = 0, **config: Any) -> Path:
     """RMSNorm before attention and feed-forward, tied embeddings."""
-    return _save(LlamaConfig(**{**_SIZES, "tie_word_embeddings": True, **config}), folder, seed)
+    return save(LlamaConfig(**{**_SIZES, "tie_word_embeddings": True, **config}), folder, seed)
 
 
 def qwen3(folder: Path, *, seed: int = 0, **config: Any) -> Path:
     """Also norms the queries and keys of each head, before the heads are moved in front of the tokens."""
-    return _save(Qwen3Config(**{**_SIZES, **config}), folder, seed)
+    return save(Qwen3Config(**{**_SIZES, **config}), folder, seed)
 
 
 def gemma3(folder: Path, *, seed: int = 0, **config: Any) -> Path:
     """Stores gain - 1, and norms queries and keys."""
     sizes = {**_SIZES, "sliding_window": 8, "query_pre_attn_scalar": 8}
-    return _save(Gemma3TextConfig(**{**sizes, **config}), folder, seed)
+    return save(Gemma3TextConfig(**{**sizes, **config}), folder, seed)
 
 
 def gpt2(folder: Path, *, seed: int = 0, **config: Any) -> Path:
@@ -75,7 +80,7 @@ def gpt2(folder: Path, *, seed: int = 0, **config: Any) -> Path:
         "embd_pdrop": 0.0,
         "attn_pdrop": 0.0,
     }
-    return _save(GPT2Config(**{**sizes, **config}), folder, seed)
+    return save(GPT2Config(**{**sizes, **config}), folder, seed)
 
 
 def phi3(folder: Path, *, seed: int = 0, **config: Any) -> Path:
@@ -83,44 +88,77 @@ def phi3(folder: Path, *, seed: int = 0, **config: Any) -> Path:
     long = {"short_factor": [1.0] * 4, "long_factor": [1.0, 2.0, 4.0, 8.0], "original_max_position_embeddings": 64}
     rope = {"rope_type": "longrope", "rope_theta": 10000.0, "partial_rotary_factor": 1.0, **long}
     sizes = {**_SIZES, "original_max_position_embeddings": 64, "rope_parameters": rope}
-    return _save(Phi3Config(**{**sizes, **config}), folder, seed)
+    return save(Phi3Config(**{**sizes, **config}), folder, seed)
 
 
 def stablelm(folder: Path, *, seed: int = 0, **config: Any) -> Path:
     """Attends by itself: what keeps requests apart never reaches its attention."""
-    return _save(StableLmConfig(**{**_SIZES, **config}), folder, seed)
+    return save(StableLmConfig(**{**_SIZES, **config}), folder, seed)
 
 
 def codegen(folder: Path, *, seed: int = 0, **config: Any) -> Path:
     """Attends by itself, too, and has one norm a block."""
     sizes = {"vocab_size": VOCABULARY, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 512, "rotary_dim": 8}
     sizes |= {"initializer_range": 0.2, "bos_token_id": 1, "eos_token_id": 2}
-    return _save(CodeGenConfig(**{**sizes, **config}), folder, seed)
+    return save(CodeGenConfig(**{**sizes, **config}), folder, seed)
 
 
 def bloom(folder: Path, *, seed: int = 0, **config: Any) -> Path:
     """Tells positions apart by how far away they are (ALiBi), and reads any number of them."""
     sizes = {"vocab_size": VOCABULARY, "hidden_size": 32, "n_layer": 2, "n_head": 4, "initializer_range": 0.2}
-    return _save(BloomConfig(**{**sizes, "bos_token_id": 1, "eos_token_id": 2, **config}), folder, seed)
+    return save(BloomConfig(**{**sizes, "bos_token_id": 1, "eos_token_id": 2, **config}), folder, seed)
+
+
+def falcon(folder: Path, *, seed: int = 0, **config: Any) -> Path:
+    """Has a table of attentions of its own, in which ours is not."""
+    sizes = {"vocab_size": VOCABULARY, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4}
+    sizes |= {"num_kv_heads": 2, "new_decoder_architecture": True, "alibi": False, "initializer_range": 0.2}
+    return save(FalconConfig(**{**sizes, "bos_token_id": 1, "eos_token_id": 2, **config}), folder, seed)
+
+
+def bert(folder: Path, *, seed: int = 0, **config: Any) -> Path:
+    """Reads from both sides, unless it is told that it is a decoder."""
+    sizes = {name: _SIZES[name] for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers")}
+    sizes |= {"num_attention_heads": 4, "max_position_embeddings": 512, "initializer_range": 0.2}
+    return save(BertGenerationConfig(**{**sizes, "bos_token_id": 1, "eos_token_id": 2, **config}), folder, seed)
+
+
+def gemma3_seeing(folder: Path, *, seed: int = 0, **config: Any) -> Path:
+    """Reads images, too."""
+    sizes = {**_SIZES, "sliding_window": 8, "query_pre_attn_scalar": 8, **config}
+    eyes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    both = Gemma3Config(text_config=sizes, vision_config={**eyes, "image_size": 28, "patch_size": 14})
+    return save(both, folder, seed)
+
+
+def phi(folder: Path, *, seed: int = 0, **config: Any) -> Path:
+    """Has a bias on its logits."""
+    sizes = {name: value for name, value in _SIZES.items() if name != "head_dim"}
+    return save(PhiConfig(**{**sizes, **config}), folder, seed)
+
+
+def nemotron(folder: Path, *, seed: int = 0, **config: Any) -> Path:
+    """Calls its norms by another name, and stores gain - 1."""
+    return save(NemotronConfig(**{**_SIZES, **config}), folder, seed)
 
 
 def mixtral(folder: Path, *, seed: int = 0, **config: Any) -> Path:
     """Sends each token to two of four experts."""
     sizes = {**_SIZES, "num_local_experts": 4, "num_experts_per_tok": 2}
-    return _save(MixtralConfig(**{**sizes, **config}), folder, seed)
+    return save(MixtralConfig(**{**sizes, **config}), folder, seed)
 
 
 def jamba(folder: Path, *, seed: int = 0, **config: Any) -> Path:
     """Has layers that keep a state in place of keys and values."""
     sizes = {**_SIZES, "num_experts": 2, "mamba_d_state": 4, "mamba_dt_rank": 4}
-    return _save(JambaConfig(**{**sizes, "use_mamba_kernels": False, **config}), folder, seed)
+    return save(JambaConfig(**{**sizes, "use_mamba_kernels": False, **config}), folder, seed)
 
 
 def gemma2(folder: Path, *, seed: int = 0, **config: Any) -> Path:
     """Caps its logits after the output projection, which nothing here supports."""
     sizes = {**_SIZES, "sliding_window": 8, "query_pre_attn_scalar": 8, "final_logit_softcapping": 1.0}
     sizes |= {"attn_logit_softcapping": None}
-    return _save(Gemma2Config(**{**sizes, **config}), folder, seed)
+    return save(Gemma2Config(**{**sizes, **config}), folder, seed)
 
 
 ARCHITECTURES: dict[str, Callable[[Path], Path]] = {"llama": llama, "qwen3": qwen3, "gemma3": gemma3, "gpt2": gpt2}
@@ -171,7 +209,8 @@ def sentencepiece(*, opening: str = "<s>", ending: str = "", unigram: bool = Fal
     return PreTrainedTokenizerFast(tokenizer_object=spaced, unk_token="<unk>", bos_token="<s>", eos_token="</s>")
 
 
-def _save(config: Any, folder: Path, seed: int) -> Path:
+def save(config: Any, folder: Path, seed: int) -> Path:
+    """Make a model of a config and save it with a tokenizer."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)

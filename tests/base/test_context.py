@@ -2,13 +2,19 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from tests import models
 
-from sharedllm.base.context import context_of, steady_context
+from sharedllm.adapters.injection import Injection
+from sharedllm.adapters.layouts import layout_of
+from sharedllm.base.context import check_window, context_of, steady_context
 from sharedllm.base.loading import load_base
 from sharedllm.errors import UnsupportedBase
+from sharedllm.evaluation.perplexity import base_losses
+from sharedllm.training.recipes import Recipe
+from sharedllm.training.vectors import train_vectors
 
 
 @pytest.fixture
@@ -59,5 +65,22 @@ def test_frequencies_that_stay_grown_are_steady_only_where_they_are_reset(loaded
 
 
 def test_a_context_that_the_config_does_not_tell_is_refused(loaded):
-    with pytest.raises(UnsupportedBase, match="max_position_embeddings"):
+    with pytest.raises(UnsupportedBase, match="BloomForCausalLM does not say"):
         context_of(loaded(models.bloom))
+
+
+def test_windows_longer_than_the_context_are_refused_before_any_work(loaded):
+    base = loaded(models.llama, max_position_embeddings=128)
+    check_window(base, 128)
+    with pytest.raises(UnsupportedBase, match=r"256 tokens do not fit the context of .*, 128"):
+        check_window(base, 256)
+    check_window(loaded(models.bloom), 256)
+
+
+def test_they_are_refused_in_training_and_in_evaluation(loaded):
+    base = loaded(models.gpt2, n_positions=128)
+    injection = Injection(base, layout_of(base))
+    with pytest.raises(UnsupportedBase, match="256 tokens do not fit"):
+        train_vectors(base, injection, [], Recipe("r"))
+    with pytest.raises(UnsupportedBase, match="256 tokens do not fit"):
+        base_losses(base, np.zeros((1, 256), np.int64))

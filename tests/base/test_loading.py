@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests import models
 
+from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.loading import load_base, preferred_dtype
 from sharedllm.base.resolve import built_in_gguf
 from sharedllm.errors import BaseError, DownloadError, UnknownName, UnsupportedBase
@@ -247,3 +248,34 @@ def test_a_changed_gguf_of_a_built_in_base_is_not_used(tmp_path, monkeypatch):
     for look in (built_in_gguf, load_base):
         with pytest.raises(DownloadError):
             look("smollm2-135m")
+
+
+@pytest.mark.parametrize("make", [models.falcon, models.nemotron, models.bloom, models.jamba, models.gemma3_seeing])
+def test_a_base_that_reads_text_loads_and_has_sites_whatever_else_it_does(tmp_path, make):
+    base = load_base(str(make(tmp_path / "base")), dtype=torch.float32, device="cpu")
+    sites = layout_of(base).sites
+    assert sites
+    assert not any("vision" in site.name for site in sites)
+
+
+def test_a_model_that_reads_what_comes_later_is_refused(tmp_path):
+    with pytest.raises(UnsupportedBase, match="come later"):
+        load_base(str(models.bert(tmp_path / "base")), device="cpu")
+    load_base(str(models.bert(tmp_path / "decoder", is_decoder=True)), dtype=torch.float32, device="cpu")
+
+
+def test_a_bias_on_the_logits_is_refused_and_one_of_zeros_is_none(tmp_path):
+    folder = models.phi(tmp_path / "base")
+    load_base(str(folder), device="cpu")
+    rewrite(folder, lambda tensors: tensors["lm_head.bias"].add_(0.001))
+    with pytest.raises(UnsupportedBase, match="adds a bias"):
+        load_base(str(folder), device="cpu")
+
+
+def test_a_model_that_fails_on_plain_text_is_refused_with_its_reason(folder, monkeypatch):
+    def fails(*_, **__):
+        raise IndexError("no such expert\nand more")
+
+    monkeypatch.setattr("transformers.models.llama.modeling_llama.LlamaMLP.forward", fails)
+    with pytest.raises(UnsupportedBase, match=r"cannot read plain text: IndexError: no such expert\."):
+        load_base(str(folder), device="cpu")

@@ -117,5 +117,14 @@ def test_a_model_without_norms_is_refused():
 def test_a_model_whose_norms_see_no_tokens_is_refused(base_of, monkeypatch):
     model = base_of().model
     monkeypatch.setitem(model._modules, "side", nn.LayerNorm(4))
+    asked = model.register_forward_pre_hook(lambda module, inputs: (module.side(torch.zeros(4)), None)[1])
     with pytest.raises(UnsupportedBase, match="side"):
         norm_sites(model)
+    asked.remove()
+
+
+def test_a_norm_that_reads_no_text_is_no_site(base_of, monkeypatch):
+    model = base_of().model
+    before = norm_sites(model)
+    monkeypatch.setitem(model._modules, "vision", nn.LayerNorm(4))
+    assert norm_sites(model) == before

@@ -144,9 +144,7 @@ def _find(
     import torch
     from safetensors import safe_open
 
-    for name in _spellings(base, parameter):
-        if name not in where:
-            continue
+    for name in _spellings(base, parameter, where):
         with safe_open(where[name], "pt") as opened:
             tensor: torch.Tensor = opened.get_tensor(name)
         if torch.equal(tensor.to(loaded.dtype), loaded.detach().cpu()):
@@ -157,7 +155,19 @@ def _find(
     )
 
 
-def _spellings(base: Base, parameter: str) -> Iterator[str]:
-    """Checkpoints saved from the model without its head lack the prefix that the whole model has."""
-    yield parameter
-    yield parameter.removeprefix(f"{base.model.base_model_prefix}.")
+def _spellings(base: Base, parameter: str, where: dict[str, Path]) -> Iterator[str]:
+    """Names in the files that a parameter may have there.
+
+    Checkpoints saved from the model without its head lack the prefix that the whole model has, and those of models that
+    also see have its parts in another order.
+    """
+    for name in (parameter, parameter.removeprefix(f"{base.model.base_model_prefix}.")):
+        if name in where:
+            yield name
+    yield from (name for name in where if name != parameter and _words(name) == _words(parameter))
+
+
+def _words(name: str) -> tuple[list[str], list[str]]:
+    """The words of a parameter's name in any order, and its numbers in theirs."""
+    parts = name.split(".")
+    return sorted(part for part in parts if not part.isdigit()), [part for part in parts if part.isdigit()]

@@ -28,10 +28,24 @@ def context_of(base: Base) -> int:
     tokens: Any = getattr(base.model.config.get_text_config(), "max_position_embeddings", None)
     if not isinstance(tokens, int) or tokens < 1:
         raise UnsupportedBase(
-            f"The config of {base.name} does not say how many tokens it reads (max_position_embeddings: {tokens!r})",
+            f"The config of {type(base.model).__name__} does not say how many tokens it reads",
             remedy="Use another base.",
         )
     return tokens
+
+
+def check_window(base: Base, tokens: int) -> None:
+    """Refuse windows that are longer than the base's context; a config that tells none allows any.
+
+    Raises:
+        UnsupportedBase: they are.
+    """
+    context: Any = getattr(base.model.config.get_text_config(), "max_position_embeddings", None)
+    if isinstance(context, int) and tokens > context:
+        raise UnsupportedBase(
+            f"Windows of {tokens:,} tokens do not fit the context of {base.name}, {context:,}",
+            remedy="Use shorter windows, or a base with a longer context.",
+        )
 
 
 def steady_context(base: Base) -> int:

@@ -7,8 +7,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from safetensors import SafetensorError
-
 from sharedllm.base.attention import register_attention
 from sharedllm.base.fingerprint import fingerprint
 from sharedllm.base.resolve import DEFAULT_BASE, resolve_base
@@ -17,6 +15,9 @@ from sharedllm.errors import BaseError, UnsupportedBase
 
 if TYPE_CHECKING:
     import torch
+
+_OWN_ATTENTION = "eager"
+_TOKENS = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,8 +100,8 @@ def load_base(name: str = DEFAULT_BASE, *, dtype: "torch.dtype | None" = None, d
     Raises:
         UnknownName, DownloadError: see `resolve_base`.
         BaseError: the folder does not hold a causal language model in safetensors, or not all of its weights.
-        UnsupportedBase: the logits are not a plain projection of the last hidden state, or the rules about tokens
-            cannot be kept with the tokenizer.
+        UnsupportedBase: it does not read plain text from the left, the logits are not a plain projection of the last
+            hidden state, or the rules about tokens cannot be kept with the tokenizer.
     """
     # OpenMP keeps a team of threads for every thread that ever computed, and wakes them all slowly once there are more
     # of them than cores. A loader that stayed would cost an engine, which computes on a thread of its own, a third of
@@ -111,27 +112,13 @@ def load_base(name: str = DEFAULT_BASE, *, dtype: "torch.dtype | None" = None, d
 
 def _load(name: str, dtype: "torch.dtype | None", device: str | None) -> Base:
     import torch
-    from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
     folder = resolve_base(name)
     identity = fingerprint(folder)
     device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     logging.disable_progress_bar()
-    try:
-        model, report = AutoModelForCausalLM.from_pretrained(
-            folder,
-            output_loading_info=True,
-            dtype=dtype or preferred_dtype(device),
-            use_safetensors=True,
-            trust_remote_code=False,
-            attn_implementation=_attention(device),
-        )
-    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
-        raise BaseError(
-            f"{folder} does not load as a causal language model: {error}",
-            remedy="Give a folder that transformers can load without running code from it.",
-        ) from error
+    model, report = _model(folder, dtype or preferred_dtype(device), _attention(device))
     tokenizer = _tokenizer(folder)
     if report["missing_keys"]:
         raise BaseError(
@@ -140,9 +127,10 @@ def _load(name: str, dtype: "torch.dtype | None", device: str | None) -> Base:
         )
     model.to(device).eval().requires_grad_(False)
     base = Base(name, folder, identity, model, tokenizer)
+    _check_projection(base)
     # What is wrong with its tokenizer is told to whoever loads the base, not to whoever comes with the first text.
     base.encode("")
-    _check_head(base)
+    _check_passes(base)
     return base
 
 
@@ -156,6 +144,37 @@ def load_tokens(name: str = DEFAULT_BASE) -> Tokens:
         BaseError, UnsupportedBase: the tokenizer does not load, or the rules cannot be kept with it.
     """
     return Tokens(_tokenizer(resolve_base(name)), 2**32)
+
+
+def _model(folder: Path, dtype: "torch.dtype", attention: str) -> tuple[Any, dict[str, Any]]:
+    """The model of a folder, and what of it was not there.
+
+    Raises:
+        BaseError: it does not load.
+    """
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    try:
+        model, report = AutoModelForCausalLM.from_pretrained(
+            folder,
+            output_loading_info=True,
+            dtype=dtype,
+            use_safetensors=True,
+            trust_remote_code=False,
+            attn_implementation=attention,
+        )
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        if attention != _OWN_ATTENTION and attention in str(error):
+            # It has a table of its own implementations, and ours is not in it.
+            return _model(folder, dtype, _OWN_ATTENTION)
+        raise BaseError(
+            f"{folder} does not load as a causal language model: {error}",
+            remedy="Give a folder that transformers can load without running code from it.",
+        ) from error
+    return model, report
 
 
 def _tokenizer(folder: Path) -> Any:
@@ -191,18 +210,62 @@ def _attention(device: str) -> str:
     return "sdpa" if device.startswith("cuda") else register_attention()
 
 
-def _check_head(base: Base) -> None:
-    """Losses are computed from hidden states in slices; refuse a model that does more than project them."""
+def _check_projection(base: Base) -> None:
+    """Losses are computed from hidden states in slices; refuse a model without a plain projection of them."""
+    head = base.model.get_output_embeddings()
+    if getattr(head, "weight", None) is None or base.model.base_model is base.model:
+        raise UnsupportedBase(
+            f"{base.name} has no output projection of the hidden states of a model inside it",
+            remedy="Use a causal language model whose logits are one projection of its last hidden states.",
+        )
+    bias = getattr(head, "bias", None)
+    # A soft cap far above a few logits would change them too little to be seen.
+    capped = getattr(base.model.config.get_text_config(), "final_logit_softcapping", None)
+    if capped or (bias is not None and bool(bias.any())):
+        raise UnsupportedBase(
+            f"{base.name} {'caps its logits' if capped else 'adds a bias to its logits'} after the output projection",
+            remedy="Use a base without logit soft-capping, scaling or an output bias.",
+        )
+
+
+def _check_passes(base: Base) -> None:
+    """Refuse a model that cannot read plain text, reads what comes after, or does more than project what it read."""
     import torch
 
-    ids = torch.arange(8, device=base.device).unsqueeze(0) % base.head.shape[0]
-    with torch.no_grad():
-        expected = base.model(input_ids=ids, use_cache=False).logits
-        ours = base.hidden(ids) @ base.head.T
-    # A soft cap far above these few logits would change them too little to be seen here.
-    capped = getattr(base.model.config.get_text_config(), "final_logit_softcapping", None)
-    if capped or not torch.allclose(expected.float(), ours.float(), rtol=1e-2, atol=1e-2):
+    vocabulary = min(len(base.head), len(base.model.get_input_embeddings().weight))
+    ids = torch.arange(1, 2 * _TOKENS + 1, device=base.device).view(2, _TOKENS) % vocabulary
+    later = ids[:1].clone()
+    later[0, -1] = ids[1, 0]
+    try:
+        with torch.no_grad():
+            logits = [base.model(input_ids=each, use_cache=False).logits for each in (ids[:1], later, ids)]
+            hidden = base.hidden(ids[:1])
+            projected = hidden @ base.head.T
+    except (UnsupportedBase, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        raise UnsupportedBase(
+            f"{base.name} cannot read plain text: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}",
+            remedy="Use a causal language model that reads token ids alone.",
+        ) from error
+    alone, changed, together = logits
+    eps = torch.finfo(base.dtype).eps
+    if not _near(changed[:, :-1], alone[:, :-1], 4 * eps * float(alone.float().abs().max())):
+        raise UnsupportedBase(
+            f"{base.name} reads tokens that come later: its scores of the first ones depend on the last",
+            remedy="Use a causal language model; this one may be a decoder only by its config (is_decoder).",
+        )
+    if not _near(together[:1], alone, 0.1 * float(alone.float().std())):
+        raise UnsupportedBase(
+            f"{base.name} reads the other texts of a batch", remedy="Use a base that reads every text by itself."
+        )
+    if projected.shape != alone.shape or not torch.allclose(alone.float(), projected.float(), rtol=1e-2, atol=1e-2):
         raise UnsupportedBase(
             f"{base.name} transforms its logits after the output projection",
             remedy="Use a base without logit soft-capping, scaling or an output bias.",
         )
+
+
+def _near(these: "torch.Tensor", those: "torch.Tensor", allowed: float) -> bool:
+    """Whether most are; rounding sends some tokens to other experts."""
+    return bool((these - those).float().abs().quantile(0.75) <= allowed)

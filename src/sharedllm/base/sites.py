@@ -1,6 +1,7 @@
 """The places in a base where a vector can act, found by looking at the model rather than at a list of architectures."""
 
 import copy
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -8,6 +9,9 @@ from sharedllm.errors import UnsupportedBase
 
 if TYPE_CHECKING:
     import torch
+
+
+_NORM = re.compile(r"(RMS|Layer)Norm(1P)?$")
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,9 @@ class Site:
 
 
 def norm_sites(model: Any) -> tuple[Site, ...]:
-    """The output of every normalisation layer that has a gain, in model order.
+    """The output of every normalisation layer that has a gain and reads text, in model order.
+
+    Those of an encoder, or of images, take no part when text alone is read.
 
     Raises:
         UnsupportedBase: the model has none, or one whose output has no axis for sequences or for tokens.
@@ -42,7 +48,9 @@ def norm_sites(model: Any) -> tuple[Site, ...]:
             remedy="Use a base with RMSNorm or LayerNorm, or another adapter format.",
         )
     axes = _token_axes(model, norms)
-    return tuple(Site(name, int(_gain(module).numel()), token_axis=axes[name]) for name, module in norms.items())
+    if not axes:
+        raise UnsupportedBase(f"{type(model).__name__} has no norm that reads text", remedy="Use another base.")
+    return tuple(Site(name, int(_gain(norms[name]).numel()), token_axis=axis) for name, axis in axes.items())
 
 
 def steering_sites(model: Any) -> tuple[Site, ...]:
@@ -81,6 +89,9 @@ def gain_offset(norm: Any) -> float:
     """What the layer adds to its stored weight to get its gain: 0 for most models, 1 where gain - 1 is stored (Gemma).
 
     Found by asking the layer: with a zero weight, a plain norm gives zeros and a ``1 + weight`` norm does not.
+
+    Raises:
+        UnsupportedBase: the layer does not answer.
     """
     import torch
 
@@ -88,7 +99,13 @@ def gain_offset(norm: Any) -> float:
     with torch.no_grad():
         for parameter in probe.parameters():
             parameter.zero_()
-        output = probe(torch.arange(1.0, _gain(probe).numel() + 1.0))
+        try:
+            output = probe(torch.arange(1.0, _gain(probe).numel() + 1.0))
+        except Exception as error:
+            raise UnsupportedBase(
+                f"A {type(norm).__name__} does not say how it stores its gain: {error}",
+                remedy="Keep adapters of this base in their own format.",
+            ) from error
     return 1.0 if bool(output.abs().max() > 0) else 0.0
 
 
@@ -101,7 +118,7 @@ def site_gains(model: Any, sites: tuple[Site, ...]) -> "torch.Tensor":
 
 
 def _is_norm(module: Any) -> bool:
-    return type(module).__name__.endswith(("RMSNorm", "LayerNorm")) and getattr(module, "weight", None) is not None
+    return _NORM.search(type(module).__name__) is not None and getattr(module, "weight", None) is not None
 
 
 def _gain(norm: Any) -> "torch.Tensor":
@@ -133,7 +150,8 @@ def _token_axes(model: Any, norms: dict[str, Any]) -> dict[str, int]:
 
     config = _config(model)
     batch = 2
-    tokens = 2 + max(config.num_attention_heads, getattr(config, "num_key_value_heads", None) or 0)
+    heads = (getattr(config, name, None) for name in ("num_attention_heads", "num_key_value_heads"))
+    tokens = 1 + batch + max((each for each in heads if isinstance(each, int)), default=1)
     shapes: dict[str, tuple[int, ...]] = {}
 
     def record(name: str) -> Any:
@@ -147,13 +165,15 @@ def _token_axes(model: Any, norms: dict[str, Any]) -> dict[str, int]:
         for handle in handles:
             handle.remove()
     axes = {}
-    for name in norms:
-        shape = shapes.get(name, ())
+    for name, norm in norms.items():
+        if name not in shapes:
+            continue
+        shape = shapes[name]
         candidates = [axis for axis in range(1, len(shape) - 1) if shape[axis] == tokens]
-        if len(candidates) != 1 or shape[0] != batch:
+        if len(candidates) != 1 or shape[0] != batch or shape[-1] != _gain(norm).numel():
             raise UnsupportedBase(
                 f"The norm {name} gives activations of shape {list(shape)} for {batch} sequences of {tokens} tokens",
-                remedy="Its rows cannot be told apart by user; use another base.",
+                remedy="Its channels cannot be scaled user by user; use another base.",
             )
         axes[name] = candidates[0]
     return axes

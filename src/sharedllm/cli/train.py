@@ -214,6 +214,7 @@ def _train(
 ) -> "Results":
     import numpy as np
 
+    from sharedllm.base.context import check_window
     from sharedllm.cli.opening import open_base
     from sharedllm.evaluation.gate import flattering, given_away_in_words
     from sharedllm.text.general import general_windows
@@ -224,6 +225,7 @@ def _train(
         if flattering(text.repeats):
             click.echo(f"{printable(text.user)}: {given_away_in_words(text.repeats)}", err=True)
     opened = open_base(base_name, recipe.method)
+    check_window(opened.base, recipe.window)
     results: Results = {}
     for text in texts:
         # How many embeddings there are is not known before the weights are.

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharedllm.adapters.injection import Injection
+from sharedllm.base.context import check_window
 from sharedllm.base.loading import Base
 from sharedllm.errors import InvalidInput
 
@@ -146,6 +147,7 @@ def _measure(
 
     from sharedllm.evaluation.likelihood import token_losses
 
+    check_window(base, windows.shape[1])
     batch = max(1, _TOKENS_AT_ONCE // windows.shape[1])
     first = base.tokens.unpredicted
     found = np.empty((len(windows), windows.shape[1] - first))

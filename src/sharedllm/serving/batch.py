@@ -55,7 +55,6 @@ class Batch:
         with ExitStack() as undo:
             undo.enter_context(_alone(base))
             self.layout = layout_of(base, format)
-            context = context_of(base)
             # A row for each running request has to fit, or none of them could be admitted.
             slots = max(limits.table_bytes // (self.layout.size * _BYTES_PER_VALUE), limits.running + 1)
             self.table = Table(self.layout.size, slots, base.device)
@@ -77,7 +76,7 @@ class Batch:
             undo.callback(self._pager.close)
             self._parts = Parts(self._pager, pass_tokens=limits.pass_tokens)
             self.capacity = self._pager.capacity
-            self.context = min(context, self.capacity)
+            self.context = min(context_of(base), self.capacity)
             self._products = Prepacked(base)
             undo.callback(self._products.remove)
             # What leaves the base as it was if any of this fails does so in the end, too.

@@ -16,6 +16,7 @@ from sharedllm import __version__
 from sharedllm.adapters.adapter import Adapter
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import Layout
+from sharedllm.base.context import check_window
 from sharedllm.base.loading import Base
 from sharedllm.base.sites import site_gains
 from sharedllm.errors import Diverged, InvalidInput, SharedLLMError, TrainingError
@@ -92,6 +93,7 @@ def train_vectors(
 
     Raises:
         InvalidInput: the recipe's method is not the format of the injection's layout.
+        UnsupportedBase: the recipe's windows are longer than the base's context.
         DiskFull: a checkpoint could not be written.
     """
     if recipe.method != injection.layout.format:
@@ -99,6 +101,7 @@ def train_vectors(
             f"A recipe for {recipe.method} cannot train the {injection.layout.format} format",
             remedy="Attach the layout of the recipe's method, or change the method.",
         )
+    check_window(base, recipe.window)
     return _Batch(base, injection, recipe, checkpoints, on_step).run(iter(texts))
 
 
