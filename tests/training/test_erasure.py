@@ -8,7 +8,7 @@ from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import InTraining, StoreBusy, UnknownUser
 from sharedllm.store import open_store
 from sharedllm.training import holding
-from sharedllm.training.checkpoints import Checkpoints, Progress, report_folder
+from sharedllm.training.checkpoints import Checkpoints, Progress, begin_report, report_folder
 from sharedllm.training.erasure import erase_user
 from sharedllm.training.holding import in_training
 from sharedllm.training.recipes import Recipe
@@ -86,6 +86,20 @@ def test_what_a_report_made_of_everybodys_adapters_goes_and_the_receipt_says_so(
     assert "fleet report" in derived.what
     assert derived.outcome == "dropped"
     assert erase_user(store, tmp_path, "bob").receipt().derived == ()
+
+
+def test_what_a_report_has_kept_goes_when_the_next_begins_after_an_erasure_on_another_machine(store, tmp_path):
+    begin_report(store, tmp_path)
+    kept = report_folder(tmp_path) / "what bob read.safetensors"
+    kept.write_bytes(b"among others with alice's adapter")
+    begin_report(store, tmp_path)
+    assert kept.exists()
+    store.erase("alice")
+    begin_report(store, tmp_path)
+    assert not kept.exists()
+    kept.write_bytes(b"without alice's adapter")
+    begin_report(store, tmp_path)
+    assert kept.exists()
 
 
 def test_a_report_is_kept_where_nobody_is_erased(store, reported, tmp_path):

@@ -52,7 +52,7 @@ def report(manifest: Path, out: Path, base_name: str, store: str | None, as_json
     from sharedllm.reporting.fleet_page import write_fleet_page
     from sharedllm.reporting.fleet_readings import read_fleet
     from sharedllm.store import open_store
-    from sharedllm.training.checkpoints import checkpoint_folder
+    from sharedllm.training.checkpoints import begin_report, checkpoint_folder
     from sharedllm.training.holding import in_training
 
     def open_base() -> "tuple[Base, Injection]":
@@ -64,6 +64,7 @@ def report(manifest: Path, out: Path, base_name: str, store: str | None, as_json
     # Held from where adapters are read to where the last is used: whoever is erased meanwhile would be in the report.
     with in_training(checkpoint_folder()):
         with open_store(store) as opened_store:
+            begin_report(opened_store, checkpoint_folder())
             fleet = find_fleet(opened_store, manifest, fingerprint(resolve_base(base_name)))
         readings = read_fleet(fleet, open_base, checkpoint_folder(), progress_bar)
     made_at = datetime.now(UTC).isoformat(timespec="seconds")

@@ -3,9 +3,10 @@
 import errno
 import hashlib
 import json
+import shutil
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import asdict, astuple, dataclass
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from sharedllm.cache import data_dir
 from sharedllm.errors import DiskFull, TrainingError
 from sharedllm.files import keep_private, private_folder, replace_private
-from sharedllm.store.contract import Stay, Store
+from sharedllm.store.contract import Position, Stay, Store
 from sharedllm.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -173,6 +174,29 @@ def forget_erased(store: Store, folder: Path) -> int:
     for path in chain.from_iterable(written[stay] for stay in gone):
         path.unlink(missing_ok=True)
     return sum(len(written[stay]) for stay in gone)
+
+
+def begin_report(store: Store, folder: Path) -> None:
+    """Drop what an earlier report made of everybody's adapters, if anybody was erased since, on whichever machine.
+
+    To be called before anything is read for a report.
+
+    Raises:
+        StoreError: the store does not answer.
+        OSError: the report's folder cannot be written to.
+    """
+    report, end = report_folder(folder), store.position()
+    mark = report / "position.json"
+    try:
+        began = Position(**json.loads(mark.read_bytes()))
+    except (OSError, TypeError, ValueError):
+        began = end
+    erased = (change.kind == "erased" for change in store.changes(began.number))
+    if report.exists() and (began.log != end.log or any(erased)):
+        shutil.rmtree(report)
+    if not mark.exists():
+        private_folder(report)
+        replace_private(mark, json.dumps(asdict(end)).encode())
 
 
 def _stay_of(path: Path) -> Stay | None:
