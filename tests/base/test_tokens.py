@@ -4,7 +4,7 @@ import pytest
 from tests import models
 from tokenizers import AddedToken
 
-from sharedllm.base.loading import load_base
+from sharedllm.base.loading import load_base, load_tokens
 from sharedllm.base.tokens import Tokens
 from sharedllm.errors import BaseError, InvalidInput, UnsupportedBase
 from sharedllm.serving.prompts import Turn, chat_ids
@@ -120,6 +120,11 @@ def test_a_token_beyond_the_embeddings_is_refused_by_name():
     for id in (-1, models.VOCABULARY, 2**31, 2**70):
         with pytest.raises(InvalidInput, match=f"token {id}"):
             tokens.check([5, id, 6])
+
+
+@pytest.mark.parametrize("architecture", models.ARCHITECTURES)
+def test_what_the_embeddings_hold_is_known_before_the_weights_are_loaded(base_of, folder_of, architecture):
+    assert load_tokens(str(folder_of(architecture))).rows == base_of(architecture).tokens.rows == models.VOCABULARY
 
 
 def test_text_that_is_not_unicode_is_refused():

@@ -5,9 +5,11 @@ import threading
 from dataclasses import replace
 
 import pytest
+from tests import models
 from tests.http.conftest import PASSED, STOPPED, FakeEngine
 
 from sharedllm.adapters.adapter import GateOutcome
+from sharedllm.base.tokens import Tokens
 from sharedllm.errors import QueueFull
 from sharedllm.serving.request import DEFAULT_SAMPLING
 
@@ -198,6 +200,19 @@ def test_scoring_a_prompt_draws_nothing_and_tells_every_token(serving):
     }
     assert body["usage"]["completion_tokens"] == 0
     assert server.engine.requests[0].score_prompt
+
+
+def test_the_text_that_is_told_is_the_text_of_the_ids_also_where_spaces_are_part_of_words(
+    serving, published, monkeypatch
+):
+    tokens = Tokens(models.sentencepiece(), 400)
+    monkeypatch.setitem(vars(published.base), "tokens", tokens)
+    (choice,) = complete(serving(), prompt="the man", echo=True, logprobs=0, max_tokens=0).json()["choices"]
+    assert choice["text"] == "the man"
+    # The first token opens the text and is not shown, and the next begins where the text does.
+    assert choice["logprobs"]["text_offset"][:4] == [0, 0, 3, 4]
+    (choice,) = complete(serving(), prompt=tokens.encode("the"), logprobs=0, max_tokens=2).json()["choices"]
+    assert choice["logprobs"]["text_offset"][0] == 0
 
 
 def test_part_of_a_character_is_told_as_bytes_at_the_characters_place(serving):

@@ -137,13 +137,24 @@ def _load(name: str, dtype: "torch.dtype | None", device: str | None) -> Base:
 def load_tokens(name: str = DEFAULT_BASE) -> Tokens:
     """The rules about tokens of a base without its weights, in a second instead of many.
 
-    It does not know how many rows the base's embeddings have, and so takes every token for one of the base's.
+    How many rows the base's embeddings have is what its configuration says.
 
     Raises:
         UnknownName, DownloadError: see `resolve_base`.
         BaseError, UnsupportedBase: the tokenizer does not load, or the rules cannot be kept with it.
     """
-    return Tokens(_tokenizer(resolve_base(name)), 2**32)
+    from transformers import AutoConfig
+
+    folder = resolve_base(name)
+    tokenizer = _tokenizer(folder)
+    try:
+        rows: int = AutoConfig.from_pretrained(folder, trust_remote_code=False).get_text_config().vocab_size
+    except (OSError, ValueError, KeyError, AttributeError) as error:
+        raise BaseError(
+            f"The configuration of {folder} does not say how many tokens there are: {error}",
+            remedy="Give a folder that transformers can load without running code from it.",
+        ) from error
+    return Tokens(tokenizer, rows)
 
 
 def _model(folder: Path, dtype: "torch.dtype", attention: str) -> tuple[Any, dict[str, Any]]:
