@@ -14,10 +14,10 @@ person really wrote next are known, and every answer has four figures beside the
   surprising to it as people's, however little sense it makes, since that is what it was trained for.
 
 ``distance`` is how far a candidate's answers are from people's: the Wasserstein distance of each of the first three
-over the answers of a task, user and reader, in standard deviations of the person's passages, averaged. The least
-distance wins. Nobody wrote answers to the questions, so there the figures themselves are told. A repetition penalty,
-which the engine does not have, is that of transformers' `generate`. Candidates that are in the result file are not run
-again.
+over the answers of a task, user and reader, in standard deviations of the person's passages, averaged. It
+cannot choose alone: two of the figures know nothing of sense. Nobody wrote answers to the questions, so there the
+figures themselves are told. A repetition penalty, which the engine does not have, is that of transformers' `generate`.
+Candidates that are in the result file are not run again.
 """
 
 import json
@@ -299,6 +299,34 @@ def _distance(own: Sequence[dict[str, float]], people: Sequence[dict[str, float]
     """Wasserstein's, in standard deviations of the people's."""
     ours, theirs = (np.sort([each[name] for each in side]) for side in (own, people))
     return float(np.mean(np.abs(ours - theirs))) / max(float(np.std(theirs)), 0.01)
+
+
+def table() -> str:
+    """The candidates as Markdown, the nearest to people first; `docs/serving.md` has it."""
+    candidates = json.loads(RESULT.read_text())["candidates"]
+    rows = [
+        (_named(each["sampling"]), _means(each, "answers"), each["distance"])
+        for each in sorted(candidates, key=lambda each: float(each["distance"]))
+    ]
+    lines = [_row(name, means, f"{distance:.1f}") for name, means, distance in rows]
+    people = _row("what people wrote", _means(candidates[0], "people"), "")
+    head = "| drawn with | nats a character, judged | 4-grams said before | different 2-grams | distance |"
+    return "\n".join([head, "|---|---|---|---|---|", people, *lines]) + "\n"
+
+
+def _named(sampling: dict[str, float]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {value:g}" for name, value in sampling.items())
+
+
+def _means(candidate: dict[str, Any], side: str) -> dict[str, float]:
+    """Of each figure over the texts that people went on with."""
+    texts = [text for cell in candidate["cells"] if cell["people"] for text in cell[side]]
+    return {name: statistics.mean(text[name] for text in texts) for name in COUNTED}
+
+
+def _row(name: str, means: dict[str, float], distance: str) -> str:
+    judged, repeated, distinct = (means[each] for each in COUNTED)
+    return f"| {name} | {judged:.2f} | {repeated:.1%} | {distinct:.0%} | {distance} |"
 
 
 if __name__ == "__main__":

@@ -60,7 +60,7 @@ def test_costs_and_what_flatters_stand_beside_the_gain(run, notes):
     said = " ".join(run("evaluate", "alice").out.split())
     assert "The adapter helps on its user's held-out text" in said
     assert "also occur" in said
-    assert ("general text gets clearly worse under it" in said) == (found["general"]["improvement"]["high"] < 0)
+    assert ("general text gets clearly worse, by" in said) == (found["general"]["improvement"]["high"] < 0)
 
 
 def test_others_who_are_not_served_are_left_out(alice, run, notes, folder_of, tmp_path):

@@ -112,7 +112,7 @@ def test_what_flatters_the_figures_is_told_with_them() -> None:
 
 def test_what_an_adapter_costs_is_told_of_one_as_of_several() -> None:
     report = Report(**{**vars(make_report(["a"])), "general": {"a": Interval(-0.035, -0.05, -0.02, 0.95, 32)}})
-    assert headline(report).endswith("; general text gets clearly worse under it, by 3.5%.")
+    assert headline(report).endswith("; general text gets clearly worse, by 3.5%.")
 
 
 def test_an_adapter_that_could_not_be_measured_has_no_figures() -> None:

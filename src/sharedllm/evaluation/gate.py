@@ -93,7 +93,8 @@ class Gate:
                 f" {self.general_tolerance:.0%} allowed; {_in_words(gain)}"
             )
             return GateOutcome(False, reason, figures)
-        return GateOutcome(True, f"passed: {_in_words(gain)}", figures)
+        cost = f"; {cost_in_words(drift)}" if drift.high < 0 else ""
+        return GateOutcome(True, f"passed: {_in_words(gain)}{cost}", figures)
 
 
 def mind_repeats(outcome: GateOutcome, repeats: Repeats) -> GateOutcome:
@@ -129,6 +130,11 @@ def given_away_in_words(repeats: Repeats) -> str:
         f"{repeats.validation:.0%} of the validation text and {repeats.heldout:.0%} of the held-out text also occur in"
         " the training text, which flatters the figures"
     )
+
+
+def cost_in_words(general: Interval) -> str:
+    """What is to be told of a change of general text whose whole interval is below zero."""
+    return f"general text gets clearly worse, by {-general.estimate:.1%}"
 
 
 def _in_words(gain: Interval) -> str:

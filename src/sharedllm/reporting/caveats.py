@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from sharedllm.adapters.adapter import GateOutcome
-from sharedllm.evaluation.gate import flattering, given_away_in_words
+from sharedllm.evaluation.gate import cost_in_words, flattering, given_away_in_words
 from sharedllm.evaluation.intervals import Interval
 from sharedllm.text.repeats import Repeats
 
@@ -37,16 +37,18 @@ def caveats(outcomes: Sequence[Outcome]) -> list[str]:
 def _caveats(outcomes: Sequence[Outcome], *, several: bool) -> Iterator[str]:
     harmed = sum(each.gain is not None and each.gain.high < 0 for each in outcomes)
     unknown = sum(each.gain is None for each in outcomes)
-    worse = [-each.general.estimate for each in outcomes if each.general is not None and each.general.high < 0]
+    worse = [each.general for each in outcomes if each.general is not None and each.general.high < 0]
     repeats = [each.repeats for each in outcomes if each.repeats is not None and flattering(each.repeats)]
     held = sum(each.gate is not None and not each.gate.passed for each in outcomes)
     if harmed and several:
         yield f"{harmed} {'do' if harmed > 1 else 'does'} worse than the base"
     if unknown and several:
         yield f"{unknown} could not be measured"
-    if worse:
-        under = f"under {len(worse)}, by up to" if several else "under it, by"
-        yield f"general text gets clearly worse {under} {max(worse):.1%}"
+    if worse and several:
+        most = max(-each.estimate for each in worse)
+        yield f"general text gets clearly worse under {len(worse)}, by up to {most:.1%}"
+    elif worse:
+        yield cost_in_words(worse[0])
     if repeats and several:
         most = max(max(each.validation, each.heldout) for each in repeats)
         yield (

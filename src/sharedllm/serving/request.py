@@ -44,7 +44,7 @@ class Sampling:
                 raise InvalidInput(f"{name} is {value!r}", remedy=f"Give {bound}.")
 
 
-DEFAULT_SAMPLING = Sampling(temperature=0.8, min_p=0.05)
+DEFAULT_SAMPLING = Sampling(temperature=1, min_p=0.05)
 """How tokens are drawn where nobody says otherwise, on the command line as over HTTP. Chosen by
 ``benchmarks/decoding.py``: see ``docs/serving.md``."""
 
