@@ -118,6 +118,7 @@ EVERYTHING = [
     ("GET", ""),
     ("PUT", "/adapter"),
     ("POST", "/train"),
+    ("GET", "/jobs"),
     ("GET", "/jobs/0"),
     ("DELETE", "/jobs/0"),
     ("DELETE", ""),
@@ -256,6 +257,26 @@ def test_a_training_is_queued_followed_and_cancelled(server):
     assert told(server.alice.get(address), 200)["state"] == "running"
     assert told(server.alice.delete(address), 200)["state"] == "cancelled"
     assert told(server.alice.get(address), 200)["state"] == "cancelled"
+
+
+def test_trainings_are_listed_in_pages_and_only_ones_own(server):
+    sent = []
+    for _ in range(5):
+        job = told(server.alice.post("/v1/users/alice/train", json={"text": writing("alice")}), 202)
+        told(server.alice.delete(f"/v1/users/alice/jobs/{job['id']}"), 200)
+        sent.append(job["id"])
+    seen, after = [], {}
+    while True:
+        page = told(server.alice.get("/v1/users/alice/jobs", params={"limit": 2} | after), 200)
+        assert len(page["jobs"]) <= 2
+        seen += [job["id"] for job in page["jobs"]]
+        if not page["more"]:
+            break
+        after = {"after": seen[-1]}
+    assert seen == sent
+    assert told(server.bob.get("/v1/users/bob/jobs"), 200) == {"jobs": [], "more": False}
+    told(server.bob.get("/v1/users/bob/jobs", params={"after": sent[0]}), 404)
+    told(server.alice.get("/v1/users/alice/jobs", params={"limit": 1000}), 400)
 
 
 def test_one_user_cannot_see_or_cancel_anothers_job_by_its_id(server):

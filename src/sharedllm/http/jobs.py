@@ -102,6 +102,16 @@ class Jobs:
             )
         return job
 
+    def of(self, user: str, *, after: str | None = None) -> list[Job]:
+        """A user's jobs that are remembered, oldest first: all, or those that were sent after one of them.
+
+        Raises:
+            UnknownJob: they have none called ``after``.
+        """
+        with self._lock:
+            theirs = [job for job in self._jobs.values() if job.user == user]
+        return theirs if after is None else theirs[theirs.index(self.find(user, after)) + 1 :]
+
     def cancel(self, job: Job) -> None:
         """End a job, and return when nothing of it runs any more. One that is over stays as it was."""
         with self._lock:

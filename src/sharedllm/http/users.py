@@ -35,6 +35,7 @@ from sharedllm.training.checkpoints import checkpoint_folder
 from sharedllm.training.erasure import erase_user
 from sharedllm.training.recipes import DEFAULT_RECIPE, Recipe, recipe_named
 
+JOBS_PER_PAGE = 25
 # Beside the values: the safetensors header, with the adapter's provenance in it.
 _HEADER_BYTES = 65_536
 
@@ -129,6 +130,21 @@ async def train(request: Request, arrival: Arriving) -> dict[str, Any]:
     recipe = recipe_named(order.recipe)
     job = await service.turns.run(arrival.user, lambda: _submit(service, arrival, order.text, recipe))
     return job.as_dict()
+
+
+@router.get("/jobs")
+def trainings(
+    request: Request,
+    user: User,
+    limit: Annotated[int, Query(ge=1, le=JOBS_PER_PAGE)] = JOBS_PER_PAGE,
+    after: Annotated[str | None, Query(max_length=64)] = None,
+) -> dict[str, Any]:
+    """A page of the user's trainings, oldest first, from the one that was sent next after `after`.
+
+    `more` says whether there are some after it.
+    """
+    jobs = _jobs(_service(request)).of(user, after=after)
+    return {"jobs": [job.as_dict() for job in jobs[:limit]], "more": len(jobs) > limit}
 
 
 @router.get("/jobs/{job:part}")
