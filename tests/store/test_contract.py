@@ -826,3 +826,14 @@ def test_threads_publishing_at_once_lose_nothing(store):
 def test_closing_twice_is_safe(store):
     store.close()
     store.close()
+
+
+def test_who_has_a_number_arrived_when_their_first_release_was_stored(store):
+    for user in ("alice", "bob", "alice"):
+        store.publish(user, adapter(), BETTER)
+    numbers = {release.user: who for who, release in store.answers()}
+    assert {user: store.arrival(who) for user, who in numbers.items()} == {
+        user: store.user(user).created_at for user in ("alice", "bob")
+    }
+    store.erase("bob")
+    assert store.arrival(numbers["bob"]) is None

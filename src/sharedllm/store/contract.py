@@ -243,6 +243,10 @@ class Store(Accounts, Closing):
         """
 
     @abstractmethod
+    def arrival(self, who: int) -> datetime | None:
+        """When somebody's first release was stored, by their number as in `Change.who`; None if nobody has it now."""
+
+    @abstractmethod
     def position(self) -> Position:
         """Where the log of changes ends now. All that happens after this call comes after it in `changes`."""
 

@@ -162,6 +162,11 @@ class MemoryStore(Store):
         for key, record in served:
             yield key, unseal(record)
 
+    def arrival(self, who: int) -> datetime | None:
+        with self._lock:
+            found = [entry.created_at for entry in self._users.values() if entry.key == who]
+        return datetime.fromisoformat(found[0]) if found else None
+
     def position(self) -> Position:
         with self._lock:
             return Position(self._log, len(self._changes))

@@ -1,6 +1,7 @@
 """The store in an SQL database, whichever it is."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 
 import sqlalchemy as sa
 
@@ -21,7 +22,7 @@ from sharedllm.store.contract import (
 )
 from sharedllm.store.custody import Custody, Note, Owner, Plain, owned
 from sharedllm.store.database import Database, Row
-from sharedllm.store.encoding import Draft, Record, check_reason, corrupt, draft, outlined, summarise, unseal
+from sharedllm.store.encoding import Draft, Record, check_reason, corrupt, draft, outlined, read_time, summarise, unseal
 from sharedllm.store.entries import (
     ANSWERS,
     POSITION,
@@ -153,6 +154,12 @@ class SQLStore(Erasing):
                 yield row.key, owner.release(row)
             except CorruptAdapter as error:
                 yield row.key, error
+
+    def arrival(self, who: int) -> datetime | None:
+        found = self._database.find(
+            sa.select(users.c.created_at).where(users.c.key == sa.bindparam("who")), {"who": who}
+        )
+        return read_time(found[0].created_at) if found else None
 
     def position(self) -> Position:
         (row,) = self._database.find(POSITION, {})

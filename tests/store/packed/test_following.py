@@ -334,3 +334,32 @@ def test_it_is_the_same_over_every_store(request, packed, opened, kind):
         live.erase("bob")
         eventually(lambda: refused(node, "alice", NotServed))
         eventually(lambda: refused(node, "bob", UnknownUser))
+
+
+@pytest.mark.parametrize("since", [0, 1, 3])
+def test_a_snapshot_with_somebody_who_came_after_the_backup_is_refused(tmp_path, packed, opened, store, since):
+    store.close()
+    backup = (tmp_path / "store.db").read_bytes()
+    with open_store(tmp_path / "store.db") as later:
+        # First releases are in no log.
+        later.publish("zoe", adapter(), BETTER)
+        folder = packed(later)
+    for path in tmp_path.glob("store.db*"):
+        path.unlink()
+    (tmp_path / "store.db").write_bytes(backup)
+    with open_store(tmp_path / "store.db") as restored:
+        # Others, who are given the numbers of those whom the store has forgotten.
+        for number in range(since):
+            restored.publish(f"other {number}", adapter(), BETTER)
+        with pytest.raises(SnapshotError, match="newer than the store"):
+            SnapshotStore(opened(folder), restored)
+
+
+def test_a_snapshot_whose_newest_user_was_erased_since_is_followed(packed, opened, store):
+    store.publish("zoe", adapter(), BETTER)
+    folder = packed()
+    store.erase("zoe")
+    with SnapshotStore(opened(folder), store) as node:
+        assert node.served("alice").user == "alice"
+        with pytest.raises(UnknownUser):
+            node.served("zoe")

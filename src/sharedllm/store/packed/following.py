@@ -7,6 +7,7 @@ with SnapshotStore(Snapshot(folder, key), open_store(url)) as store:
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
+from datetime import datetime
 from pathlib import Path
 from threading import Event as Signal
 from threading import Thread
@@ -56,6 +57,7 @@ class SnapshotStore(Store):
         self._position = snapshot.manifest.position
         self._seen = 0.0
         self._catch_up()
+        self._check_newest()
         self._closing = Signal()
         self._thread = Thread(target=self._follow, name="snapshot-log", daemon=True)
         self._thread.start()
@@ -127,6 +129,9 @@ class SnapshotStore(Store):
     def answers(self) -> Iterator[tuple[int, Release | CorruptAdapter]]:
         return self._live.answers()
 
+    def arrival(self, who: int) -> datetime | None:
+        return self._live.arrival(who)
+
     def position(self) -> Position:
         return self._live.position()
 
@@ -147,6 +152,22 @@ class SnapshotStore(Store):
         found = self._snapshot.find(user)
         if found is not None:
             self._changed.add(found.who)
+
+    def _check_newest(self) -> None:
+        """Refuse a store in which somebody who was packed has not arrived, as first releases are not in the log.
+
+        Raises:
+            SnapshotError: it was put back to an earlier state, whatever has happened in it since.
+        """
+        newest = self._snapshot.manifest.newest
+        if newest is None or newest.who in self._changed:
+            return
+        found = self._live.arrival(newest.who)
+        if found is None or found.isoformat(timespec="microseconds") != newest.at:
+            raise SnapshotError(
+                f"The snapshot {self._snapshot.folder} is newer than the store, which does not have everybody in it",
+                remedy="If the store was restored from a backup, pack it again and start the node with that.",
+            )
 
     def _follow(self) -> None:
         while not self._closing.wait(POLL_SECONDS):

@@ -41,6 +41,14 @@ class File:
 
 
 @dataclass(frozen=True)
+class Newest:
+    """Who of those in a snapshot came to its store last: their number as in `Change.who`, and when, in UTC."""
+
+    who: int
+    at: str
+
+
+@dataclass(frozen=True)
 class Manifest:
     """What is signed.
 
@@ -55,6 +63,7 @@ class Manifest:
         serial: 0 as packed, one more each time somebody was removed.
         index: the index.
         shards: in the order of their numbers.
+        newest: what tells that the store has come as far; None where it was packed without that.
     """
 
     base: str
@@ -67,6 +76,7 @@ class Manifest:
     serial: int
     index: File
     shards: tuple[File, ...]
+    newest: Newest | None = None
 
     @property
     def files(self) -> tuple[File, ...]:
@@ -94,7 +104,10 @@ class Manifest:
                 remedy="Pack it again, or use the version of sharedllm that packed it.",
             )
         known = cls(**fields)
-        return replace(known, index=File(**fields["index"]), shards=tuple(File(**each) for each in fields["shards"]))
+        newest = None if known.newest is None else Newest(**fields["newest"])
+        return replace(
+            known, newest=newest, index=File(**fields["index"]), shards=tuple(File(**each) for each in fields["shards"])
+        )
 
 
 class Checksums:

@@ -14,7 +14,7 @@ from sharedllm.files import sync_folder
 from sharedllm.store.contract import Release, Store
 from sharedllm.store.encoding import STORED, id_sha256, now
 from sharedllm.store.packed.files import packing_lock, write_manifest, write_tensors, writing_errors
-from sharedllm.store.packed.format import PLACE, Checksums, File, Manifest, index_of, tensor_places
+from sharedllm.store.packed.format import PLACE, Checksums, File, Manifest, Newest, index_of, tensor_places
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -108,6 +108,7 @@ def _pack(store: Store, folder: Path, key: "Ed25519PrivateKey", base: str, forma
             remedy="Name the base that the adapters were trained on.",
         )
     index, files = shards.finish()
+    arrived = store.arrival(shards.newest)
     report.users = shards.users
     report.bytes = sum(file.bytes for file in (index, *files))
     manifest = Manifest(
@@ -121,6 +122,7 @@ def _pack(store: Store, folder: Path, key: "Ed25519PrivateKey", base: str, forma
         serial=0,
         index=index,
         shards=tuple(files),
+        newest=None if arrived is None else Newest(shards.newest, arrived.isoformat(timespec="microseconds")),
     )
     write_manifest(folder, manifest, key)
     return report
@@ -131,7 +133,7 @@ class _Shards:
 
     def __init__(self, folder: Path, base: str, format: str, parameters: int) -> None:
         self.parameters = parameters
-        self.users = 0
+        self.users = self.newest = 0
         self._folder, self._base, self._format = folder, base, format
         self._checksums_of = Checksums(base, format)
         row_bytes = parameters * STORED.itemsize
@@ -147,6 +149,7 @@ class _Shards:
         return (adapter.base, adapter.format, adapter.values.size) == (self._base, self._format, self.parameters)
 
     def add(self, who: int, release: Release) -> None:
+        self.newest = max(self.newest, who)
         user = id_sha256(release.user)
         head = _head(release)
         # The store rounded them to float16 when they were published, so this changes none.
