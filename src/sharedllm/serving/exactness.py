@@ -110,7 +110,11 @@ def show_exact(base: Base, *, format: str) -> None:
 def _serve(base: Base, format: str) -> tuple[list[_Told], Layout]:
     """Run the requests as an engine would."""
 
-    with closing(Batch(base, _LIMITS, Counters(), format=format)) as batch:
+    try:
+        made = Batch(base, _LIMITS, Counters(), format=format)
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        raise _broken(base, error) from error
+    with closing(made) as batch:
         requests = list(_requests(base, batch.layout.size, steady_context(base)))
         news: list[list[Event]] = [[] for _ in requests]
         for step in itertools.count():

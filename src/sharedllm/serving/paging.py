@@ -8,7 +8,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from sharedllm.base.loading import Base
-from sharedllm.errors import SharedLLMError, UnsupportedBase
+from sharedllm.errors import UnsupportedBase
 from sharedllm.serving.cache import Cache
 from sharedllm.serving.cuda_graphs import recorder
 from sharedllm.serving.decoding import Decoding
@@ -185,8 +185,6 @@ class Pager:
 
     def _warm_up(self) -> None:
         """Read a token of nobody, so that every layer has its memory before anybody depends on it."""
-        import torch
-
         name, config = type(self._base.model).__name__, self._base.model.config.get_text_config()
         kinds = set(getattr(config, "layer_types", None) or ()) - {"full_attention", "sliding_attention"}
         if kinds:
@@ -194,22 +192,12 @@ class Pager:
                 f"{name} has layers of {', '.join(sorted(kinds))}",
                 remedy="Use a base whose layers all attend to what came before, or to the last of it.",
             )
-        try:
-            steps = self._read_nobody()
-        except (SharedLLMError, torch.OutOfMemoryError):
-            raise
-        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            # Whatever else a model raises here it would raise in the middle of everybody's answers.
-            reason = (str(error).splitlines() or [""])[0]
-            raise UnsupportedBase(
-                f"{name} cannot read the tokens of several requests in one pass ({type(error).__name__}: {reason})",
-                remedy="Train and evaluate with it, and serve from another base.",
-            ) from error
+        steps = self._read_nobody()
         expected, (nobody,) = config.num_hidden_layers, steps.singles
         if self._cache.layers != expected or nobody.windows != _windows(config):
             raise UnsupportedBase(
-                f"{name} attends by the function that is given to it in {self._cache.layers} of {expected} layers, to"
-                f" the last {_told(nobody.windows)} tokens and by its configuration to {_told(_windows(config))}",
+                f"{name} attends by the function that is given to it in {self._cache.layers} of {expected} layers, or"
+                " over another window than its configuration says",
                 remedy="Use a base all of whose layers attend by transformers' attention interface.",
             )
 
@@ -330,7 +318,3 @@ def _windows(config: Any) -> set[int | None]:
     window = getattr(config, "sliding_window", None)
     kinds = getattr(config, "layer_types", None) or ["sliding_attention"]
     return {window if kind == "sliding_attention" else None for kind in kinds}
-
-
-def _told(windows: set[int | None]) -> str:
-    return " or ".join(sorted("all" if each is None else f"{each:,}" for each in windows))
