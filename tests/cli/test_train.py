@@ -95,7 +95,7 @@ def test_what_was_read_is_told_file_by_file_and_what_is_no_persons_words_is_doub
     (folder / "a.md").write_text(writing("alice", 7_500))
     (folder / "blob.txt").write_text(base64.encodebytes(bytes(range(256)) * 7).decode()[:2_400])
     (folder / "latin.txt").write_bytes("Größe".encode("latin-1") * 50)
-    (folder / "paper.pdf").write_bytes(b"%PDF-1.7\n%\xe2\xe3")
+    (folder / "this is a paper.pdf").write_bytes(b"%PDF-1.7\n%\xe2\xe3")
     said = run("train", "alice", folder).err
     assert "alice: 9,900 characters of 2 files" in said
     assert f"75.8%  {folder / 'a.md'}" in said
@@ -104,8 +104,19 @@ def test_what_was_read_is_told_file_by_file_and_what_is_no_persons_words_is_doub
     assert f"{folder / 'a.md'} (" not in said
     assert f"skipped {folder / 'latin.txt'}: not UTF-8 text" in said
     assert "iconv -f latin1 -t utf-8" in said
-    assert f"skipped {folder / 'paper.pdf'}: not UTF-8 text" in said
+    assert f"skipped {folder / 'this is a paper.pdf'}: not UTF-8 text: byte 0xe2" in said
     assert "it is a PDF document" in said and "pdftotext" in said
+
+
+def test_of_many_files_the_largest_are_told_and_how_much_the_rest_is(run, tmp_path):
+    folder = tmp_path / "export"
+    folder.mkdir()
+    for number in range(30):
+        (folder / f"{number:02d}.json").write_text(json.dumps({"note": writing(str(number), 400 - number)}))
+    said = run("train", "alice", folder).err.splitlines()
+    assert sum(" does not look like a person's words: it is JSON" in line for line in said) == 20
+    assert any(line.strip().endswith("10 smaller files") for line in said)
+    assert any("nor do 10 smaller files" in line for line in said)
 
 
 def test_a_sample_user(run, machine, notes, monkeypatch):

@@ -107,7 +107,7 @@ def test_a_pipe_can_be_named(tmp_path):
         ("cut off: é".encode()[:-1], "byte 0xc3 at offset 9", "Save it as UTF-8"),
         (b"a" * 100_000 + b"\xff", "byte 0xff at offset 100,000", "Save it as UTF-8"),
         (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3", "byte 0xe2 at offset 10; it is a PDF document", "Export its text"),
-        (b"%PDF-1.4\nonly ASCII", "is not plain text; it is a PDF document", "pdftotext"),
+        (b"%PDF-1.4\nonly ASCII", "is not text: its first bytes say so; it is a PDF document", "pdftotext"),
         (b"PK\x03\x04\x14\0word/document.xml", "it is a Word document (docx)", "export it as text"),
     ],
 )

@@ -106,26 +106,31 @@ def command(
 def _tell_what_was_read(text: "UserText") -> None:
     """Every file with its share, and what does not look like a person's words; nothing of one file that does."""
     for path, why in zip(text.skipped, text.why_skipped, strict=True):
-        _, _, what = why.message.partition(" is ")
+        _, _, what = why.message.removeprefix(f"{str(path)!r} is ").partition(": ")
         click.echo(
-            f"skipped {printable(str(path))}: not UTF-8 text ({printable(what)}). {printable(why.remedy)}", err=True
+            f"skipped {printable(str(path))}: not UTF-8 text: {printable(what)}. {printable(why.remedy)}", err=True
         )
     total = sum(part.characters for part in text.parts)
     if len(text.parts) > 1 or text.skipped:
-        click.echo(f"{printable(text.user)}: {total:,} characters of {len(text.parts):,} files", err=True)
+        files = "1 file" if len(text.parts) == 1 else f"{len(text.parts):,} files"
+        click.echo(f"{printable(text.user)}: {total:,} characters of {files}", err=True)
         largest = sorted(text.parts, key=lambda part: -part.characters)[:_FILES_SHOWN]
         for part in largest:
             click.echo(f"  {part.characters / total:6.1%}  {printable(part.source)}", err=True)
         if len(text.parts) > len(largest):
             rest = total - sum(part.characters for part in largest)
             click.echo(f"  {rest / total:6.1%}  {len(text.parts) - len(largest):,} smaller files", err=True)
-    for part in text.parts:
-        if part.doubt is not None:
-            click.echo(
-                f"{printable(text.user)}: {printable(part.source)} ({part.characters / total:.1%} of the text) does not"
-                f" look like a person's words: {part.doubt}. Leave it out unless they shall sound like it.",
-                err=True,
-            )
+    doubted = sorted((part for part in text.parts if part.doubt is not None), key=lambda part: -part.characters)
+    for part in doubted[:_FILES_SHOWN]:
+        click.echo(
+            f"{printable(text.user)}: {printable(part.source)} ({part.characters / total:.1%} of the text) does not"
+            f" look like a person's words: {part.doubt}. Leave it out unless they shall sound like it.",
+            err=True,
+        )
+    if len(doubted) > _FILES_SHOWN:
+        more = doubted[_FILES_SHOWN:]
+        share = sum(part.characters for part in more) / total
+        click.echo(f"{printable(text.user)}: nor do {len(more):,} smaller files ({share:.1%} of the text)", err=True)
 
 
 def train_users(

@@ -197,7 +197,7 @@ def _decode(data: bytes, source: str | Path, *, final: bool = True) -> str:
         else:
             if kind is None:
                 return text.removeprefix("\ufeff")
-            what, remedy = "not plain text", ""
+            what, remedy = "not text: its first bytes say so", ""
     if kind is not None:
         what, remedy = f"{what}; it is {kind.name}", kind.remedy
     raise _NotText(f"{_name(source)} is {what}", remedy=remedy)
