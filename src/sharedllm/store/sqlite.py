@@ -1,10 +1,9 @@
 """SQLite as this store needs it: how connections are set up, what its errors mean, and how deleted bytes really go."""
 
-import errno
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,14 +11,14 @@ from urllib.parse import quote
 import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
-from sharedllm.errors import CorruptStore, DiskFull, OutcomeUnknown, StaleStore, StoreBusy, StoreError
+from sharedllm.errors import CorruptStore, OutcomeUnknown, StaleStore, StoreBusy, StoreError
 from sharedllm.files import keep_private, make_private
 from sharedllm.store.database import Database, Result, Row, Work
 from sharedllm.store.schema import HEAD
+from sharedllm.store.sqlite_errors import BUSY_SECONDS, CANNOT_WRITE, code, typed_errors, unusable
 from sharedllm.store.upgrade import migrate, version
 from sharedllm.store.watermark import SUFFIX, Watermark, count, counted
 
-BUSY_SECONDS = 5.0
 # How long a change that is to be settled waits for others to be done with the log.
 SETTLING_MILLISECONDS = 200
 
@@ -74,12 +73,12 @@ class SQLite(Database):
         return self.read(lambda connection: list(connection.execute(statement, parameters)))
 
     def read(self, work: Work[Result]) -> Result:
-        with _typed_errors(self._path):
+        with typed_errors(self._path):
             try:
                 with self._reader.begin() as connection:
                     return work(connection)
             except sa.exc.OperationalError as error:
-                if _code(error.orig) not in _CANNOT_WRITE:
+                if code(error.orig) not in CANNOT_WRITE:
                     raise
                 first = error
             # Whoever reads also writes: a file beside this one, in which processes tell one another what they read.
@@ -90,7 +89,7 @@ class SQLite(Database):
                 raise first from None
 
     def write(self, work: Work[Result], *, settle: bool = False) -> Result:
-        with _typed_errors(self._path), self._writing:
+        with typed_errors(self._path), self._writing:
             with self._writer.begin() as connection:
                 before = _changes(connection)
                 result = work(connection)
@@ -128,7 +127,7 @@ class SQLite(Database):
         Raises:
             StoreBusy: another process is reading or writing, so that the old pages cannot go yet.
         """
-        with _typed_errors(self._path), self._writing, closing(self._reader.raw_connection()) as connection:
+        with typed_errors(self._path), self._writing, closing(self._reader.raw_connection()) as connection:
             cursor = connection.cursor()
             (mark,) = cursor.execute("PRAGMA user_version").fetchone()
             if not mark:
@@ -147,7 +146,7 @@ class SQLite(Database):
             cursor.execute("COMMIT")
 
     def close(self) -> None:
-        with _typed_errors(self._path):
+        with typed_errors(self._path):
             self._reader.dispose()
         self._mark.close()
 
@@ -162,7 +161,7 @@ class SQLite(Database):
             # In this order: others may change the file meanwhile.
             noted = self._mark.read()
         except OSError as error:
-            raise _unusable(self._mark.path, error) from error
+            raise unusable(self._mark.path, error) from error
         found = self.read(counted)
         if found < noted:
             raise StaleStore(
@@ -175,7 +174,7 @@ class SQLite(Database):
         try:
             self._mark.open()
         except OSError as error:
-            raise _unusable(self._mark.path, error) from error
+            raise unusable(self._mark.path, error) from error
 
     def _settle(self) -> None:
         """Empty the log into the file, unless others are reading; the mark tells if it is lost before that is done."""
@@ -205,14 +204,14 @@ def accept(path: Path) -> tuple[int, int]:
     mark = Watermark(str(path))
     reader, _ = _engines(str(path))
     try:
-        with _typed_errors(str(path)), reader.begin() as connection:
+        with typed_errors(str(path)), reader.begin() as connection:
             found = counted(connection)
         noted = 0
         with suppress(CorruptStore):
             noted = mark.read()
         mark.reset(found)
     except OSError as error:
-        raise _unusable(mark.path, error) from error
+        raise unusable(mark.path, error) from error
     finally:
         reader.dispose()
         mark.close()
@@ -255,17 +254,6 @@ def _alone(path: str) -> sa.Engine:
     return engine
 
 
-@contextmanager
-def _typed_errors(path: str) -> Iterator[None]:
-    """Turn the database's errors into ours. Every statement of the store runs inside this."""
-    try:
-        yield
-    except sa.exc.DBAPIError as error:
-        raise _typed(error.orig, path) from error
-    except sqlite3.Error as error:
-        raise _typed(error, path) from error
-
-
 def _set_up(connection: sqlite3.Connection, _: Any) -> None:
     # The driver would begin transactions by itself, too late and only for some statements.
     connection.isolation_level = None
@@ -284,44 +272,3 @@ def _changes(connection: sa.Connection) -> object:
 
 def _begin(connection: sa.Connection) -> None:
     connection.exec_driver_sql(connection.get_execution_options().get("begin", "BEGIN"))
-
-
-def _code(error: BaseException | None) -> int:
-    """SQLite's primary code for an error."""
-    # Extended codes carry the primary one in their low byte. The driver's own complaints have none: they are about
-    # text that is not UTF-8, which only damage can have put there.
-    return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF
-
-
-# What a full disk, or a folder that is read-only, gives to whoever only reads.
-_CANNOT_WRITE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL}
-
-
-def _unusable(path: Path, error: OSError) -> StoreError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(f"No room is left to write {path}", remedy="Free some space and try again.")
-    return StoreError(f"{path} cannot be used: {error.strerror}", remedy="Make the file and its folder writable.")
-
-
-def _typed(error: BaseException | None, path: str) -> StoreError:
-    # The file in which readers tell one another what they read cannot grow.
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_IOERR_SHMSIZE:
-        return DiskFull(f"No room is left to write {path}", remedy="Free some space and try again.")
-    match _code(error):
-        case sqlite3.SQLITE_FULL:
-            return DiskFull(f"No room is left to write {path}", remedy="Free some space and try again.")
-        case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
-            return StoreBusy(
-                f"Another process has been writing {path} for over {BUSY_SECONDS:.0f} seconds",
-                remedy="Try again when it has finished.",
-            )
-        case sqlite3.SQLITE_CORRUPT | sqlite3.SQLITE_NOTADB:
-            return CorruptStore(
-                f"{path} is damaged, or is not a store ({error})",
-                remedy="Restore it from a backup, or name another file.",
-            )
-        case sqlite3.SQLITE_CANTOPEN:
-            return StoreError(f"{path} cannot be opened", remedy="Check that its folder exists and may be written to.")
-        case sqlite3.SQLITE_READONLY:
-            return StoreError(f"{path} is read-only", remedy="Make the file and its folder writable.")
-    return StoreError(f"{path} cannot be used: {error}", remedy="Check the disk that it is on.")
