@@ -204,7 +204,7 @@ def test_any_unicode_string_can_name_a_user(user, run, machine, notes, tmp_path)
     ran = run("train", user, notes("alice"), "--json")
     assert (ran.code, ran.json[0]["user"]) == (0, user)
     assert machine.users() == [user]
-    assert {path.name for path in tmp_path.iterdir()} <= {"store.db", "data", "cache", "alice.txt"}
+    assert {path.name for path in tmp_path.iterdir()} <= {"store.db", "store.db-mark", "data", "cache", "alice.txt"}
 
 
 BAD_INPUT = {
