@@ -2,17 +2,23 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all check format clean
+.PHONY: demo test test-all test-rare check format clean
 
 demo: .venv/installed
 	$(BIN)/sharedllm demo --out out/demo.html
 
+# Tests run beside one another, each on a core of its own.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+
 test: .venv/installed
-	$(BIN)/pytest
+	$(PYTEST)
 
 # What `make test` leaves out as well: the slower and the rarer.
 test-all: .venv/installed
-	$(BIN)/pytest -m 'rare or not rare'
+	$(PYTEST) -m 'rare or not rare'
+
+test-rare: .venv/installed
+	$(PYTEST) -m rare
 
 check: .venv/installed
 	$(BIN)/ruff format --check src tests benchmarks experiments

@@ -16,10 +16,16 @@ Ask = Callable[..., Any]
 
 
 @contextmanager
-def contender(module: str, *arguments: str) -> Iterator[Ask]:
-    """``python -m module arguments``, which is to call `take_orders`, until the block is left."""
+def contender(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Ask]:
+    """``python -m module arguments``, which is to call `take_orders`, until the block is left.
+
+    Args:
+        module: what is run.
+        arguments: what it is given.
+        env: its whole environment; by default this process's.
+    """
     command = [sys.executable, "-m", module, *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
         orders, tells = cast(IO[str], process.stdin), cast(IO[str], process.stdout)
 
         def ask(*order: Any) -> Any:

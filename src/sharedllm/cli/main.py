@@ -7,6 +7,7 @@ from typing import NoReturn
 import click
 
 from sharedllm import __version__
+from sharedllm.base.threads import share_cores
 from sharedllm.errors import SharedLLMError
 from sharedllm.printable import printable
 
@@ -64,6 +65,7 @@ def sharedllm() -> None:
 
 def main() -> NoReturn:
     """Run the command line. Errors of ours print one line and exit with status 2, an interrupt with 130."""
+    share_cores()
     try:
         sharedllm(standalone_mode=False)
     except SharedLLMError as error:

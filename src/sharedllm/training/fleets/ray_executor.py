@@ -8,6 +8,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import Any
 
+from sharedllm.base.threads import WAITING
 from sharedllm.errors import InvalidInput, SharedLLMError, TrainingError
 from sharedllm.training.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Stepped, Work, Workplace
 from sharedllm.training.fleets.placement import Machine, place
@@ -59,6 +60,7 @@ class RayExecutor(Executor):
             num_gpus=placed.gpus,
             # One call that trains, and beside it one that tells of its steps and one that stops it.
             max_concurrency=3,
+            runtime_env={"env_vars": WAITING},
         )(_Actor)
         self._job = self._ray.put(job)
         self._idle: list[_Worker] = []
