@@ -154,6 +154,8 @@ def test_a_computation_that_looks_at_numbers_is_found_before_it_is_recorded(look
 
 def test_as_many_requests_as_there_may_be_take_few_recordings(engine_of, ask, row, recorded):
     engine = engine_of(start=False)
+    # When it was made, others were for the check of the base.
+    recorded.clear()
     rows = [row(engine.layout.size, seed) for seed in range(8)]
     clients = [
         ask(engine, [5 + n] * (1 + n), f"{n}", release=f"{n}", values=rows[n], max_tokens=10 + 10 * n) for n in range(8)
