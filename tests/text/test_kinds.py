@@ -22,7 +22,7 @@ def zipped(*names: str) -> bytes:
         (zipped("[Content_Types].xml", "word/document.xml"), "a Word document (docx)", "export it as text"),
         (zipped("[Content_Types].xml", "xl/workbook.xml"), "an Excel workbook (xlsx)", "export it as text"),
         (zipped("notes.txt"), "a zip archive", "Unpack it"),
-        (gzip.compress(b"notes"), "a gzip archive", "Unpack it"),
+        (gzip.compress(b"notes", mtime=0), "a gzip archive", "Unpack it"),
         (b"\x89PNG\r\n\x1a\n", "a PNG image", "Leave it out"),
         (b"\xff\xd8\xff\xe0", "a JPEG image", "Leave it out"),
         (b"\0\0\0\x18ftypmp42", "a film or a photograph", "Leave it out"),
