@@ -7,6 +7,7 @@ import pytest
 import torch
 from tests.serving.conftest import SMALL
 
+from sharedllm.base.tokens import Tokens
 from sharedllm.serving.request import Sampling
 
 
@@ -41,3 +42,24 @@ def test_a_seed_gives_the_same_answer_and_the_same_figures_alone_and_among_other
     together = [told(client) for client in [submit(n) for n in range(6)]]
     assert [told(submit(n)) for n in range(6)] == together
     assert [told(client) for client in [submit(n) for n in (5, 3, 1)]] == [together[n] for n in (5, 3, 1)]
+
+
+def test_nothing_changes_beside_a_request_that_no_pass_can_be_computed_with(engine_of, ask, row, monkeypatch):
+    monkeypatch.setattr(Tokens, "check", lambda self, ids: None)
+    engine = engine_of(dtype=torch.float32, limits=replace(SMALL, deterministic=True), start=False)
+    chance = np.random.default_rng(1)
+    people = [(f"user {n}", chance.integers(3, 250, size).tolist()) for n, size in enumerate((3, 17, 5, 9))]
+    rows = [row(engine.layout.size, seed) for seed in range(4)]
+
+    def submit():
+        return [
+            ask(engine, prompt, owner, release=owner, values=rows[n], max_tokens=6)
+            for n, (owner, prompt) in enumerate(people)
+        ]
+
+    beside = submit()
+    bad = ask(engine, [9999], "eve")
+    engine.start()
+    assert bad.wait().finished.reason == "failed"
+    told = [client.wait().logprobs for client in beside]
+    assert told == [client.wait().logprobs for client in submit()]

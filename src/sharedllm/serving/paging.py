@@ -233,11 +233,6 @@ class Pager:
 
     def _logits(self, sequences: Sequence[_Sequence], totals: Sequence[int], kept: Sequence[range]) -> "torch.Tensor":
         """Run a pass; the logits that are wanted, one after the other."""
-        if self._apart:
-            import torch
-
-            each = zip(sequences, totals, kept, strict=True)
-            return torch.cat([self._run([sequence], [total], [places]) for sequence, total, places in each])
         if self._decoding is not None and not self._decoding.given_up and max(self.passed.lengths) == 1:
             ids = [each.ids[each.read] for each in sequences]
             logits = self._decoding(self.passed.names, self._rows.slots(self.passed), ids, totals)
@@ -286,6 +281,9 @@ class Pager:
         """Run the model over the next tokens of sequences, up to so many of each, under their rows."""
         import torch
 
+        if self._apart and len(sequences) > 1:
+            each = zip(sequences, totals, kept, strict=True)
+            return torch.cat([self._run([sequence], [total], [places]) for sequence, total, places in each])
         lengths = [total - each.read for each, total in zip(sequences, totals, strict=True)]
         ids = [each.ids[each.read : total] for each, total in zip(sequences, totals, strict=True)]
         positions = [torch.arange(each.read, total) for each, total in zip(sequences, totals, strict=True)]
