@@ -268,3 +268,15 @@ def test_a_key_set_that_says_anything_twice_is_none():
         jwks.parse(b'{"keys": [{"kty": "RSA", "kid": "a", "kid": "b"}]}')
     with pytest.raises(ValueError, match="twice"):
         jwks.parse(b'{"keys": [], "keys": [{}]}')
+
+
+@pytest.mark.parametrize(("name", "algorithm"), [("rsa", "PS256"), ("p256", "ES256"), ("ed25519", "EdDSA")])
+def test_a_private_key_among_the_public_ones_verifies_as_its_public_half(file, name, algorithm):
+    kind = {"r": pyjwt.algorithms.RSAAlgorithm, "e": pyjwt.algorithms.OKPAlgorithm}.get(name[0])
+    private = (kind or pyjwt.algorithms.ECAlgorithm).to_jwk(PRIVATE[name], as_dict=True)
+    private.pop("key_ops", None)
+    tokens = tokens_of(file, private | {"kid": name})
+    assert tokens.subject(token(name, algorithm)) == "alice"
+    head, claims, _ = token(name, algorithm).split(".")
+    with pytest.raises(NotAuthenticated):
+        tokens.subject(f"{head}.{claims}.{token('rsa', 'RS256').split('.')[2]}")

@@ -35,6 +35,8 @@ _FITTING: Mapping[tuple[str, str | None], Sequence[str]] = {
     ("OKP", "Ed448"): ("EdDSA",),
 }
 """Key types and curves to the algorithms that they can verify."""
+_PUBLIC = ("kty", "crv", "n", "e", "x", "y")
+"""What a key is made from. Some files also hold the private half, which verifies nothing."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +172,8 @@ def _key(member: dict[str, Any]) -> PublicKey | None:
     if not (for_signatures and algorithms and (kid is None or isinstance(kid, str))):
         return None
     try:
-        return PublicKey(kid, algorithms, jwt.PyJWK(member, algorithms[0]).key)
+        public = {name: member[name] for name in _PUBLIC if name in member}
+        return PublicKey(kid, algorithms, jwt.PyJWK(public, algorithms[0]).key)
     except (jwt.PyJWTError, TypeError, ValueError):
         return None
 
