@@ -1,5 +1,7 @@
 """What one request makes the engine raise is that request's error, and nobody else notices."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -195,3 +197,18 @@ def test_ids_beyond_the_embeddings_are_refused_before_they_wait(engine_of, ask, 
 def test_settings_that_are_no_numbers_or_negative_are_refused(name, value):
     with pytest.raises(InvalidInput, match=name):
         Sampling(**{name: value})
+
+
+def test_whoever_erases_is_told_that_the_device_could_not_be_overwritten(engine_of, ask, monkeypatch):
+    engine = engine_of(start=False)
+    monkeypatch.setattr(engine._batch, "forget", lambda owner: 1 / 0)
+    clients = [ask(engine, owner=owner) for owner in ("gone", "ann")]
+    with ThreadPoolExecutor(3) as threads:
+        engine.start()
+        with engine._changed:
+            erasures = [threads.submit(engine.stop_owner, owner) for owner in ("gone", "lost", "left")]
+        for each in erasures:
+            with pytest.raises(ZeroDivisionError):
+                each.result(20)
+    assert {client.wait().finished.reason for client in clients} <= {"erased", "failed"}
+    assert not engine.healthy

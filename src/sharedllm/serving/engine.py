@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 
 from sharedllm.base.context import steady_context
@@ -105,6 +106,9 @@ class Engine:
         """End all requests of an owner, and overwrite the rows of their releases; returns how many ended.
 
         When it returns none of them runs, and no row, key or value of theirs is on the device.
+
+        Raises:
+            Exception: what is on the device could not be overwritten, with which the engine has failed.
         """
         ended: list[int] = []
 
@@ -156,13 +160,15 @@ class Engine:
 
     def _order(self, order: Callable[[], object], *, wait: bool) -> None:
         """Have something done between two passes; at once where there is no thread to do it."""
-        done = threading.Event()
+        done: Future[None] = Future()
 
         def run() -> None:
             try:
                 order()
-            finally:
-                done.set()
+            except BaseException as error:
+                done.set_exception(error)
+                raise
+            done.set_result(None)
 
         with self._changed:
             if not self._serving:
@@ -171,7 +177,7 @@ class Engine:
             self._orders.append(run)
             self._changed.notify_all()
         if wait:
-            done.wait()
+            done.result()
 
     def _run(self, make: Callable[[], Batch], made: "Future[Batch]") -> None:
         try:
@@ -192,7 +198,10 @@ class Engine:
         finally:
             with self._changed:
                 self._serving = False
-                self._follow_orders()
+                while self._orders:
+                    # Whoever waits for one that fails is told so.
+                    with suppress(Exception):
+                        self._follow_orders()
                 self._end_all(lambda _: True, "shutdown")
                 self._changed.notify_all()
 
