@@ -612,6 +612,21 @@ def test_each_has_an_account_of_their_own(store):
     assert [store.note_erasure(user, {}).receipt for user in ("alice", "Alice")] == [{"id": "alice"}, {"id": "Alice"}]
 
 
+def test_several_who_erase_somebody_at_once_have_one_receipt(store):
+    def erase(turn):
+        store.note_erasure("alice", {})
+        with suppress(UnknownUser, StoreBusy):
+            store.erase("alice")
+        return store.keep_receipt("alice", {"id": turn})
+
+    for turn in range(0, 12, 4):
+        store.publish("alice", adapter(), BETTER)
+        with ThreadPoolExecutor(4) as threads:
+            receipts = list(threads.map(erase, range(turn, turn + 4)))
+        assert len({receipt["id"] for receipt in receipts}) == 1
+        assert store.note_erasure("alice", {}).receipt == receipts[0]
+
+
 # Coming back
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sharedllm.errors import CorruptStore
+
 
 @dataclass(frozen=True)
 class AuditHead:
@@ -64,8 +66,22 @@ class Account:
 
     @staticmethod
     def from_json(text: str) -> "Account":
-        """An account that `to_json` wrote."""
-        return Account(**json.loads(text))
+        """An account that `to_json` wrote.
+
+        Raises:
+            CorruptStore: it is not.
+        """
+        try:
+            return Account(**json.loads(text))
+        except (TypeError, ValueError):
+            raise damaged_account() from None
+
+
+def damaged_account() -> CorruptStore:
+    """What is kept of an erasure is not what was written."""
+    return CorruptStore(
+        "What the store holds of an erasure is not what was written", remedy="Restore it from a backup."
+    )
 
 
 class Accounts(ABC):

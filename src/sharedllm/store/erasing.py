@@ -77,7 +77,7 @@ class Erasing(Store):
             token = None
 
         def note(connection: sa.Connection) -> Account:
-            row, before = self._account(connection, person)
+            before = self._take_account(connection, person)
             here = token is not None and (self._custody.remembers_erasures or holds(connection, token))
             known = here or any(removed.values())
             if before is None and not known:
@@ -86,7 +86,7 @@ class Erasing(Store):
                 return before
             begun = Account({}) if before is None or before.receipt is not None else before
             account = begun.going_on({**removed, "key": int(here and self._custody.remembers_erasures)})
-            self._write(connection, row, person, account, token if here else None)
+            self._write(connection, person, account, token if here else None)
             self._custody.note(connection, [])
             return account
 
@@ -96,10 +96,10 @@ class Erasing(Store):
         person = self._person(user)
 
         def keep(connection: sa.Connection) -> Mapping[str, Any]:
-            row, account = self._account(connection, person)
+            account = self._take_account(connection, person)
             if account is not None and account.receipt is not None:
                 return account.receipt
-            self._write(connection, row, person, Account({}, receipt), None)
+            self._write(connection, person, Account({}, receipt), None)
             return receipt
 
         return self._database.write(keep, settle=True)
@@ -108,32 +108,36 @@ class Erasing(Store):
         (row,) = self._database.find(LOG, {})
         return self._custody.person(user, row.user_key.to_bytes(8, "big"))
 
-    def _account(self, connection: sa.Connection, person: bytes) -> tuple[Row | None, Account | None]:
-        row = connection.execute(sa.select(erasures).where(erasures.c.person == person).with_for_update()).one_or_none()
-        return row, None if row is None else Account.from_json(self._custody.show(person, row.account))
+    def _take_account(self, connection: sa.Connection, person: bytes) -> Account | None:
+        """An account, nobody else's until the caller's transaction ends; None where there was none, and one is made."""
+        new = {"person": person, "account": self._custody.hide(person, Account({}).to_json())}
+        # Two who erase the same person at once find no row that either could hold, so each makes it, and one waits.
+        make = self._database.insert(erasures).on_conflict_do_nothing().returning(erasures.c.person)
+        if connection.execute(make, new).one_or_none():
+            return None
+        this = sa.select(erasures).where(erasures.c.person == person)
+        return self._shown(connection.execute(this.with_for_update()).one())
 
-    def _write(
-        self, connection: sa.Connection, row: Row | None, person: bytes, account: Account, token: bytes | None
-    ) -> None:
+    def _shown(self, row: Row) -> Account:
+        return Account.from_json(self._custody.show(row.person, row.account))
+
+    def _write(self, connection: sa.Connection, person: bytes, account: Account, token: bytes | None) -> None:
         said = {"account": self._custody.hide(person, account.to_json()), "id_sha256": token}
-        if row is None:
-            connection.execute(sa.insert(erasures), {"person": person, **said})
-        else:
-            connection.execute(sa.update(erasures).where(erasures.c.person == person).values(said))
+        connection.execute(sa.update(erasures).where(erasures.c.person == person).values(said))
 
     def _is_going_on(self, user: str) -> bool:
         """Whether an erasure of theirs has begun that has no receipt yet."""
-        person = self._person(user)
-        _, account = self._database.read(lambda connection: self._account(connection, person))
-        return account is not None and account.receipt is None
+        this = sa.select(erasures).where(erasures.c.person == sa.bindparam("person"))
+        found = self._database.find(this, {"person": self._person(user)})
+        return any(self._shown(row).receipt is None for row in found)
 
     def _count(self, connection: sa.Connection, token: bytes, removed: Mapping[str, int]) -> None:
         """Put into the account of an erasure, if there is one, what goes in the caller's transaction."""
-        row = connection.execute(sa.select(erasures).where(erasures.c.id_sha256 == token)).one_or_none()
+        this = sa.select(erasures).where(erasures.c.id_sha256 == token)
+        row = connection.execute(this.with_for_update()).one_or_none()
         if row is not None:
-            account = Account.from_json(self._custody.show(row.person, row.account))
-            counted = account.plus({name: removed[name] for name in ("releases", "events", "keys")})
-            self._write(connection, row, row.person, counted, None)
+            counted = self._shown(row).plus({name: removed[name] for name in ("releases", "events", "keys")})
+            self._write(connection, row.person, counted, None)
 
     def _finish_interrupted(self) -> None:
         """Remove what erasures have left that were interrupted."""

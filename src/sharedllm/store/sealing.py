@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sharedllm.errors import CorruptStore, InvalidInput, MasterKeyError, StoreBusy, StoreError
 from sharedllm.store import audit, rules
-from sharedllm.store.accounts import AuditHead
+from sharedllm.store.accounts import AuditHead, damaged_account
 from sharedllm.store.contract import Release
 from sharedllm.store.custody import Custody, Note, Owner, Plain, canonical, head_of
 from sharedllm.store.database import Database, Row
@@ -202,9 +202,7 @@ class Sealed(Custody):
         try:
             return _decrypted(self._vault.cipher, b64decode(text, validate=True), ("account", person.hex())).decode()
         except (InvalidTag, binascii.Error, TypeError, ValueError):
-            raise CorruptStore(
-                "What the store holds of an erasure is not what was written", remedy="Restore it from a backup."
-            ) from None
+            raise damaged_account() from None
 
     def moved(self, person: bytes, text: str) -> tuple[bytes, str]:
         """An account of before the store was encrypted: what finds it from now on, and what is written there."""
