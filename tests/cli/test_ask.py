@@ -118,6 +118,13 @@ def test_where_no_release_may_answer_the_base_does_only_if_allowed(why, run, ask
     assert allowed.json["answer"] == ask("bob", QUESTION, "--base-only", "--json", base=base).json["answer"]
 
 
+def test_whoever_has_no_release_is_told_before_a_base_is_fetched(ask, monkeypatch):
+    monkeypatch.setattr("sharedllm.base.resolve.resolve_base", None)
+    ran = ask("alcie", QUESTION)
+    assert (ran.code, ran.out) == (2, "")
+    assert "no user 'alcie'" in ran.err
+
+
 def test_a_prompt_can_be_continued_instead_of_answered(alice, ask, folder_of, tmp_path):
     chatty = models.llama(tmp_path / "chatty")
     (chatty / "chat_template.jinja").write_text("Q: {{ messages[0]['content'] }} A:")

@@ -99,6 +99,8 @@ def command(
         decision = Decision("base", user, None, "The base answers, as asked.")
     else:
         with open_store(store) as opened_store:
+            # Whoever has no release that may answer is told so before a base is fetched for them.
+            route(opened_store, user, fallback=allow_base)
             identity = fingerprint(resolve_base(base_name))
             decision = route(opened_store, user, base=identity, fallback=allow_base)
     base = load(base_name)
