@@ -3,10 +3,11 @@
 import base64
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tests import models
 from tests.cli.conftest import writing
 from transformers import AutoTokenizer
 
+from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import InTraining
 from sharedllm.evaluation.gate import Gate
 from sharedllm.store import open_store
@@ -317,6 +319,21 @@ def test_a_token_that_the_base_lacks_fails_its_user_alone(run, machine, notes, m
     assert ran.code == 2
     assert "bob: failed: The text of 'bob' cannot be read: The base has no embedding for token" in ran.out
     assert machine.users() == ["alice"]
+
+
+def test_somebody_of_whom_the_store_holds_what_is_damaged_keeps_nobody_else(run, machine, notes, manifest):
+    with open_store(machine.store) as store:
+        store.publish("bob", Adapter("norm", "another base", np.zeros(2, np.float32)), GateOutcome(True, "made up"))
+    with closing(sqlite3.connect(machine.store)) as connection:
+        connection.execute("UPDATE users SET releases = 7")
+        connection.commit()
+    guilty = {"user": "bob", "files": [notes("bob").name]}
+    notes("alice")
+    ran = run("train", "--manifest", manifest(guilty, GOOD_LINE), "--json")
+    assert ran.code == 2
+    bob, alice = ran.json
+    assert "What the store holds of 'bob', such as which release is served, is damaged" in bob["error"]
+    assert alice["release"] == 1
 
 
 def test_steps_rate_and_format_can_be_chosen(run, machine, notes):

@@ -9,7 +9,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sharedllm.http.address import network_of
 from sharedllm.http.refusals import Refused
 from sharedllm.http.service import Policy
 
@@ -55,7 +54,7 @@ class Body:
     """The body of one request as it arrives.
 
     Attributes:
-        address: where it comes from; see `network_of`.
+        owner: who sends it; nobody while it is not kept.
         complete: whether all of it has come.
         held: bytes of it that count, and are kept.
         heard: when the last of it came, on the event loop's clock.
@@ -72,7 +71,7 @@ class Body:
         self._read = 0
         self.complete = not self._declared and b"transfer-encoding" not in headers
         self._given_up = False
-        self.address = network_of((scope.get("client") or ("",))[0])
+        self.owner = ""
         self.held = 0
 
     async def receive(self) -> Message:
@@ -104,14 +103,17 @@ class Body:
         self._bodies.hold(self, max(0, self._read - SMALL_BYTES))
         return message
 
-    async def whole(self) -> bytearray:
+    async def whole(self, owner: str) -> bytearray:
         """All of it, held until it is let go of.
+
+        Args:
+            owner: who sends it, and is to have no more than their part of the room.
 
         Raises:
             HTTPException, Refused: see `receive`.
             ClientDisconnect: the client went away before its end.
         """
-        whole = bytearray()
+        self.owner, whole = owner, bytearray()
         while True:
             message = await self.receive()
             if message["type"] == "http.disconnect":
@@ -159,7 +161,9 @@ class Body:
 
 
 class _Bodies:
-    """All bodies that are held: bounded in all, and each address to half of it.
+    """All bodies that are held: bounded in all, and those of one sender to half of it.
+
+    By who sends them and not by address, as behind a proxy everybody has the same one.
 
     Where there is no room, those give way that are still arriving, whichever paused for the longest.
     """
@@ -179,7 +183,7 @@ class _Bodies:
             self._held.pop(body, None)
             return
         self._held[body] = None
-        theirs = [each for each in self._held if each.address == body.address]
+        theirs = [each for each in self._held if each.owner == body.owner]
         for of, most in ((theirs, self._most // 2), (list(self._held), self._most)):
             while sum(each.held for each in of) > most:
                 others = [each for each in of if each.arrives and each is not body]

@@ -29,7 +29,7 @@ async def read(request: Request, model: type[T], owner: str) -> T:
         raise Refused(415, "unsupported_media_type", "The body is not JSON", remedy="Send it as application/json.")
     service: Service = request.app.state.service
     body: Body = request.scope["body"]
-    whole = await body.whole()
+    whole = await body.whole(owner)
     return await service.turns.run(owner, lambda: parsed(whole, model))
 
 

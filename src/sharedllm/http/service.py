@@ -26,7 +26,7 @@ class Policy:
     Attributes:
         fallback: whether the base answers then; every response says when it did.
         body_bytes: a longer body is refused with 413, while it is being read.
-        bodies_bytes: of long bodies that are held at once, of everybody together; an address may have half of them.
+        bodies_bytes: of long bodies that are held at once, of everybody together; one sender may have half of them.
         body_seconds: a body that takes longer to arrive is refused with 408.
         seconds: deadline of a request that names none.
         max_seconds: the longest deadline a request may name.

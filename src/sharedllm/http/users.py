@@ -119,7 +119,7 @@ async def bring(
     It is held back, as what it was tested on elsewhere does not count here. With `override_reason` it is served all
     the same, and the reason is recorded; only a service key may do that.
     """
-    service, body = _service(request), bytes(await request.scope["body"].whole())
+    service, body = _service(request), bytes(await request.scope["body"].whole(arrival.user))
     return await service.turns.run(arrival.user, lambda: _bring(service, arrival, body, override_reason))
 
 

@@ -9,7 +9,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from sharedllm.errors import DiskFull, Diverged, OutcomeUnknown, StoreBusy, StoreUnreachable, TrainingError
+from sharedllm.errors import (
+    CorruptStore,
+    DiskFull,
+    Diverged,
+    OutcomeUnknown,
+    StoreBusy,
+    StoreUnreachable,
+    TrainingError,
+)
 from sharedllm.text import manifest as manifests
 from sharedllm.training import vectors
 from sharedllm.training.checkpoints import digest
@@ -62,6 +70,20 @@ def test_only_those_whose_text_has_changed_are_trained_again(eight):
     eight.train()
     assert eight.executors[-1].handed_out == [["user 5"]]
     assert eight.store.user("user 5").releases == 2
+
+
+def test_somebody_of_whom_the_store_holds_what_is_damaged_keeps_nobody_else(eight, monkeypatch):
+    every = eight.store.every_release
+
+    def damaged(user):
+        if user == "user 3":
+            raise CorruptStore("It is damaged", remedy="Restore it.")
+        return every(user)
+
+    monkeypatch.setattr(eight.store, "every_release", damaged)
+    results = eight.train()
+    assert (results["user 3"].state, results["user 3"].reason) == ("failed", "It is damaged. Restore it.")
+    assert all(results[user].release == 1 for user in USERS if user != "user 3")
 
 
 # Nobody else matters
