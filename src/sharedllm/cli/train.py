@@ -11,7 +11,7 @@ import click
 from sharedllm.cli.options import base_option, chosen_recipe, json_option, recipe_options, store_option
 from sharedllm.cli.printing import exit_status, print_json
 from sharedllm.cli.progress import progress_bar
-from sharedllm.errors import InvalidInput, SharedLLMError, StoreError, TextError
+from sharedllm.errors import CorruptAdapter, CorruptStore, InvalidInput, SharedLLMError, StoreError, TextError
 from sharedllm.printable import printable
 from sharedllm.users import check_user_id
 
@@ -143,7 +143,8 @@ def train_users(
 ) -> "Results":
     """Train whoever has no release of this text, base and recipe yet; everyone's release, or what went wrong.
 
-    Whose text is too little or cannot be used is found out before the base is loaded, and keeps nobody else.
+    Whose text is too little or cannot be used, and of whom the store holds what is damaged, is found out before the
+    base is loaded, and keeps nobody else.
 
     Args:
         store: where releases are.
@@ -173,7 +174,11 @@ def train_users(
             results[text.user] = error
     identity = fingerprint(resolve_base(base_name))
     for user, split in splits.items():
-        known = already_trained(store, identity, user, split.sha256, recipe)
+        try:
+            known = already_trained(store, identity, user, split.sha256, recipe)
+        except (CorruptAdapter, CorruptStore) as error:
+            results[user] = error
+            continue
         if known is not None:
             click.echo(f"{printable(user)}: nothing new in the text; release {known.number} is made from it", err=True)
             results[user] = known

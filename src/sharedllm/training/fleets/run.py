@@ -12,7 +12,16 @@ from functools import partial
 from itertools import count, islice
 from typing import Literal, TypeVar
 
-from sharedllm.errors import OutcomeUnknown, SharedLLMError, StoreBusy, StoreError, StoreUnreachable, TrainingError
+from sharedllm.errors import (
+    CorruptAdapter,
+    CorruptStore,
+    OutcomeUnknown,
+    SharedLLMError,
+    StoreBusy,
+    StoreError,
+    StoreUnreachable,
+    TrainingError,
+)
 from sharedllm.store.contract import Release, ReleaseSummary, Stay, Store
 from sharedllm.store.rules import erased_meanwhile
 from sharedllm.text.reading import UserText
@@ -164,7 +173,11 @@ class _Driver:
                 yield Result(user, "failed", None, str(text))
                 continue
             sha256 = hashlib.sha256(text.text.encode()).hexdigest()
-            known = _patiently(partial(self._known, user, sha256))
+            try:
+                known = _patiently(partial(self._known, user, sha256))
+            except (CorruptAdapter, CorruptStore) as error:
+                yield Result(user, "failed", None, str(error))
+                continue
             if known is not None:
                 yield _result_of(known, before=True)
                 continue
