@@ -54,9 +54,9 @@ def test_every_command_has_help_that_explains_it_and_its_arguments(name, run):
 @pytest.mark.parametrize("name", ALL)
 def test_what_a_program_would_read_comes_as_json(name):
     _, command = ALL[name]
-    groups = {"base", "users", "keys", "store", "receipts", "audit", "bets", "fleet"}
-    changing = {f"users {verb}" for verb in ("rollback", "revoke", "restore", "erase")}
-    changing |= {"store init-key", "store encrypt", "store rotate-key", "receipts key"}
+    groups = {"base", "cache", "users", "keys", "store", "receipts", "audit", "bets", "fleet"}
+    changing = {f"users {verb}" for verb in ("rollback", "reset", "revoke", "restore", "erase")}
+    changing |= {"store init-key", "store encrypt", "store accept", "store rotate-key", "receipts key"}
     writes_only = groups | changing | {"demo", "serve", "bets run", "bets report", "keys create", "keys revoke"}
     assert ("as_json" in {parameter.name for parameter in command.params}) != (name in writes_only)
 

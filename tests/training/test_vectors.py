@@ -9,7 +9,7 @@ import torch
 from tests import models
 
 from sharedllm.base.sites import gain_offset
-from sharedllm.errors import DiskFull, Diverged, InvalidInput, TooLittleText
+from sharedllm.errors import DiskFull, Diverged, InvalidInput, TooLittleText, UnsupportedBase
 from sharedllm.evaluation.likelihood import token_losses
 from sharedllm.evaluation.perplexity import base_losses, row_losses
 from sharedllm.training import vectors
@@ -282,8 +282,15 @@ def test_a_recipe_for_another_method_is_refused(train, method):
         train(["alice"], replace(RECIPE, method=method))
 
 
-def test_a_window_longer_than_the_text_is_refused(train):
+def test_a_window_longer_than_the_text_is_refused(base_of, inject, text_of):
+    base, text = base_of("llama", torch.float64), text_of("alice")
+    short = replace(text, train=text.train[:300])
     with pytest.raises(TooLittleText):
+        list(train_vectors(base, inject(base), [short], replace(RECIPE, window=400)))
+
+
+def test_a_window_longer_than_the_context_is_refused(train):
+    with pytest.raises(UnsupportedBase, match="do not fit the context"):
         train(["alice"], replace(RECIPE, window=2_000))
 
 
