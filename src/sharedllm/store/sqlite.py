@@ -151,7 +151,7 @@ class SQLite(Database):
         self._mark.close()
 
     def _check_mark(self) -> None:
-        """Refuse a file that is behind its mark, and mark one that has none.
+        """Refuse a file that is behind its mark. One that has none gets it with the next transaction.
 
         Raises:
             StaleStore: it went back.
