@@ -70,7 +70,8 @@ def command(
       sharedllm train --manifest users.jsonl
 
     Interrupt it as you like: the same command resumes. The same text and recipe are not trained twice. Of a manifest
-    everybody is trained who can be, and the others are listed with the reason.
+    everybody is trained who can be, and the others are listed with the reason; but if a line of it is wrong, or names a
+    file that cannot be read, nobody is.
 
     \b
     It exits with 0 if everybody's new release is served, with 3 if one is held back by the gate, and with 2 if

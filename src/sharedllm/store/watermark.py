@@ -3,7 +3,7 @@
 What was committed lies in the file's log (``-wal``) until SQLite copies it into the file. If that log is deleted, or a
 bit in it flips, SQLite takes the file for what it was before, without a word, and revoked users are served again. So
 every transaction counts in the file itself, and once it is committed its number is written here (``-mark``). A file
-that is behind its mark is refused; one that has none, such as a copy or a backup, gets one.
+that is behind its mark is refused; one that has none, such as a copy or a backup, gets one with its next transaction.
 """
 
 import fcntl
