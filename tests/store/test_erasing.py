@@ -10,11 +10,13 @@ from sharedllm.errors import StoreBusy, StoreUnreachable, UnknownUser
 from sharedllm.store import open_keys, open_store, vault
 from sharedllm.store.audit import head, verify, written
 from sharedllm.store.opening import open_database
+from sharedllm.store.receipts import Removed
 from sharedllm.store.sealing import Sealed
 from sharedllm.store.signing import signing_key
 from sharedllm.store.sql import SQLStore
 from sharedllm.store.standing import standing
 from sharedllm.store.vault import Vault
+from sharedllm.training.erasure import erase_user
 
 from .samples import BETTER, adapter
 
@@ -138,6 +140,19 @@ def test_a_killed_erasure_is_finished_when_the_store_is_opened_and_still_ends_wi
             store.served("alice")
         assert store.erase("alice").key_destroyed
         assert kept(where, private) == (1, 1, 0)
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_one_that_was_killed_without_an_account_as_of_an_earlier_version_ends_with_a_receipt(
+    where, private, monkeypatch, step, tmp_path
+):
+    with open_store(where) as store:
+        with failing(store, step, monkeypatch, Killed()), pytest.raises(Killed):
+            store.erase("alice")
+        receipt = erase_user(store, tmp_path / "training", "alice").receipt()
+        assert Removed("encryption key", "vault", 1) in receipt.removed
+        assert kept(where, private) == (1, 1, 0)
+        assert erase_user(store, tmp_path / "training", "alice").receipt() == receipt
 
 
 def test_a_minute_is_left_to_whoever_is_erasing(where, private, monkeypatch):

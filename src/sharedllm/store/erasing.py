@@ -71,15 +71,19 @@ class Erasing(Store):
 
     def note_erasure(self, user: str, removed: Mapping[str, int]) -> Account:
         person = self._person(user)
+        token, leaving = None, False
         try:
             token = self._custody.find(user).token
         except UnknownUser:
-            token = None
+            with suppress(UnknownUser):
+                # Of whoever has no key this begins nothing: they are being erased, by a call that had no account.
+                self._custody.leave(user)
+                leaving = True
 
         def note(connection: sa.Connection) -> Account:
             before = self._take_account(connection, person)
             here = token is not None and (self._custody.remembers_erasures or holds(connection, token))
-            known = here or any(removed.values())
+            known = here or leaving or any(removed.values())
             if before is None and not known:
                 raise rules.unknown_user(user)
             if before is not None and before.receipt is not None and not known:
