@@ -258,7 +258,9 @@ def test_a_body_in_ever_so_many_chunks_is_not_read_and_one_in_many_is(small):
     chunked = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     with connected(address) as many:
         many.sendall(chunked + b"1\r\n[\r\n" * 4000 + b"0\r\n\r\n")
-        assert b"invalid_json" in many.recv(4096)
+        answer = many.recv(4096)
+        # The head may come by itself.
+        assert b"invalid_json" in answer or b"invalid_json" in many.recv(4096)
     with connected(address) as too_many, contextlib.suppress(ConnectionError):
         too_many.sendall(chunked + b"1\r\n[\r\n" * 50_000)
         assert b"Invalid HTTP request" in until_closed(too_many)
