@@ -1,8 +1,14 @@
-"""A body that trickles is not waited for, whoever sends it."""
+"""A body that trickles is not waited for, whoever sends it, and long ones of one sender leave room for others'."""
 
 import asyncio
+import threading
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+
+import httpx
+from tests.http.conftest import FakeEngine
 
 from sharedllm.http.bounds import Bounds
+from sharedllm.http.identity import USER_HEADER
 from sharedllm.http.service import Policy
 
 PIECES = 3_000
@@ -28,3 +34,27 @@ def test_a_refusal_does_not_wait_for_a_body_that_trickles_on_and_on():
     asyncio.run(Bounds(refusing, Policy(body_seconds=0.05))(scope, trickle, send))
     assert answered == ["http.response.start", "http.response.body"]
     assert 0 < len(read) < PIECES
+
+
+def test_long_bodies_of_one_user_keep_out_nobody_else_at_their_address(listening, published):
+    begun, may = threading.Semaphore(0), threading.Event()
+    engine = FakeEngine(published.base)
+    submit = engine.submit
+    engine.submit = lambda *asked: (begun.release(), may.wait(60), submit(*asked))[-1]
+    address, service, *_ = listening(engine, bodies_bytes=1_000_000)
+    body = b'{%s"model": "%s", "prompt": "hi"}' % (b" " * 300_000, service.model.encode())
+
+    def ask(user):
+        headers = {"Content-Type": "application/json", USER_HEADER: user}
+        return httpx.post(f"{address}/v1/completions", content=body, headers=headers, timeout=60).status_code
+
+    with ThreadPoolExecutor(5) as threads:
+        hers = [threads.submit(ask, "alice") for _ in range(4)]
+        begun.acquire(timeout=20)
+        refused = wait(hers, 20, FIRST_COMPLETED).done
+        his = threads.submit(ask, "bob")
+        let_in = begun.acquire(timeout=20)
+        may.set()
+    assert {each.result() for each in refused} == {503}
+    assert let_in
+    assert his.result() == 200
