@@ -421,8 +421,9 @@ def test_erasure_leaves_nothing_to_be_read_and_after_a_rewrite_no_byte_in_the_ta
     mine = adapter(*np.random.default_rng(7).normal(0, 0.01, 3000), trace="c0ffee" * 10)
     others = [f"user-{number}" for number in range(300)]
     opened.publish_many((other, adapter(number), BETTER) for number, other in enumerate(others[:150]))
+    stay = opened.begin([user])[user]
     for _ in range(3):
-        opened.publish(user, mine, GateOutcome(True, "improved by 3.14159", {}))
+        opened.publish(user, mine, GateOutcome(True, "improved by 3.14159", {}), stay)
     opened.publish_many((other, adapter(number), BETTER) for number, other in enumerate(others[150:]))
     opened.revoke(user, "she asked to be forgotten")
     with open_keys(address) as keys:
@@ -437,11 +438,13 @@ def test_erasure_leaves_nothing_to_be_read_and_after_a_rewrite_no_byte_in_the_ta
     there = tables(server)
     assert all(trace in there for trace in traces)
 
+    opened.note_erasure(user, {})
     erased = opened.erase(user)
     assert (erased.releases, erased.events, erased.keys) == (3, 4, 1)
+    opened.keep_receipt(user, {"id": "1"})
     for table in metadata.tables:
         assert user not in str(server.run(f"SELECT * FROM {table}", address=address))
-    server.run("VACUUM FULL users, releases, events, keys", "CHECKPOINT", address=address)
+    server.run("VACUUM FULL users, releases, events, keys, stays, erasures", "CHECKPOINT", address=address)
     there = tables(server)
     assert not [trace for trace in traces if trace in there]
     assert [each.user for each in opened.users()] == others

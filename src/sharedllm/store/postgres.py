@@ -135,10 +135,10 @@ class Postgres(Database):
 
         That does not overwrite them: until other rows come to lie there, their bytes can still be found in the files of
         the tables and indexes (measured: most of the values, half of the ids). ``VACUUM FULL users, releases, events,
-        keys`` rewrites those without them, but meanwhile nobody reads or writes, so when to do that is for whoever runs
-        the server to say. Its log (``pg_wal``), standbys and backups keep them for as long as they are kept. The
-        planner's statistics hold nothing of them. In an encrypted store all of that is ciphertext, and the user's key,
-        which was never in this database, is destroyed.
+        keys, stays, erasures`` rewrites those without them, but meanwhile nobody reads or writes, so when to do that is
+        for whoever runs the server to say. Its log (``pg_wal``), standbys and backups keep them for as long as they are
+        kept. The planner's statistics hold nothing of them. In an encrypted store all of that is ciphertext, and the
+        user's key, which was never in this database, is destroyed.
         """
 
         def attempt() -> None:

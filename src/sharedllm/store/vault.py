@@ -7,7 +7,7 @@ In a file of their own, rewritten whenever one is erased, an erased key is gone,
 import hmac
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -96,7 +96,8 @@ class Vault:
             path.parent.mkdir(parents=True, exist_ok=True)
             with suppress(FileExistsError):
                 make_private(path)
-                Watermark(str(path)).reset(0)
+                with closing(Watermark(str(path))) as mark:
+                    mark.reset(0)
         except OSError as error:
             raise MasterKeyError(
                 f"The vault {path} cannot be written: {error.strerror}", remedy=f"Set {ENVIRONMENT_VARIABLE} elsewhere."
