@@ -1,6 +1,7 @@
 """`sharedllm users`, as a person and as a program would use it."""
 
 import json
+import shlex
 import subprocess
 import sys
 import weakref
@@ -207,6 +208,17 @@ def test_reset_lets_the_base_answer_and_says_how_to_undo_it(store):
     run("reset", "alice")
     assert "had no release that answers" in run("reset", "alice")
     assert "reset" in run("history", "alice")
+
+
+@pytest.mark.parametrize("user", ["-x", "--to", "bob smith", "it's"])
+def test_a_command_that_is_named_works_as_it_is_typed_whoever_it_is_for(store, user, monkeypatch):
+    monkeypatch.setattr(appending, "KEPT_RELEASES", 100)
+    adapter = Adapter("norm", "base-1", np.array([0.5], np.float32))
+    store.publish_many((user, adapter, BETTER) for _ in range(30))
+    older = run("history", "--", user).partition("older ones: sharedllm users ")[2].partition("\n")[0]
+    assert "* served" in run(*shlex.split(older))
+    undo = run("reset", "--", user).partition("To undo it: sharedllm users ")[2]
+    assert run(*shlex.split(undo)).endswith(" serves release 30.\n")
 
 
 def test_reset_of_one_whose_gate_was_overridden_says_so(store):

@@ -1,6 +1,5 @@
 """`sharedllm users`: who has an adapter, which release of it answers, and how to change that."""
 
-import shlex
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -100,6 +99,8 @@ def history(user: str, before: int | None, store: str | None, as_json: bool) -> 
 
     Kept are the newest 20, the one that is served, and the one that a rollback goes back to.
     """
+    from sharedllm.store import rules
+
     with _open(store) as opened:
         served = opened.user(user).served
         releases = opened.releases(user, before=before)
@@ -128,7 +129,7 @@ def history(user: str, before: int | None, store: str | None, as_json: bool) -> 
         ),
     )
     if older:
-        click.echo(f"older ones: sharedllm users history {printable(user)} --before {releases[0].number}")
+        click.echo(f"older ones: {printable(rules.command('history', user, f'--before {releases[0].number}'))}")
     click.echo("* served\n" if served is not None else "none is served\n")
     print_table(
         ("EVENT", "RELEASE", "WHEN", "WHY"),
@@ -166,6 +167,8 @@ def reset(user: str, store: str | None) -> None:
 
     Nothing is deleted. A request without a release of its own is otherwise refused, unless the server falls back.
     """
+    from sharedllm.store import rules
+
     with _open(store) as opened:
         served = opened.reset(user)
         standing = opened.user(user)
@@ -174,7 +177,7 @@ def reset(user: str, store: str | None) -> None:
         click.echo(f"{printable(user)} had no release that answers; the base does.")
         return
     _say(user, "is back at the base, and their releases are kept", standing)
-    undo = f"sharedllm users rollback {shlex.quote(user)} --to {served}{'' if passed else ' --override REASON'}"
+    undo = rules.command("rollback", user, f"--to {served}{'' if passed else ' --override REASON'}")
     click.echo(f"To undo it: {printable(undo)}")
 
 

@@ -83,10 +83,13 @@ def check_limit(limit: int) -> int:
 
 def override_command(user: str, number: int) -> str:
     """What an operator types to serve a release that failed its gate."""
-    options = f"--to {number} --override REASON"
-    if user.startswith("-"):
-        return f"sharedllm users rollback {options} {quoted(user)}"
-    return f"sharedllm users rollback {quoted(user)} {options}"
+    return command("rollback", user, f"--to {number} --override REASON")
+
+
+def command(name: str, user: str, options: str) -> str:
+    """One of `sharedllm users`, of a user, as it is typed into a shell."""
+    words = (options, quoted(user)) if user.startswith("-") else (quoted(user), options)
+    return f"sharedllm users {name} {' '.join(words)}"
 
 
 def quoted(user: str) -> str:
