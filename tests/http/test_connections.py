@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from types import SimpleNamespace
 
 import httpx
@@ -14,8 +14,10 @@ from tests.http.conftest import FakeEngine, connected, until_closed
 
 from sharedllm.http import connections as connections_module
 from sharedllm.http import server as server_module
+from sharedllm.http import turns as turns_module
 from sharedllm.http.address import network_of
 from sharedllm.http.connections import Connections, connections_at_most
+from sharedllm.http.identity import USER_HEADER
 from sharedllm.http.metrics import Metrics
 
 HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -182,6 +184,28 @@ def test_heads_and_bodies_that_never_end_keep_nobody_out_and_end_no_answer(small
         may.set()
         asking.join(60)
     assert told == [200]
+
+
+def test_what_waits_of_one_user_does_not_take_all_connections_of_an_address(small, published, monkeypatch):
+    monkeypatch.setattr(turns_module, "WAITING_PER_OWNER", 1, raising=False)
+    engine = FakeEngine(published.base)
+    submit, may = engine.submit, threading.Event()
+    engine.submit = lambda *asked: (may.wait(60), submit(*asked))[-1]
+    address, service, *_ = small(engine)
+
+    def ask(_):
+        body = {"model": service.model, "prompt": "hi"}
+        headers = {USER_HEADER: "alice"}
+        return httpx.post(f"{address}/v1/completions", json=body, headers=headers, timeout=60).status_code
+
+    with ThreadPoolExecutor(4) as threads:
+        hers = [threads.submit(ask, number) for number in range(4)]
+        refused = wait(hers, 20, FIRST_COMPLETED).done
+        answered = httpx.get(f"{address}/healthz", timeout=20).status_code
+        may.set()
+    assert {each.result() for each in refused} == {429}
+    assert answered == 200
+    assert sorted({each.result() for each in hers}) == [200, 429]
 
 
 def test_where_everybody_is_being_answered_a_new_connection_is_told_to_come_back(small, published):

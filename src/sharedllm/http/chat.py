@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1", tags=["answers"])
 async def chat(request: Request, caller: Authenticated) -> Response:
     """Answer a conversation with the caller's own adapter."""
     service: Service = request.app.state.service
-    asked = await read(request, ChatRequest, caller.sender(request))
+    asked = await read(request, ChatRequest, caller.sender)
     return await answer(request, caller, Chat(service, asked))
 
 

@@ -26,7 +26,7 @@ router = APIRouter(prefix="/v1", tags=["answers"])
 async def complete(request: Request, caller: Authenticated) -> Response:
     """Continue prompts with the caller's own adapter, or score them."""
     service: Service = request.app.state.service
-    asked = await read(request, CompletionRequest, caller.sender(request))
+    asked = await read(request, CompletionRequest, caller.sender)
     return await answer(request, caller, Completion(service, asked))
 
 

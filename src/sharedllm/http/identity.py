@@ -54,9 +54,10 @@ class Caller:
                 remedy="Leave it out, or ask them: a service key may.",
             )
 
-    def sender(self, request: Request) -> str:
-        """Whose turn it is to have a body parsed, which may name somebody: a user's, or else an address's."""
-        return self.user or self.named or f"from {request.client.host if request.client else 'nowhere'}"
+    @property
+    def sender(self) -> str | None:
+        """Who sends a body; None for a service that names nobody in the header."""
+        return self.user or self.named
 
     def acting_for(self, named: str | None = None) -> str:
         """The user whose adapter may answer.

@@ -18,18 +18,22 @@ CONTAINERS = 16_384
 be answered has as many: a conversation has 2,048 messages at most."""
 
 
-async def read(request: Request, model: type[T], owner: str) -> T:
-    """The body as ``model``, parsed off the event loop in the turn of ``owner``.
+async def read(request: Request, model: type[T], sender: str | None) -> T:
+    """The body as ``model``, parsed off the event loop in the turn of ``sender``, or else of the address it comes from.
 
     Raises:
         Refused: another content type, which a page in a browser could send unasked; see also `parsed`.
+        QueueFull: too much of theirs is waiting to be parsed, routed or encoded.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refused(415, "unsupported_media_type", "The body is not JSON", remedy="Send it as application/json.")
     service: Service = request.app.state.service
     body: Body = request.scope["body"]
+    owner = sender or f"from {request.client.host if request.client else 'nowhere'}"
     whole = await body.whole(owner)
+    if sender is not None:
+        service.turns.check_room(sender)
     return await service.turns.run(owner, lambda: parsed(whole, model))
 
 

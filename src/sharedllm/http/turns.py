@@ -1,7 +1,7 @@
 """What has to be done for a request before the engine's queue, such as parsing and encoding: off the loop, and in turn.
 
-Everybody has one piece of work under way at a time, so whoever sends the most waits behind nobody but themselves. How
-much waits is bounded by what may be open and in flight; see `sharedllm.http.bounds`.
+Everybody has one piece of work under way at a time, so whoever sends the most waits behind nobody but themselves. Nor
+may one owner's waiting requests take up all connections, as those that wait here give way to nobody.
 """
 
 import asyncio
@@ -14,12 +14,17 @@ from typing import TypeVar
 
 from anyio import CapacityLimiter, to_thread
 
+from sharedllm.errors import QueueFull
 from sharedllm.serving.waiting import Waiting
 
 T = TypeVar("T")
 
 THREADS = 8
 """Pieces of work at a time, in all; in threads of their own, so that they take none from whoever authenticates."""
+
+WAITING_PER_OWNER = 256
+"""Pieces of work beside which nothing new of theirs begins to wait: a quarter of the connections of an address."""
+_COME_BACK_SECONDS = 1.0
 
 
 @dataclass(eq=False)
@@ -43,6 +48,21 @@ class Turns:
         self._waiting: Waiting[_Turn] = Waiting(sys.maxsize, sys.maxsize)
         self._working: set[str] = set()
         self._threads = CapacityLimiter(THREADS)
+
+    def check_room(self, owner: str) -> None:
+        """Refuse to begin with one more request of an owner; what has begun goes on however much waits.
+
+        Raises:
+            QueueFull: too many of theirs are waiting.
+        """
+        with self._lock:
+            waiting = self._waiting.of(owner)
+        if waiting >= WAITING_PER_OWNER:
+            raise QueueFull(
+                f"{waiting:,} of your requests are waiting already",
+                remedy="Wait for some of them to be answered.",
+                retry_after=_COME_BACK_SECONDS,
+            )
 
     async def run(self, owner: str, work: Callable[[], T]) -> T:
         """What ``work`` returns, done in a thread once it is the owner's turn."""

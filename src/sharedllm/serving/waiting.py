@@ -26,6 +26,10 @@ class Waiting(Generic[Item]):
     def __iter__(self) -> Iterator[Item]:
         return (item for queue in self._queues.values() for item in queue)
 
+    def of(self, owner: str) -> int:
+        """How many of an owner's are waiting."""
+        return len(self._queues.get(owner, ()))
+
     def put(self, owner: str, item: Item) -> None:
         """Add to the owner's end.
 
