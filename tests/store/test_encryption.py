@@ -146,7 +146,10 @@ def test_a_process_that_has_the_store_open_meanwhile_writes_nothing_plain_into_i
         for change in (
             lambda: store.publish("alice", adapter(), BETTER),
             lambda: store.publish_many([("carol", adapter(), BETTER)]),
+            lambda: store.begin(["carol"]),
+            lambda: store.note_erasure("alice", {"checkpoints": 1}),
             lambda: store.erase("alice"),
+            lambda: store.keep_receipt("alice", {"id": "1"}),
             lambda: keys.create(user="carol"),
             lambda: keys.create(user=None),
             lambda: keys.revoke(key.id),

@@ -104,6 +104,7 @@ class Erasing(Store):
             if account is not None and account.receipt is not None:
                 return account.receipt
             self._write(connection, person, Account({}, receipt), None)
+            self._custody.note(connection, [])
             return receipt
 
         return self._database.write(keep, settle=True)
