@@ -15,7 +15,7 @@ from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Finished, Limits, Request, Sampling
 
 SMALL = Limits(running=8, waiting=64, waiting_per_owner=32, cache_tokens=1024, batch_tokens=48, table_bytes=0)
-"""Few places and short passes, so that a handful of requests waits, is split and is evicted."""
+"""Few places and short passes, so that a handful of requests waits and is split."""
 
 
 class Client:

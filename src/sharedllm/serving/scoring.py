@@ -38,7 +38,7 @@ class Reading:
         return range(self.first - 1, len(self.ids) - 1)
 
     def take(self, begin: int, logits: "torch.Tensor") -> None:
-        """Score what a pass has read. A reading that starts over, as in a full cache, brings some a second time.
+        """Score what a pass has read.
 
         Args:
             begin: the place of the first of the logits.
@@ -46,9 +46,8 @@ class Reading:
         """
         import torch
 
-        known = self.first - 1 + len(self.scores) - begin
         # In float32 the logits of a long piece do not fit memory all at once.
-        for start in range(known, len(logits), _TOKENS_AT_ONCE):
+        for start in range(0, len(logits), _TOKENS_AT_ONCE):
             piece = logits[start : start + _TOKENS_AT_ONCE]
             given = self.ids[begin + start + 1 : begin + start + 1 + len(piece)]
             wide = piece.to(torch.promote_types(piece.dtype, torch.float32))
