@@ -183,6 +183,13 @@ def test_lines_that_occur_on_both_sides_of_the_split_are_reported(run, tmp_path)
     assert "also occur in the training text" in run("train", "alice", path).err
 
 
+def test_that_a_release_will_be_held_back_for_repeats_is_told_before_it_is_trained(run, tmp_path):
+    path = tmp_path / "chorus.txt"
+    path.write_text("The same forty characters and then some more.\n" * 200)
+    before, _, _ = run("train", "alice", path).err.partition("loading ")
+    assert "so the release will be held back: leave out what is there more than once" in before
+
+
 @pytest.mark.parametrize("line", ["I must not talk in class.\n", "I must not talk in class. ", "Yes.\n"])
 def test_what_training_text_gives_away_is_not_served_for_being_remembered(line, run, machine, tmp_path):
     path = tmp_path / "lines.txt"

@@ -132,7 +132,7 @@ def test_show_says_why_nobody_answers_and_what_to_type(store):
         "held back: it does not clearly help",
         "base 21.12, improvement +11.8% (+9.0% to +14.6%)",
         "check every 5, seed 0",
-        "next: train on more text, or sharedllm users rollback 'bob smith' --to 1 --override REASON",
+        "next: train on more or other text, or sharedllm users rollback 'bob smith' --to 1 --override REASON",
     ):
         assert expected in shown
     assert "{" not in shown
@@ -140,6 +140,21 @@ def test_show_says_why_nobody_answers_and_what_to_type(store):
     found = json.loads(run("show", "bob smith", "--json"))
     assert found["served_release"] is None
     assert found["newest_release"]["gate"]["figures"] == figures
+
+
+def test_show_gives_a_rise_of_general_perplexity_the_sign_that_one_of_their_own_has_and_shares_in_per_cent(store):
+    figures = {
+        "own": {"base": 28.7, "adapter": 26.0, "improvement": {"estimate": 0.094, "low": 0.081, "high": 0.107}},
+        "general": {"base": 41.5, "adapter": 44.1, "change": {"estimate": -0.062, "low": -0.076, "high": -0.047}},
+        "general_tolerance": 0.1,
+        "given_away": {"validation": 0.0254, "heldout": 0.6807},
+    }
+    store.publish("bob", Adapter("norm", "base-1", np.array([1], np.float32), {}), GateOutcome(True, "passed", figures))
+    shown = run("show", "bob")
+    assert "adapter 44.1, base 41.5, improvement -6.2% (-7.6% to -4.7%)" in shown
+    assert "may get worse by 10%" in shown
+    assert "68% of heldout, 3% of validation also occurs in the training text" in shown
+    assert json.loads(run("show", "bob", "--json"))["served_release"]["gate"]["figures"] == figures
 
 
 def test_show_json(store):
@@ -236,7 +251,8 @@ def test_revoke_needs_a_reason(store):
 def test_erase_asks_for_the_id(store):
     with pytest.raises(InvalidInput, match="nothing was erased"):
         run("erase", "alice", input="alicia\n")
-    assert "Aborted" in run("erase", "alice", input="")
+    with pytest.raises(InvalidInput, match=r"Nobody typed their id, and nothing was erased\. Give --yes"):
+        run("erase", "alice", input="")
     assert store.served("alice").number == 2
     assert "alice is erased: releases 3, events 3." in run("erase", "alice", input="alice\n")
     with pytest.raises(UnknownUser):

@@ -227,14 +227,19 @@ def _train(
 
     from sharedllm.base.context import check_window
     from sharedllm.cli.opening import open_base
-    from sharedllm.evaluation.gate import flattering, given_away_in_words
+    from sharedllm.evaluation.gate import REPEATS_HELD_BACK, flattering, given_away_in_words
     from sharedllm.text.general import general_windows
     from sharedllm.training.checkpoints import Checkpoints, checkpoint_folder
     from sharedllm.training.pipeline import train_and_store
 
     for text in texts:
         if flattering(text.repeats):
-            click.echo(f"{printable(text.user)}: {given_away_in_words(text.repeats)}", err=True)
+            fate = (
+                ", so the release will be held back: leave out what is there more than once"
+                if text.repeats.validation > REPEATS_HELD_BACK
+                else ""
+            )
+            click.echo(f"{printable(text.user)}: {given_away_in_words(text.repeats)}{fate}", err=True)
     opened = open_base(base_name, recipe.method)
     check_window(opened.base, recipe.window)
     results: Results = {}

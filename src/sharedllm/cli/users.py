@@ -1,9 +1,10 @@
 """`sharedllm users`: who has an adapter, which release of it answers, and how to change that."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -79,14 +80,14 @@ def show(user: str, store: str | None, as_json: bool) -> None:
             "  id": shown.id,
             "  adapter": f"{shown.format}, {shown.parameters:,} values, for base {shown.base}",
             "  gate": f"{shown.gate.verdict}: {shown.gate.finding}",
-            **{f"    {_spaced(name)}": in_words(value) for name, value in shown.gate.figures.items()},
+            **{f"    {_spaced(name)}": _measured(name, value) for name, value in shown.gate.figures.items()},
             **{f"  {_spaced(name)}": in_words(value) for name, value in own(shown.provenance).items()},
         }
     print_table(None, lines.items())
     if summary.state == "revoked":
         click.echo(f"\nnext: sharedllm users restore {printable(quoted(user))}")
     elif served is None and shown is not None:
-        click.echo(f"\nnext: train on more text, or {printable(override_command(user, shown.number))}")
+        click.echo(f"\nnext: train on more or other text, or {printable(override_command(user, shown.number))}")
 
 
 @command.command()
@@ -244,7 +245,7 @@ def erase(user: str, yes: bool, receipt_file: Path | None, snapshots: tuple[Path
             click.echo(
                 f"This deletes {printable(user)} and all of their releases ({_releases(opened, user)}) for good."
             )
-            if click.prompt("Type their id to confirm") != user:
+            if _typed() != user:
                 raise InvalidInput(
                     "That is not their id, and nothing was erased", remedy="Type it exactly, or give --yes."
                 )
@@ -253,6 +254,31 @@ def erase(user: str, yes: bool, receipt_file: Path | None, snapshots: tuple[Path
         give_receipt(erasure.receipt(derived=rebuilt), user, receipt_file)
     erased = erasure.stored
     click.echo(f"{printable(user)} is erased: releases {erased.releases}, events {erased.events}.", err=True)
+
+
+def _typed() -> str:
+    try:
+        return str(click.prompt("Type their id to confirm"))
+    except click.Abort as error:
+        # Click raises the same for an interrupt and for the end of standard input.
+        if not isinstance(error.__context__, EOFError):
+            raise
+        click.echo()
+        raise InvalidInput(
+            "Nobody typed their id, and nothing was erased", remedy="Give --yes where nobody can type."
+        ) from None
+
+
+def _measured(name: str, value: Any) -> str:
+    """One of a gate's figures in words: what is better has a plus on both texts, and shares are in per cent."""
+    if name == "general" and isinstance(value, Mapping):
+        return in_words({"improvement" if key == "change" else key: each for key, each in value.items()})
+    if name == "general_tolerance" and isinstance(value, float):
+        return f"may get worse by {value:.0%}"
+    if name == "given_away" and isinstance(value, Mapping) and all(isinstance(each, float) for each in value.values()):
+        shares = ", ".join(f"{each:.0%} of {block}" for block, each in value.items())
+        return f"{shares} also occurs in the training text"
+    return in_words(value)
 
 
 def _open(store: str | None) -> "Store":
