@@ -3,8 +3,8 @@
     python -m benchmarks.company
 
 OpenMP's threads meet after every product. By default whoever is there first spins for milliseconds, on a core that
-the last may be waiting for. Each way of waiting is a process of its own for serving (32 users) and for training (a step
-of 512 tokens), and they take turns: alone, and beside a loop that does nothing, at the usual priority.
+the last may be waiting for. Each way of waiting is a process of its own for serving (one stream of the base) and for
+training (a step of 512 tokens), and they take turns: alone, and beside a loop that does nothing, at the usual priority.
 """
 
 import json
@@ -24,7 +24,7 @@ from benchmarks.turns import Ask, contender, take_orders
 from sharedllm.reporting.environment import describe
 
 RESULT = Path(__file__).parent / "results" / "company.json"
-ROUNDS, USERS, STEPS = 3, 32, 6
+ROUNDS, STEPS = 2, 2
 _SETTINGS = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT")
 WAYS: Mapping[str, Mapping[str, str]] = {
     "default": {},
@@ -82,11 +82,11 @@ def busy() -> Iterator[None]:
 
 
 def _serve() -> dict[str, Any]:
-    """New tokens a second of many users."""
+    """New tokens a second of one request."""
     from benchmarks.serving_contenders import CONTENDERS
 
-    engine = CONTENDERS["engine"](USERS)["run"]
-    return {"run": lambda: engine(USERS, True)["rate"]}
+    engine = CONTENDERS["engine"](1)["run"]
+    return {"run": lambda: engine(1, False)["rate"]}
 
 
 def _train() -> dict[str, Any]:
