@@ -4,8 +4,8 @@
 #   benchmarks/gpu.sh prepare [FOLDER]   here, with a network: FOLDER (out/gpu) gets part-00, part-01, … of 44 MiB at most,
 #                                        and parts.sha256
 #   benchmarks/gpu.sh take FILE …        there: keep parts and parts.sha256, as they arrive
-#   benchmarks/gpu.sh run [RESULTS]      there, when all have arrived: results of what has none yet go to RESULTS
-#                                        (benchmarks/results/gpu)
+#   benchmarks/gpu.sh run [RESULTS]      there, when all have arrived: results go to RESULTS (benchmarks/results/gpu);
+#                                        what this commit has there already is left alone
 #   benchmarks/gpu.sh try [RESULTS]      the same with next to nothing to do, to see that it runs; also without a GPU
 #
 # The parts hold this commit, what Python packages are missing there, the base and the texts. There they are kept in
