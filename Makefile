@@ -13,12 +13,11 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfi
 test: .venv/installed
 	$(PYTEST)
 
-# What `make test` leaves out as well: the slower and the rarer.
-test-all: .venv/installed
-	$(PYTEST) -m 'rare or not rare'
-
+# What `make test` leaves out, the slower and the rarer, one after the other.
 test-rare: .venv/installed
-	$(PYTEST) -m rare
+	$(BIN)/pytest -m rare
+
+test-all: test test-rare
 
 check: .venv/installed
 	$(BIN)/ruff format --check src tests benchmarks experiments

@@ -49,6 +49,18 @@ def in_words(value: Any) -> str:
     return str(value)
 
 
+def gate_in_words(name: str, value: Any) -> str:
+    """One of a gate's figures in words: what is better has a plus on both texts, and shares are in per cent."""
+    if name == "general" and isinstance(value, Mapping):
+        return in_words({"improvement" if key == "change" else key: each for key, each in value.items()})
+    if name == "general_tolerance" and isinstance(value, float):
+        return f"may get worse by {value:.0%}"
+    if name == "given_away" and isinstance(value, Mapping) and all(isinstance(each, float) for each in value.values()):
+        shares = ", ".join(f"{each:.0%} of {block}" for block, each in value.items())
+        return f"{shares} also occurs in the training text"
+    return in_words(value)
+
+
 def print_line(value: Any) -> None:
     """A JSON object on a line of its own, written at once: a program reads it while the command goes on."""
     click.echo(json.dumps(value))

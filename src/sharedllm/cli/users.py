@@ -1,15 +1,14 @@
 """`sharedllm users`: who has an adapter, which release of it answers, and how to change that."""
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from sharedllm.cli.options import json_option, store_option
-from sharedllm.cli.printing import in_words, print_json, print_json_list, print_long_table, print_table
+from sharedllm.cli.printing import gate_in_words, in_words, print_json, print_json_list, print_long_table, print_table
 from sharedllm.errors import InvalidInput, SharedLLMError, UnknownUser
 from sharedllm.printable import printable
 
@@ -80,7 +79,7 @@ def show(user: str, store: str | None, as_json: bool) -> None:
             "  id": shown.id,
             "  adapter": f"{shown.format}, {shown.parameters:,} values, for base {shown.base}",
             "  gate": f"{shown.gate.verdict}: {shown.gate.finding}",
-            **{f"    {_spaced(name)}": _measured(name, value) for name, value in shown.gate.figures.items()},
+            **{f"    {_spaced(name)}": gate_in_words(name, value) for name, value in shown.gate.figures.items()},
             **{f"  {_spaced(name)}": in_words(value) for name, value in own(shown.provenance).items()},
         }
     print_table(None, lines.items())
@@ -267,18 +266,6 @@ def _typed() -> str:
         raise InvalidInput(
             "Nobody typed their id, and nothing was erased", remedy="Give --yes where nobody can type."
         ) from None
-
-
-def _measured(name: str, value: Any) -> str:
-    """One of a gate's figures in words: what is better has a plus on both texts, and shares are in per cent."""
-    if name == "general" and isinstance(value, Mapping):
-        return in_words({"improvement" if key == "change" else key: each for key, each in value.items()})
-    if name == "general_tolerance" and isinstance(value, float):
-        return f"may get worse by {value:.0%}"
-    if name == "given_away" and isinstance(value, Mapping) and all(isinstance(each, float) for each in value.values()):
-        shares = ", ".join(f"{each:.0%} of {block}" for block, each in value.items())
-        return f"{shares} also occurs in the training text"
-    return in_words(value)
 
 
 def _open(store: str | None) -> "Store":

@@ -101,6 +101,8 @@ def cluster(job, tmp_path):
             running.wait(60)
 
 
+# Ray's client gives a server a few seconds to start, which beside other tests it does not always have.
+@pytest.mark.rare
 def test_a_cluster_elsewhere_trains_everyone_though_it_has_room_for_one_worker_only(
     tmp_path, job, cluster, monkeypatch
 ):
