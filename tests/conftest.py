@@ -58,6 +58,17 @@ def umask():
 
 
 @pytest.fixture
+def loaded(tmp_path, monkeypatch):
+    """Make a small base for one test alone, and load it: no other test has used it or shown it to be exact."""
+    monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path / "cache"))
+
+    def loaded(make=models.llama, dtype=torch.float32, **config):
+        return load_base(str(make(tmp_path / "base", **config)), dtype=dtype, device="cpu")
+
+    return loaded
+
+
+@pytest.fixture
 def inject():
     """Attach a format to a base for one test."""
     attached = []

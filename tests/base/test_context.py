@@ -10,21 +10,10 @@ from tests import models
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.context import check_window, context_of, steady_context
-from sharedllm.base.loading import load_base
 from sharedllm.errors import UnsupportedBase
 from sharedllm.evaluation.perplexity import base_losses
 from sharedllm.training.recipes import Recipe
 from sharedllm.training.vectors import train_vectors
-
-
-@pytest.fixture
-def loaded(tmp_path, monkeypatch):
-    monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path / "cache"))
-
-    def loaded(make=models.llama, dtype=torch.float32, **config):
-        return load_base(str(make(tmp_path / "base", **config)), dtype=dtype, device="cpu")
-
-    return loaded
 
 
 @pytest.mark.parametrize("architecture", models.ARCHITECTURES)

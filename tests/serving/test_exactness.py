@@ -4,7 +4,6 @@ import pytest
 import torch
 from tests import models
 
-from sharedllm.base.loading import load_base
 from sharedllm.errors import InvalidInput, UnsupportedBase
 from sharedllm.serving import exactness, paging, ragged
 from sharedllm.serving.engine import Engine
@@ -13,17 +12,6 @@ from sharedllm.serving.generation import generate
 from sharedllm.serving.request import Limits
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
-
-
-@pytest.fixture
-def loaded(tmp_path, monkeypatch):
-    """A base that no other test has shown to be exact."""
-    monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path / "cache"))
-
-    def loaded(make=models.llama, dtype=torch.float32, **config):
-        return load_base(str(make(tmp_path / "base", **config)), dtype=dtype, device="cpu")
-
-    return loaded
 
 
 def attends(monkeypatch, attention):
