@@ -36,12 +36,12 @@ from numpy.typing import NDArray
 
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
+from sharedllm.base.conversations import Turn, chat_ids
 from sharedllm.base.loading import Base, load_base
 from sharedllm.evaluation.likelihood import token_losses
 from sharedllm.evaluation.perplexity import spread
 from sharedllm.reporting.environment import describe
 from sharedllm.serving.engine import Engine
-from sharedllm.serving.prompts import Turn, chat_ids
 from sharedllm.serving.request import Finished, Limits, Request, Sampling, Token
 from sharedllm.store import open_store
 from sharedllm.text.samples import sample_text

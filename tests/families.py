@@ -16,10 +16,10 @@ from transformers import CONFIG_MAPPING, logging
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, AutoModelForCausalLM
 
 from sharedllm.adapters.adapter import Adapter
+from sharedllm.adapters.exchange.merged import export_merged
+from sharedllm.adapters.exchange.peft import export_peft
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
-from sharedllm.adapters.merged import export_merged
-from sharedllm.adapters.peft_folder import export_peft
 from sharedllm.base.loading import Base, load_base
 from sharedllm.errors import SharedLLMError
 from sharedllm.evaluation.perplexity import row_losses

@@ -11,7 +11,7 @@ from experiments.catalogue.context import Context, Row
 from experiments.catalogue.recipes import STEPS, recipes
 from experiments.catalogue.replacing import replacing
 from sharedllm.adapters.adapter import Adapter
-from sharedllm.adapters.files import load_adapter, save_adapter
+from sharedllm.adapters.adapter_file import load_adapter, save_adapter
 from sharedllm.base.loading import Base
 from sharedllm.errors import AdapterError, Diverged, InvalidInput, TrainingError
 from sharedllm.text.windows import TokenizedText

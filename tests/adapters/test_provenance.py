@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from sharedllm.adapters import files
+from sharedllm.adapters import adapter_file
 from sharedllm.adapters.adapter import Adapter, GateOutcome
-from sharedllm.adapters.files import SCHEMA, as_imported, load_adapter, parse_adapter, save_adapter
+from sharedllm.adapters.adapter_file import SCHEMA, as_imported, load_adapter, parse_adapter, save_adapter
 from sharedllm.adapters.provenance import (
     MAX_CHARACTERS,
     MAX_DEPTH,
@@ -58,7 +58,7 @@ def file_saying(path, provenance):
     """An adapter file whose checksum is right, whatever it says."""
     values = np.ones(2, np.float16)
     about = {"schema": SCHEMA, "format": "norm", "base": "base-1", "provenance": provenance}
-    save_file({"values": values}, path, metadata=about | {"sha256": files._checksum(about, values)})
+    save_file({"values": values}, path, metadata=about | {"sha256": adapter_file._checksum(about, values)})
     return path
 
 

@@ -4,10 +4,10 @@ import pytest
 from tests import models
 from tokenizers import AddedToken
 
+from sharedllm.base.conversations import Turn, chat_ids
 from sharedllm.base.loading import load_base, load_tokens
 from sharedllm.base.tokens import Tokens
 from sharedllm.errors import BaseError, InvalidInput, UnsupportedBase
-from sharedllm.serving.prompts import Turn, chat_ids
 
 ROWS = 400
 TEXT = "the man said <b>so</b>, 日本"

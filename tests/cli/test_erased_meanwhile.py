@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.cli.test_train import WAITING
 
-from sharedllm.adapters.files import save_adapter
+from sharedllm.adapters.adapter_file import save_adapter
 from sharedllm.cli import compress, import_
 from sharedllm.store import open_store
 

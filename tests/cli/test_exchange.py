@@ -13,7 +13,7 @@ from tests import models
 from transformers import AutoModelForCausalLM
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
-from sharedllm.adapters.files import load_adapter, save_adapter
+from sharedllm.adapters.adapter_file import load_adapter, save_adapter
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.cli.main import sharedllm
 from sharedllm.errors import (

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from tests.http.conftest import PASSED
 
-from sharedllm.adapters.files import save_adapter
+from sharedllm.adapters.adapter_file import save_adapter
 from sharedllm.http.job import Job
 
 ORDER = json.dumps({"text": "to learn from " * 1000}).encode()

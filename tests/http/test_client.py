@@ -20,7 +20,7 @@ from tests import models
 from tests.http.conftest import PASSED
 
 from sharedllm.adapters.adapter import Adapter
-from sharedllm.adapters.files import save_adapter
+from sharedllm.adapters.adapter_file import save_adapter
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.fingerprint import fingerprint
 from sharedllm.cli.keys import command as keys_command

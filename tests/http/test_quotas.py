@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharedllm.adapters.adapter import GateOutcome
-from sharedllm.adapters.files import save_adapter
+from sharedllm.adapters.adapter_file import save_adapter
 from sharedllm.errors import RateLimited
 from sharedllm.http import quotas
 from sharedllm.http.quotas import ERASURE, Quotas

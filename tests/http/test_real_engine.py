@@ -13,10 +13,10 @@ import torch
 from fastapi.testclient import TestClient
 from tests.http.conftest import PASSED
 
+from sharedllm.base.tokens import Vocabulary
 from sharedllm.http.app import create_app
 from sharedllm.http.service import Service
 from sharedllm.http.vanished import stop_erased
-from sharedllm.http.vocabulary import Vocabulary
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Finished, Limits, Request, Token
 
@@ -94,7 +94,7 @@ def test_the_glass_box_adds_up_to_what_each_model_says_of_the_answer(server, pub
     (box,) = answered["sharedllm"]["glass_box"]
     told = answered["choices"][0]["logprobs"]["token_logprobs"]
     assert math.isclose(box["logprob_adapter"], math.fsum(told), abs_tol=1e-5)
-    vocabulary = Vocabulary(published.base)
+    vocabulary = Vocabulary(published.base.tokenizer)
     id_of = {vocabulary.text(id): id for id in range(published.base.head.shape[0])}
     ids = published.base.encode(PROMPT) + [id_of[token["token"]] for token in box["tokens"]]
     scored = ask(server, "carol", prompt=ids, echo=True, max_tokens=0)["choices"][0]["logprobs"]["token_logprobs"]

@@ -14,7 +14,7 @@ from fastapi.testclient import TestClient
 from tests.cli.conftest import writing
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
-from sharedllm.adapters.files import save_adapter
+from sharedllm.adapters.adapter_file import save_adapter
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.errors import StoreBusy
 from sharedllm.http import jobs as jobs_module

@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sharedllm.adapters.layouts import Layout
+from sharedllm.errors import WrongBase
+
 UNTESTED = "held back: imported without text to test it on"
 """The gate's reason for an adapter that came alone: what it was tested on elsewhere does not count here."""
 
@@ -51,3 +54,27 @@ class Adapter:
     base: str
     values: npt.NDArray[np.float32]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def check_fits(adapter: Adapter, layout: Layout) -> None:
+    """Refuse an adapter that was not made for the layout's base and format.
+
+    Raises:
+        WrongBase: another base, another format, or not ``layout.size`` values.
+    """
+    if adapter.base != layout.base:
+        raise WrongBase(
+            f"The adapter was made for base {adapter.base[:12]}, and this base is {layout.base[:12]}",
+            remedy="Use the base it was made for (--base), or train again on this one.",
+        )
+    if adapter.format != layout.format:
+        raise WrongBase(
+            f"The adapter's format is {adapter.format!r}, and {layout.format!r} is expected",
+            remedy=f"Use the layout of {adapter.format!r}.",
+        )
+    if adapter.values.shape != (layout.size,):
+        raise WrongBase(
+            f"The adapter's values have shape {list(adapter.values.shape)}, and a {layout.format!r} adapter of this"
+            f" base has {layout.size:,} values",
+            remedy="Train it again on this base.",
+        )

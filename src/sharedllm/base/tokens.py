@@ -14,12 +14,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
+from transformers.convert_slow_tokenizer import bytes_to_unicode
+
 from sharedllm.base.templates import literals_of, rendered, template_of
 from sharedllm.errors import InvalidInput, UnsupportedBase
 
 _NAMED = re.compile(r"[<＜].+[>＞]|\[.+\]|\{.+\}|[|｜].+[|｜]", re.DOTALL)
 """What looks like the name of a control token: ``<think>``, ``[INST]``, ``<|im_start|>``."""
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
+_BYTE_OF = {character: byte for byte, character in bytes_to_unicode().items()}
+_BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 _WORDY = re.compile(r"\w.*\w", re.DOTALL)
 _UNKNOWN = re.compile("(?=([0-9a-f]{32}))")
 """Wherever what nobody can have written may begin, also within another."""
@@ -311,3 +315,40 @@ def _tail(tokens: Tokens, context: Sequence[int]) -> list[int]:
 def _unknown() -> str:
     """What nobody can have written."""
     return secrets.token_hex(16)
+
+
+class Vocabulary:
+    """Single tokens as text and as bytes. A token can be part of a character, and then only its bytes are certain."""
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self._added = tokenizer.added_tokens_decoder
+        self._bytewise = "ByteLevel" in repr(tokenizer.backend_tokenizer.decoder)
+        self._known: dict[int, bytes] = {}
+
+    def raw(self, id: int) -> bytes:
+        """The bytes that a token adds to a text; of a control token, its name; of an id without a token, none."""
+        known = self._known.get(id)
+        if known is None:
+            known = self._known[id] = self._raw(id)
+        return known
+
+    def text(self, id: int) -> str:
+        """The token as text, or as ``bytes:\\xe2\\x80`` where it is part of a character."""
+        raw = self.raw(id)
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            return "bytes:" + "".join(f"\\x{byte:02x}" for byte in raw)
+
+    def _raw(self, id: int) -> bytes:
+        if id in self._added:
+            return str(self._added[id].content).encode()
+        piece = self._tokenizer.convert_ids_to_tokens(id)
+        if piece is None:
+            return b""
+        if self._bytewise and _BYTE_OF.keys() >= set(piece):
+            return bytes(_BYTE_OF[character] for character in piece)
+        if found := _BYTE_PIECE.fullmatch(piece):
+            return bytes([int(found[1], 16)])
+        return str(piece).replace("▁", " ").encode()

@@ -82,14 +82,14 @@ def command(
       sharedllm ask alice "What should I write about next?" --seed 1 --max-tokens 400
       sharedllm ask alice "It was late when" --continue --temperature 0.5
     """
-    from sharedllm.adapters.belonging import check_fits
+    from sharedllm.adapters.adapter import check_fits
     from sharedllm.adapters.layouts import DEFAULT_FORMAT, layout_of
+    from sharedllm.base.conversations import Turn, chat_ids
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.resolve import resolve_base
     from sharedllm.cli.opening import load
     from sharedllm.routing import Decision, route
     from sharedllm.serving.generation import generate
-    from sharedllm.serving.prompts import Turn, chat_ids
     from sharedllm.store import open_store
 
     check_user_id(user)

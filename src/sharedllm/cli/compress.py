@@ -38,7 +38,7 @@ def command(user: str, sources: tuple[str, ...], base_name: str, store: str | No
     The store keeps 16 bits a value either way, so nothing is saved in it. The sizes shown are of the values packed;
     the release records the scales that lead back to the int8 integers.
     """
-    from sharedllm.adapters.belonging import check_fits
+    from sharedllm.adapters.adapter import check_fits
     from sharedllm.cli.opening import open_base
     from sharedllm.cli.sources import read_again, window_of
     from sharedllm.compression.int8 import quantise

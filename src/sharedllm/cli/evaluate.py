@@ -35,7 +35,7 @@ def command(
     have been trained on before. Up to seven other users' adapters read the same text, to tell what is theirs from what
     any adapter would do.
     """
-    from sharedllm.adapters.belonging import check_fits
+    from sharedllm.adapters.adapter import check_fits
     from sharedllm.cli.opening import open_base
     from sharedllm.cli.sources import read_again, window_of
     from sharedllm.evaluation.confusion import confusion

@@ -11,7 +11,7 @@ from sharedllm.printable import printable
 
 if TYPE_CHECKING:
     from sharedllm.adapters.adapter import Adapter
-    from sharedllm.adapters.card import Origin
+    from sharedllm.adapters.exchange.card import Origin
 
 
 @click.command()
@@ -48,7 +48,7 @@ def command(
     """
     from dataclasses import replace
 
-    from sharedllm.adapters.card import Origin
+    from sharedllm.adapters.exchange.card import Origin
     from sharedllm.store import open_store
 
     with open_store(store) as opened:
@@ -68,7 +68,7 @@ def command(
 
 def _write(kind: str, adapter: "Adapter", origin: "Origin", base_name: str, out: Path) -> None:
     if kind == "adapter":
-        from sharedllm.adapters.files import save_adapter
+        from sharedllm.adapters.adapter_file import save_adapter
 
         save_adapter(adapter, out)
         return
@@ -78,14 +78,14 @@ def _write(kind: str, adapter: "Adapter", origin: "Origin", base_name: str, out:
     base, layout = opened.base, opened.injection.layout
     match kind:
         case "peft":
-            from sharedllm.adapters.peft_folder import export_peft
+            from sharedllm.adapters.exchange.peft import export_peft
 
             export_peft(base, layout, adapter, out, origin=origin)
         case "merged":
-            from sharedllm.adapters.merged import export_merged
+            from sharedllm.adapters.exchange.merged import export_merged
 
             export_merged(base, layout, adapter, out, origin=origin)
         case "gguf":
-            from sharedllm.adapters.gguf_file import export_gguf, gguf_source
+            from sharedllm.adapters.exchange.gguf import export_gguf, gguf_source
 
             export_gguf(gguf_source(base), base, layout, adapter, out, origin=origin)

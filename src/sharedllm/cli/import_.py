@@ -63,9 +63,9 @@ def command(user: str, path: Path, texts: tuple[str, ...], base_name: str, store
 
 
 def _read(path: Path, base_name: str) -> tuple["Adapter", "Opened"]:
-    from sharedllm.adapters.belonging import check_fits
-    from sharedllm.adapters.files import as_imported, load_adapter
-    from sharedllm.adapters.peft_folder import import_peft
+    from sharedllm.adapters.adapter import check_fits
+    from sharedllm.adapters.adapter_file import as_imported, load_adapter
+    from sharedllm.adapters.exchange.peft import import_peft
     from sharedllm.cli.opening import open_base
 
     if path.is_dir():

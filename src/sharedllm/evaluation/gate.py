@@ -5,8 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from sharedllm.adapters.adapter import Adapter, GateOutcome
-from sharedllm.adapters.belonging import check_fits
+from sharedllm.adapters.adapter import Adapter, GateOutcome, check_fits
 from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
 from sharedllm.errors import InvalidInput

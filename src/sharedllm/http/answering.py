@@ -12,6 +12,7 @@ from fastapi import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from sharedllm.base.tokens import Vocabulary
 from sharedllm.errors import SharedLLMError
 from sharedllm.http.forms import Form, glass_box, usage
 from sharedllm.http.identity import Caller
@@ -21,7 +22,6 @@ from sharedllm.http.refusals import GONE, Refused, code_of, gone, param_of, stat
 from sharedllm.http.routed import routed
 from sharedllm.http.running import Running
 from sharedllm.http.service import Service
-from sharedllm.http.vocabulary import Vocabulary
 from sharedllm.serving.request import Token
 
 SEED_BITS = 53

@@ -17,6 +17,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from sharedllm import __version__
+from sharedllm.base.tokens import Vocabulary
 from sharedllm.errors import SharedLLMError
 from sharedllm.http import chat, completions, status, users
 from sharedllm.http.bounds import Bounds
@@ -28,7 +29,6 @@ from sharedllm.http.refusals import ANSWERS, on_error
 from sharedllm.http.schemas import ChatRequest, CompletionRequest
 from sharedllm.http.service import Service
 from sharedllm.http.vanished import watch
-from sharedllm.http.vocabulary import Vocabulary
 
 
 def create_app(service: Service) -> FastAPI:
@@ -57,7 +57,7 @@ def create_app(service: Service) -> FastAPI:
     )
     app.state.service = service
     app.state.metrics = Metrics(service.engine)
-    app.state.vocabulary = Vocabulary(service.engine.base)
+    app.state.vocabulary = Vocabulary(service.engine.base.tokenizer)
     for kind in (SharedLLMError, RequestValidationError, HTTPException, ClientDisconnect):
         app.add_exception_handler(kind, on_error)
     # The one that is added last is outermost.

@@ -5,6 +5,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from sharedllm.base.conversations import Turn, chat_ids
+from sharedllm.base.tokens import Vocabulary
 from sharedllm.http.answering import answer
 from sharedllm.http.forms import Form, Wanted
 from sharedllm.http.identity import Authenticated
@@ -13,8 +15,6 @@ from sharedllm.http.refusals import ANSWERS
 from sharedllm.http.running import Answer
 from sharedllm.http.schemas import ChatRequest, Message
 from sharedllm.http.service import Service
-from sharedllm.http.vocabulary import Vocabulary
-from sharedllm.serving.prompts import Turn, chat_ids
 from sharedllm.serving.request import Scored, Token
 
 router = APIRouter(prefix="/v1", tags=["answers"])

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from sharedllm.base.tokens import Stream
+from sharedllm.base.tokens import Stream, Vocabulary
 from sharedllm.http.answering import answer
 from sharedllm.http.forms import Form, Wanted
 from sharedllm.http.identity import Authenticated
@@ -14,7 +14,6 @@ from sharedllm.http.refusals import ANSWERS
 from sharedllm.http.running import Answer
 from sharedllm.http.schemas import CompletionRequest
 from sharedllm.http.service import Service
-from sharedllm.http.vocabulary import Vocabulary
 from sharedllm.serving.request import Scored, Token
 
 MAX_TOKENS = 16

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from sharedllm.base.tokens import Vocabulary
 from sharedllm.errors import InvalidInput
 from sharedllm.http.refusals import Refused
 from sharedllm.http.running import Answer
 from sharedllm.http.schemas import Common
 from sharedllm.http.service import Service
-from sharedllm.http.vocabulary import Vocabulary
 from sharedllm.routing import Decision
 from sharedllm.serving.request import DEFAULT_SAMPLING, Request, Token
 

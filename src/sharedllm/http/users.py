@@ -12,9 +12,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import Field
 
-from sharedllm.adapters.adapter import UNTESTED, GateOutcome
-from sharedllm.adapters.belonging import check_fits
-from sharedllm.adapters.files import as_imported, parse_adapter
+from sharedllm.adapters.adapter import UNTESTED, GateOutcome, check_fits
+from sharedllm.adapters.adapter_file import as_imported, parse_adapter
 from sharedllm.errors import CorruptAdapter, InTraining, InvalidInput, UnknownUser
 from sharedllm.http.arrivals import Arrival
 from sharedllm.http.identity import Authenticated, Caller

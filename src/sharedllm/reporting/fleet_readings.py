@@ -19,8 +19,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from sharedllm.adapters.adapter import Adapter
-from sharedllm.adapters.belonging import check_fits
+from sharedllm.adapters.adapter import Adapter, check_fits
 from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
 from sharedllm.errors import DiskFull, ManifestError, TrainingError

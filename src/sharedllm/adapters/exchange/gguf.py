@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sharedllm.adapters.adapter import Adapter
-from sharedllm.adapters.card import CARD, Kind, Origin, loading, write_card
-from sharedllm.adapters.folding import Stored, check_is_norm, stored_weights
+from sharedllm.adapters.exchange.card import CARD, Kind, Origin, loading, write_card
+from sharedllm.adapters.exchange.folding import Stored, check_is_norm, stored_weights
 from sharedllm.adapters.layouts import Layout
 from sharedllm.base.loading import Base
 from sharedllm.base.resolve import BUILT_IN, built_in_gguf

@@ -2,8 +2,8 @@
 
 import pytest
 
+from sharedllm.base.conversations import Turn, chat_ids
 from sharedllm.errors import InvalidInput
-from sharedllm.serving.prompts import Turn, chat_ids
 
 CHATML = (
     "{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no tools') }}{% endif %}"

@@ -5,11 +5,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests import models
-from tests.adapters.exchange import assert_same_logits, load, logits, our_logits, random_adapter
+from tests.adapters.exchange.conftest import assert_same_logits, load, logits, our_logits, random_adapter
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from sharedllm.adapters.exchange.merged import export_merged
 from sharedllm.adapters.layouts import layout_of
-from sharedllm.adapters.merged import export_merged
 from sharedllm.errors import AdapterError, BaseError, InvalidInput, UnsupportedBase, WrongBase
 
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from peft import LNTuningConfig, LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from tests import models
-from tests.adapters.exchange import IDS, assert_same_logits, load, logits, our_logits, random_adapter
+from tests.adapters.exchange.conftest import IDS, assert_same_logits, load, logits, our_logits, random_adapter
 from transformers import AutoModelForCausalLM
 
+from sharedllm.adapters.exchange.peft import CONFIG, TENSORS, export_peft, import_peft
 from sharedllm.adapters.layouts import layout_of
-from sharedllm.adapters.peft_folder import CONFIG, TENSORS, export_peft, import_peft
 from sharedllm.base.loading import load_base
 from sharedllm.errors import AdapterError, CorruptAdapter, InvalidInput, WrongBase
 

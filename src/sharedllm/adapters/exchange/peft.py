@@ -10,11 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sharedllm.adapters.adapter import Adapter
-from sharedllm.adapters.card import CARD, Kind, Origin, loading, write_card
-from sharedllm.adapters.folding import Stored, check_is_norm, stored_weights
+from sharedllm.adapters.adapter_file import read_tensors
+from sharedllm.adapters.exchange.card import CARD, Kind, Origin, loading, write_card
+from sharedllm.adapters.exchange.folding import Stored, check_is_norm, stored_weights
 from sharedllm.adapters.layouts import Layout
 from sharedllm.adapters.provenance import imported, parse_provenance
-from sharedllm.adapters.tensor_file import read_tensors
 from sharedllm.base.loading import Base
 from sharedllm.base.resolve import hub_revision
 from sharedllm.errors import AdapterError, CorruptAdapter, InvalidInput, WrongBase

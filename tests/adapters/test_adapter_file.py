@@ -10,9 +10,8 @@ from hypothesis.extra import numpy as arrays
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
-from sharedllm.adapters.adapter import Adapter
-from sharedllm.adapters.belonging import check_fits
-from sharedllm.adapters.files import load_adapter, parse_adapter, save_adapter
+from sharedllm.adapters.adapter import Adapter, check_fits
+from sharedllm.adapters.adapter_file import load_adapter, parse_adapter, save_adapter
 from sharedllm.adapters.layouts import Layout
 from sharedllm.base.sites import Site
 from sharedllm.errors import AdapterError, CorruptAdapter, DiskFull, InvalidInput, WrongBase
@@ -78,7 +77,7 @@ def test_somebody_elses_tensors_are_no_adapter(path):
 
 
 def test_a_right_checksum_over_infinite_values_does_not_help(path, monkeypatch):
-    monkeypatch.setattr("sharedllm.adapters.files._as_stored", lambda values: values.astype(np.float16))
+    monkeypatch.setattr("sharedllm.adapters.adapter_file._as_stored", lambda values: values.astype(np.float16))
     save_adapter(replace(ADAPTER, values=np.float32([np.inf])), path)
     with pytest.raises(CorruptAdapter, match="not finite"):
         load_adapter(path)

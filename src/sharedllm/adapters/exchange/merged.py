@@ -6,8 +6,8 @@ from collections import defaultdict
 from pathlib import Path
 
 from sharedllm.adapters.adapter import Adapter
-from sharedllm.adapters.card import CARD, Kind, Origin, loading, write_card
-from sharedllm.adapters.folding import Stored, check_folds, stored_weights, weight_files
+from sharedllm.adapters.exchange.card import CARD, Kind, Origin, loading, write_card
+from sharedllm.adapters.exchange.folding import Stored, check_folds, stored_weights, weight_files
 from sharedllm.adapters.layouts import Layout
 from sharedllm.base.loading import Base
 from sharedllm.files import new_folder

@@ -7,12 +7,12 @@ import pytest
 import torch
 from gguf import MODEL_ARCH_NAMES, GGUFReader, GGUFWriter, get_tensor_name_map
 from tests import models
-from tests.adapters.exchange import assert_same_logits, load, logits, our_logits, random_adapter
+from tests.adapters.exchange.conftest import assert_same_logits, load, logits, our_logits, random_adapter
 from transformers import AutoModelForCausalLM, GgufConfig
 
 from sharedllm.adapters.adapter import GateOutcome
-from sharedllm.adapters.card import Origin
-from sharedllm.adapters.gguf_file import card_beside, export_gguf, gguf_source
+from sharedllm.adapters.exchange.card import Origin
+from sharedllm.adapters.exchange.gguf import card_beside, export_gguf, gguf_source
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.loading import load_base
 from sharedllm.errors import AdapterError, BaseError, InvalidInput, UnsupportedBase, WrongBase

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from sharedllm.adapters.adapter import Adapter
-from sharedllm.adapters.belonging import check_fits
+from sharedllm.adapters.adapter import Adapter, check_fits
 from sharedllm.adapters.layouts import Layout
 from sharedllm.base.loading import Base
 from sharedllm.base.sites import Site, gain_offset
