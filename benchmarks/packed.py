@@ -30,8 +30,8 @@ from benchmarks.plots import write_curve
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.reporting.environment import describe
 from sharedllm.store import open_store
-from sharedllm.store.packed import Snapshot, SnapshotStore, forget_erased, pack
-from sharedllm.store.packed.signing import make_key, public_half, read_private, read_public
+from sharedllm.store.evidence.signing import make_key, public_half, read_private, read_public
+from sharedllm.store.snapshots import Snapshot, SnapshotStore, forget_erased, pack
 
 RESULTS = Path(__file__).parent / "results" / "packed.json"
 PARAMETERS = 2_304
@@ -48,8 +48,8 @@ from pathlib import Path
 from time import perf_counter
 began = perf_counter()
 from sharedllm.store import open_store
-from sharedllm.store.packed import Snapshot, SnapshotStore
-from sharedllm.store.packed.signing import read_public
+from sharedllm.store.snapshots import Snapshot, SnapshotStore
+from sharedllm.store.evidence.signing import read_public
 imported = perf_counter()
 snapshot = Snapshot(Path(sys.argv[1]), read_public(Path(sys.argv[2])))
 opened = perf_counter()

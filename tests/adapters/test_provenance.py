@@ -28,7 +28,7 @@ from sharedllm.errors import CorruptAdapter, InvalidInput
 from sharedllm.reporting.fleet_members import find_fleet
 from sharedllm.store import open_store
 from sharedllm.store.encoding import Head, reveal, summarise
-from sharedllm.store.packed import Snapshot, pack
+from sharedllm.store.snapshots import Snapshot, pack
 from sharedllm.training.pipeline import already_trained
 from sharedllm.training.recipes import Recipe, recipe_in
 

@@ -14,10 +14,10 @@ import torch
 from tests.store.samples import BETTER, adapter
 
 from sharedllm.store import open_keys, open_store
-from sharedllm.store.encrypting import encrypt_store
-from sharedllm.store.master import write_master_key
-from sharedllm.store.receipts import read_receipt
-from sharedllm.store.signing import signing_key
+from sharedllm.store.encryption.master_key import write_master_key
+from sharedllm.store.encryption.migrate import encrypt_store
+from sharedllm.store.evidence.receipts import read_receipt
+from sharedllm.store.evidence.signing import signing_key
 from sharedllm.training.checkpoints import Checkpoints, Progress
 from sharedllm.training.recipes import Recipe
 
@@ -47,12 +47,12 @@ main()
 """`sharedllm`, which sends itself a signal before or after a function."""
 
 STEPS = {
-    "the account": ("sharedllm.store.sql", "SQLStore.note_erasure"),
+    "the account": ("sharedllm.store.sql.store", "SQLStore.note_erasure"),
     "the checkpoints": ("sharedllm.training.erasure", "erase_checkpoints"),
-    "the rows": ("sharedllm.store.sql", "SQLStore._remove"),
-    "the file": ("sharedllm.store.sqlite", "SQLite.scrub"),
-    "the store": ("sharedllm.store.sql", "SQLStore.erase"),
-    "the receipt": ("sharedllm.store.sql", "SQLStore.keep_receipt"),
+    "the rows": ("sharedllm.store.sql.store", "SQLStore._remove"),
+    "the file": ("sharedllm.store.sql.sqlite", "SQLite.scrub"),
+    "the store": ("sharedllm.store.sql.store", "SQLStore.erase"),
+    "the receipt": ("sharedllm.store.sql.store", "SQLStore.keep_receipt"),
     "giving it": ("sharedllm.cli.receipts", "give_receipt"),
 }
 MOMENTS = [(step, when) for step in STEPS for when in ("before", "after") if (step, when) != ("giving it", "after")]

@@ -10,7 +10,7 @@ from sharedllm.adapters.adapter import Adapter
 from sharedllm.base.fingerprint import fingerprint
 from sharedllm.errors import NotServed
 from sharedllm.store import open_store
-from sharedllm.store.packed import SnapshotStore
+from sharedllm.store.snapshots import SnapshotStore
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_an_erasure_that_is_interrupted_before_it_comes_to_the_snapshot_ends_wit
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("sharedllm.store.packed.forget_erased", interrupted)
+        patch.setattr("sharedllm.store.snapshots.forget_erased", interrupted)
         assert run(*erase).code == 130
     receipt = run(*erase).json
     assert [each["outcome"] for each in receipt["derived"]] == ["rebuilt without them"]

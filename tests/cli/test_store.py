@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
-from sharedllm.store import audit, open_store
-from sharedllm.store.packed import Snapshot, pack
-from sharedllm.store.packed.signing import default_key, make_key, public_half, read_private, read_public
+from sharedllm.store import open_store
+from sharedllm.store.evidence import audit
+from sharedllm.store.evidence.signing import default_key, make_key, public_half, read_private, read_public
+from sharedllm.store.snapshots import Snapshot, pack
 
 BETTER = GateOutcome(True, "improves by 1.2", {"improvement": 1.2})
 

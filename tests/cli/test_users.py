@@ -18,9 +18,10 @@ from sharedllm.cli.users import command
 from sharedllm.errors import InTraining, InvalidInput, NotServed, StoreBusy, UnknownKey, UnknownUser
 from sharedllm.printable import printable
 from sharedllm.routing import route
-from sharedllm.store import appending, open_store
+from sharedllm.store import open_store
 from sharedllm.store.opening import open_keys
-from sharedllm.store.sql import SQLStore
+from sharedllm.store.sql import entries
+from sharedllm.store.sql.store import SQLStore
 from sharedllm.training.checkpoints import checkpoint_folder
 from sharedllm.training.holding import in_training
 
@@ -185,7 +186,7 @@ def test_history_json(store):
 def test_a_long_history_is_shown_in_pages(store, monkeypatch):
     assert "older ones" not in run("history", "alice")
     # As a store holds them in which releases were not pruned yet.
-    monkeypatch.setattr(appending, "KEPT_RELEASES", 100)
+    monkeypatch.setattr(entries, "KEPT_RELEASES", 100)
     adapter = Adapter("norm", "base-1", np.array([0.5], np.float32))
     store.publish_many(("bob", adapter, BETTER) for _ in range(30))
     assert "older ones: sharedllm users history bob --before 6" in run("history", "bob")
@@ -227,7 +228,7 @@ def test_reset_lets_the_base_answer_and_says_how_to_undo_it(store):
 
 @pytest.mark.parametrize("user", ["-x", "--to", "bob smith", "it's"])
 def test_a_command_that_is_named_works_as_it_is_typed_whoever_it_is_for(store, user, monkeypatch):
-    monkeypatch.setattr(appending, "KEPT_RELEASES", 100)
+    monkeypatch.setattr(entries, "KEPT_RELEASES", 100)
     adapter = Adapter("norm", "base-1", np.array([0.5], np.float32))
     store.publish_many((user, adapter, BETTER) for _ in range(30))
     older = run("history", "--", user).partition("older ones: sharedllm users ")[2].partition("\n")[0]

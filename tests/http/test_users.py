@@ -25,10 +25,10 @@ from sharedllm.http.service import Service
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Finished, Limits, Request, Token
 from sharedllm.store import open_store
+from sharedllm.store.evidence.receipts import read_receipt
+from sharedllm.store.evidence.signing import signing_key
 from sharedllm.store.opening import open_keys
-from sharedllm.store.packed import Snapshot, SnapshotStore, pack
-from sharedllm.store.receipts import read_receipt
-from sharedllm.store.signing import signing_key
+from sharedllm.store.snapshots import Snapshot, SnapshotStore, pack
 from sharedllm.text.splits import split_text
 from sharedllm.training import holding
 from sharedllm.training.checkpoints import Checkpoints, Progress, checkpoint_folder

@@ -1,8 +1,8 @@
 import pytest
 
 from sharedllm.store import open_store
-from sharedllm.store.encrypting import encrypt_store
-from sharedllm.store.master import write_master_key
+from sharedllm.store.encryption.master_key import write_master_key
+from sharedllm.store.encryption.migrate import encrypt_store
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tests.store.samples import BETTER, WORSE, adapter
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import (
@@ -22,8 +23,6 @@ from sharedllm.errors import (
     UnknownUser,
 )
 from sharedllm.store.contract import KEPT_RELEASES
-
-from .samples import BETTER, WORSE, adapter
 
 IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60)
 ODD_IDS = [

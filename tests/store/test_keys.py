@@ -6,11 +6,10 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
+from tests.store.samples import BETTER, adapter
 
 from sharedllm.errors import InvalidInput, InvalidUserId, UnknownKey, UnknownName, UnknownUser
 from sharedllm.store import open_keys, open_store
-
-from .samples import BETTER, adapter
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -108,7 +107,7 @@ def test_a_secret_given_for_an_id_is_not_repeated(keys):
 
 
 def test_all_lists_the_oldest_first_page_after_page(keys, monkeypatch):
-    monkeypatch.setattr("sharedllm.store.database.ROWS_PER_PAGE", 3)
+    monkeypatch.setattr("sharedllm.store.sql.database.ROWS_PER_PAGE", 3)
     made = [keys.create(user=user)[1] for user in ("zoe", None, "alice", "zoe", "mia", "bob", "eve")]
     assert list(keys.all()) == made
 
@@ -183,7 +182,7 @@ def test_a_store_from_before_there_were_keys_gets_them_and_loses_nothing(path):
     with open_store(path) as store:
         published = store.publish("alice", adapter(0.5), BETTER)
     config = Config()
-    config.set_main_option("script_location", "sharedllm.store:migrations")
+    config.set_main_option("script_location", "sharedllm.store.sql:migrations")
     engine = sa.create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
         config.attributes["connection"] = connection

@@ -7,14 +7,13 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tests.store.samples import BETTER, adapter
 
 from sharedllm.errors import CorruptStore, StoreError, UnknownName
 from sharedllm.store import open_store
 from sharedllm.store.memory import MemoryStore
-from sharedllm.store.schema import HEAD, metadata
-from sharedllm.store.sql import SQLStore
-
-from .samples import BETTER, adapter
+from sharedllm.store.sql.schema import HEAD, metadata
+from sharedllm.store.sql.store import SQLStore
 
 
 def test_a_path_or_an_address_is_a_file(path):
@@ -96,7 +95,7 @@ def test_the_newest_migration_makes_the_schema_that_queries_expect(path):
         assert context.get_current_heads() == (HEAD,)
         assert compare_metadata(context, metadata) == []
     config = Config()
-    config.set_main_option("script_location", "sharedllm.store:migrations")
+    config.set_main_option("script_location", "sharedllm.store.sql:migrations")
     assert ScriptDirectory.from_config(config).get_heads() == [HEAD]
 
 

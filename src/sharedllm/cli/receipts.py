@@ -16,7 +16,7 @@ from sharedllm.files import write_private
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-    from sharedllm.store.receipts import Receipt
+    from sharedllm.store.evidence.receipts import Receipt
 
 
 @click.group()
@@ -40,8 +40,8 @@ def command() -> None:
 @json_option
 def verify(file: IO[bytes], user: str | None, key_file: Path | None, as_json: bool) -> None:
     """Check that the receipt in FILE is as it was signed, and show what it says."""
-    from sharedllm.store.receipts import read_receipt
-    from sharedllm.store.signing import verifying_key
+    from sharedllm.store.evidence.receipts import read_receipt
+    from sharedllm.store.evidence.signing import verifying_key
 
     receipt = read_receipt(file.read(), verifying_key(key_file))
     if user is not None and not receipt.is_about(user):
@@ -59,7 +59,7 @@ def verify(file: IO[bytes], user: str | None, key_file: Path | None, as_json: bo
 @command.command()
 def key() -> None:
     """Print this machine's public key, for whoever checks receipts elsewhere."""
-    from sharedllm.store.signing import public_pem, signing_key
+    from sharedllm.store.evidence.signing import public_pem, signing_key
 
     click.echo(public_pem(signing_key().public_key()), nl=False)
 
@@ -118,7 +118,7 @@ def give_receipt(receipt: "Receipt", user: str, path: Path | None) -> None:
 
 
 def _is_about(data: bytes, user: str, key: "Ed25519PublicKey") -> bool:
-    from sharedllm.store.receipts import read_receipt
+    from sharedllm.store.evidence.receipts import read_receipt
 
     try:
         return read_receipt(data, key).is_about(user)

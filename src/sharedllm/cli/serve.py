@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from sharedllm.http.jwt import JWT
     from sharedllm.store.keys import Keys
-    from sharedllm.store.packed import Snapshot
+    from sharedllm.store.snapshots import Snapshot
 
 # Not an option, because whoever may list processes sees their options.
 JWT_SECRET = "SHAREDLLM_JWT_SECRET"
@@ -135,7 +135,7 @@ def command(
         snapshot = None if packed is None else _snapshot(packed, packed_key)
         held = ""
         if snapshot is not None:
-            from sharedllm.store.packed import SnapshotStore
+            from sharedllm.store.snapshots import SnapshotStore
 
             opened = open_here.enter_context(SnapshotStore(snapshot, opened))
             held = f", {snapshot.manifest.users} users packed"
@@ -171,8 +171,8 @@ def command(
 
 
 def _snapshot(folder: Path, key: Path | None) -> "Snapshot":
-    from sharedllm.store.packed import Snapshot
-    from sharedllm.store.packed.signing import default_key, public_half, read_public
+    from sharedllm.store.evidence.signing import default_key, public_half, read_public
+    from sharedllm.store.snapshots import Snapshot
 
     return Snapshot(folder, read_public(key or public_half(default_key())))
 

@@ -40,8 +40,8 @@ def pack(folder: Path, key_file: Path | None, base_name: str, store: str | None,
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.resolve import resolve_base
     from sharedllm.store import open_store
-    from sharedllm.store.packed import pack
-    from sharedllm.store.packed.signing import default_key, make_key, public_half, read_private
+    from sharedllm.store.evidence.signing import default_key, make_key, public_half, read_private
+    from sharedllm.store.snapshots import pack
 
     path = key_file or default_key()
     if not path.exists():
@@ -75,8 +75,8 @@ def forget(folder: Path, key_file: Path | None, store: str | None, as_json: bool
     Nodes stopped serving them when they were erased. Run it wherever there is a copy of the folder that you keep.
     """
     from sharedllm.store import open_store
-    from sharedllm.store.packed import forget_erased
-    from sharedllm.store.packed.signing import default_key, read_private
+    from sharedllm.store.evidence.signing import default_key, read_private
+    from sharedllm.store.snapshots import forget_erased
 
     key = read_private(key_file or default_key())
     with open_store(store) as opened:
@@ -101,8 +101,8 @@ def verify(folder: Path, key_file: Path | None, as_json: bool) -> None:
 
     A serving node checks the signature and the index when it starts, and each row when it is read.
     """
-    from sharedllm.store.packed import Snapshot
-    from sharedllm.store.packed.signing import default_key, public_half, read_public
+    from sharedllm.store.evidence.signing import default_key, public_half, read_public
+    from sharedllm.store.snapshots import Snapshot
 
     snapshot = Snapshot(folder, read_public(key_file or public_half(default_key())))
     snapshot.verify()

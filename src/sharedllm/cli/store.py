@@ -30,7 +30,7 @@ def command() -> None:
 @command.command("init-key")
 def init_key() -> None:
     """Make a master key in the file that SHAREDLLM_MASTER_KEY_FILE names. Who loses it loses everything."""
-    from sharedllm.store.master import master_key_file, write_master_key
+    from sharedllm.store.encryption.master_key import master_key_file, write_master_key
 
     path = master_key_file()
     write_master_key(path)
@@ -44,7 +44,7 @@ def encrypt(store: str | None) -> None:
 
     Interrupted, it goes on with the next call; until it is done nobody can open the store.
     """
-    from sharedllm.store.encrypting import encrypt_store
+    from sharedllm.store.encryption.migrate import encrypt_store
 
     done = encrypt_store(store, _counting())
     click.echo(f"Users encrypted: {done:,}. Backups made before are not: delete them.")
@@ -62,7 +62,7 @@ def rotate_key(store: str | None) -> None:
     Users' keys are wrapped anew, and what is encrypted with them stays as it is. The old key opens only copies of the
     vault that were made before, so destroy those or it.
     """
-    from sharedllm.store.rotation import rotate_master_key
+    from sharedllm.store.encryption.rotation import rotate_master_key
 
     click.echo(f"Users' keys under the new master key: {rotate_master_key(store):,}.")
 
@@ -72,7 +72,7 @@ def rotate_key(store: str | None) -> None:
 @json_option
 def status(store: str | None, as_json: bool) -> None:
     """Show whether the store is encrypted, with which vault, and whether all in it can be opened."""
-    from sharedllm.store.standing import standing
+    from sharedllm.store.opening import standing
 
     found = standing(store)
     if as_json:

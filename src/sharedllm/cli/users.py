@@ -232,8 +232,8 @@ def erase(user: str, yes: bool, receipt_file: Path | None, snapshots: tuple[Path
     Files that you exported are yours to delete, and so are backups that you made of a store that is not encrypted.
     """
     from sharedllm.cli.receipts import check_receipt_place, give_receipt
-    from sharedllm.store.receipts import Derived
-    from sharedllm.store.signing import signing_key
+    from sharedllm.store.evidence.receipts import Derived
+    from sharedllm.store.evidence.signing import signing_key
     from sharedllm.training.checkpoints import checkpoint_folder
     from sharedllm.training.erasure import erase_user
 
@@ -283,8 +283,8 @@ def _releases(store: "Store", user: str) -> int:
 
 
 def _repacked(store: "Store", folder: Path) -> str:
-    from sharedllm.store.packed import forget_erased
-    from sharedllm.store.packed.signing import default_key, read_private
+    from sharedllm.store.evidence.signing import default_key, read_private
+    from sharedllm.store.snapshots import forget_erased
 
     try:
         forget_erased(store, folder, read_private(default_key()))

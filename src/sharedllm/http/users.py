@@ -27,9 +27,9 @@ from sharedllm.http.service import Service
 from sharedllm.store import ReleaseSummary, Store
 from sharedllm.store.contract import RELEASES_PER_PAGE
 from sharedllm.store.encoding import check_reason
-from sharedllm.store.packed import SnapshotStore
-from sharedllm.store.receipts import Derived, Removed
-from sharedllm.store.signing import signing_key
+from sharedllm.store.evidence.receipts import Derived, Removed
+from sharedllm.store.evidence.signing import signing_key
+from sharedllm.store.snapshots import SnapshotStore
 from sharedllm.training.checkpoints import checkpoint_folder
 from sharedllm.training.erasure import erase_user
 from sharedllm.training.recipes import DEFAULT_RECIPE, Recipe, recipe_named

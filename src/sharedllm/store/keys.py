@@ -12,12 +12,12 @@ import sqlalchemy as sa
 
 from sharedllm.closing import Closing
 from sharedllm.errors import CorruptStore, InvalidInput, UnknownKey, UnknownName
-from sharedllm.store.checksums import checksum, is_sound
-from sharedllm.store.custody import Custody, Note, Owner, Plain, owned
-from sharedllm.store.database import Database, Row
 from sharedllm.store.encoding import check_text, now, read_time
-from sharedllm.store.removing import remove
-from sharedllm.store.schema import keys
+from sharedllm.store.encryption.custody import Custody, Note, Owner, Plain, owned
+from sharedllm.store.sql.checksums import checksum, is_sound
+from sharedllm.store.sql.database import Database, Row
+from sharedllm.store.sql.entries import remove
+from sharedllm.store.sql.schema import keys
 
 PREFIX = "sllm_"
 SECRET_BYTES = 32

@@ -12,9 +12,20 @@ from sharedllm.store.contract import Store
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sharedllm.store.custody import Custody
-    from sharedllm.store.database import Database
+    from sharedllm.store.encryption.custody import Custody
     from sharedllm.store.keys import Keys
+    from sharedllm.store.sql.database import Database
+from contextlib import closing
+from itertools import islice
+from typing import Any
+
+import sqlalchemy as sa
+
+from sharedllm.store.encryption.master_key import master_key_file
+from sharedllm.store.encryption.sealing import check_vault
+from sharedllm.store.encryption.vault import Vault, vault_file
+from sharedllm.store.sql.database import ROWS_PER_PAGE
+from sharedllm.store.sql.schema import users, vaults
 
 Kind = TypeVar("Kind")
 
@@ -44,7 +55,7 @@ def open_store(where: str | Path | Store | None = None) -> Store:
         from sharedllm.store.memory import MemoryStore
 
         return MemoryStore()
-    from sharedllm.store.sql import SQLStore
+    from sharedllm.store.sql.store import SQLStore
 
     return _opened(address, SQLStore)
 
@@ -96,10 +107,10 @@ def accept_store(where: str | Path | None = None) -> "list[tuple[Path, int, int]
         InvalidInput: the store is not in a file.
         StoreError: a file cannot be opened, or is damaged.
     """
-    from sharedllm.store.master import ENVIRONMENT_VARIABLE as MASTER_KEY
-    from sharedllm.store.sqlite import accept
-    from sharedllm.store.vault import ENVIRONMENT_VARIABLE as VAULT
-    from sharedllm.store.vault import vault_file
+    from sharedllm.store.encryption.master_key import ENVIRONMENT_VARIABLE as MASTER_KEY
+    from sharedllm.store.encryption.vault import ENVIRONMENT_VARIABLE as VAULT
+    from sharedllm.store.encryption.vault import vault_file
+    from sharedllm.store.sql.sqlite import accept
 
     address = _address(where)
     if address == MEMORY or "://" in address:
@@ -122,7 +133,7 @@ def store_name(where: str | Path | None = None) -> str:
     address = _address(where)
     if not address.startswith("postgresql://"):
         return address
-    from sharedllm.store.postgres_errors import parsed, shown
+    from sharedllm.store.sql.postgres import parsed, shown
 
     return shown(parsed(address))
 
@@ -143,18 +154,18 @@ def _opened(address: str, kind: "Callable[[Database, Custody], Kind]") -> "Kind"
 def _custody(database: "Database") -> "Custody":
     import sqlalchemy as sa
 
-    from sharedllm.store.schema import vaults
+    from sharedllm.store.sql.schema import vaults
 
     found = database.find(sa.select(vaults), {})
     if found:
-        from sharedllm.store.sealing import open_sealed
+        from sharedllm.store.encryption.sealing import open_sealed
 
         return open_sealed(database, found[0])
-    from sharedllm.store.custody import Plain
-    from sharedllm.store.master import ENVIRONMENT_VARIABLE as MASTER_KEY
+    from sharedllm.store.encryption.custody import Plain
+    from sharedllm.store.encryption.master_key import ENVIRONMENT_VARIABLE as MASTER_KEY
 
     if os.environ.get(MASTER_KEY):
-        from sharedllm.store.vault import vault_file
+        from sharedllm.store.encryption.vault import vault_file
 
         # Whoever could take the mark of encryption from a store could otherwise put rows of their own making in it.
         if vault_file().is_file():
@@ -168,7 +179,7 @@ def _custody(database: "Database") -> "Custody":
 def _database(address: str) -> "Database":
     scheme, separator, _ = address.partition("://")
     if scheme == "postgresql" and separator:
-        from sharedllm.store.postgres import Postgres
+        from sharedllm.store.sql.postgres import Postgres
 
         return Postgres(address)
     if separator:
@@ -178,7 +189,7 @@ def _database(address: str) -> "Database":
         )
     if not address:
         raise InvalidInput("The address of the store names no file", remedy="Give one: sqlite:///store.db")
-    from sharedllm.store.sqlite import SQLite
+    from sharedllm.store.sql.sqlite import SQLite
 
     return SQLite(address)
 
@@ -192,3 +203,36 @@ def _default_file() -> Path:
             f"The folder {folder} cannot be made: {error.strerror}", remedy="Name a file for the store elsewhere."
         ) from None
     return folder / "store.db"
+
+
+def standing(where: str | Path | None) -> dict[str, Any]:
+    """How a store is kept.
+
+    Args:
+        where: as for `open_store`.
+
+    Returns:
+        ``encrypted``: ``"no"``, ``"yes"`` or ``"in part"``; and unless it is not, the ``vault``'s file, how many users
+        have ``keys`` there, how many have ``users`` rows in the store, and how many of those have no key: they are
+        being erased, or the vault is older than they are.
+
+    Raises:
+        MasterKeyError, StoreError: see `open_store`.
+    """
+    with closing(open_database(where)) as database:
+        kept = database.find(sa.select(vaults), {})
+        if not kept:
+            return {"encrypted": "no"}
+        with closing(Vault(vault_file(), master_key_file())) as vault:
+            check_vault(vault, kept[0])
+            rows, opened, total = database.rows(users), 0, 0
+            while page := list(islice(rows, ROWS_PER_PAGE)):
+                total += len(page)
+                opened += len(vault.at([row.id_sha256 for row in page]))
+            return {
+                "encrypted": "yes" if kept[0].complete else "in part",
+                "vault": str(vault.path),
+                "keys": vault.count(),
+                "users": total,
+                "without_a_key": total - opened,
+            }

@@ -13,7 +13,7 @@ from sharedllm.training.checkpoints import erase_checkpoints, find_checkpoints, 
 from sharedllm.training.holding import not_in_training
 
 if TYPE_CHECKING:
-    from sharedllm.store.receipts import Derived, Receipt, Removed
+    from sharedllm.store.evidence.receipts import Derived, Receipt, Removed
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,8 @@ class Erasure:
             StoreError: the signing key cannot be read or made (see `signing_key`, to be called before the erasure), or
                 the receipt cannot be kept. The same erasure asked for again goes on from there.
         """
-        from sharedllm.store.receipts import Derived, Removed, make_receipt, receipt_of
-        from sharedllm.store.signing import signing_key
+        from sharedllm.store.evidence.receipts import Derived, Removed, make_receipt, receipt_of
+        from sharedllm.store.evidence.signing import signing_key
 
         if self.before is not None:
             return self.before
@@ -109,7 +109,7 @@ def erase_user(store: Store, folder: Path, user: str, jobs: int = 0) -> Erasure:
 
 
 def _over(store: Store, user: str, receipt: Mapping[str, object]) -> Erasure:
-    from sharedllm.store.receipts import receipt_of
+    from sharedllm.store.evidence.receipts import receipt_of
 
     before = receipt_of(receipt)
     removed = {(each.what, each.where): each.count for each in before.removed}
