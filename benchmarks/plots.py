@@ -4,16 +4,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from sharedllm.reporting.bets import Number
-from sharedllm.reporting.bets_charts import lines
-
-# A picture in a README has no page around it to give it colours; these read on white and on black.
-_STYLE = """<style>
-text { font: 10px system-ui, sans-serif; fill: #777; text-anchor: middle; } .end { text-anchor: end; }
-.start { text-anchor: start; } .s0 { --mark: #3b86c6; } .s1 { --mark: #d0701c; } .s2 { --mark: #777; }
-.grid { stroke: #7775; } .zero { stroke: #777; } .line { fill: none; stroke: var(--mark); stroke-width: 1.75; }
-.mark { fill: var(--mark); } .interval { stroke: var(--mark); stroke-width: 1.75; }
-</style>"""
+from sharedllm.reporting.charts import Number, alone, lines
 
 
 def write_curve(
@@ -39,6 +30,4 @@ def write_curve(
         name: [Number(statistics.median(each), min(each), max(each)) for each in repeats]
         for name, repeats in series.items()
     }
-    drawn = str(lines(title, numbers, places=places, across=across, up=up, form="{:,.0f}"))
-    head, _, rest = drawn.partition(">")
-    path.write_text(f'{head} xmlns="http://www.w3.org/2000/svg">{_STYLE}{rest}\n')
+    path.write_text(alone(lines(title, numbers, places=places, across=across, up=up, form="{:,.0f}")))

@@ -12,10 +12,11 @@ from experiments.catalogue.results import RESULTS
 from experiments.catalogue.verdict import Measured
 from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.intervals import CONFIDENCE
-from sharedllm.reporting.bets import MEASURED, NOT_RUN, TIERS, Flag, Number, Run, read_bets
+from sharedllm.reporting.bets import MEASURED, NOT_RUN, TIERS, Flag, Run, read_bets
 from sharedllm.reporting.bets import Bet as Reported
 from sharedllm.reporting.bets_meaning import meanings
 from sharedllm.reporting.bets_page import flag_text, number_text, share_text
+from sharedllm.reporting.charts import Number
 
 ACCOUNTS = BETS.parent.parent / "docs" / "bets"
 DOCUMENTS = BETS.parent.parent / "tests" / "experiments" / "recorded.json"

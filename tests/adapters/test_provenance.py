@@ -25,7 +25,7 @@ from sharedllm.adapters.provenance import (
     text_in,
 )
 from sharedllm.errors import CorruptAdapter, InvalidInput
-from sharedllm.reporting.fleet_members import find_fleet
+from sharedllm.reporting.fleet.members import find_fleet
 from sharedllm.store import open_store
 from sharedllm.store.encoding import Head, reveal, summarise
 from sharedllm.store.snapshots import Snapshot, pack

@@ -12,7 +12,8 @@ from experiments.catalogue.bet import all_bets
 from experiments.catalogue.results import RESULTS
 
 from sharedllm.errors import InvalidInput
-from sharedllm.reporting.bets import MEASURED, NOT_RUN, STALE, Bet, Flag, Number, Run
+from sharedllm.reporting.bets import MEASURED, NOT_RUN, STALE, Bet, Flag, Run
+from sharedllm.reporting.charts import Number
 
 rollup = importlib.import_module("experiments.bets.00_rollup")
 NUMBERS = list(all_bets())

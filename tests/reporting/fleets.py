@@ -7,9 +7,8 @@ import numpy as np
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.evaluation.perplexity import Losses
-from sharedllm.reporting.fleet import FleetReport, report_on
-from sharedllm.reporting.fleet_members import Fleet, Member
-from sharedllm.reporting.fleet_readings import Reading
+from sharedllm.reporting.fleet.findings import FleetReport, Reading, report_on
+from sharedllm.reporting.fleet.members import Fleet, Member
 from sharedllm.store import Release
 from sharedllm.text.repeats import Repeats
 from sharedllm.training.recipes import Recipe

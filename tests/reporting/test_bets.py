@@ -9,12 +9,13 @@ from experiments.catalogue.bet import BETS, all_bets
 from experiments.catalogue.running import run_bet
 
 from sharedllm.errors import InvalidInput
-from sharedllm.reporting import bets_charts as charts
-from sharedllm.reporting.bets import NOT_RUN, STALE, TIERS, Bet, Flag, Number, Run, read_bets
+from sharedllm.reporting import charts
+from sharedllm.reporting.bets import NOT_RUN, STALE, TIERS, Bet, Flag, Run, read_bets
 from sharedllm.reporting.bets_figures import figures
 from sharedllm.reporting.bets_meaning import headline, meanings
 from sharedllm.reporting.bets_page import number_text, ratio_text, share_text, write_bets_page
 from sharedllm.reporting.bets_ratios import Row, Scale, against_documents, over_base
+from sharedllm.reporting.charts import Number
 
 from .bet_results import USERS, result, rollup, write_result, write_results
 from .test_page import HOSTILE, Outline

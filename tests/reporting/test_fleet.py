@@ -7,11 +7,16 @@ import numpy as np
 import pytest
 
 from sharedllm.errors import InvalidInput
-from sharedllm.reporting.bets import Number
-from sharedllm.reporting.fleet import report_on
-from sharedllm.reporting.fleet_map import chance_of_agreement, draw_map
-from sharedllm.reporting.fleet_page import headline
-from sharedllm.reporting.fleet_statistics import rank_correlation, share_kept, share_of
+from sharedllm.reporting.charts import Number
+from sharedllm.reporting.fleet.findings import (
+    chance_of_agreement,
+    draw_map,
+    rank_correlation,
+    report_on,
+    share_kept,
+    share_of,
+)
+from sharedllm.reporting.fleet.page import headline
 from sharedllm.text.repeats import Repeats
 
 from .fleets import fleet_of, make_report, member, reading

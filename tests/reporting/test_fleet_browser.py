@@ -2,7 +2,7 @@
 
 import pytest
 
-from sharedllm.reporting.fleet_page import write_fleet_page
+from sharedllm.reporting.fleet.page import write_fleet_page
 
 from .browser import CHARTS, measured, needs_chromium
 from .fleets import make_report

@@ -1,7 +1,7 @@
 import pytest
 
 from sharedllm.reporting.findings import percent
-from sharedllm.reporting.fleet_page import headline, write_fleet_page
+from sharedllm.reporting.fleet.page import headline, write_fleet_page
 
 from .fleets import make_report
 from .test_page import HOSTILE, Outline

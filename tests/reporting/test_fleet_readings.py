@@ -11,8 +11,8 @@ from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import InvalidInput, WrongBase
 from sharedllm.evaluation.perplexity import row_losses, spread
 from sharedllm.reporting import fleet_readings
-from sharedllm.reporting.fleet_members import find_fleet
-from sharedllm.reporting.fleet_readings import WINDOWS, read_fleet
+from sharedllm.reporting.fleet.members import WINDOWS, find_fleet
+from sharedllm.reporting.fleet_readings import read_fleet
 from sharedllm.store import open_store
 from sharedllm.text.splits import split_text
 from sharedllm.text.windows import tokenize

@@ -1,3 +1,4 @@
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -6,7 +7,8 @@ import pytest
 from sharedllm.errors import InvalidInput
 from sharedllm.reporting import page
 from sharedllm.reporting.findings import percent, perplexity_text
-from sharedllm.reporting.page import DARK, LIGHT, Palette, write_page
+from sharedllm.reporting.page import write_page
+from sharedllm.reporting.palette import DARK, LIGHT, Palette
 from sharedllm.reporting.report import Report, Voice
 
 from .reports import make_report
@@ -123,7 +125,18 @@ def test_long_ids_are_shortened_and_given_in_full_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize("palette", [LIGHT, DARK])
 def test_numbers_can_be_read_on_every_colour(palette: Palette) -> None:
     for strength in range(-10, 11):
-        assert contrast(palette.hex_text, palette.shade(strength / 10)) >= 4.5
+        assert contrast(palette.text, palette.shade(strength / 10)) >= 4.5
+
+
+def test_a_colour_is_written_in_the_palette_and_nowhere_else() -> None:
+    root = Path(__file__).parents[2]
+    sources = [path for folder in ("src", "experiments", "benchmarks") for path in (root / folder).rglob("*")]
+    written = [
+        path.name
+        for path in sources
+        if path.suffix in {".py", ".css", ".j2"} and re.search(r"#([0-9a-fA-F]{3}){1,2}\b", path.read_text())
+    ]
+    assert written == ["palette.py"]
 
 
 def test_a_failed_write_keeps_the_page_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,8 @@ from sharedllm.errors import InvalidInput, UnknownName
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
-    from sharedllm.reporting.bets import Bet, Number, Run
+    from sharedllm.reporting.bets import Bet, Run
+    from sharedllm.reporting.charts import Number
 
 # Below the checkout's root. The experiments import this package, so it may only find and start them.
 BETS = Path("experiments") / "bets"

@@ -14,7 +14,7 @@ from sharedllm.printable import printable
 if TYPE_CHECKING:
     from sharedllm.adapters.injection import Injection
     from sharedllm.base.loading import Base
-    from sharedllm.reporting.fleet import FleetReport
+    from sharedllm.reporting.fleet.findings import FleetReport
 
 
 @click.command()
@@ -47,9 +47,9 @@ def report(manifest: Path, out: Path, base_name: str, store: str | None, as_json
 
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.resolve import resolve_base
-    from sharedllm.reporting.fleet import report_on
-    from sharedllm.reporting.fleet_members import find_fleet
-    from sharedllm.reporting.fleet_page import write_fleet_page
+    from sharedllm.reporting.fleet.findings import report_on
+    from sharedllm.reporting.fleet.members import find_fleet
+    from sharedllm.reporting.fleet.page import write_fleet_page
     from sharedllm.reporting.fleet_readings import read_fleet
     from sharedllm.store import open_store
     from sharedllm.training.checkpoints import begin_report, checkpoint_folder
@@ -80,7 +80,7 @@ def report(manifest: Path, out: Path, base_name: str, store: str | None, as_json
 
 def _summarise(report: "FleetReport") -> None:
     from sharedllm.reporting.findings import percent
-    from sharedllm.reporting.fleet_page import groups, headline
+    from sharedllm.reporting.fleet.page import groups, headline
 
     click.echo(f"{printable(headline(report))}\n")
     print_table(

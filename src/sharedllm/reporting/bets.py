@@ -14,6 +14,7 @@ import numpy as np
 from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.intervals import improvement
 from sharedllm.evaluation.perplexity import Losses
+from sharedllm.reporting.charts import Number
 
 TIERS = ("strict", "lenient", "catastrophic")
 SUMMARY = "SUMMARY.json"
@@ -21,30 +22,6 @@ SCHEMA = 1
 TO_ROLL_UP = "PYTHONPATH=src python -m experiments.bets.00_rollup"
 
 MEASURED, STALE, NOT_RUN = "measured", "stale", "not run"
-
-
-@dataclass(frozen=True)
-class Number:
-    """A measurement and its interval; NaN where there is none."""
-
-    value: float = math.nan
-    low: float = math.nan
-    high: float = math.nan
-
-    @property
-    def known(self) -> bool:
-        """Whether there is a number at all."""
-        return math.isfinite(self.value)
-
-    @property
-    def bounded(self) -> bool:
-        """Whether there is an interval, too."""
-        return math.isfinite(self.low) and math.isfinite(self.high)
-
-    @property
-    def rest(self) -> "Number":
-        """What is left of 1: an improvement ``1 - a / b`` as the ratio ``a / b``."""
-        return Number(1 - self.value, 1 - self.high, 1 - self.low)
 
 
 @dataclass(frozen=True)

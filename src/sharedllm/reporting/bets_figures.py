@@ -7,12 +7,12 @@ from itertools import accumulate
 
 from markupsafe import Markup
 
-from sharedllm.reporting import bets_charts as charts
-from sharedllm.reporting.bets import NOT_RUN, Bet, Number, Run
-from sharedllm.reporting.bets_charts import Point
+from sharedllm.reporting import charts
+from sharedllm.reporting.bets import NOT_RUN, Bet, Run
 from sharedllm.reporting.bets_ratios import Row, Scale, against_documents, over_base, replications
+from sharedllm.reporting.charts import Number, Point
 from sharedllm.reporting.findings import labels
-from sharedllm.reporting.page import DARK, LIGHT
+from sharedllm.reporting.palette import DARK, LIGHT
 
 _LABEL_CHARACTERS = 14
 _METHODS = {"norm": "norm-only", "lora_r4": "LoRA-r4", "full": "full"}

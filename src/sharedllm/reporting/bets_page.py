@@ -10,7 +10,7 @@ from sharedllm.reporting import findings as story
 from sharedllm.reporting.bets import TIERS, Bet
 from sharedllm.reporting.bets_figures import HEAT_LIMIT, Figure, figures
 from sharedllm.reporting.bets_meaning import Meaning, headline, meanings
-from sharedllm.reporting.page import DARK, LIGHT, templates, write_whole
+from sharedllm.reporting.html import templates, write_whole
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,6 @@ def write_bets_page(bets: Sequence[Bet], path: Path) -> Path:
         bases=sorted(_bases(bets)),
         newest=max(_dates(bets), default=story.NO_DATA),
         limit=HEAT_LIMIT,
-        light=LIGHT,
-        dark=DARK,
         confidence=CONFIDENCE,
     )
     return write_whole(page, path)

@@ -25,7 +25,8 @@ from sharedllm.base.loading import Base
 from sharedllm.errors import DiskFull, ManifestError, TrainingError
 from sharedllm.evaluation.perplexity import Losses, Windows, row_losses, spread
 from sharedllm.files import private_folder, replace_private
-from sharedllm.reporting.fleet_members import Fleet, Member
+from sharedllm.reporting.fleet.findings import Reading
+from sharedllm.reporting.fleet.members import EVERYONE_STEPS, WINDOWS, Fleet, Member
 from sharedllm.text.manifest import entries_at
 from sharedllm.text.repeats import Repeats
 from sharedllm.text.splits import split_text
@@ -34,27 +35,11 @@ from sharedllm.training.checkpoints import Checkpoints, digest, report_folder
 from sharedllm.training.recipes import Recipe
 from sharedllm.training.vectors import train_vectors
 
-WINDOWS = 32
-"""Held-out windows read of each person, evenly spaced."""
-
 EVERYONE = "everyone"
-EVERYONE_STEPS = 4
-"""Times a person's own steps that the adapter for everybody may take; like theirs, its best by validation counts."""
-
 _READERS = ("base", "own", "other", "everyone")
 
 Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Shows how far something is: given what and how much there is, it gives what to call with what was done."""
-
-
-@dataclass(frozen=True, eq=False)
-class Reading:
-    """One person's held-out windows, read by the base, their adapter, another person's and everybody's."""
-
-    base: Losses
-    own: Losses
-    other: Losses
-    everyone: Losses
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,59 +1,20 @@
 """A report as one HTML page that needs nothing else: no network, no scripts, no other files."""
 
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
-from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.confusion import BASE
 from sharedllm.evaluation.gate import flattering, given_away_in_words
 from sharedllm.evaluation.intervals import CONFIDENCE, RESAMPLES
-from sharedllm.files import make_private
 from sharedllm.printable import printable
 from sharedllm.reporting import findings as story
+from sharedllm.reporting.html import templates, write_whole
+from sharedllm.reporting.palette import DARK, LIGHT
 from sharedllm.reporting.report import Report
 
 _LABEL_CHARACTERS = 32
-
-Colour = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Palette:
-    """A theme's heat map: blue for better and orange for worse, which every kind of colour vision tells apart.
-
-    Attributes:
-        text: what is written on it, with a contrast of 4.5 or more on all three.
-        same: a cell that reads as the base does.
-        better: the strongest blue.
-        worse: the strongest orange.
-    """
-
-    text: Colour
-    same: Colour
-    better: Colour
-    worse: Colour
-
-    def shade(self, strength: float) -> str:
-        """The colour, in hex, of a strength from -1 (worse) to 1 (better)."""
-        end = self.better if strength > 0 else self.worse
-        return _hex(
-            *(round(a + (b - a) * min(abs(strength), 1.0)) for a, b in zip(self.same, end, strict=True)),
-        )
-
-    @property
-    def hex_text(self) -> str:
-        """The text's colour in hex."""
-        return _hex(*self.text)
-
-
-LIGHT = Palette(text=(22, 26, 31), same=(243, 243, 240), better=(116, 176, 226), worse=(242, 164, 92))
-DARK = Palette(text=(242, 244, 246), same=(42, 46, 52), better=(30, 96, 154), worse=(140, 76, 18))
 
 
 @dataclass(frozen=True)
@@ -84,45 +45,6 @@ def write_page(report: Report, path: Path) -> Path:
     return write_whole(_render(report), path)
 
 
-def write_whole(page: str, path: Path) -> Path:
-    """Write a page to ``path``, whole or not at all, and return the path.
-
-    Raises:
-        InvalidInput: the path cannot be written.
-    """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            make_private(partial, anew=True)
-            partial.write_text(page, encoding="utf-8", newline="\n")
-            return partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise InvalidInput(
-            f"The report cannot be written to {path}: {error.strerror}",
-            remedy="Make room there, or choose another path.",
-        ) from error
-
-
-def templates() -> Environment:
-    """The templates of this folder: nothing that they are given becomes markup by itself."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": lambda value: story.percent(value).replace("-", "−"),
-        "perplexity": story.perplexity_text,
-        "printable": printable,
-    }
-    return environment
-
-
 def _render(report: Report) -> str:
     found = story.findings(report)
     names = story.labels(dict.fromkeys(_users(report)), _LABEL_CHARACTERS)
@@ -146,8 +68,6 @@ def _render(report: Report) -> str:
         names=names,
         shortened=[user for user, name in names.items() if name != printable(user)],
         limit=limit,
-        light=LIGHT,
-        dark=DARK,
         scale=story.Scale.of(each for finding in found for each in (finding.gain, finding.general)),
         windows=story.windows(report),
         general_windows=sorted({each.windows for each in report.general.values()}),
@@ -184,7 +104,3 @@ def _cell(report: Report, text: str, reader: str | None, limit: float) -> Cell:
         light=LIGHT.shade(strength),
         dark=DARK.shade(strength),
     )
-
-
-def _hex(*channels: Any) -> str:
-    return "#" + "".join(f"{channel:02x}" for channel in channels)

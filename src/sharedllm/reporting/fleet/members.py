@@ -11,7 +11,7 @@ import numpy as np
 
 from sharedllm.adapters.provenance import text_in
 from sharedllm.errors import CorruptAdapter, InvalidInput, UnknownUser
-from sharedllm.reporting.bets_charts import SERIES
+from sharedllm.reporting.charts import SERIES
 from sharedllm.store.contract import Release, ReleaseSummary, Store
 from sharedllm.text.manifest import entries
 from sharedllm.text.repeats import Repeats
@@ -20,6 +20,10 @@ from sharedllm.training.recipes import Recipe, recipe_in
 
 NO_KIND = "person"
 REST = "others"
+WINDOWS = 32
+"""Held-out windows read of each person, evenly spaced."""
+EVERYONE_STEPS = 4
+"""Times a person's own steps that the adapter for everybody may take; like theirs, its best by validation counts."""
 _SEED = 0
 
 

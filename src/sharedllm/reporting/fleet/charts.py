@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from sharedllm.evaluation.intervals import Interval
 from sharedllm.printable import printable
-from sharedllm.reporting.bets_charts import (
+from sharedllm.reporting.charts import (
     LEFT,
     RIGHT,
     WIDTH,
@@ -27,7 +27,7 @@ from sharedllm.reporting.bets_charts import (
     words,
 )
 from sharedllm.reporting.findings import percent
-from sharedllm.reporting.fleet import Person
+from sharedllm.reporting.fleet.findings import Person
 
 _LOWEST = -0.5
 """On a broken adapter's scale nobody else could be seen; whatever is lower is drawn here."""

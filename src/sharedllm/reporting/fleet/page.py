@@ -3,14 +3,13 @@
 from pathlib import Path
 
 from sharedllm.evaluation.intervals import CONFIDENCE, RESAMPLES
-from sharedllm.reporting import fleet_charts as charts
-from sharedllm.reporting.bets import Number
 from sharedllm.reporting.caveats import caveats
+from sharedllm.reporting.charts import Number
 from sharedllm.reporting.findings import NO_DATA, gate_reason, labels, percent
-from sharedllm.reporting.fleet import FleetReport, Group
-from sharedllm.reporting.fleet_members import NO_KIND
-from sharedllm.reporting.fleet_readings import EVERYONE_STEPS, WINDOWS
-from sharedllm.reporting.page import DARK, LIGHT, templates, write_whole
+from sharedllm.reporting.fleet import charts
+from sharedllm.reporting.fleet.findings import FleetReport, Group
+from sharedllm.reporting.fleet.members import EVERYONE_STEPS, NO_KIND, WINDOWS
+from sharedllm.reporting.html import templates, write_whole
 
 _LABEL_CHARACTERS = 32
 _KIND_CHARACTERS = 14
@@ -23,7 +22,7 @@ def write_fleet_page(report: FleetReport, path: Path) -> Path:
         InvalidInput: the path cannot be written.
     """
     kinds = labels(report.kinds, _KIND_CHARACTERS)
-    environment = templates()
+    environment = templates(Path(__file__).parent)
     environment.filters |= {
         "share": share_text,
         "correlation": correlation_text,
@@ -32,7 +31,7 @@ def write_fleet_page(report: FleetReport, path: Path) -> Path:
         "reason": gate_reason,
     }
     users = dict.fromkeys([*(each.user for each in report.people), *report.missing])
-    page = environment.get_template("fleet.html.j2").render(
+    page = environment.get_template("page.html.j2").render(
         report=report,
         headline=headline(report),
         groups=groups(report),
@@ -45,8 +44,6 @@ def write_fleet_page(report: FleetReport, path: Path) -> Path:
         plane=charts.plane(report.people, kinds, report.variance),
         windows=WINDOWS,
         everyone_steps=EVERYONE_STEPS,
-        light=LIGHT,
-        dark=DARK,
         confidence=CONFIDENCE,
         resamples=RESAMPLES,
     )

@@ -8,21 +8,34 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sharedllm.adapters.adapter import GateOutcome
 from sharedllm.errors import InvalidInput
-from sharedllm.evaluation.intervals import Interval, improvement
+from sharedllm.evaluation.intervals import CONFIDENCE, RESAMPLES, Interval, improvement
 from sharedllm.evaluation.perplexity import Losses
-from sharedllm.reporting.bets import Number
-from sharedllm.reporting.fleet_map import chance_of_agreement, draw_map
-from sharedllm.reporting.fleet_members import Fleet
-from sharedllm.reporting.fleet_readings import Reading
-from sharedllm.reporting.fleet_statistics import rank_correlation, share_kept, share_of
+from sharedllm.reporting.charts import Number
+from sharedllm.reporting.fleet.members import Fleet
 from sharedllm.text.repeats import Repeats
 
 BREAK_SECONDS = 3600.0
 """Between two releases; a longer time is somebody's break. People of a batch are released together, and one of eight
 takes a quarter of an hour on one core."""
+
+_Z = 1.959964
+"""Of the normal distribution, for `CONFIDENCE`."""
+
+Values = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Reading:
+    """One person's held-out windows, read by the base, their adapter, another person's and everybody's."""
+
+    base: Losses
+    own: Losses
+    other: Losses
+    everyone: Losses
 
 
 @dataclass(frozen=True)
@@ -219,6 +232,102 @@ def report_on(fleet: Fleet, readings: Mapping[str, Reading], *, base: str, made_
         made_at=made_at,
         version=version,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Map:
+    """A fleet in the plane.
+
+    Attributes:
+        places: float64 ``[people, 2]``, along the two directions in which the rows differ most.
+        shares: of the rows' variance, along each of the two.
+        nearest: int64 ``[people]``: whose row points most nearly the same way from the fleet's mean.
+    """
+
+    places: npt.NDArray[np.float64]
+    shares: tuple[float, float]
+    nearest: npt.NDArray[np.int64]
+
+
+def draw_map(rows: npt.NDArray[np.float32]) -> Map:
+    """Principal components of rows float32 ``[people, P]`` without their mean, and everybody's nearest by cosine.
+
+    Only products between people are needed, ``[people, people]``, whatever the length of a row. There must be two
+    people or more. A row that is the mean itself points nowhere, and its nearest says nothing.
+    """
+    centred = rows - rows.mean(axis=0, dtype=np.float64)
+    products = centred @ centred.T
+    variances, directions = np.linalg.eigh(products)
+    first = np.argsort(variances)[::-1][:2]
+    sizes = np.sqrt(np.maximum(variances[first], 0))
+    places = directions[:, first] * sizes
+    # A direction's sign is arbitrary: the same rows should give the same map on every machine.
+    places *= np.where(places[np.abs(places).argmax(axis=0), [0, 1]] < 0, -1, 1)
+    total = float(np.trace(products)) or 1.0
+    lengths = np.sqrt(np.diag(products))
+    cosines = products / np.maximum(np.outer(lengths, lengths), np.finfo(np.float64).tiny)
+    np.fill_diagonal(cosines, -np.inf)
+    return Map(places, (float(sizes[0] ** 2 / total), float(sizes[1] ** 2 / total)), cosines.argmax(axis=1))
+
+
+def chance_of_agreement(kinds: Sequence[str]) -> float:
+    """How often somebody drawn at random from the others is of one's own kind, averaged over everybody."""
+    counts = np.unique(np.asarray(kinds), return_counts=True)[1]
+    return float((counts * (counts - 1)).sum() / (len(kinds) * (len(kinds) - 1)))
+
+
+def share_kept(own: Values, control: Values, *, seed: int = 0) -> Number:
+    """The share of people's total gain that a control does not bring them: ``1 - sum(control) / sum(own)``.
+
+    Above 1 the control does harm; NaN where there is no gain to share. The interval is a bootstrap over people.
+
+    Args:
+        own: nats per token that each person gains, float64 ``[people]``.
+        control: what the control gains them, likewise.
+        seed: of the resamples.
+    """
+    counts = _draws(len(own), seed)
+    total = counts @ own
+    if own.sum() <= 0 or (total <= 0).any():
+        # Some draw of these people has no gain at all, so that no interval would mean anything.
+        return Number(1 - control.sum() / own.sum()) if own.sum() > 0 else Number()
+    return _between(float(1 - control.sum() / own.sum()), 1 - (counts @ control) / total)
+
+
+def share_of(flags: npt.NDArray[np.bool_], *, seed: int = 0) -> Number:
+    """How many of the people have a property, with a bootstrap interval over people."""
+    return _between(float(flags.mean()), _draws(len(flags), seed) @ flags / len(flags))
+
+
+def rank_correlation(x: Values, y: Values) -> Number:
+    """Spearman's correlation of two values of each person; NaN for fewer than four people, or if one never varies.
+
+    The interval is Fisher's, with the variance of Bonett and Wright (2000); a perfect order has none around it.
+    """
+    if len(x) < 4 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return Number()
+    value = float(np.corrcoef(_ranks(x), _ranks(y))[0, 1])
+    if abs(value) > 1 - 1e-12:
+        return Number(value, value, value)
+    room = _Z * math.sqrt((1 + value**2 / 2) / (len(x) - 3))
+    return Number(value, math.tanh(math.atanh(value) - room), math.tanh(math.atanh(value) + room))
+
+
+def _ranks(values: Values) -> Values:
+    """Ranks from 0; equal values share the mean of theirs."""
+    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    means: Values = (ends - (counts + 1) / 2)[place]
+    return means
+
+
+def _draws(people: int, seed: int) -> npt.NDArray[np.int64]:
+    return np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), size=RESAMPLES)
+
+
+def _between(value: float, resampled: Values) -> Number:
+    low, high = np.quantile(resampled, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Number(value, float(low), float(high))
 
 
 def _person(fleet: Fleet, number: int, read: Reading, nearest: str, place: Any) -> Person:

@@ -1,4 +1,4 @@
-"""Charts of the catalogue's report as inline SVG: drawn at a phone's width, so that they only ever grow.
+"""Charts of the reports as inline SVG: drawn at a phone's width, so that they only ever grow.
 
 Colours are classes, which the page's style gives for both themes; whatever a colour tells, a shape or a dash tells too.
 """
@@ -6,17 +6,43 @@ Colours are classes, which the page's style gives for both themes; whatever a co
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from markupsafe import Markup
 
-from sharedllm.reporting.bets import Number
 from sharedllm.reporting.findings import NO_DATA
+from sharedllm.reporting.palette import PICTURE
 
 WIDTH = 340
+_STYLE = Path(__file__).with_name("charts.css")
 LEFT, RIGHT, _TOP = 54, 12, 10
 _LETTER = 6.5
 _DASHES = ("", "6 3", "2 3", "8 3 2 3")
 SERIES = len(_DASHES)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A measurement and its interval; NaN where there is none."""
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+    @property
+    def known(self) -> bool:
+        """Whether there is a number at all."""
+        return math.isfinite(self.value)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether there is an interval, too."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
+
+    @property
+    def rest(self) -> "Number":
+        """What is left of 1: an improvement ``1 - a / b`` as the ratio ``a / b``."""
+        return Number(1 - self.value, 1 - self.high, 1 - self.low)
 
 
 @dataclass(frozen=True)
@@ -70,6 +96,13 @@ def picture(title: str, description: str, height: float, parts: Iterable[Markup]
     """A chart that names and describes itself."""
     head = Markup('<svg class="chart" role="img" viewBox="0 0 {} {:.0f}"><title>{}</title><desc>{}</desc>')
     return head.format(WIDTH, height, title, description) + Markup("").join(parts) + Markup("</svg>")
+
+
+def alone(drawn: Markup) -> str:
+    """A chart as a file of its own, in colours that read on white and on black."""
+    style = f"svg {{ {PICTURE.css} font-family: system-ui, sans-serif; }}\n{_STYLE.read_text(encoding='utf-8')}"
+    head, _, rest = str(drawn).partition(">")
+    return f'{head} xmlns="http://www.w3.org/2000/svg"><style>\n{style}</style>{rest}\n'
 
 
 def nothing(title: str) -> Markup:
