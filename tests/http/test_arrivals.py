@@ -11,7 +11,7 @@ import pytest
 from tests.http.conftest import PASSED
 
 from sharedllm.adapters.adapter_file import save_adapter
-from sharedllm.http.job import Job
+from sharedllm.http.jobs import Job
 
 ORDER = json.dumps({"text": "to learn from " * 1000}).encode()
 

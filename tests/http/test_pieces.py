@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharedllm.http import pieces
-from sharedllm.http.completions import Completion
 from sharedllm.http.pieces import ITEMS, to_json
+from sharedllm.http.protocol.completions import Completion
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),

@@ -15,8 +15,8 @@ from tests.http.conftest import PASSED
 
 from sharedllm.base.tokens import Vocabulary
 from sharedllm.http.app import create_app
+from sharedllm.http.erased import stop_erased
 from sharedllm.http.service import Service
-from sharedllm.http.vanished import stop_erased
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Finished, Limits, Request, Token
 

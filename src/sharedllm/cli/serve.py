@@ -114,7 +114,7 @@ def command(
     from contextlib import ExitStack, closing
 
     from sharedllm.http.address import check_address
-    from sharedllm.http.memory import bound_shapes
+    from sharedllm.http.allocator import bound_shapes
 
     bound_shapes()
     check_address(host, port, open=insecure_no_auth)

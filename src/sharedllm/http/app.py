@@ -19,16 +19,17 @@ from starlette.requests import ClientDisconnect
 from sharedllm import __version__
 from sharedllm.base.tokens import Vocabulary
 from sharedllm.errors import SharedLLMError
-from sharedllm.http import chat, completions, status, users
-from sharedllm.http.bounds import Bounds
+from sharedllm.http import status, users
+from sharedllm.http.allocator import give_back_often
+from sharedllm.http.erased import watch
+from sharedllm.http.limits import Bounds
 from sharedllm.http.logs import Watched
-from sharedllm.http.memory import give_back_often
 from sharedllm.http.metrics import Metrics
 from sharedllm.http.paths import Paths
-from sharedllm.http.refusals import ANSWERS, on_error
-from sharedllm.http.schemas import ChatRequest, CompletionRequest
+from sharedllm.http.protocol import chat, completions
+from sharedllm.http.protocol.errors import ANSWERS, on_error
+from sharedllm.http.protocol.schemas import ChatRequest, CompletionRequest
 from sharedllm.http.service import Service
-from sharedllm.http.vanished import watch
 
 
 def create_app(service: Service) -> FastAPI:

@@ -6,24 +6,28 @@ again goes on from there.
 """
 
 import json
+import logging
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import astuple
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, Any, Literal, cast
 
 from sharedllm.errors import EngineStopped, InvalidInput, QueueFull, TextError, UnknownJob
-from sharedllm.http.job import Job
 from sharedllm.store import Stay, Store
 from sharedllm.text.reading import normalise_newlines
 from sharedllm.text.splits import split_text
 from sharedllm.training.recipes import Recipe
+
+log = logging.getLogger("sharedllm.http")
 
 MAX_TEXT_BYTES = 2_000_000
 """Of one job's text. The default recipe reads some 200,000; a longer text gives it more to choose from."""
@@ -38,6 +42,107 @@ _GRACE_SECONDS = 5.0
 _USUAL_SECONDS = 300.0
 # Beside the base, which may have to be widened to float32: the libraries, activations and the text's tokens.
 _BYTES_BESIDE_THE_BASE = 3 * 2**30
+
+
+State = Literal["queued", "running", "done", "held_back", "failed", "cancelled"]
+
+
+@dataclass(eq=False)
+class Job:
+    """One user's training.
+
+    Attributes:
+        id: 32 hexadecimal digits that nobody can guess.
+        user: whose it is.
+        recipe: how to train.
+        stay: in which its text began to arrive.
+        state: ``done`` has a release that answers, ``held_back`` one that did not pass its gate.
+        step: steps taken, those of an earlier run that this one goes on from among them.
+        release: the number of the release, once there is one.
+        gate: what the gate found, ``passed``, ``reason`` and ``figures``, once there is a release.
+        error: why it failed.
+        over: set when nothing will change any more.
+        text: what it is to be trained on; empty once the training process has it.
+        process: that process, while it runs.
+        ending: whether it was told to end.
+    """
+
+    id: str
+    user: str
+    recipe: Recipe
+    stay: Stay | None = None
+    state: State = "queued"
+    step: int = 0
+    release: int | None = None
+    gate: dict[str, Any] | None = None
+    error: str | None = None
+    over: threading.Event = field(default_factory=threading.Event)
+    text: str = field(default="", repr=False)
+    process: "subprocess.Popen[str] | None" = None
+    ending: bool = False
+    # The first step that was told here, and when it and the latest were.
+    _began: tuple[int, float] | None = None
+    _latest: float = 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Until the last step, at the pace so far; None while there is no telling."""
+        if self.state != "running" or self._began is None or self.step == self._began[0]:
+            return None
+        step, at = self._began
+        return (self.recipe.steps - self.step) * (self._latest - at) / (self.step - step)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values, without the text."""
+        return {
+            "id": self.id,
+            "user": self.user,
+            "state": self.state,
+            "recipe": self.recipe.name,
+            "steps": {"done": self.step, "total": self.recipe.steps},
+            "seconds_left": self.seconds_left,
+            "release": self.release,
+            "gate": self.gate,
+            "error": self.error,
+        }
+
+    def told(self, line: dict[str, Any]) -> None:
+        """Take over a line of the training process."""
+        if "step" in line:
+            self.step, self._latest = line["step"], time.monotonic()
+            self._began = self._began or (self.step, self._latest)
+        elif "gate" in line:
+            self.release, self.gate = line["release"], line["gate"]
+        else:
+            self.error = line["error"]
+            log.error({"event": "training", "job": self.id, **line.get("log", {})})
+
+    def ended(self, status: int) -> None:
+        """Settle how it ended, from what it told and from its process's exit status."""
+        if self.gate is not None:
+            self.settle("done" if self.gate["passed"] else "held_back")
+        elif self.ending:
+            self.settle("cancelled")
+        else:
+            self.fail(self.error or _death(status))
+
+    def fail(self, why: str) -> None:
+        """Settle that there will be no release."""
+        self.error = why
+        self.settle("failed")
+
+    def settle(self, state: State) -> None:
+        """Nothing changes any more."""
+        self.state, self.process, self.text = state, None, ""
+        self.over.set()
+
+
+def _death(status: int) -> str:
+    if status >= 0:
+        return f"The training process ended with status {status}. Send the text again; what was done is kept."
+    name = signal.Signals(-status).name
+    why = ", as when the machine runs out of memory" if name == "SIGKILL" else ""
+    return f"The training process was stopped by {name}{why}. Send the text again; what was done is kept."
 
 
 class Jobs:

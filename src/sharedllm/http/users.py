@@ -17,12 +17,11 @@ from sharedllm.adapters.adapter_file import as_imported, parse_adapter
 from sharedllm.errors import CorruptAdapter, InTraining, InvalidInput, UnknownUser
 from sharedllm.http.arrivals import Arrival
 from sharedllm.http.identity import Authenticated, Caller
-from sharedllm.http.job import Job
-from sharedllm.http.jobs import MAX_TEXT_BYTES, Jobs
+from sharedllm.http.jobs import MAX_TEXT_BYTES, Job, Jobs
+from sharedllm.http.protocol.body import read
+from sharedllm.http.protocol.errors import Refused
+from sharedllm.http.protocol.schemas import Strict
 from sharedllm.http.quotas import ERASURE
-from sharedllm.http.reading import read
-from sharedllm.http.refusals import Refused
-from sharedllm.http.schemas import Strict
 from sharedllm.http.service import Service
 from sharedllm.store import ReleaseSummary, Store
 from sharedllm.store.contract import RELEASES_PER_PAGE

@@ -6,14 +6,14 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from sharedllm.base.tokens import Stream, Vocabulary
-from sharedllm.http.answering import answer
-from sharedllm.http.forms import Form, Wanted
 from sharedllm.http.identity import Authenticated
-from sharedllm.http.reading import described, read
-from sharedllm.http.refusals import ANSWERS
-from sharedllm.http.running import Answer
-from sharedllm.http.schemas import CompletionRequest
+from sharedllm.http.protocol.body import described, read
+from sharedllm.http.protocol.errors import ANSWERS
+from sharedllm.http.protocol.forms import Form, Wanted
+from sharedllm.http.protocol.schemas import CompletionRequest
+from sharedllm.http.protocol.stream import answer
 from sharedllm.http.service import Service
+from sharedllm.http.submission import Answer
 from sharedllm.serving.request import Scored, Token
 
 MAX_TOKENS = 16

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 
 from sharedllm.base.tokens import Vocabulary
 from sharedllm.errors import InvalidInput
-from sharedllm.http.refusals import Refused
-from sharedllm.http.running import Answer
-from sharedllm.http.schemas import Common
+from sharedllm.http.protocol.errors import Refused
+from sharedllm.http.protocol.schemas import Common
 from sharedllm.http.service import Service
+from sharedllm.http.submission import Answer
 from sharedllm.routing import Decision
 from sharedllm.serving.request import DEFAULT_SAMPLING, Request, Token
 

@@ -10,10 +10,10 @@ import torch
 from tests.http.conftest import PASSED, FakeEngine
 
 from sharedllm.errors import CorruptAdapter, StoreBusy
-from sharedllm.http import vanished
+from sharedllm.http import erased
+from sharedllm.http.erased import stop_erased, watch
 from sharedllm.http.logs import JSONLines
 from sharedllm.http.service import Service
-from sharedllm.http.vanished import stop_erased, watch
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Limits, Request
 from sharedllm.training.checkpoints import Checkpoints, Progress, checkpoint_folder, digest
@@ -88,7 +88,7 @@ def test_one_users_damage_does_not_hide_anothers_erasure(service, monkeypatch):
 
 @pytest.mark.parametrize("error", [StoreBusy("alice's secret", remedy="Wait."), RuntimeError("alice's secret")])
 def test_watching_survives_whatever_goes_wrong_and_says_so_without_a_name(service, monkeypatch, caplog, error):
-    monkeypatch.setattr(vanished, "SECONDS", 0)
+    monkeypatch.setattr(erased, "SECONDS", 0)
     asked, stopped = release(service, "alice"), asyncio.Event()
     answers = [error, ({asked}, set())]
     monkeypatch.setattr(service.engine, "releases", lambda: fail_or(answers.pop(0)))
@@ -109,7 +109,7 @@ def test_watching_survives_whatever_goes_wrong_and_says_so_without_a_name(servic
 
 
 def test_watching_ends_jobs_and_drops_checkpoints_of_whom_another_process_erased(service, monkeypatch, tmp_path):
-    monkeypatch.setattr(vanished, "SECONDS", 0.01)
+    monkeypatch.setattr(erased, "SECONDS", 0.01)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     row = torch.zeros(4)
     stays = service.store.begin(["alice", "bob"])

@@ -7,8 +7,8 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 import httpx
 from tests.http.conftest import FakeEngine
 
-from sharedllm.http.bounds import Bounds
 from sharedllm.http.identity import USER_HEADER
+from sharedllm.http.limits import Bounds
 from sharedllm.http.service import Policy
 
 PIECES = 3_000

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sharedllm.http.logs import log
-from sharedllm.http.refusals import Refused
+from sharedllm.http.protocol.errors import Refused
 from sharedllm.serving.request import Event, Finished, Request, Scored, Token
 
 if TYPE_CHECKING:

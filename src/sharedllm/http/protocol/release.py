@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sharedllm.errors import WrongBase
+from sharedllm.http.protocol.errors import code_of
 from sharedllm.http.public import without_places
-from sharedllm.http.refusals import code_of
 from sharedllm.http.service import Service
 from sharedllm.routing import Decision, route
 

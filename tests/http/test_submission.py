@@ -6,8 +6,8 @@ import json
 import pytest
 
 from sharedllm.http.logs import JSONLines
-from sharedllm.http.refusals import Refused
-from sharedllm.http.running import Running
+from sharedllm.http.protocol.errors import Refused
+from sharedllm.http.submission import Running
 from sharedllm.serving.request import Finished, Request, Scored, Token
 
 

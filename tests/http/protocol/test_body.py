@@ -9,10 +9,10 @@ import threading
 import httpx
 import pytest
 
-from sharedllm.http import reading
-from sharedllm.http.reading import CONTAINERS, parsed
-from sharedllm.http.refusals import Refused
-from sharedllm.http.schemas import ChatRequest, CompletionRequest
+from sharedllm.http.protocol import body
+from sharedllm.http.protocol.body import CONTAINERS, parsed
+from sharedllm.http.protocol.errors import Refused
+from sharedllm.http.protocol.schemas import ChatRequest, CompletionRequest
 
 MEMORY = 25
 """Bytes that a byte of a body may take, at most; of what is refused and was not, one took 1,300."""
@@ -21,10 +21,10 @@ TIME = 10
 
 COSTS = """
 import json, resource, sys, time
-from sharedllm.http.reading import parsed
-from sharedllm.http.refusals import Refused
-from sharedllm.http.schemas import ChatRequest, CompletionRequest
-from tests.http.test_reading import HOSTILE, long_body
+from sharedllm.http.protocol.body import parsed
+from sharedllm.http.protocol.errors import Refused
+from sharedllm.http.protocol.schemas import ChatRequest, CompletionRequest
+from tests.http.protocol.test_body import HOSTILE, long_body
 
 def took(model, body):
     begin = time.process_time()
@@ -115,7 +115,7 @@ def test_no_body_is_parsed_on_the_event_loop(serving, monkeypatch, path):
         threads.append(threading.current_thread())
         return parsed(body, model)
 
-    monkeypatch.setattr(reading, "parsed", noted)
+    monkeypatch.setattr(body, "parsed", noted)
     server = serving()
 
     async def post():
