@@ -14,7 +14,7 @@ from sharedllm.closing import Closing
 from sharedllm.errors import CorruptStore, InvalidInput, UnknownKey, UnknownName
 from sharedllm.store.encoding import check_text, now, read_time
 from sharedllm.store.encryption.custody import Custody, Note, Owner, Plain, owned
-from sharedllm.store.sql.checksums import checksum, is_sound
+from sharedllm.store.sql.checksums import COMING, checksum, is_sound
 from sharedllm.store.sql.database import Database, Row
 from sharedllm.store.sql.entries import remove
 from sharedllm.store.sql.schema import keys
@@ -159,7 +159,7 @@ class Keys(Closing):
 
 
 def _inserted(connection: sa.Connection, row: dict[str, object]) -> Row:
-    made = connection.execute(sa.insert(keys).returning(keys), row).one()
+    made = connection.execute(sa.insert(keys).returning(keys), {**row, "checksum": COMING}).one()
     this = sa.update(keys).where(keys.c.key == made.key)
     connection.execute(this.values(checksum=checksum(keys, made._mapping)))
     return made

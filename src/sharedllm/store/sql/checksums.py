@@ -15,6 +15,8 @@ from sharedllm.store.encryption.custody import Owner
 from sharedllm.store.sql.schema import users
 
 _COLUMN = "checksum"
+# Of a row that is not shown to anybody before it has its own: the database gives it the number that this covers.
+COMING = bytes(32)
 
 
 def checksum(table: sa.Table, row: Mapping[Any, Any]) -> bytes:

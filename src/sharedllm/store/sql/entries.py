@@ -11,7 +11,7 @@ from sharedllm.store import rules
 from sharedllm.store.contract import KEPT_RELEASES, Event, EventKind, Release, UserSummary
 from sharedllm.store.encoding import Draft, Head, Record, corrupt, now, read_time, seal
 from sharedllm.store.encryption.custody import Owner
-from sharedllm.store.sql.checksums import check_entry, checksum, damaged_entry, labelled
+from sharedllm.store.sql.checksums import COMING, check_entry, checksum, damaged_entry, labelled
 from sharedllm.store.sql.database import Database, Row
 from sharedllm.store.sql.schema import changes, events, keys, releases, stays, users
 
@@ -227,8 +227,8 @@ def _lock(
     def take() -> None:
         for row in connection.execute(lock, {"tokens": list(left)}).mappings():
             owner = left.pop(row["id_sha256"])
-            # One that this transaction has just made has no checksum yet, and nobody else is shown it.
-            if row["releases"] or row["checksum"]:
+            # One that this transaction has just made has no checksum yet.
+            if row["releases"] or row["checksum"] != COMING:
                 check_entry(owner, row)
             found[owner.user] = row
 
@@ -237,7 +237,8 @@ def _lock(
         if not left:
             break
         rows = [
-            {"id": owner.seal(owner.user, "id"), "id_sha256": token, "releases": 0, "created_at": at, "updated_at": at}
+            {"id": owner.seal(owner.user, "id"), "id_sha256": token, "releases": 0, "checksum": COMING}
+            | {"created_at": at, "updated_at": at}
             for token, owner in left.items()
         ]
         connection.execute(database.insert(users).on_conflict_do_nothing(), rows)

@@ -13,7 +13,7 @@ from sharedllm.store.contract import ChangeKind, Store
 from sharedllm.store.encryption.custody import Custody, Note, Owner
 from sharedllm.store.sql.database import Database, Row
 from sharedllm.store.sql.entries import LOG, holds, remove
-from sharedllm.store.sql.schema import changes, erasures
+from sharedllm.store.sql.schema import HEAD, changes, erasures
 
 
 class Erasing(Store):
@@ -172,4 +172,6 @@ class Erasing(Store):
         """Put changes of answers in the log, as the last thing that a transaction does."""
         if user_keys:
             self._database.number_changes(connection)
-            connection.execute(sa.insert(changes), [{"user_key": key, "kind": kind} for key in user_keys])
+            connection.execute(
+                sa.insert(changes), [{"user_key": key, "kind": kind, "schema": HEAD} for key in user_keys]
+            )

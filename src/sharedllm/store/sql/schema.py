@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 # The newest migration. Known here so that opening an up-to-date store need not import the migration tool.
-HEAD = "store_0007"
+HEAD = "store_0008"
 
 metadata = sa.MetaData()
 
@@ -65,6 +65,8 @@ changes = sa.Table(
     sa.Column("key", KEY, primary_key=True),
     sa.Column("user_key", sa.BigInteger, nullable=False),
     sa.Column("kind", sa.String(16), nullable=False),
+    # `HEAD` as whoever wrote the row knew it. Who leaves it out is refused, see the migration.
+    sa.Column("schema", sa.String(16)),
     sqlite_autoincrement=True,
 )
 
