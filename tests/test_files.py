@@ -6,7 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from sharedllm.files import keep_private, make_private, new_file, new_folder, private_folder, replace_private
+from sharedllm.files import (
+    keep_private,
+    make_folder,
+    make_private,
+    new_file,
+    new_folder,
+    private_folder,
+    replace_private,
+    write_private,
+)
+from sharedllm.reporting.html import write_whole
+from sharedllm.store.encryption.master_key import write_master_key
 
 
 def mode(path):
@@ -28,6 +39,27 @@ def test_what_is_written_is_its_owners_alone(tmp_path):
     modes = {path.name: oct(mode(path)) for path in tmp_path.iterdir()}
     assert modes == {"file": "0o600", "folder": "0o700", "made": "0o700", "replaced": "0o600"}
     assert mode(tmp_path / "made" / "with" / "parents") == 0o700
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        write_master_key,
+        lambda path: write_private(path, b"hers"),
+        lambda path: write_whole("hers", path),
+        private_folder,
+        make_folder,
+        lambda path: new_file(path).__enter__(),
+        lambda path: new_folder(path).__enter__(),
+    ],
+)
+def test_folders_that_are_made_on_the_way_are_their_owners_alone_and_those_that_are_there_stay(tmp_path, write):
+    there = tmp_path / "there"
+    there.mkdir(0o755)
+    path = there / "made" / "with" / "parents"
+    write(path)
+    assert {mode(folder) for folder in (path.parent, path.parent.parent)} == {0o700}
+    assert mode(there) == 0o755
 
 
 def test_a_file_that_is_there_is_left_alone_unless_it_is_to_be_made_anew(tmp_path):

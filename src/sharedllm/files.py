@@ -58,7 +58,7 @@ def write_private(path: Path, data: bytes) -> None:
         FileExistsError: there is one already; it is left as it is.
         OSError: it cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     # A temporary file is its owner's alone.
     with tempfile.NamedTemporaryFile(dir=path.parent) as part:
         part.write(data)
@@ -103,15 +103,25 @@ def make_private(path: Path, *, anew: bool = False) -> None:
 
 
 def private_folder(path: Path) -> None:
-    """Make a folder, and those above it, where they are not yet; nobody else may look into this one.
+    """`make_folder`, and nobody else may look into one that is there, or at anything in it.
 
     Raises:
         OSError: it cannot be made.
     """
+    make_folder(path)
+    keep_private(path)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, and those above it, where they are not yet, for their owner alone; those that are there stay.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    # One by one: those above would be as the process's umask has it.
     for folder in reversed([path, *path.parents]):
         if not folder.exists():
             folder.mkdir(0o700, exist_ok=True)
-    keep_private(path)
 
 
 def keep_private(path: Path) -> None:
@@ -147,7 +157,7 @@ def _whole_or_nothing(path: Path) -> Iterator[Path]:
     # Beside the target, so that the final move stays on one file system and cannot be half done.
     partial = path.parent / f".{uuid4().hex}.partial"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         yield partial
         partial.replace(path)
     except (OSError, SafetensorError) as error:

@@ -6,7 +6,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from sharedllm.errors import InvalidInput
-from sharedllm.files import make_private
+from sharedllm.files import make_folder, make_private
 from sharedllm.printable import printable
 from sharedllm.reporting.findings import percent, perplexity_text
 from sharedllm.reporting.palette import DARK, LIGHT
@@ -22,7 +22,7 @@ def write_whole(page: str, path: Path) -> Path:
     """
     partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
             make_private(partial, anew=True)
             partial.write_text(page, encoding="utf-8", newline="\n")

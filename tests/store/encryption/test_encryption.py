@@ -245,9 +245,14 @@ def test_a_store_whose_mark_of_encryption_was_taken_away_is_refused(path, encryp
         store.served("alice")
 
 
-def test_key_and_vault_are_their_owners_alone(path, encrypt, private):
+def test_key_and_vault_are_their_owners_alone_and_so_are_folders_that_are_made_for_them(
+    path, umask, private, encrypt, tmp_path, monkeypatch
+):
+    vault = tmp_path / "made" / "for" / "vault.db"
+    monkeypatch.setenv("SHAREDLLM_VAULT", str(vault))
     encrypt(path)
-    assert {file.stat().st_mode & 0o077 for file in private.iterdir()} == {0}
+    assert {file.stat().st_mode & 0o077 for file in (vault.parent.parent, vault.parent, vault)} == {0}
+    assert {file.stat().st_mode & 0o077 for file in (private, *private.iterdir())} == {0}
     (private / "master.key").chmod(0o640)
     with pytest.raises(MasterKeyError, match="chmod 600"):
         open_store(path)

@@ -19,7 +19,7 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sharedllm.errors import CorruptStore, MasterKeyError
-from sharedllm.files import make_private
+from sharedllm.files import make_folder, make_private
 from sharedllm.store.encoding import now
 from sharedllm.store.encryption.master_key import KEY_BYTES, coming, master_key_file, read_master_key
 from sharedllm.store.sql.database import ROWS_PER_PAGE, Row
@@ -93,7 +93,7 @@ class Vault:
         """
         wrapping, id = AESGCM(read_master_key(master)), token_hex(16)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             with suppress(FileExistsError):
                 make_private(path)
                 with closing(Watermark(str(path))) as mark:

@@ -10,7 +10,7 @@ import numpy as np
 
 from sharedllm.adapters.provenance import own
 from sharedllm.errors import CorruptAdapter, InvalidInput
-from sharedllm.files import sync_folder
+from sharedllm.files import make_folder, sync_folder
 from sharedllm.store.contract import Release, Store
 from sharedllm.store.encoding import STORED, id_sha256, now
 from sharedllm.store.snapshots.format import PLACE, Checksums, File, Manifest, Newest, index_of, tensor_places
@@ -81,7 +81,7 @@ def pack(
     folder = folder.absolute()
     part = folder.with_name(f".{folder.name}.part")
     with writing_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
         with packing_lock(folder):
             if folder.exists():
                 raise InvalidInput(
