@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from sharedllm.http.protocol import body
-from sharedllm.http.protocol.body import CONTAINERS, parsed
+from sharedllm.http.protocol.body import CONTAINERS, check_values, parsed
 from sharedllm.http.protocol.errors import Refused
 from sharedllm.http.protocol.schemas import ChatRequest, CompletionRequest
 
@@ -105,6 +105,35 @@ def test_a_conversation_of_as_many_messages_as_there_may_be_is_read():
     body = json.dumps({"model": "m", "messages": [{"role": "user", "content": parts}] * 2048}).encode()
     assert body.count(b"{") + body.count(b"[") > CONTAINERS
     assert len(parsed(body, ChatRequest).messages) == 2048
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"prompt": [7] * 3000}, "has 3,000 values"),
+        ({"prompt": [[7], [7] * 3000]}, "has 3,000 values"),
+        ({"prompt": [[7] * 2000] * 200}, "has 400,0"),
+        ({"prompt": ["a"] * 3000}, "has 3,000 values"),
+        ({"prompt": "a", "sharedllm": {str(number): 1 for number in range(3000)}}, "has 3,000 values"),
+    ],
+)
+def test_more_ids_than_can_be_answered_are_refused_before_they_become_numbers(serving, monkeypatch, asked, said):
+    """The interpreter would make two million of them without letting any other thread in."""
+    monkeypatch.setattr(body, "from_json", None)
+    server = serving()
+    response = server.alice.post("/v1/completions", json={"model": server.model, **asked})
+    assert response.status_code == 400
+    assert response.json()["error"]["code"] == "context_length_exceeded"
+    assert said in response.json()["error"]["message"]
+    assert "the context has 512 tokens" in response.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    ["a, " * 3000, '"' + "[,]" * 3000, "\\" + ",\\" * 3000, [[7] * 500] * 64],
+)
+def test_as_many_as_can_be_answered_and_commas_in_a_text_are_read(prompt):
+    check_values(json.dumps({"model": "m", "prompt": prompt}).encode(), context=512, answers=64)
 
 
 @pytest.mark.parametrize("path", ["/v1/completions", "/v1/chat/completions", "/v1/users/alice/train"])

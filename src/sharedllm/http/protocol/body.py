@@ -3,6 +3,7 @@
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
@@ -16,13 +17,16 @@ T = TypeVar("T", bound=BaseModel)
 CONTAINERS = 16_384
 """Arrays and objects in one body. Two bytes that open and close one become a hundred and more, and no request that can
 be answered has as many: a conversation has 2,048 messages at most."""
+VALUES = 2_048
+"""Of one array or object that holds no token ids, at most."""
 
 
 async def read(request: Request, model: type[T], sender: str | None) -> T:
     """The body as ``model``, parsed off the event loop in the turn of ``sender``, or else of the address it comes from.
 
     Raises:
-        Refused: another content type, which a page in a browser could send unasked; see also `parsed`.
+        Refused: another content type, which a page in a browser could send unasked; see also `check_values` and
+            `parsed`.
         QueueFull: too much of theirs is waiting to be parsed, routed or encoded.
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -34,7 +38,44 @@ async def read(request: Request, model: type[T], sender: str | None) -> T:
     whole = await body.whole(owner)
     if sender is not None:
         service.turns.check_room(sender)
-    return await service.turns.run(owner, lambda: parsed(whole, model))
+    context, answers = service.engine.context, service.answers
+
+    def work() -> T:
+        check_values(whole, context, answers)
+        return parsed(whole, model)
+
+    return await service.turns.run(owner, work)
+
+
+def check_values(body: bytes | bytearray, context: int, answers: int) -> None:
+    """Refuse more token ids than can be answered before they become numbers, which holds up all other threads.
+
+    Args:
+        body: JSON, or not.
+        context: how many a prompt may have.
+        answers: how many prompts a request may have.
+
+    Raises:
+        Refused: an array or object has more values, or all together have.
+    """
+    one = max(context, VALUES)
+    if body.count(b",") < one:
+        return
+    characters = _structure(body)
+    commas = np.flatnonzero(characters == ord(","))
+    brackets = np.flatnonzero((characters | 0x20 == ord("{")) | (characters | 0x20 == ord("}")))
+    between = np.diff(np.searchsorted(commas, brackets), prepend=0, append=len(commas))
+    for values, most, where in (
+        (int(between.max()) + 1, one, "One array or object of the body"),
+        (len(commas) + 1, 4 * CONTAINERS + answers * one, "The body"),
+    ):
+        if values > most:
+            raise Refused(
+                400,
+                "context_length_exceeded",
+                f"{where} has {values:,} values",
+                remedy=f"At most {most:,} can be answered: the context has {context:,} tokens.",
+            )
 
 
 def parsed(body: bytes | bytearray, model: type[T]) -> T:
@@ -71,9 +112,14 @@ def _containers(body: bytes | bytearray) -> int:
     """Arrays and objects that JSON opens; of what is not JSON, no fewer than it opens before its first mistake."""
     if body.count(b"[") + body.count(b"{") <= CONTAINERS:
         return 0
-    # What strings spell does not count. Without escapes, every other quote begins one.
+    characters = _structure(body)
+    return int(np.count_nonzero((characters == ord("[")) | (characters == ord("{"))))
+
+
+def _structure(body: bytes | bytearray) -> npt.NDArray[np.uint8]:
+    """The characters of JSON but for escapes, with zeros for what strings spell."""
+    # Without escapes, every other quote begins a string.
     characters = np.frombuffer(body.replace(b"\\\\", b"").replace(b'\\"', b""), np.uint8)
     # Whether the number of quotes is odd survives that a byte overflows.
     within = np.cumsum(characters == ord('"'), dtype=np.uint8) & 1
-    opens = (characters == ord("[")) | (characters == ord("{"))
-    return int(np.count_nonzero(opens & (within == 0)))
+    return np.where(within, np.uint8(0), characters)
