@@ -35,7 +35,7 @@ from sharedllm.training.recipes import RECIPES
 
 if TYPE_CHECKING:
     from sharedllm.base.loading import Base
-    from sharedllm.training.fleets.executors import Executor, Job
+    from sharedllm.cluster.fleets.executors import Executor, Job
 
 RESULT = Path(__file__).parent / "results" / "fleet.json"
 BASE = "smollm2-135m"
@@ -118,9 +118,9 @@ def _texts() -> dict[str, str]:
 
 def _fleet(base_name: str, texts: Texts, people: int, *, workers: int = 1, on_ray: bool = False) -> dict[str, Any]:
     from sharedllm.base.loading import load_base
+    from sharedllm.cluster.fleets.run import Result, train_fleet
+    from sharedllm.cluster.fleets.shards import plan_fleet
     from sharedllm.store import open_store
-    from sharedllm.training.fleets.run import Result, train_fleet
-    from sharedllm.training.fleets.shards import plan_fleet
 
     users = list(texts)[:people]
     with tempfile.TemporaryDirectory() as folder, open_store(Path(folder, "store.db")) as store:
@@ -148,10 +148,10 @@ def _fleet(base_name: str, texts: Texts, people: int, *, workers: int = 1, on_ra
 def _job(base_name: str, checkpoints: Path) -> "Job":
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.resolve import resolve_base
+    from sharedllm.cluster.fleets.executors import Job
     from sharedllm.evaluation.gate import Gate
     from sharedllm.text.samples import general_text
     from sharedllm.text.splits import split_text
-    from sharedllm.training.fleets.executors import Job
 
     general = split_text(general_text()).validation
     return Job(base_name, fingerprint(resolve_base(base_name)), RECIPE, general, checkpoints, Gate())
@@ -159,10 +159,10 @@ def _job(base_name: str, checkpoints: Path) -> "Job":
 
 def _executor(job: "Job", workers: int, *, on_ray: bool) -> "Executor":
     if on_ray:
-        from sharedllm.training.fleets.ray_executor import RayExecutor
+        from sharedllm.cluster.fleets.ray import RayExecutor
 
         return RayExecutor(job, None, workers)
-    from sharedllm.training.fleets.local import LocalExecutor
+    from sharedllm.cluster.fleets.local import LocalExecutor
 
     return LocalExecutor(job, workers)
 

@@ -179,7 +179,7 @@ def _peft_lora(users: int) -> Orders:
 def _admission(_: int) -> Orders:
     """From a user who is not in the table to their row on the device, through SQLite; seconds of each of them."""
     from sharedllm.base.loading import load_base
-    from sharedllm.routing.route import route
+    from sharedllm.operations.route import route
     from sharedllm.serving.engine import Engine
     from sharedllm.store import open_store
 

@@ -25,11 +25,11 @@ from sharedllm.adapters.provenance import (
     text_in,
 )
 from sharedllm.errors import CorruptAdapter, InvalidInput
+from sharedllm.operations.train import already_trained
 from sharedllm.reporting.fleet.members import find_fleet
 from sharedllm.store import open_store
 from sharedllm.store.encoding import Head, reveal, summarise
 from sharedllm.store.snapshots import Snapshot, pack
-from sharedllm.training.pipeline import already_trained
 from sharedllm.training.recipes import Recipe, recipe_in
 
 PASSED = GateOutcome(True, "passed: it helps")

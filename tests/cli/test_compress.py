@@ -5,9 +5,9 @@ import pytest
 from tests import models
 
 from sharedllm.adapters.adapter import GateOutcome
-from sharedllm.compression import policy
 from sharedllm.compression.int8 import quantise
 from sharedllm.evaluation.gate import Gate
+from sharedllm.operations import compress as policy
 from sharedllm.store import open_store
 
 

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.training.fleets.conftest import Here
+from tests.cluster.fleets.conftest import Here
 
+from sharedllm.cluster.fleets.executors import Event, Stepped, Workplace
 from sharedllm.errors import InTraining
+from sharedllm.operations.erase import erase_user
 from sharedllm.store import open_store
-from sharedllm.training.erasure import erase_user
-from sharedllm.training.fleets.executors import Event, Stepped, Workplace
 
 USERS = ["alice", "bob", "carol"]
 
@@ -34,7 +34,7 @@ def here(base_of, monkeypatch):
         places.append(Workplace.on(base_of("llama"), job))
         return Here(places[-1], workers)
 
-    monkeypatch.setattr("sharedllm.training.fleets.local.LocalExecutor", executor)
+    monkeypatch.setattr("sharedllm.cluster.fleets.local.LocalExecutor", executor)
     yield
     for place in places:
         place.injection.remove()
@@ -69,7 +69,7 @@ def test_nobody_is_erased_while_they_may_be_in_training(train, machine, here, mo
         refused.append(caught.value)
         return wait(executor)
 
-    monkeypatch.setattr("sharedllm.training.holding._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("sharedllm.operations.locks._PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr(Here, "wait", watched)
     train()
     assert refused

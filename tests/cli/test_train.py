@@ -20,9 +20,10 @@ from transformers import AutoTokenizer
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import InTraining
 from sharedllm.evaluation.gate import Gate
+from sharedllm.operations import train
+from sharedllm.operations.locks import not_in_training
 from sharedllm.store import open_store
-from sharedllm.training import pipeline, vectors
-from sharedllm.training.holding import not_in_training
+from sharedllm.training import vectors
 from sharedllm.training.recipes import RECIPES
 from sharedllm.users import MAX_USER_ID_CHARACTERS
 
@@ -56,7 +57,7 @@ def test_a_file_becomes_a_release_that_answers(run, machine, notes):
 
 
 def test_who_is_trained_is_erased_by_nobody_meanwhile(run, machine, manifest, notes, monkeypatch):
-    publish, seen = pipeline.store_judged, []
+    publish, seen = train.store_judged, []
 
     def refused(user):
         try:
@@ -69,8 +70,8 @@ def test_who_is_trained_is_erased_by_nobody_meanwhile(run, machine, manifest, no
         seen.append({user for user in ("alice", "bob", "carol") if refused(user)})
         return publish(*arguments)
 
-    monkeypatch.setattr("sharedllm.training.holding._PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr(pipeline, "store_judged", watched)
+    monkeypatch.setattr("sharedllm.operations.locks._PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(train, "store_judged", watched)
     run("train", "alice", notes("alice"))
     run("train", "--manifest", manifest(*({"user": user, "files": [str(notes(user))]} for user in ("bob", "carol"))))
     assert seen == [{"alice"}, *2 * [{"alice", "bob", "carol"}]]

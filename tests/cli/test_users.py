@@ -16,14 +16,14 @@ from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.cli.main import COMMANDS, sharedllm
 from sharedllm.cli.users import command
 from sharedllm.errors import InTraining, InvalidInput, NotServed, StoreBusy, UnknownKey, UnknownUser
+from sharedllm.operations.locks import in_training
+from sharedllm.operations.route import route
 from sharedllm.printable import printable
-from sharedllm.routing import route
 from sharedllm.store import open_store
 from sharedllm.store.opening import open_keys
 from sharedllm.store.sql import entries
 from sharedllm.store.sql.store import SQLStore
 from sharedllm.training.checkpoints import checkpoint_folder
-from sharedllm.training.holding import in_training
 
 BETTER = GateOutcome(True, "improves by 1.2", {"improvement": 1.2})
 WORSE = GateOutcome(False, "no better than the base")

@@ -11,10 +11,10 @@ from tests.cli.conftest import writing
 from sharedllm.errors import EngineStopped, InTraining, InvalidInput, QueueFull, TextError, TooLittleText, UnknownJob
 from sharedllm.http import jobs as jobs_module
 from sharedllm.http.jobs import Jobs
+from sharedllm.operations.locks import not_in_training
 from sharedllm.store import open_store
 from sharedllm.text.splits import split_text
 from sharedllm.training.checkpoints import Checkpoints, checkpoint_folder
-from sharedllm.training.holding import not_in_training
 from sharedllm.training.recipes import Recipe
 
 QUICK = Recipe("quick", learning_rate=2e-2, steps=6, window=64, check_every=3)

@@ -22,6 +22,8 @@ from sharedllm.http.app import create_app
 from sharedllm.http.jobs import Jobs
 from sharedllm.http.jwt import JWT
 from sharedllm.http.service import Service
+from sharedllm.operations import locks
+from sharedllm.operations.locks import in_training
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Finished, Limits, Request, Token
 from sharedllm.store import open_store
@@ -30,9 +32,7 @@ from sharedllm.store.evidence.signing import signing_key
 from sharedllm.store.opening import open_keys
 from sharedllm.store.snapshots import Snapshot, SnapshotStore, pack
 from sharedllm.text.splits import split_text
-from sharedllm.training import holding
 from sharedllm.training.checkpoints import Checkpoints, Progress, checkpoint_folder
-from sharedllm.training.holding import in_training
 from sharedllm.training.recipes import RECIPES, Recipe
 
 PASSED = GateOutcome(True, "passed: it helps")
@@ -362,7 +362,7 @@ def test_an_erasure_whose_receipt_could_not_be_kept_ends_with_it_when_it_is_aske
 
 
 def test_nobody_is_erased_while_a_run_beside_the_server_may_train_them(server, monkeypatch):
-    monkeypatch.setattr(holding, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(locks, "_PATIENCE_SECONDS", 0.0)
     for trained in ([], ["alice"]):
         with in_training(checkpoint_folder(), *trained):
             error = told(server.alice.delete("/v1/users/alice"), 409)["error"]
@@ -374,7 +374,7 @@ def test_nobody_is_erased_while_a_run_beside_the_server_may_train_them(server, m
 
 
 def test_the_training_of_one_user_holds_off_nobody_elses_erasure(server, monkeypatch):
-    monkeypatch.setattr(holding, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(locks, "_PATIENCE_SECONDS", 0.0)
     with in_training(checkpoint_folder(), "alice"):
         told(server.bob.delete("/v1/users/bob"), 200)
 

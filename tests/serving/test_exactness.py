@@ -5,10 +5,10 @@ import torch
 from tests import models
 
 from sharedllm.errors import InvalidInput, UnsupportedBase
+from sharedllm.operations.ask import generate
 from sharedllm.serving import exactness, paging, ragged
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.exactness import show_exact
-from sharedllm.serving.generation import generate
 from sharedllm.serving.request import Limits
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]

@@ -88,8 +88,8 @@ def command(
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.resolve import resolve_base
     from sharedllm.cli.opening import load
-    from sharedllm.routing import Decision, route
-    from sharedllm.serving.generation import generate
+    from sharedllm.operations.ask import generate
+    from sharedllm.operations.route import Decision, route
     from sharedllm.store import open_store
 
     check_user_id(user)

@@ -42,8 +42,8 @@ def command(user: str, sources: tuple[str, ...], base_name: str, store: str | No
     from sharedllm.cli.opening import open_base
     from sharedllm.cli.sources import read_again, window_of
     from sharedllm.compression.int8 import quantise
-    from sharedllm.compression.policy import decide
     from sharedllm.evaluation.gate import mind_repeats
+    from sharedllm.operations.compress import decide
     from sharedllm.store import open_store
     from sharedllm.store.rules import override_command
 

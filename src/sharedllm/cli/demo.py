@@ -141,8 +141,8 @@ def _voices(
     base: "Base", adapters: "Mapping[str, NDArray[np.float32]]", heldout: "Mapping[str, Windows]"
 ) -> "list[Voice]":
     """Each user's own held-out words, continued by the base and by their adapter, all in one batch."""
+    from sharedllm.operations.ask import generate
     from sharedllm.reporting.report import Voice
-    from sharedllm.serving.generation import generate
     from sharedllm.serving.request import DEFAULT_SAMPLING
 
     prompts = {user: heldout[user][0, :PROMPT_TOKENS].tolist() for user in adapters}

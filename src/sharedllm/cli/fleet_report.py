@@ -47,13 +47,13 @@ def report(manifest: Path, out: Path, base_name: str, store: str | None, as_json
 
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.resolve import resolve_base
+    from sharedllm.operations.locks import in_training
+    from sharedllm.operations.measure_fleet import read_fleet
     from sharedllm.reporting.fleet.findings import report_on
     from sharedllm.reporting.fleet.members import find_fleet
     from sharedllm.reporting.fleet.page import write_fleet_page
-    from sharedllm.reporting.fleet_readings import read_fleet
     from sharedllm.store import open_store
     from sharedllm.training.checkpoints import begin_report, checkpoint_folder
-    from sharedllm.training.holding import in_training
 
     def open_base() -> "tuple[Base, Injection]":
         from sharedllm.cli import opening

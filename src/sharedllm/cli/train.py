@@ -161,10 +161,10 @@ def train_users(
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.loading import load_tokens
     from sharedllm.base.resolve import resolve_base
+    from sharedllm.operations.locks import in_training
+    from sharedllm.operations.train import already_trained
     from sharedllm.text.splits import split_text
     from sharedllm.training.checkpoints import checkpoint_folder, forget_erased
-    from sharedllm.training.holding import in_training
-    from sharedllm.training.pipeline import already_trained
 
     results: Results = {}
     splits: dict[str, Split] = {}
@@ -228,9 +228,9 @@ def _train(
     from sharedllm.base.context import check_window
     from sharedllm.cli.opening import open_base
     from sharedllm.evaluation.gate import REPEATS_HELD_BACK, flattering, given_away_in_words
+    from sharedllm.operations.train import train_and_store
     from sharedllm.text.general import general_windows
     from sharedllm.training.checkpoints import Checkpoints, checkpoint_folder
-    from sharedllm.training.pipeline import train_and_store
 
     for text in texts:
         if flattering(text.repeats):

@@ -232,10 +232,10 @@ def erase(user: str, yes: bool, receipt_file: Path | None, snapshots: tuple[Path
     Files that you exported are yours to delete, and so are backups that you made of a store that is not encrypted.
     """
     from sharedllm.cli.receipts import check_receipt_place, give_receipt
+    from sharedllm.operations.erase import erase_user
     from sharedllm.store.evidence.receipts import Derived
     from sharedllm.store.evidence.signing import signing_key
     from sharedllm.training.checkpoints import checkpoint_folder
-    from sharedllm.training.erasure import erase_user
 
     # Nobody is erased who could not be given a receipt.
     check_receipt_place(receipt_file, user, signing_key().public_key())

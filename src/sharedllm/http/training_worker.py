@@ -80,13 +80,13 @@ def _train(job: dict[str, Any], tell: Callable[..., None]) -> None:
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.loading import load_base
     from sharedllm.base.resolve import resolve_base
+    from sharedllm.operations.locks import in_training
+    from sharedllm.operations.train import already_trained, train_and_store
     from sharedllm.store import Stay, open_store, rules
     from sharedllm.text.general import general_windows
     from sharedllm.text.splits import split_text
     from sharedllm.text.windows import tokenize
     from sharedllm.training.checkpoints import Checkpoints, checkpoint_folder, forget_erased
-    from sharedllm.training.holding import in_training
-    from sharedllm.training.pipeline import already_trained, train_and_store
     from sharedllm.training.recipes import Recipe
 
     user, recipe = job["user"], Recipe(**job["recipe"])

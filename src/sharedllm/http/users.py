@@ -23,6 +23,7 @@ from sharedllm.http.protocol.errors import Refused
 from sharedllm.http.protocol.schemas import Strict
 from sharedllm.http.quotas import ERASURE
 from sharedllm.http.service import Service
+from sharedllm.operations.erase import erase_user
 from sharedllm.store import ReleaseSummary, Store
 from sharedllm.store.contract import RELEASES_PER_PAGE
 from sharedllm.store.encoding import check_reason
@@ -30,7 +31,6 @@ from sharedllm.store.evidence.receipts import Derived, Removed
 from sharedllm.store.evidence.signing import signing_key
 from sharedllm.store.snapshots import SnapshotStore
 from sharedllm.training.checkpoints import checkpoint_folder
-from sharedllm.training.erasure import erase_user
 from sharedllm.training.recipes import DEFAULT_RECIPE, Recipe, recipe_named
 
 JOBS_PER_PAGE = 25

@@ -8,6 +8,7 @@ import pytest
 from tests.store.samples import BETTER, adapter
 
 from sharedllm.errors import StoreBusy, StoreUnreachable, UnknownUser
+from sharedllm.operations.erase import erase_user
 from sharedllm.store import open_keys, open_store
 from sharedllm.store.encryption import vault
 from sharedllm.store.encryption.sealing import Sealed
@@ -17,7 +18,6 @@ from sharedllm.store.evidence.receipts import Removed
 from sharedllm.store.evidence.signing import signing_key
 from sharedllm.store.opening import open_database, standing
 from sharedllm.store.sql.store import SQLStore
-from sharedllm.training.erasure import erase_user
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

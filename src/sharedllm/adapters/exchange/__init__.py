@@ -1,0 +1,1 @@
+"""An adapter as files that other tools read, and back."""

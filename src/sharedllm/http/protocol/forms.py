@@ -12,7 +12,7 @@ from sharedllm.http.protocol.errors import Refused
 from sharedllm.http.protocol.schemas import Common
 from sharedllm.http.service import Service
 from sharedllm.http.submission import Answer
-from sharedllm.routing import Decision
+from sharedllm.operations.route import Decision
 from sharedllm.serving.request import DEFAULT_SAMPLING, Request, Token
 
 _CHARACTERS_PER_TOKEN = 8

@@ -8,7 +8,7 @@ from sharedllm.errors import WrongBase
 from sharedllm.http.protocol.errors import code_of
 from sharedllm.http.public import without_places
 from sharedllm.http.service import Service
-from sharedllm.routing import Decision, route
+from sharedllm.operations.route import Decision, route
 
 SERVED_FORMAT = "norm"
 FINGERPRINT_CHARACTERS = 12

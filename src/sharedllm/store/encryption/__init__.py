@@ -1,0 +1,1 @@
+"""What is personal in a store, encrypted with a key of each user's own."""

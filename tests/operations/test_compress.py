@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharedllm.compression.policy import WORST_RATIO, decide
+from sharedllm.operations.compress import WORST_RATIO, decide
 
 PERPLEXITY = st.floats(1, 1e6)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import CorruptAdapter, InvalidUserId, NotServed, ResetToBase, StoreBusy, UnknownUser, WrongBase
-from sharedllm.routing import route
+from sharedllm.operations.route import route
 from sharedllm.store import open_store
 from sharedllm.store.memory import MemoryStore
 

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from sharedllm.adapters.layouts import layout_of
+from sharedllm.cluster.fleets import sizing
+from sharedllm.cluster.fleets.sizing import MEASURED, SHAPES, Shape, size_fleet, training_seconds
 from sharedllm.evaluation.gate import MAX_WINDOWS
 from sharedllm.training import vectors
-from sharedllm.training.fleets import measured, sizing
-from sharedllm.training.fleets.measured import MEASURED
-from sharedllm.training.fleets.sizing import SHAPES, Shape, size_fleet, training_seconds
 
 RESULTS = Path(__file__).parents[3] / "benchmarks" / "results"
 SMOLLM2 = SHAPES["smollm2-135m"]
@@ -30,11 +29,11 @@ def test_every_constant_is_what_its_result_file_says(name):
     value = json.loads((RESULTS / constant.file).read_text())
     for key in constant.path:
         value = value[key]
-    assert constant.value == value, f"{constant.file} was measured again: change {name} in measured.py to {value}"
+    assert constant.value == value, f"{constant.file} was measured again: change {name} in sizing.py to {value}"
 
 
 def test_no_constant_is_left_out_of_the_comparison():
-    assert set(MEASURED) == {name for name, value in vars(measured).items() if isinstance(value, measured.Measured)}
+    assert set(MEASURED) == {name for name, value in vars(sizing).items() if isinstance(value, sizing.Measured)}
 
 
 def test_what_the_code_decides_is_what_is_reckoned_with():
@@ -43,11 +42,11 @@ def test_what_the_code_decides_is_what_is_reckoned_with():
 
 
 def test_the_formulas_give_what_was_measured_on_the_base_it_was_measured_on():
-    assert SMOLLM2.values == measured.STORE_PARAMETERS.value
-    assert figure("a user, norm float16, as stored") == measured.NORM_BYTES.value
-    assert figure("a user, LoRA-r4 float16, for comparison") == measured.LORA_BYTES.value
-    assert figure("disk, store", users=7) == 7 * measured.STORE_BYTES.value
-    assert 4 * SMOLLM2.multiplied * measured.STEP_TOKENS == measured.STEP_OPERATIONS.value
+    assert SMOLLM2.values == sizing.STORE_PARAMETERS.value
+    assert figure("a user, norm float16, as stored") == sizing.NORM_BYTES.value
+    assert figure("a user, LoRA-r4 float16, for comparison") == sizing.LORA_BYTES.value
+    assert figure("disk, store", users=7) == 7 * sizing.STORE_BYTES.value
+    assert 4 * SMOLLM2.multiplied * sizing.STEP_TOKENS == sizing.STEP_OPERATIONS.value
 
 
 def test_a_shape_counts_like_a_real_model_of_that_shape(base_of):
@@ -78,7 +77,7 @@ def test_ten_times_the_users_take_ten_times_the_hours_and_the_same_memory_to_tra
 def test_serving_nodes_are_whole_and_reckoned_only_for_a_rate():
     assert figure("serving, machines of two cores", requests_per_second=0.001) == 1
     assert figure("serving, machines of two cores", requests_per_second=100) == math.ceil(
-        12_800 / measured.TOKENS_PER_SECOND.value
+        12_800 / sizing.TOKENS_PER_SECOND.value
     )
     assert not [each for each in size_fleet(1, "30m") if "serving" in each.what]
 
@@ -151,7 +150,7 @@ def test_a_fleet_of_real_people_takes_less_time_than_predicted():
 def test_serving_fewer_at_once_takes_more_machines_than_predicted_and_more_at_once_fewer():
     measured_rates = result("serving.json")["runs"]["users"]
     rates = {int(users): statistics.median(each) for users, each in measured_rates.items()}
-    assert rates[32] == measured.TOKENS_PER_SECOND.value
+    assert rates[32] == sizing.TOKENS_PER_SECOND.value
     assert error(rates[32], rates[64]) == pytest.approx(-0.18, abs=0.01)
     assert error(rates[32], rates[16]) == pytest.approx(0.32, abs=0.01)
 

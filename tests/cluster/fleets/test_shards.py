@@ -7,10 +7,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from sharedllm.cluster.fleets.shards import plan_fleet
+from sharedllm.cluster.fleets.sizing import DRIVER_BYTES
 from sharedllm.errors import InvalidInput, ManifestError, TextError
 from sharedllm.text.reading import UserText
-from sharedllm.training.fleets.shards import plan_fleet
-from sharedllm.training.fleets.sizing import DRIVER_BYTES
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_two_lines_for_one_user_are_refused(manifest):
 
 
 def test_users_whose_digests_are_equal_are_still_two_users(manifest, monkeypatch):
-    monkeypatch.setattr("sharedllm.training.fleets.shards._digest", lambda user: 7)
+    monkeypatch.setattr("sharedllm.cluster.fleets.shards._digest", lambda user: 7)
     assert len(plan_fleet(manifest(*people(3)), 2).lines) == 3
     with pytest.raises(ManifestError, match="'user 1'"):
         plan_fleet(manifest(*people(3), {"user": "user 1", "text": "more"}), 2)

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sharedllm.cluster.fleets.placement import Machine, Placement, place
 from sharedllm.errors import InvalidInput
-from sharedllm.training.fleets.placement import Machine, Placement, place
 
 MACHINES = st.lists(st.builds(Machine, st.integers(0, 32), st.integers(0, 4)), min_size=1, max_size=5)
 

@@ -5,8 +5,8 @@ from threading import Timer
 import numpy as np
 import pytest
 
+from sharedllm.cluster.fleets.run import Result
 from sharedllm.store import open_store
-from sharedllm.training.fleets.run import Result
 
 from .conftest import USERS
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from sharedllm.base.fingerprint import fingerprint
+from sharedllm.cluster.fleets.executors import Job, Workplace
+from sharedllm.cluster.fleets.local import LocalExecutor
+from sharedllm.cluster.fleets.run import Result, train_fleet
+from sharedllm.cluster.fleets.shards import plan_fleet
 from sharedllm.errors import BaseError, WrongBase
 from sharedllm.evaluation.gate import Gate
 from sharedllm.store import open_store
-from sharedllm.training.fleets.executors import Job, Workplace
-from sharedllm.training.fleets.local import LocalExecutor
-from sharedllm.training.fleets.run import Result, train_fleet
-from sharedllm.training.fleets.shards import plan_fleet
 from sharedllm.training.recipes import Recipe
 
 from .conftest import in_this_process, write_manifest, writing

@@ -14,12 +14,12 @@ from sharedllm.closing import Closing
 from sharedllm.errors import SharedLLMError, TextError, WrongBase
 from sharedllm.evaluation.gate import Gate
 from sharedllm.evaluation.perplexity import Windows
+from sharedllm.operations.locks import in_training
+from sharedllm.operations.train import Judged, train_and_judge
 from sharedllm.store.contract import Stay
 from sharedllm.text.reading import UserText
 from sharedllm.text.windows import TokenizedText
 from sharedllm.training.checkpoints import Checkpoints
-from sharedllm.training.holding import in_training
-from sharedllm.training.pipeline import Judged, train_and_judge
 from sharedllm.training.recipes import Recipe
 
 

@@ -6,11 +6,11 @@ import torch
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import InTraining, StoreBusy, UnknownUser
+from sharedllm.operations import locks
+from sharedllm.operations.erase import erase_user
+from sharedllm.operations.locks import in_training
 from sharedllm.store import open_store
-from sharedllm.training import holding
 from sharedllm.training.checkpoints import Checkpoints, Progress, begin_report, report_folder
-from sharedllm.training.erasure import erase_user
-from sharedllm.training.holding import in_training
 from sharedllm.training.recipes import Recipe
 
 
@@ -119,7 +119,7 @@ def test_a_report_is_gone_even_where_the_store_fails(store, reported, tmp_path, 
 
 
 def test_nobody_is_erased_while_a_run_may_train_them(store, begin, reported, tmp_path, monkeypatch):
-    monkeypatch.setattr(holding, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(locks, "_PATIENCE_SECONDS", 0.0)
     begin("alice")
     with in_training(tmp_path), pytest.raises(InTraining, match=str(tmp_path)):
         erase_user(store, tmp_path, "alice")

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from sharedllm.base.threads import WAITING
+from sharedllm.cluster.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Stepped, Work, Workplace
+from sharedllm.cluster.fleets.placement import Machine, place
 from sharedllm.errors import InvalidInput, SharedLLMError, TrainingError
-from sharedllm.training.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Stepped, Work, Workplace
-from sharedllm.training.fleets.placement import Machine, place
-from sharedllm.training.pipeline import Judged
+from sharedllm.operations.train import Judged
 
 _STEPS_EVERY_SECONDS = 5.0
 _SECONDS_TO_STOP = 60.0

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
+from sharedllm.cluster.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Stepped, Work, Workplace
 from sharedllm.errors import SharedLLMError
-from sharedllm.training.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Stepped, Work, Workplace
-from sharedllm.training.pipeline import Judged
+from sharedllm.operations.train import Judged
 
 _STEPS_EVERY_SECONDS = 1.0
 _SECONDS_TO_STOP = 60.0

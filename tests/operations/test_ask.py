@@ -9,7 +9,7 @@ from tests.models import ARCHITECTURES
 
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.errors import EngineStopped, InvalidInput
-from sharedllm.serving.generation import generate
+from sharedllm.operations.ask import generate
 
 PROMPTS = ["A", "Who came to the door?", "def main():\n    return", "Wer hat an der Uhr gedreht?"]
 TOKENS = 12

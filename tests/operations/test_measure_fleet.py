@@ -5,18 +5,18 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
-from tests.training.fleets.conftest import RECIPE, write_manifest, writing
+from tests.cluster.fleets.conftest import RECIPE, write_manifest, writing
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import InvalidInput, WrongBase
 from sharedllm.evaluation.perplexity import row_losses, spread
-from sharedllm.reporting import fleet_readings
+from sharedllm.operations import measure_fleet
+from sharedllm.operations.erase import erase_user
+from sharedllm.operations.measure_fleet import read_fleet
 from sharedllm.reporting.fleet.members import WINDOWS, find_fleet
-from sharedllm.reporting.fleet_readings import read_fleet
 from sharedllm.store import open_store
 from sharedllm.text.splits import split_text
 from sharedllm.text.windows import tokenize
-from sharedllm.training.erasure import erase_user
 
 USERS = ["chat/alice", "chat/bob", "library/carol"]
 PASSED = GateOutcome(True, "passed: as invented")
@@ -246,8 +246,8 @@ def test_a_damaged_file_is_read_anew(desk):
 
 def test_everybody_gives_as_much_to_the_adapter_for_all(desk, monkeypatch):
     seen = []
-    train = fleet_readings.train_vectors
-    monkeypatch.setattr(fleet_readings, "train_vectors", lambda *a, **k: seen.extend(a[2]) or train(*a, **k))
+    train = measure_fleet.train_vectors
+    monkeypatch.setattr(measure_fleet, "train_vectors", lambda *a, **k: seen.extend(a[2]) or train(*a, **k))
     desk.texts["chat/alice"] = writing("chat/alice", 9_000)
     write_manifest(desk.manifest, desk.texts)
     desk.publish("chat/alice")

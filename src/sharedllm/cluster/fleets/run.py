@@ -12,6 +12,8 @@ from functools import partial
 from itertools import count, islice
 from typing import Literal, TypeVar
 
+from sharedllm.cluster.fleets.executors import Executor, Halted, Job, Lost, Over, Stepped, Work
+from sharedllm.cluster.fleets.shards import Plan, Shard
 from sharedllm.errors import (
     CorruptAdapter,
     CorruptStore,
@@ -22,13 +24,11 @@ from sharedllm.errors import (
     StoreUnreachable,
     TrainingError,
 )
+from sharedllm.operations.train import Judged, already_trained, store_judged
 from sharedllm.store.contract import Release, ReleaseSummary, Stay, Store
 from sharedllm.store.rules import erased_meanwhile
 from sharedllm.text.reading import UserText
 from sharedllm.training.checkpoints import Checkpoints, forget_erased
-from sharedllm.training.fleets.executors import Executor, Halted, Job, Lost, Over, Stepped, Work
-from sharedllm.training.fleets.shards import Plan, Shard
-from sharedllm.training.pipeline import Judged, already_trained, store_judged
 
 State = Literal["served", "held back", "failed"]
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from sharedllm.cluster.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Work, Workplace
+from sharedllm.cluster.fleets.run import Result, train_fleet
+from sharedllm.cluster.fleets.shards import plan_fleet
 from sharedllm.errors import SharedLLMError
 from sharedllm.evaluation.gate import Gate
 from sharedllm.store import open_store
-from sharedllm.training.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Work, Workplace
-from sharedllm.training.fleets.run import Result, train_fleet
-from sharedllm.training.fleets.shards import plan_fleet
 from sharedllm.training.recipes import Recipe
 
 RECIPE = Recipe("r", learning_rate=2e-2, steps=6, windows_per_step=1, window=16, check_every=2, patience=2)

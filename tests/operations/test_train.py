@@ -7,11 +7,11 @@ import pytest
 
 from sharedllm.adapters.adapter import GateOutcome
 from sharedllm.errors import Diverged, InvalidInput, StoreBusy
+from sharedllm.operations.train import already_trained, train_and_store
 from sharedllm.store import open_store
 from sharedllm.text.windows import windows
 from sharedllm.training import vectors
 from sharedllm.training.checkpoints import Checkpoints
-from sharedllm.training.pipeline import already_trained, train_and_store
 from sharedllm.training.recipes import Recipe
 
 RECIPE = Recipe("r", learning_rate=2e-2, steps=4, window=16, check_every=2)

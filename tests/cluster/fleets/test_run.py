@@ -9,6 +9,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from sharedllm.cluster.fleets import run
+from sharedllm.cluster.fleets.executors import Lost
+from sharedllm.cluster.fleets.run import Result
 from sharedllm.errors import (
     CorruptStore,
     DiskFull,
@@ -21,9 +24,6 @@ from sharedllm.errors import (
 from sharedllm.text import manifest as manifests
 from sharedllm.training import vectors
 from sharedllm.training.checkpoints import digest
-from sharedllm.training.fleets import run
-from sharedllm.training.fleets.executors import Lost
-from sharedllm.training.fleets.run import Result
 
 from .conftest import RECIPE, USERS, writing
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sharedllm.errors import StoreError, UnknownUser
+from sharedllm.operations.locks import not_in_training
 from sharedllm.store.accounts import Erased
 from sharedllm.store.contract import Store
 from sharedllm.training.checkpoints import erase_checkpoints, find_checkpoints, report_folder
-from sharedllm.training.holding import not_in_training
 
 if TYPE_CHECKING:
     from sharedllm.store.evidence.receipts import Derived, Receipt, Removed

@@ -8,13 +8,13 @@ from contextlib import ExitStack
 import pytest
 
 from sharedllm.errors import InTraining, TrainingError
-from sharedllm.training import holding
-from sharedllm.training.holding import in_training, not_in_training
+from sharedllm.operations import locks
+from sharedllm.operations.locks import in_training, not_in_training
 
 HOLD = """
 import sys
 from pathlib import Path
-from sharedllm.training.holding import in_training
+from sharedllm.operations.locks import in_training
 with in_training(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -28,7 +28,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def hasty(monkeypatch):
-    monkeypatch.setattr(holding, "_PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(locks, "_PATIENCE_SECONDS", 0.0)
 
 
 @pytest.mark.parametrize("trained", [[], ["alice"], ["alice", "bob"], ["bob", "carol"]])
@@ -73,7 +73,7 @@ def test_nobody_begins_to_be_trained_while_they_are_erased(folder, hasty):
 
 
 def test_erasures_of_different_people_wait_for_each_other(folder, monkeypatch):
-    monkeypatch.setattr(holding, "_PATIENCE_SECONDS", 60.0)
+    monkeypatch.setattr(locks, "_PATIENCE_SECONDS", 60.0)
     erased, began = [], threading.Event()
 
     def erase():

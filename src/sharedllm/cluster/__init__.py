@@ -1,0 +1,1 @@
+"""Many machines or processes: jobs that outlive one of them."""

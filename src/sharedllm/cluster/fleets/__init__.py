@@ -1,0 +1,1 @@
+"""A fleet of users trained in shards, on this machine or on a Ray cluster."""
