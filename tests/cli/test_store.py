@@ -1,15 +1,19 @@
 """`sharedllm store`, `audit` and `receipts`, as an operator would use them."""
 
 import json
+import shlex
 import sqlite3
 import weakref
 from contextlib import closing
 from datetime import UTC, datetime
 
+import click
 import numpy as np
 import pytest
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
+from sharedllm.cli.hints import as_given
+from sharedllm.cli.main import sharedllm
 from sharedllm.store import open_store
 from sharedllm.store.evidence import audit
 from sharedllm.store.evidence.signing import default_key, make_key, public_half, read_private, read_public
@@ -187,6 +191,47 @@ def test_what_is_not_a_head_is_refused(encrypted, run, tmp_path):
     for text in ("[]", '{"place": 1, "place": 2, "hash": ""}'):
         (tmp_path / "head.json").write_text(text)
         assert "not the head" in run("audit", "verify", "--head", tmp_path / "head.json").err
+
+
+def test_what_to_type_next_works_where_the_store_was_named(encrypted, machine, run, monkeypatch, tmp_path):
+    """As it is printed, also where the file's name has a space."""
+    store = machine.store.rename(tmp_path / "her store.db")
+    monkeypatch.delenv("SHAREDLLM_STORE")
+    backup = store.read_bytes()
+    assert run("users", "erase", "bob", "--yes", "--store", store).code == 0
+    store.write_bytes(backup)
+    command = next(line for line in run("users", "list", "--store", store).err.splitlines())
+    typed = command[command.index("sharedllm store accept") :]
+    assert typed == f"sharedllm store accept --store '{store}'"
+    assert run(*shlex.split(typed)[1:]).code == 0
+    assert run("users", "list", "--store", store).code == 0
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (["users", "show", "zed"], "sharedllm train {}), or check the spelling (sharedllm users list {})"),
+        (["ask", "zed", "hello"], "sharedllm train {} --base ours), or check the spelling (sharedllm users list {})"),
+        (["keys", "list"], "sharedllm keys create {} --user alice"),
+        (["store", "rotate-key"], "sharedllm store encrypt {}"),
+        (["audit", "verify", "--head", "-"], "Give what `sharedllm audit head --json` printed"),
+    ],
+)
+def test_commands_that_are_named_have_the_store_and_the_base_that_were(run, tmp_path, monkeypatch, typed, said):
+    monkeypatch.setenv("SHAREDLLM_MASTER_KEY_FILE", str(tmp_path / "master.key"))
+    store = tmp_path / "other.db"
+    open_store(store).close()
+    base = ["--base", "ours"] if typed[0] == "ask" else []
+    ran = run(*typed, "--store", store, *base)
+    assert said.format(*[f"--store {store}"] * 2) in ran.out + ran.err
+
+
+def test_a_password_is_not_repeated():
+    with click.Context(sharedllm) as context:
+        context.meta["sharedllm.cli.hints"] = {"--store": "postgresql://me:hush@localhost:1/db"}
+        said = as_given("sharedllm users list")
+    assert "me:***@localhost:1/db" in said
+    assert "hush" not in said
 
 
 def test_a_store_that_went_back_is_refused_until_it_is_accepted(encrypted, machine, run, tmp_path):

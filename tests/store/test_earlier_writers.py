@@ -5,11 +5,10 @@ import sqlite3
 
 import pytest
 import sqlalchemy as sa
+from tests.store.samples import BETTER, adapter
 
 from sharedllm.errors import ErasedMeanwhile, UnknownUser
 from sharedllm.store import open_keys, open_store
-
-from .samples import BETTER, adapter
 
 AT = "2026-01-01T00:00:00.000000+00:00"
 # What that version writes, statement by statement.

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sharedllm.cli.hints import as_given
 from sharedllm.cli.options import base_option, json_option, store_option
 from sharedllm.cli.printing import print_json, print_table
 from sharedllm.cli.progress import progress_bar
@@ -101,7 +102,9 @@ def command(user: str, sources: tuple[str, ...], base_name: str, store: str | No
     if published is not None:
         click.echo(f"release {published.number} {published.gate.verdict}: {printable(published.gate.finding)}")
         if stopped:
-            click.echo(f"next: nothing need be done, or {printable(override_command(user, published.number))}")
+            click.echo(
+                "next: nothing need be done, or " + printable(as_given(override_command(user, published.number)))
+            )
         answers = published if published.gate.passed else release
         click.echo(f"release {answers.number} answers")
 

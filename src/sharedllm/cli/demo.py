@@ -10,9 +10,11 @@ import click
 
 from sharedllm import __version__
 from sharedllm.base.resolve import DEFAULT_BASE
+from sharedllm.cli.hints import as_given
 from sharedllm.cli.options import store_option
 from sharedllm.cli.progress import progress_bar
 from sharedllm.errors import InvalidInput, SharedLLMError
+from sharedllm.printable import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,7 +71,7 @@ def command(out: Path, store: str | None) -> None:
     _keep(numbers, key, report)
     render(report)
     click.echo(f"\nreport page: {out.resolve()}")
-    click.echo('next: sharedllm ask novelist "Who came to the door?" --compare')
+    click.echo(printable(as_given('next: sharedllm ask novelist "Who came to the door?" --compare')))
 
 
 def _measured(numbers: Path, key: str) -> "Report | None":

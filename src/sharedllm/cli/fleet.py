@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sharedllm.cli.fleet_report import report
+from sharedllm.cli.hints import as_given
 from sharedllm.cli.options import base_option, chosen_recipe, json_option, recipe_options, store_option
 from sharedllm.cli.printing import exit_status, print_json, print_line, print_table
 from sharedllm.cli.snapshots import forget, pack, verify
@@ -186,7 +187,7 @@ class _Tally:
             f" back by the gate; {failed:,} failed"
         )
         if held_back:
-            click.echo("why somebody is held back: sharedllm users show USER")
+            click.echo("why somebody is held back: " + printable(as_given("sharedllm users show USER")))
         if figures["before"]:
             click.echo(f"{figures['before']:,} of them had it before, from the same text, recipe and base")
         if figures["users_per_hour"]:

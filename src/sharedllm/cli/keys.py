@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sharedllm.cli.hints import as_given
 from sharedllm.cli.key_holders import FORMATS, as_csv, as_json_lines, check_distinct, read_holders
 from sharedllm.cli.options import json_option, store_option
 from sharedllm.cli.printing import print_json, print_table
@@ -83,7 +84,7 @@ def list_keys(store: str | None, as_json: bool) -> None:
         print_json([asdict(key) for key in everything])
         return
     if not everything:
-        click.echo("No keys yet. Make one: sharedllm keys create --user alice")
+        click.echo("No keys yet. Make one: " + printable(as_given("sharedllm keys create --user alice")))
         return
     print_table(
         ("ID", "SPEAKS FOR", "MADE", "STATE", "LABEL"),

@@ -8,6 +8,7 @@ import click
 
 from sharedllm import __version__
 from sharedllm.base.threads import share_cores
+from sharedllm.cli.hints import as_given
 from sharedllm.errors import SharedLLMError
 from sharedllm.printable import printable
 
@@ -47,6 +48,13 @@ class LazyGroup(click.Group):
         command = importlib.import_module(f"sharedllm.cli.{module_name}").command
         assert isinstance(command, click.Command)
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except SharedLLMError as error:
+            error.remedy = as_given(error.remedy)
+            raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sharedllm.base.resolve import DEFAULT_BASE
+from sharedllm.cli.hints import noted
 
 if TYPE_CHECKING:
     from sharedllm.training.recipes import Recipe
@@ -16,6 +17,7 @@ store_option = click.option(
     envvar="SHAREDLLM_STORE",
     show_envvar=True,
     default=None,
+    callback=noted,
     help="Where adapters are kept. By default a file in your own data folder.",
 )
 
@@ -25,6 +27,7 @@ base_option = click.option(
     metavar="NAME",
     default=DEFAULT_BASE,
     show_default=True,
+    callback=noted,
     help="The shared model: a built-in name, a folder, a .gguf file or a hub id.",
 )
 

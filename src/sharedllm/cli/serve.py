@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sharedllm.cli.hints import as_given
 from sharedllm.cli.options import base_option, store_option
 from sharedllm.errors import InvalidInput
 from sharedllm.http.quotas import ERASURE, WRITES, WRITES_PER_HOUR
@@ -201,6 +202,6 @@ def _warn(keys: "Keys | None", jwt: "JWT | None") -> None:
     elif jwt is None and all(key.revoked_at for key in keys.all()):
         click.echo(
             "No API key opens this store, so every request will be refused. Make one, even while the server runs:"
-            " sharedllm keys create --user alice",
+            f" {printable(as_given('sharedllm keys create --user alice'))}",
             err=True,
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sharedllm.cli.hints import as_given
 from sharedllm.cli.options import base_option, chosen_recipe, json_option, recipe_options, store_option
 from sharedllm.cli.printing import exit_status, print_json
 from sharedllm.cli.progress import progress_bar
@@ -94,10 +95,11 @@ def command(
         print_json([_as_dict(user, result) for user, result in results.items()])
     else:
         for trained, result in results.items():
-            click.echo(f"{printable(trained)}: {printable(_sentence(result))}")
+            click.echo(f"{printable(trained)}: {printable(as_given(_sentence(result)))}")
             if not isinstance(result, SharedLLMError) and not result.gate.passed:
                 click.echo(
-                    f"  next: train on more or other text, or {printable(override_command(trained, result.number))}"
+                    "  next: train on more or other text, or "
+                    + printable(as_given(override_command(trained, result.number)))
                 )
     failed = any(isinstance(result, SharedLLMError) for result in results.values())
     held_back = any(not isinstance(result, SharedLLMError) and not result.gate.passed for result in results.values())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sharedllm.cli.hints import as_given
 from sharedllm.cli.options import json_option, store_option
 from sharedllm.cli.printing import gate_in_words, in_words, print_json, print_json_list, print_long_table, print_table
 from sharedllm.errors import InvalidInput, SharedLLMError, UnknownUser
@@ -34,7 +35,7 @@ def list_users(store: str | None, as_json: bool) -> None:
         if as_json:
             print_json_list(asdict(user) for user in opened.users())
         elif next(opened.users(), None) is None:
-            click.echo("No users yet. Train one: sharedllm train alice notes/*.md")
+            click.echo("No users yet. Train one: " + printable(as_given("sharedllm train alice notes/*.md")))
         else:
             print_long_table(
                 ("USER", "STATE", "SERVED", "RELEASES", "LAST CHANGE"),
@@ -84,9 +85,11 @@ def show(user: str, store: str | None, as_json: bool) -> None:
         }
     print_table(None, lines.items())
     if summary.state == "revoked":
-        click.echo(f"\nnext: sharedllm users restore {printable(quoted(user))}")
+        click.echo("\nnext: " + printable(as_given(f"sharedllm users restore {quoted(user)}")))
     elif served is None and shown is not None:
-        click.echo(f"\nnext: train on more or other text, or {printable(override_command(user, shown.number))}")
+        click.echo(
+            "\nnext: train on more or other text, or " + printable(as_given(override_command(user, shown.number)))
+        )
 
 
 @command.command()
@@ -178,7 +181,7 @@ def reset(user: str, store: str | None) -> None:
         return
     _say(user, "is back at the base, and their releases are kept", standing)
     undo = rules.command("rollback", user, f"--to {served}{'' if passed else ' --override REASON'}")
-    click.echo(f"To undo it: {printable(undo)}")
+    click.echo(f"To undo it: {printable(as_given(undo))}")
 
 
 @command.command()
