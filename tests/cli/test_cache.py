@@ -1,6 +1,11 @@
 """`sharedllm cache`, as a person and as a program would use it."""
 
 import json
+import os
+import pty
+import subprocess
+import sys
+from contextlib import suppress
 
 import pytest
 from click.testing import CliRunner
@@ -39,6 +44,28 @@ def test_list_says_how_large_and_what_for(cache):
     assert "fetched again" in said
     (entry,) = json.loads(run("list", "--json"))
     assert (entry["kind"], entry["bytes"]) == ("package", 2_000_000)
+
+
+def test_a_terminal_shows_a_table_as_narrow_as_it_is_and_a_pipe_whole_rows(cache):
+    name = f"packages/{'long-' * 12}name-1.0-py3-none-any.whl"
+    (cache / name).write_bytes(b"x")
+    environment = os.environ | {"COLUMNS": "80", "TERM": "xterm"}
+    command = [sys.executable, "-m", "sharedllm", "cache", "list"]
+    piped = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert any(line.startswith(name) and line.endswith("fetched again") for line in piped)
+    ours, theirs = pty.openpty()
+    subprocess.run(command, env=environment, stdout=theirs, check=True)
+    os.close(theirs)
+    with open(ours, "rb", closefd=False) as terminal, suppress(OSError):
+        shown = b""
+        while read := terminal.read1():
+            shown += read
+    os.close(ours)
+    lines = shown.decode().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) > len(piped)
+    assert "\x1b" not in shown.decode()
+    assert "fetched again" in shown.decode()
 
 
 def test_prune_shows_first_and_removes_with_yes(cache):

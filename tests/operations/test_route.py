@@ -37,7 +37,7 @@ def test_whoever_was_put_back_to_the_base_is_answered_by_it_without_a_fallback(s
     store.reset("alice")
     decision = route(store, "alice")
     assert (decision.kind, decision.release, type(decision.refusal)) == ("base", None, ResetToBase)
-    assert "'alice' was put back to the base" in decision.reason
+    assert decision.reason == "The base answers. 'alice' was put back to the base"
     store.reset("carol")
     with pytest.raises(NotServed, match="contract ended"):
         route(store, "carol")

@@ -100,11 +100,10 @@ def _print(found: "Iterable[Entry]") -> None:
         click.echo(f"Nothing to show in {printable(str(cache_dir()))}.")
         return
     print_table(
-        ("ENTRY", "KIND", "SIZE", "LAST USED", "WHAT FOR", "IF IT GOES"),
+        ("ENTRY", "SIZE", "LAST USED", "WHAT FOR", "IF IT GOES"),
         (
             (
                 str(entry.path.relative_to(cache_dir())),
-                entry.kind,
                 _size(entry.bytes),
                 entry.used_at.astimezone().strftime("%Y-%m-%d %H:%M"),
                 entry.purpose if entry.useless is None else f"{entry.purpose}; {entry.useless}",

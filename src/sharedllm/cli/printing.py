@@ -1,9 +1,11 @@
 """How commands print: nothing can steer a terminal, and JSON is the same through any pipe."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import chain, zip_longest
+from shutil import get_terminal_size
 from typing import Any, TextIO
 
 import click
@@ -67,8 +69,32 @@ def print_line(value: Any) -> None:
 
 
 def print_table(head: Sequence[str] | None, rows: Iterable[Sequence[str]]) -> None:
-    cells = [*rows]
-    print_long_table(head, lambda: cells)
+    """Print a table. On a terminal that is too narrow for it cells are folded; piped, a row is a line."""
+    cells = [[*row] for row in rows]
+    if sys.stdout.isatty() and _width(head, cells) > get_terminal_size().columns:
+        _print_folded(head, cells)
+    else:
+        print_long_table(head, lambda: cells)
+
+
+def _width(head: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> int:
+    from rich.cells import cell_len
+
+    columns = zip_longest(*([head] if head else []), *rows, fillvalue="")
+    return sum(2 + max(cell_len(printable(cell)) for cell in column) for column in columns) - 2
+
+
+def _print_folded(head: Sequence[str] | None, rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=head is not None, header_style="")
+    for name in head or rows[0]:
+        table.add_column(Text(printable(name)), overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    Console(highlight=False).print(table)
 
 
 def print_long_table(head: Sequence[str] | None, rows: Callable[[], Iterable[Sequence[str]]]) -> None:

@@ -132,7 +132,8 @@ def history(user: str, before: int | None, store: str | None, as_json: bool) -> 
         ),
     )
     if older:
-        click.echo(f"older ones: {printable(rules.command('history', user, f'--before {releases[0].number}'))}")
+        earlier = as_given(rules.command("history", user, f"--before {releases[0].number}"))
+        click.echo(f"older ones: {printable(earlier)}")
     click.echo("* served\n" if served is not None else "none is served\n")
     print_table(
         ("EVENT", "RELEASE", "WHEN", "WHY"),

@@ -117,7 +117,7 @@ def held_back(user: str, number: int, reason: str) -> NotServed:
 def reset_to_base(user: str) -> ResetToBase:
     """The user was put back to the base."""
     return ResetToBase(
-        f"{user!r} was put back to the base, which answers",
+        f"{user!r} was put back to the base",
         remedy="Roll them back to a release of theirs, or train them again.",
     )
 
