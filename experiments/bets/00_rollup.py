@@ -9,13 +9,12 @@ from typing import Any
 
 import click
 
-from experiments.catalogue.accounts import ACCOUNTS, write_accounts
 from experiments.catalogue.bet import all_bets
 from experiments.catalogue.replacing import replacing
 from experiments.catalogue.results import RESULTS, load_result
-from experiments.catalogue.running import flag_in_words
-
-TIERS = ("strict", "lenient", "catastrophic")
+from experiments.catalogue.verdict import TIERS, flag_in_words
+from experiments.report.accounts import ACCOUNTS, write_accounts
+from experiments.report.results import MEASURED, NOT_RUN, STALE, SUMMARY
 
 
 def summary(results: Path = RESULTS) -> list[dict[str, Any]]:
@@ -34,7 +33,7 @@ def summary(results: Path = RESULTS) -> list[dict[str, Any]]:
                     "claim": bet.claim,
                     "criteria": {criterion.tier: criterion.statement for criterion in bet.criteria},
                     "protocol": protocol,
-                    "state": "stale" if stale else "measured" if known else "not run",
+                    "state": STALE if stale else MEASURED if known else NOT_RUN,
                     "flags": {tier: found["verdict"][tier]["holds"] if found and known else None for tier in TIERS},
                     "holds_in_resamples": {
                         tier: found["verdict"][tier].get("holds_in_resamples") if found and known else None
@@ -67,7 +66,7 @@ def as_markdown(rows: list[dict[str, Any]]) -> str:
 def write(results: Path = RESULTS) -> None:
     """Both files, beside the results."""
     rows = summary(results)
-    for name, text in (("SUMMARY.md", as_markdown(rows)), ("SUMMARY.json", json.dumps(rows, indent=1) + "\n")):
+    for name, text in (("SUMMARY.md", as_markdown(rows)), (SUMMARY, json.dumps(rows, indent=1) + "\n")):
         with replacing(results / name) as part:
             part.write_text(text)
         click.echo(f"written: {results / name}")

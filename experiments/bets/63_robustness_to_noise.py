@@ -15,9 +15,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from experiments.catalogue.bet import Bet
-from experiments.catalogue.context import Context, Row
+from experiments.catalogue.context import Context
 from experiments.catalogue.readings import Readings, share_of_gain
 from experiments.catalogue.running import main
+from experiments.catalogue.specialists import Row
 from experiments.catalogue.verdict import Criterion, Measured, reached, undercut
 
 SIGMAS = (0.01, 0.03, 0.1, 0.3)

@@ -1,14 +1,14 @@
 """What a bet runs on: the base, everybody's text, and adapters that are made once and reused."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from experiments.catalogue.recipes import STEPS, Protocol
+from experiments.catalogue.recipes import FULL, STEPS, Protocol, Size
+from experiments.catalogue.specialists import Copy, Row, Workshop, baseline, vector
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import Layout, layout_of
 from sharedllm.base.loading import Base
@@ -17,32 +17,6 @@ from sharedllm.text.samples import sample_text
 from sharedllm.text.splits import split_text
 from sharedllm.text.windows import TokenizedText, tokenize
 from sharedllm.training.recipes import Method
-
-if TYPE_CHECKING:
-    from experiments.catalogue.specialists import Copy
-
-Row = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class Size:
-    """How much is read and trained.
-
-    Attributes:
-        window: tokens in a window, for training and evaluation.
-        windows: windows read of each text, evenly spaced over its held-out block.
-        max_steps: training never takes more steps than this.
-    """
-
-    window: int
-    windows: int
-    max_steps: int
-
-
-FULL = Size(window=256, windows=32, max_steps=1_000_000)
-"""8,192 tokens of each text: eight times what the documents read."""
-QUICK = Size(window=32, windows=4, max_steps=2)
-"""For tests alone."""
 
 
 class Context:
@@ -73,6 +47,7 @@ class Context:
         self.base, self.users, self.seeds, self.protocol = base, users, seeds, protocol
         self.size, self.out, self.say = size, out, say
         self.used: dict[str, dict[str, Any]] = {}
+        self._shop = Workshop(base, seeds, protocol, size, out, self.used, self.injection, say)
         self._read_text = read_text
         self._texts: dict[str, TokenizedText] = {}
         self._injections: dict[tuple[str, str], Injection] = {}
@@ -129,19 +104,15 @@ class Context:
             base: another base than the run's.
             number: of the bet whose file it is; those of bet 49 are everybody's.
         """
-        from experiments.catalogue.specialists import vector
-
-        return vector(self, self.text(user), method, self._seed(seed), steps, base or self.base, number)
+        return vector(self._shop, self.text(user), method, self._seed(seed), steps, base or self.base, number)
 
     def adapters(self, *, seed: int | None = None) -> dict[str, Row]:
         """Every user's own norm adapter."""
         return {user: self.adapter(user, seed=seed) for user in self.users}
 
-    def copy(self, user: str, method: Method, *, seed: int | None = None, number: str = "49") -> "Copy":
+    def copy(self, user: str, method: Method, *, seed: int | None = None, number: str = "49") -> Copy:
         """A user's LoRA or full copy of the base, from ``out`` or trained now."""
-        from experiments.catalogue.specialists import baseline
-
-        return baseline(self, self.text(user), method, self._seed(seed), number)
+        return baseline(self._shop, self.text(user), method, self._seed(seed), number)
 
     def read(
         self, text: str, rows: Mapping[str, Row], *, format: str = "norm", base: Base | None = None

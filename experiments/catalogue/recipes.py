@@ -1,12 +1,33 @@
-"""The two protocols under which the bets' adapters are trained."""
+"""The two protocols under which the bets' adapters are trained, and how much is trained and read."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from sharedllm.training.recipes import RECIPES, Method, Recipe
 
 Protocol = Literal["documented", "tuned"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is read and trained.
+
+    Attributes:
+        window: tokens in a window, for training and evaluation.
+        windows: windows read of each text, evenly spaced over its held-out block.
+        max_steps: training never takes more steps than this.
+    """
+
+    window: int
+    windows: int
+    max_steps: int
+
+
+FULL = Size(window=256, windows=32, max_steps=1_000_000)
+"""8,192 tokens of each text: eight times what the documents read."""
+QUICK = Size(window=32, windows=4, max_steps=2)
+"""For tests alone."""
 
 STEPS = 100
 RATES: dict[Method, tuple[float, ...]] = {

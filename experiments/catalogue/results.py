@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.catalogue.bet import BETS, Bet
-from experiments.catalogue.context import FULL, Context
+from experiments.catalogue.context import Context
 from experiments.catalogue.readings import Readings, doubt
-from experiments.catalogue.recipes import RATES, recipes
+from experiments.catalogue.recipes import FULL, RATES, recipes
 from experiments.catalogue.replacing import replacing
 from experiments.catalogue.verdict import Measured, judge
 from sharedllm.errors import InvalidInput

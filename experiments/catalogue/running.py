@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from experiments.catalogue.bet import Bet
-from experiments.catalogue.context import FULL, QUICK, Context
-from experiments.catalogue.recipes import PROTOCOLS, Protocol
+from experiments.catalogue.context import Context
+from experiments.catalogue.recipes import FULL, PROTOCOLS, QUICK, Protocol
 from experiments.catalogue.results import (
     RESULTS,
     Status,
@@ -20,6 +20,7 @@ from experiments.catalogue.results import (
     save_result,
     surroundings,
 )
+from experiments.catalogue.verdict import flag_in_words
 from sharedllm.base.loading import Base, load_base
 from sharedllm.base.resolve import DEFAULT_BASE
 from sharedllm.errors import InvalidInput, SharedLLMError
@@ -125,8 +126,3 @@ def in_words(bet: Bet, result: dict[str, Any]) -> str:
         )
         lines.append(f"  {tier:12} {flag:8} {verdict['statement']}{score}")
     return "\n".join(lines)
-
-
-def flag_in_words(holds: bool | None) -> str:
-    """A flag as a reader sees it."""
-    return {True: "yes", False: "no", None: "no data"}[holds]

@@ -2,16 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.catalogue.context import Context, Row
-from experiments.catalogue.recipes import STEPS, recipes
+import numpy as np
+import numpy.typing as npt
+
+from experiments.catalogue.recipes import STEPS, Protocol, Size, recipes
 from experiments.catalogue.replacing import replacing
 from sharedllm.adapters.adapter import Adapter
 from sharedllm.adapters.adapter_file import load_adapter, save_adapter
+from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
 from sharedllm.errors import AdapterError, Diverged, InvalidInput, TrainingError
 from sharedllm.text.windows import TokenizedText
@@ -22,6 +25,33 @@ from sharedllm.training.vectors import train_vectors
 
 if TYPE_CHECKING:
     from torch import nn
+
+Row = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Workshop:
+    """What a run's adapters are made with, and where they lie.
+
+    Attributes:
+        base: the frozen base.
+        seeds: of the training; the first one's choice of a rate is the others'.
+        protocol: how adapters are trained.
+        size: how much is trained.
+        out: the folder of adapters.
+        used: every adapter file that was made or reused, with what decided it; filled here.
+        injection: hooks of a format on a base.
+        say: told what takes time.
+    """
+
+    base: Base
+    seeds: tuple[int, ...]
+    protocol: Protocol
+    size: Size
+    out: Path
+    used: dict[str, dict[str, Any]]
+    injection: Callable[[str, Base], Injection]
+    say: Callable[[str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,16 +69,14 @@ class Copy:
     rate: float
 
 
-def vector(
-    context: Context, text: TokenizedText, method: Method, seed: int, steps: int, base: Base, number: str
-) -> Row:
+def vector(shop: Workshop, text: TokenizedText, method: Method, seed: int, steps: int, base: Base, number: str) -> Row:
     """A vector of the rate with the lowest validation loss, from its file if that was made from the same things."""
-    choices = _choices(context, text, method, seed, steps, base, number)
-    path = _path(context, number, method, text.user, seed, steps)
+    choices = _choices(shop, text, method, seed, steps, base, number)
+    path = _path(shop, number, method, text.user, seed, steps)
     key = _key(base, text, choices)
     stored = _stored_vector(path, key)
     if stored is None:
-        found = [_train_vector(context, text, recipe, base) for recipe in choices]
+        found = [_train_vector(shop, text, recipe, base) for recipe in choices]
         _, best = min(found, key=lambda each: each[0])
         losses = {repr(recipe.learning_rate): each for recipe, (each, _) in zip(choices, found, strict=True)}
         about = {"inputs_sha256": key, "rate": best.provenance["recipe"]["learning_rate"], "losses": losses}
@@ -56,24 +84,24 @@ def vector(
             save_adapter(replace(best, provenance={**best.provenance, "catalogue": about}), part)
         # What is measured is what is stored: float16, whether it was made now or last week.
         stored = load_adapter(path)
-    context.used[path.name] = dict(stored.provenance["catalogue"])
+    shop.used[path.name] = dict(stored.provenance["catalogue"])
     return stored.values
 
 
-def baseline(context: Context, text: TokenizedText, method: Method, seed: int, number: str) -> Copy:
+def baseline(shop: Workshop, text: TokenizedText, method: Method, seed: int, number: str) -> Copy:
     """A baseline of the rate with the lowest validation loss; each finished rate is kept, so a killed run goes on."""
-    choices = _choices(context, text, method, seed, STEPS, context.base, number)
-    path = _path(context, number, method, text.user, seed, STEPS)
-    key = _key(context.base, text, choices)
+    choices = _choices(shop, text, method, seed, STEPS, shop.base, number)
+    path = _path(shop, number, method, text.user, seed, STEPS)
+    key = _key(shop.base, text, choices)
     about = _stored_about(path, key) or {"inputs_sha256": key, "losses": {}}
     failure: Diverged | None = None
     for recipe in choices:
         rate = repr(recipe.learning_rate)
         if rate in about["losses"]:
             continue
-        _announce(context, text, recipe)
+        _announce(shop, text, recipe)
         try:
-            trained = train_baseline(context.base, text, recipe)
+            trained = train_baseline(shop.base, text, recipe)
         except Diverged as error:
             # A rate that is too high for this user is no choice; the others may still be.
             failure = error
@@ -86,36 +114,35 @@ def baseline(context: Context, text: TokenizedText, method: Method, seed: int, n
         _save_copy(path, trained.base.model if better else None, method, about)
     if "rate" not in about:
         raise failure or TrainingError(f"No rate of {path.name} was tried", remedy="Name at least one.")
-    context.used[path.name] = dict(about)
-    model = _with_stored(context.base, path, method)
-    adapted = replace(context.base, model=model, fingerprint=f"{context.base.fingerprint}+{method}-{text.user}")
+    shop.used[path.name] = dict(about)
+    model = _with_stored(shop.base, path, method)
+    adapted = replace(shop.base, model=model, fingerprint=f"{shop.base.fingerprint}+{method}-{text.user}")
     return Copy(adapted, about["bytes"], about["rate"])
 
 
 def _choices(
-    context: Context, text: TokenizedText, method: Method, seed: int, steps: int, base: Base, number: str
+    shop: Workshop, text: TokenizedText, method: Method, seed: int, steps: int, base: Base, number: str
 ) -> list[Recipe]:
     """The recipes to choose from; only the run's first seed at the usual steps chooses, and the others follow it."""
-    taken = min(steps, context.size.max_steps)
+    taken = min(steps, shop.size.max_steps)
     found = [
-        replace(recipe, window=context.size.window)
-        for recipe in recipes(context.protocol, method, steps=taken, seed=seed)
+        replace(recipe, window=shop.size.window) for recipe in recipes(shop.protocol, method, steps=taken, seed=seed)
     ]
-    if len(found) == 1 or (seed == context.seeds[0] and steps == STEPS):
+    if len(found) == 1 or (seed == shop.seeds[0] and steps == STEPS):
         return found
     if method in ("lora-r4", "full"):
-        rate = baseline(context, text, method, context.seeds[0], number).rate
+        rate = baseline(shop, text, method, shop.seeds[0], number).rate
     else:
-        vector(context, text, method, context.seeds[0], STEPS, base, number)
-        rate = context.used[_path(context, number, method, text.user, context.seeds[0], STEPS).name]["rate"]
+        vector(shop, text, method, shop.seeds[0], STEPS, base, number)
+        rate = shop.used[_path(shop, number, method, text.user, shop.seeds[0], STEPS).name]["rate"]
     return [recipe for recipe in found if recipe.learning_rate == rate]
 
 
-def _train_vector(context: Context, text: TokenizedText, recipe: Recipe, base: Base) -> tuple[float, Adapter]:
-    _announce(context, text, recipe)
-    checkpoints = Checkpoints(context.out / "checkpoints", base.fingerprint)
+def _train_vector(shop: Workshop, text: TokenizedText, recipe: Recipe, base: Base) -> tuple[float, Adapter]:
+    _announce(shop, text, recipe)
+    checkpoints = Checkpoints(shop.out / "checkpoints", base.fingerprint)
     _continue_shorter(checkpoints, text, recipe)
-    training = train_vectors(base, context.injection(recipe.method, base), [text], recipe, checkpoints=checkpoints)
+    training = train_vectors(base, shop.injection(recipe.method, base), [text], recipe, checkpoints=checkpoints)
     trained = next(training)
     # Closed before it is told that the result was taken, it keeps its last checkpoint, for a longer training to go on.
     training.close()
@@ -137,20 +164,20 @@ def _continue_shorter(checkpoints: Checkpoints, text: TokenizedText, recipe: Rec
                 return
 
 
-def _announce(context: Context, text: TokenizedText, recipe: Recipe) -> None:
-    context.say(f"training {recipe.method} of {text.user}: {recipe.steps} steps at {recipe.learning_rate:g}")
+def _announce(shop: Workshop, text: TokenizedText, recipe: Recipe) -> None:
+    shop.say(f"training {recipe.method} of {text.user}: {recipe.steps} steps at {recipe.learning_rate:g}")
 
 
-def _path(context: Context, number: str, method: str, user: str, seed: int, steps: int) -> Path:
+def _path(shop: Workshop, number: str, method: str, user: str, seed: int, steps: int) -> Path:
     """``NN_<method>_<user>``, and after it whatever differs from the documents' protocol, seed 0 and 100 steps."""
     name = {"lora-r4": "lora"}.get(method, method)
     marks = {
-        context.protocol: context.protocol != "documented",
+        shop.protocol: shop.protocol != "documented",
         f"seed{seed}": seed != 0,
         f"steps{steps}": steps != STEPS,
     }
     stem = "-".join([f"{number}_{name}_{user}", *(mark for mark, differs in marks.items() if differs)])
-    return context.out / f"{stem}.safetensors"
+    return shop.out / f"{stem}.safetensors"
 
 
 def _key(base: Base, text: TokenizedText, choices: Iterable[Recipe]) -> str:

@@ -11,11 +11,12 @@ import operator
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from experiments.catalogue.canonical import canonical_source
 
 Tier = Literal["strict", "lenient", "catastrophic"]
+TIERS: tuple[Tier, ...] = get_args(Tier)
 Relation = Literal[">=", ">", "<=", "<"]
 
 _RELATIONS: dict[str, Callable[[float, float], bool]] = {
@@ -137,6 +138,11 @@ def criteria_hash(criteria: Iterable[Criterion]) -> str:
         for each in criteria
     ]
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+
+
+def flag_in_words(holds: bool | None) -> str:
+    """A flag as a reader sees it."""
+    return {True: "yes", False: "no", None: "no data"}[holds]
 
 
 def pairs(users: Iterable[str]) -> tuple[str, ...]:

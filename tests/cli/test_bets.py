@@ -5,10 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from shutil import copy
 
 import pytest
 from experiments.catalogue.bet import all_bets
-from tests.reporting.bet_results import write_results
+from tests.experiments.bet_results import write_results
+
+from experiments import cli as command
 
 BET = """
 import sys, time
@@ -37,6 +40,7 @@ def checkout(tmp_path, monkeypatch):
     for name in ("04_mixture_combiner", "53_adapter_compress", "54_adapter_averaging"):
         (bets / f"{name}.py").write_text(BET)
     (bets / "00_rollup.py").write_text('print("rolled up")')
+    copy(command.__file__, bets.parent)
     monkeypatch.chdir(tmp_path / "checkout")
     return tmp_path / "checkout"
 
@@ -113,6 +117,14 @@ def test_outside_of_a_checkout_it_says_where_to_go(run, tmp_path, monkeypatch, a
     ran = run("bets", *arguments)
     assert (ran.code, ran.out) == (2, "")
     assert "Change into a checkout" in ran.err
+
+
+def test_where_there_are_no_experiments_it_is_one_sentence_and_what_to_do(tmp_path):
+    for arguments in (["list"], ["--help"]):
+        out, err = start(tmp_path, *arguments).communicate(timeout=60)
+        assert (out, err.count("\n")) == ("", 1)
+        assert "experiments are no part of the package" in err
+        assert "Change into a checkout" in err
 
 
 @pytest.mark.parametrize("arguments", [["list"], ["show", "53"], ["report"]])

@@ -7,12 +7,12 @@ from dataclasses import replace
 from shutil import copy
 
 import pytest
-from experiments.catalogue.accounts import ACCOUNTS, PROSE, accounts, with_numbers, write_accounts
 from experiments.catalogue.bet import all_bets
 from experiments.catalogue.results import RESULTS
+from experiments.report.accounts import ACCOUNTS, PROSE, accounts, with_numbers, write_accounts
+from experiments.report.results import MEASURED, NOT_RUN, STALE, Bet, Flag, Run
 
 from sharedllm.errors import InvalidInput
-from sharedllm.reporting.bets import MEASURED, NOT_RUN, STALE, Bet, Flag, Run
 from sharedllm.reporting.charts import Number
 
 rollup = importlib.import_module("experiments.bets.00_rollup")

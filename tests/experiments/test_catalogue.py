@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import torch
 from experiments.catalogue.bet import BETS, bet_named
-from experiments.catalogue.context import QUICK, Context
-from experiments.catalogue.recipes import recipes
+from experiments.catalogue.context import Context
+from experiments.catalogue.recipes import QUICK, recipes
 from experiments.catalogue.verdict import Measured, criteria_hash, judge
 
 from sharedllm.errors import InvalidInput, UnknownName

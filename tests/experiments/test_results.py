@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 from experiments.catalogue import results, running
 from experiments.catalogue.bet import all_bets
-from experiments.catalogue.context import FULL, QUICK, Context
+from experiments.catalogue.context import Context
 from experiments.catalogue.readings import Readings
+from experiments.catalogue.recipes import FULL, QUICK
 from experiments.catalogue.results import RESULTS, load_result, save_result
 from experiments.catalogue.verdict import Measured, judge
 

@@ -8,9 +8,13 @@ import click
 
 from sharedllm import __version__
 from sharedllm.base.threads import share_cores
+from sharedllm.cli.checkout import checkout
 from sharedllm.cli.hints import as_given
 from sharedllm.errors import SharedLLMError
 from sharedllm.printable import printable
+
+# Found in the checkout around the current folder, and imported by this name alone: no part of the package.
+EXPERIMENTS = "experiments.cli"
 
 # Command name -> (module under sharedllm.cli, one line for --help). The line is repeated here, and tested against the
 # command's own, so that --help need not import a single subcommand.
@@ -30,7 +34,7 @@ COMMANDS = {
     "export": ("export", "Write a user's adapter for other tools: PEFT, merged, GGUF."),
     "import": ("import_", "Store an adapter that another tool or machine wrote."),
     "cache": ("cache", "Show and remove what can be fetched or made again."),
-    "bets": ("bets", "Run, read and report the pre-registered experiments of a checkout."),
+    "bets": (EXPERIMENTS, "Run, read and report the pre-registered experiments of a checkout."),
     "demo": ("demo", "Train, prove and compare three sample users, from nothing."),
 }
 
@@ -44,8 +48,12 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module_name, _ = COMMANDS[cmd_name]
-        command = importlib.import_module(f"sharedllm.cli.{module_name}").command
+        module, _ = COMMANDS[cmd_name]
+        if module == EXPERIMENTS:
+            sys.path.insert(0, str(checkout()))
+        else:
+            module = f"sharedllm.cli.{module}"
+        command = importlib.import_module(module).command
         assert isinstance(command, click.Command)
         return command
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sharedllm.reporting.bets import MEASURED, NOT_RUN, STALE, Bet, Run
+from experiments.report.results import MEASURED, NOT_RUN, STALE, Bet, Run
 
 # What follows where the rule is met, and where it is not.
 _DECISIONS = {

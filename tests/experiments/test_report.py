@@ -7,18 +7,18 @@ from dataclasses import replace
 import pytest
 from experiments.catalogue.bet import BETS, all_bets
 from experiments.catalogue.running import run_bet
+from experiments.catalogue.verdict import TIERS
+from experiments.report.figures import figures
+from experiments.report.meaning import headline, meanings
+from experiments.report.page import number_text, ratio_text, share_text, write_bets_page
+from experiments.report.ratios import Row, Scale, against_documents, over_base
+from experiments.report.results import NOT_RUN, STALE, Bet, Flag, Run, read_bets
+from tests.experiments.bet_results import USERS, result, rollup, write_result, write_results
+from tests.reporting.test_page import HOSTILE, Outline
 
 from sharedllm.errors import InvalidInput
 from sharedllm.reporting import charts
-from sharedllm.reporting.bets import NOT_RUN, STALE, TIERS, Bet, Flag, Run, read_bets
-from sharedllm.reporting.bets_figures import figures
-from sharedllm.reporting.bets_meaning import headline, meanings
-from sharedllm.reporting.bets_page import number_text, ratio_text, share_text, write_bets_page
-from sharedllm.reporting.bets_ratios import Row, Scale, against_documents, over_base
 from sharedllm.reporting.charts import Number
-
-from .bet_results import USERS, result, rollup, write_result, write_results
-from .test_page import HOSTILE, Outline
 
 RECORDED = BETS.parent.parent / "tests" / "experiments" / "recorded.json"
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from sharedllm.reporting.bets import Bet
+from experiments.report.results import Bet
 from sharedllm.reporting.charts import Number
 
 # Beyond these a model is broken or the comparison is, and on its scale nothing else could be told apart.

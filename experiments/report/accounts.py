@@ -9,13 +9,13 @@ from pathlib import Path
 from experiments.catalogue.bet import BETS, Bet, all_bets
 from experiments.catalogue.replacing import replacing
 from experiments.catalogue.results import RESULTS
-from experiments.catalogue.verdict import Measured
+from experiments.catalogue.verdict import TIERS, Measured, flag_in_words
+from experiments.report.meaning import meanings
+from experiments.report.page import number_text, share_text
+from experiments.report.results import MEASURED, NOT_RUN, Flag, Run, read_bets
+from experiments.report.results import Bet as Reported
 from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.intervals import CONFIDENCE
-from sharedllm.reporting.bets import MEASURED, NOT_RUN, TIERS, Flag, Run, read_bets
-from sharedllm.reporting.bets import Bet as Reported
-from sharedllm.reporting.bets_meaning import meanings
-from sharedllm.reporting.bets_page import flag_text, number_text, share_text
 from sharedllm.reporting.charts import Number
 
 ACCOUNTS = BETS.parent.parent / "docs" / "bets"
@@ -131,8 +131,8 @@ def _verdict(reported: Reported, run: Run) -> list[str]:
     for tier in TIERS:
         flag = run.flags[tier]
         share = "nothing to resample" if not run.losses else "" if flag.share is None else share_text(flag.share)
-        said = [flag_text(document.get(tier))] if document else []
-        rows.append([tier, flag_text(flag.holds), *_compared(flag), share, *said])
+        said = [flag_in_words(document.get(tier))] if document else []
+        rows.append([tier, flag_in_words(flag.holds), *_compared(flag), share, *said])
     return _table(header, rows)
 
 

@@ -1,13 +1,11 @@
 """The catalogue's page in a real browser; skipped where there is none."""
 
 import pytest
-
-from sharedllm.reporting.bets import read_bets
-from sharedllm.reporting.bets_page import write_bets_page
-
-from .bet_results import USERS, write_results
-from .browser import CHARTS, measured, needs_chromium
-from .test_bets import RECORDED
+from experiments.report.page import write_bets_page
+from experiments.report.results import read_bets
+from tests.experiments.bet_results import USERS, write_results
+from tests.experiments.test_report import RECORDED
+from tests.reporting.browser import CHARTS, measured, needs_chromium
 
 LONG = ("a-person-with-quite-a-long-name-for-a-user", *USERS[1:])
 

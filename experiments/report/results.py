@@ -1,6 +1,5 @@
-"""The catalogue's results as its report reads them: every bet, what was measured, and what was not."""
+"""The bets' results as a reader finds them: every bet, what was measured, and what was not."""
 
-import base64
 import json
 import math
 import zlib
@@ -9,16 +8,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from experiments.catalogue.readings import Readings
+from experiments.catalogue.results import load_result
+from experiments.catalogue.verdict import TIERS
 from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.intervals import improvement
 from sharedllm.evaluation.perplexity import Losses
 from sharedllm.reporting.charts import Number
 
-TIERS = ("strict", "lenient", "catastrophic")
 SUMMARY = "SUMMARY.json"
-SCHEMA = 1
 TO_ROLL_UP = "PYTHONPATH=src python -m experiments.bets.00_rollup"
 
 MEASURED, STALE, NOT_RUN = "measured", "stale", "not run"
@@ -144,9 +142,7 @@ def read_bets(results: Path, documents: Path | None = None) -> list[Bet]:
 
 def _bet(results: Path, name: str, rows: list[dict[str, Any]], recorded: dict[str, Any]) -> Bet:
     path = results / f"{name}.json"
-    stored: dict[str, Any] = _parsed(path) if path.is_file() else {"schema": SCHEMA, "protocols": {}}
-    if stored["schema"] != SCHEMA:
-        raise InvalidInput(f"{path} has another schema: {stored['schema']!r:.20}", remedy="Run the bet again.")
+    stored = load_result(path) if path.is_file() else {"protocols": {}}
     documents = {key: value for key, value in recorded.items() if key != "verdict"}
     return Bet(
         name=name,
@@ -163,22 +159,19 @@ def _run(path: Path, row: dict[str, Any], found: dict[str, Any] | None) -> Run:
         raise InvalidInput(f"{SUMMARY} is not of {path.name} as it is", remedy=f"Make it again: {TO_ROLL_UP}")
     if found is None:
         return Run(row["protocol"], NOT_RUN)
-    readings = found["readings"]
+    readings = Readings.from_dict(found["readings"])
     return Run(
         protocol=row["protocol"],
         state=row["state"],
-        users=tuple(readings["users"]),
+        users=readings.users,
         flags={tier: _flag(found["verdict"][tier]) if row["state"] == MEASURED else Flag() for tier in TIERS},
         numbers={name: _number(each) for name, each in found["measurements"].items()},
         improvements={
             text: {reader: Number(each["estimate"], each["low"], each["high"]) for reader, each in read.items()}
             for text, read in found["improvements_over_base"].items()
         },
-        losses={
-            text: {reader: _losses(packed, readings["tokens_per_window"][text]) for reader, packed in read.items()}
-            for text, read in readings["window_nats"].items()
-        },
-        notes=readings["notes"],
+        losses=readings.losses,
+        notes=readings.notes,
         world=found["world"],
     )
 
@@ -196,11 +189,6 @@ def _flag(found: dict[str, Any]) -> Flag:
 
 def _number(found: dict[str, Any]) -> Number:
     return Number(*(math.nan if each is None else float(each) for each in (found["value"], *found["interval"])))
-
-
-def _losses(packed: str, tokens: int) -> Losses:
-    # Deflated little-endian float32, as the catalogue writes them.
-    return Losses(np.frombuffer(zlib.decompress(base64.b64decode(packed)), "<f4").astype(np.float64), tokens)
 
 
 def _flat(values: Mapping[str, Any], beginning: str = "") -> dict[str, float]:

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sharedllm.cli.checkout import checkout
 from sharedllm.cli.options import json_option
 from sharedllm.cli.printing import print_json, print_table
 from sharedllm.errors import InvalidInput, UnknownName
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
-    from sharedllm.reporting.bets import Bet, Run
+    from experiments.report.results import Bet, Run
     from sharedllm.reporting.charts import Number
 
-# Below the checkout's root. The experiments import this package, so it may only find and start them.
+# Below the checkout's root.
 BETS = Path("experiments") / "bets"
 ROLL_UP = "00_rollup"
 # The source documents' numbers; without the file the report has no column for them.
@@ -38,9 +39,9 @@ def command() -> None:
 @json_option
 def list_bets(as_json: bool) -> None:
     """List every bet with its flags, whether it has been run or not."""
-    from sharedllm.reporting.bets import TIERS
+    from experiments.catalogue.verdict import TIERS
 
-    bets = _read(_checkout())
+    bets = _read(checkout())
     if as_json:
         print_json([_about(bet, run) for bet in bets for run in bet.runs.values()])
         return
@@ -59,12 +60,13 @@ def list_bets(as_json: bool) -> None:
 @json_option
 def show(number: str, as_json: bool) -> None:
     """Show what bet NUMBER claims, its criteria, its verdict and everything that it measured."""
-    from sharedllm.reporting.bets import TIERS, TO_ROLL_UP
-    from sharedllm.reporting.bets_meaning import meanings
+    from experiments.catalogue.verdict import TIERS
+    from experiments.report.meaning import meanings
+    from experiments.report.results import TO_ROLL_UP
 
-    checkout = _checkout()
-    name = _name(checkout, number)
-    bet = next((each for each in _read(checkout) if each.name == name), None)
+    root = checkout()
+    name = _name(root, number)
+    bet = next((each for each in _read(root) if each.name == name), None)
     if bet is None:
         raise InvalidInput(f"The summary does not know {name}", remedy=f"Make it again: {TO_ROLL_UP}")
     if as_json:
@@ -103,16 +105,16 @@ def run(number: str, base: str | None, users: str | None, seeds: str | None, pro
     With another base, other users or other seeds than the bet's own it is recorded as a trial. What an interrupted run
     has made is used by the next.
     """
-    checkout = _checkout()
-    name = _name(checkout, number)
+    root = checkout()
+    name = _name(root, number)
     if base and Path(base).exists():
         # The bet runs at the root of the checkout, where a relative path would be another one.
         base = str(Path(base).resolve())
     given = {"--base": base, "--users": users, "--seeds": seeds, "--protocol": protocol}
     arguments = [f"{option}={value}" for option, value in given.items() if value is not None]
-    code = _start(checkout, name, [*arguments, *(["--quick"] if quick else [])])
+    code = _start(root, name, [*arguments, *(["--quick"] if quick else [])])
     if code == 0 and not quick:
-        code = _start(checkout, ROLL_UP, [])
+        code = _start(root, ROLL_UP, [])
     sys.exit(code)
 
 
@@ -126,30 +128,15 @@ def run(number: str, base: str | None, users: str | None, seeds: str | None, pro
 )
 def report(out: Path) -> None:
     """Write all bets, their flags, figures and meaning as one HTML page that needs no network."""
-    from sharedllm.reporting.bets_page import write_bets_page
+    from experiments.report.page import write_bets_page
 
-    bets = _read(_checkout())
+    bets = _read(checkout())
     click.echo(f"report page: {write_bets_page(bets, out).resolve()}")
 
 
-def _checkout() -> Path:
-    """The root of the checkout around the current folder.
-
-    Raises:
-        InvalidInput: there is none.
-    """
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / BETS / f"{ROLL_UP}.py").is_file():
-            return folder
-    raise InvalidInput(
-        f"There is no {BETS} in {here} or above it", remedy="Change into a checkout of SharedLLM, and run this there."
-    )
-
-
-def _name(checkout: Path, number: str) -> str:
+def _name(root: Path, number: str) -> str:
     """The name of a bet, from its number or itself."""
-    names = sorted(path.stem for path in (checkout / BETS).glob("[0-9][0-9]_*.py") if path.stem != ROLL_UP)
+    names = sorted(path.stem for path in (root / BETS).glob("[0-9][0-9]_*.py") if path.stem != ROLL_UP)
     found = [name for name in names if number in (name, name[:2]) or number.zfill(2) == name[:2]]
     if not found:
         raise UnknownName(
@@ -158,18 +145,18 @@ def _name(checkout: Path, number: str) -> str:
     return found[0]
 
 
-def _read(checkout: Path) -> "list[Bet]":
-    from sharedllm.reporting.bets import read_bets
+def _read(root: Path) -> "list[Bet]":
+    from experiments.report.results import read_bets
 
-    return read_bets(checkout / BETS / "results", checkout / DOCUMENTS)
+    return read_bets(root / BETS / "results", root / DOCUMENTS)
 
 
-def _start(checkout: Path, name: str, arguments: list[str]) -> int:
+def _start(root: Path, name: str, arguments: list[str]) -> int:
     """Run a file of the bets' folder to its end, with this terminal as its own, and return its exit status."""
     command = [sys.executable, "-m", ".".join([*BETS.parts, name]), *arguments]
     path = os.pathsep.join(filter(None, ["src", os.environ.get("PYTHONPATH")]))
     interrupted = False
-    with subprocess.Popen(command, cwd=checkout, env={**os.environ, "PYTHONPATH": path}) as process:
+    with subprocess.Popen(command, cwd=root, env={**os.environ, "PYTHONPATH": path}) as process:
         while True:
             try:
                 code = process.wait()
@@ -202,10 +189,11 @@ def _finite(value: float) -> float | None:
 
 
 def _flag(run: "Run", tier: str) -> str:
-    from sharedllm.reporting.bets_page import flag_text, share_text
+    from experiments.catalogue.verdict import flag_in_words
+    from experiments.report.page import share_text
 
     flag = run.flags[tier]
-    words = flag_text(flag.holds)
+    words = flag_in_words(flag.holds)
     return words if flag.share is None else f"{words} ({share_text(flag.share)})"
 
 
@@ -215,12 +203,12 @@ def _compared(run: "Run", tier: str) -> str:
 
 
 def _text(number: "Number") -> str:
-    from sharedllm.reporting.bets_page import number_text
+    from experiments.report.page import number_text
 
     return number_text(number.value)
 
 
 def _bounds(number: "Number") -> str:
-    from sharedllm.reporting.bets_page import number_text
+    from experiments.report.page import number_text
 
     return f"[{number_text(number.low)}, {number_text(number.high)}]" if number.bounded else ""

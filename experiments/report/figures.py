@@ -7,9 +7,9 @@ from itertools import accumulate
 
 from markupsafe import Markup
 
+from experiments.report.ratios import Row, Scale, against_documents, over_base, replications
+from experiments.report.results import NOT_RUN, Bet, Run
 from sharedllm.reporting import charts
-from sharedllm.reporting.bets import NOT_RUN, Bet, Run
-from sharedllm.reporting.bets_ratios import Row, Scale, against_documents, over_base, replications
 from sharedllm.reporting.charts import Number, Point
 from sharedllm.reporting.findings import labels
 from sharedllm.reporting.palette import DARK, LIGHT

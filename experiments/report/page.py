@@ -5,11 +5,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.catalogue.verdict import TIERS, flag_in_words
+from experiments.report.figures import HEAT_LIMIT, Figure, figures
+from experiments.report.meaning import Meaning, headline, meanings
+from experiments.report.results import Bet
 from sharedllm.evaluation.intervals import CONFIDENCE
 from sharedllm.reporting import findings as story
-from sharedllm.reporting.bets import TIERS, Bet
-from sharedllm.reporting.bets_figures import HEAT_LIMIT, Figure, figures
-from sharedllm.reporting.bets_meaning import Meaning, headline, meanings
 from sharedllm.reporting.html import templates, write_whole
 
 
@@ -38,14 +39,14 @@ def write_bets_page(bets: Sequence[Bet], path: Path) -> Path:
     Raises:
         InvalidInput: the path cannot be written.
     """
-    environment = templates()
+    environment = templates(Path(__file__).parent)
     environment.filters |= {
         "number": number_text,
         "ratio": ratio_text,
-        "flag": flag_text,
+        "flag": flag_in_words,
         "share": share_text,
     }
-    page = environment.get_template("bets.html.j2").render(
+    page = environment.get_template("page.html.j2").render(
         sections=[_section(bet) for bet in bets],
         headline=headline(bets),
         tiers=TIERS,
@@ -72,11 +73,6 @@ def ratio_text(value: float) -> str:
     if value < 0.1 or value >= 1e4:
         return f"{value:.2g}×"
     return f"{value:,.{3 if value < 2 else 2 if value < 10 else 0}f}×"
-
-
-def flag_text(holds: bool | None) -> str:
-    """A flag as a reader sees it."""
-    return {True: "yes", False: "no", None: story.NO_DATA}[holds]
 
 
 def share_text(share: float) -> str:

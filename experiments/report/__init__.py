@@ -1,0 +1,1 @@
+"""What the bets found: their results as read, on a page and in their accounts."""
