@@ -4,6 +4,7 @@ And bring the numbers in the bets' accounts, docs/bets/NN.md, up to date.
 """
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,8 @@ def summary(results: Path = RESULTS) -> list[dict[str, Any]]:
                     "bet": bet.name,
                     "claim": bet.claim,
                     "criteria": {criterion.tier: criterion.statement for criterion in bet.criteria},
+                    "decision": asdict(bet.decision),
+                    "criteria_sha256": bet.criteria_sha256,
                     "protocol": protocol,
                     "state": STALE if stale else MEASURED if known else NOT_RUN,
                     "flags": {tier: found["verdict"][tier]["holds"] if found and known else None for tier in TIERS},

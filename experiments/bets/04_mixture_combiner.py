@@ -12,8 +12,9 @@ everywhere.
 
 from collections.abc import Mapping
 
-from experiments.catalogue.bet import Bet
+from experiments.catalogue.bet import Bet, Decision
 from experiments.catalogue.context import Context
+from experiments.catalogue.figures import AgainstBase
 from experiments.catalogue.readings import Readings
 from experiments.catalogue.running import main
 from experiments.catalogue.verdict import Criterion, Measured, reached
@@ -101,6 +102,11 @@ BET = Bet(
     criteria=CRITERIA,
     run=run,
     measure=measure,
+    decision=Decision(
+        met="specialists that have to answer together are mixed, not multiplied",
+        unmet="specialists are not mixed on the strength of this bet",
+    ),
+    figures=(AgainstBase(),),
 )
 
 if __name__ == "__main__":

@@ -16,8 +16,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from experiments.catalogue.bet import Bet
+from experiments.catalogue.bet import Bet, Decision
 from experiments.catalogue.context import Context
+from experiments.catalogue.figures import AgainstBase
 from experiments.catalogue.readings import Readings
 from experiments.catalogue.running import main
 from experiments.catalogue.verdict import Criterion, Measured, undercut
@@ -83,6 +84,11 @@ BET = Bet(
     criteria=CRITERIA,
     run=run,
     measure=measure,
+    decision=Decision(
+        met="the base may be stored in ternary form",
+        unmet="the base stays in full precision",
+    ),
+    figures=(AgainstBase(),),
     # Nothing is trained, so the protocols cannot differ.
     protocols=("documented",),
 )

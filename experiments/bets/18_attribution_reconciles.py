@@ -14,7 +14,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from experiments.catalogue.bet import Bet
+from experiments.catalogue.bet import Bet, Decision
 from experiments.catalogue.context import Context
 from experiments.catalogue.readings import Readings
 from experiments.catalogue.running import main
@@ -79,6 +79,11 @@ BET = Bet(
     criteria=CRITERIA,
     run=run,
     measure=measure,
+    decision=Decision(
+        met="per-token attributions may be shown as an account",
+        unmet="per-token attributions are not shown as an account",
+    ),
+    figures=(),
 )
 
 if __name__ == "__main__":

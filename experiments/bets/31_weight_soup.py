@@ -15,8 +15,9 @@ from itertools import combinations
 
 import numpy as np
 
-from experiments.catalogue.bet import Bet
+from experiments.catalogue.bet import Bet, Decision
 from experiments.catalogue.context import Context
+from experiments.catalogue.figures import AgainstBase
 from experiments.catalogue.readings import Readings, flag, share_of_gain
 from experiments.catalogue.running import main
 from experiments.catalogue.verdict import Criterion, Measured, pairs, reached, share
@@ -94,6 +95,11 @@ BET = Bet(
     criteria=CRITERIA,
     run=run,
     measure=measure,
+    decision=Decision(
+        met="two fine-tuned models may be merged into one",
+        unmet="fine-tuned models are not merged",
+    ),
+    figures=(AgainstBase(),),
     # At tuned rates it would take nine more full copies, and no default waits for it: whole models are not served.
     protocols=("documented",),
 )

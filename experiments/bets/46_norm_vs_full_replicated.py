@@ -10,8 +10,9 @@ too.
 
 from collections.abc import Mapping
 
-from experiments.catalogue.bet import Bet
+from experiments.catalogue.bet import Bet, Decision
 from experiments.catalogue.context import Context
+from experiments.catalogue.figures import Complement, Multiples
 from experiments.catalogue.readings import Readings
 from experiments.catalogue.running import main
 from experiments.catalogue.verdict import Criterion, Measured
@@ -68,6 +69,17 @@ BET = Bet(
     criteria=CRITERIA,
     run=run,
     measure=measure,
+    decision=Decision(
+        met="norm-only instead of a full copy is no matter of a lucky seed",
+        unmet="norm-only instead of a full copy has to be argued by size, not by quality",
+    ),
+    figures=(
+        Multiples(
+            "Norm-only against a full copy",
+            "the full copy's on the same text",
+            tuple(Complement(f"{{user}}, seed {seed}", f"norm_over_full/{{user}}/{seed}") for seed in SEEDS),
+        ),
+    ),
     # At rates tuned for each it would take 21 full copies, and Bet 49 compares the two so, with an interval.
     protocols=("documented",),
     seeds=SEEDS,

@@ -10,14 +10,20 @@ each method has its own best rate, chosen per user on validation text; norm-only
 
 from collections.abc import Mapping
 
-from experiments.catalogue.bet import Bet
+from experiments.catalogue.bet import Bet, Decision
 from experiments.catalogue.context import Context
+from experiments.catalogue.figures import AgainstBase, Multiple, Multiples, Sizes
 from experiments.catalogue.readings import Readings
 from experiments.catalogue.running import main
 from experiments.catalogue.verdict import Criterion, Measured, share
 from sharedllm.training.recipes import Method
 
 METHODS = ("norm", "lora_r4", "full")
+SHOWN = (("norm", "norm-only"), ("lora_r4", "LoRA-r4"), ("full", "full"))
+SMALLER_AND_LOWER = (
+    "Further down and further left is better. The line at 1 is the base; intervals are paired with it. Each panel has"
+    " its own scale."
+)
 RIVALS = ("lora_r4", "full")
 TRAINED_AS: dict[str, Method] = {"lora_r4": "lora-r4", "full": "full"}
 GENERAL = "general"
@@ -84,6 +90,41 @@ BET = Bet(
     criteria=CRITERIA,
     run=run,
     measure=measure,
+    decision=Decision(
+        met="norm-only may be the default format",
+        unmet="norm-only is a choice of size, not of quality, and whoever can afford larger adapters should compare",
+    ),
+    figures=(
+        Sizes("Size against perplexity on the own text", SMALLER_AND_LOWER, "{user}", "{method}", SHOWN),
+        Sizes("Size against perplexity on general text", SMALLER_AND_LOWER, GENERAL, "{method}:{user}", SHOWN),
+        AgainstBase(),
+        Multiples(
+            "Against the documents",
+            "the other's",
+            (
+                *(
+                    Multiple(
+                        f"{{user}}: norm-only over {name}",
+                        "{user}",
+                        "norm",
+                        method,
+                        ("personal_ppl/{user}/norm", f"personal_ppl/{{user}}/{method}"),
+                    )
+                    for method, name in SHOWN[1:]
+                ),
+                *(
+                    Multiple(
+                        f"general text: {{user}}'s norm-only over {name}",
+                        GENERAL,
+                        "norm:{user}",
+                        f"{method}:{{user}}",
+                        ("general_ppl/{user}/norm", f"general_ppl/{{user}}/{method}"),
+                    )
+                    for method, name in SHOWN[1:]
+                ),
+            ),
+        ),
+    ),
 )
 
 if __name__ == "__main__":

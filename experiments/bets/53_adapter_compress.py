@@ -14,8 +14,9 @@ full gains, whose scale follows the largest gain instead of the user's own signa
 
 from collections.abc import Mapping
 
-from experiments.catalogue.bet import Bet
+from experiments.catalogue.bet import Bet, Decision
 from experiments.catalogue.context import Context
+from experiments.catalogue.figures import AgainstBase, Bars, Multiple, Multiples
 from experiments.catalogue.readings import Readings, flag
 from experiments.catalogue.running import main
 from experiments.catalogue.verdict import Criterion, Measured, share, undercut
@@ -91,6 +92,26 @@ BET = Bet(
     criteria=CRITERIA,
     run=run,
     measure=measure,
+    decision=Decision(
+        met="int8 may be the default, still measured user by user",
+        unmet="int8 stays opt-in: for each user it is measured first",
+    ),
+    figures=(
+        Bars(
+            "Perplexity without an adapter, with it, and with its int8 forms",
+            "Lower is better. Intervals here say how much texts vary from window to window; the paired ones, which"
+            " compare forms on the same windows, are below.",
+            "ppl/{user}/{form}",
+            (("none", "none"), ("raw", "raw"), ("int8", "int8"), ("int8_gains", "int8 of gains")),
+            "perplexity",
+        ),
+        AgainstBase(),
+        Multiples(
+            "Against the documents",
+            "the other's",
+            (Multiple("{user}: int8 over raw", "{user}", "int8", "raw", ("ppl/{user}/int8", "ppl/{user}/raw")),),
+        ),
+    ),
 )
 
 if __name__ == "__main__":

@@ -13,8 +13,9 @@ from itertools import combinations
 
 import numpy as np
 
-from experiments.catalogue.bet import Bet
+from experiments.catalogue.bet import Bet, Decision
 from experiments.catalogue.context import Context
+from experiments.catalogue.figures import AgainstBase
 from experiments.catalogue.readings import Readings, flag, share_of_gain
 from experiments.catalogue.running import main
 from experiments.catalogue.verdict import Criterion, Measured, pairs, share
@@ -80,6 +81,12 @@ BET = Bet(
     criteria=CRITERIA,
     run=run,
     measure=measure,
+    decision=Decision(
+        met="an average of two users harms neither; serving gives each their own all the same, which keeps "
+        "more of the gain and is one person's",
+        unmet="users' adapters are not averaged",
+    ),
+    figures=(AgainstBase(),),
 )
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ shift can move by 0.005 at most, which is next to nothing beside activations: ex
 
 from collections.abc import Mapping
 
-from experiments.catalogue.bet import Bet
+from experiments.catalogue.bet import Bet, Decision
 from experiments.catalogue.context import Context
+from experiments.catalogue.figures import AgainstBase
 from experiments.catalogue.readings import Readings, share_of_gain
 from experiments.catalogue.running import main
 from experiments.catalogue.verdict import Criterion, Measured, reached, undercut
@@ -72,6 +73,11 @@ BET = Bet(
     criteria=CRITERIA,
     run=run,
     measure=measure,
+    decision=Decision(
+        met="a steering vector may be offered where bytes count",
+        unmet="a steering vector is not offered in place of norms",
+    ),
+    figures=(AgainstBase(),),
 )
 
 if __name__ == "__main__":

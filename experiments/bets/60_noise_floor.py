@@ -13,8 +13,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from experiments.catalogue.bet import Bet
+from experiments.catalogue.bet import Bet, Decision
 from experiments.catalogue.context import Context
+from experiments.catalogue.figures import AgainstBase
 from experiments.catalogue.readings import Readings, share_of_gain
 from experiments.catalogue.running import main
 from experiments.catalogue.verdict import Criterion, Measured, reached, undercut
@@ -104,6 +105,11 @@ BET = Bet(
     criteria=CRITERIA,
     run=run,
     measure=measure,
+    decision=Decision(
+        met="what an adapter gains comes from text, not from being trained at all",
+        unmet="part of what adapters gain may come from any training at all",
+    ),
+    figures=(AgainstBase(),),
 )
 
 if __name__ == "__main__":

@@ -17,8 +17,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from experiments.catalogue.bet import Bet
+from experiments.catalogue.bet import Bet, Decision
 from experiments.catalogue.context import Context
+from experiments.catalogue.figures import Complement, Lines, Matrix, Multiples
 from experiments.catalogue.readings import Readings
 from experiments.catalogue.running import main
 from experiments.catalogue.verdict import Criterion, Measured, reached
@@ -144,6 +145,35 @@ BET = Bet(
     criteria=CRITERIA,
     run=run,
     measure=measure,
+    decision=Decision(
+        met="each user is served their own adapter",
+        unmet="a user's own adapter is served only after it has beaten the alternatives",
+    ),
+    figures=(
+        Matrix(
+            "Whose adapter reads whose text",
+            "Perplexity on held-out text after 100 steps, pooled over seeds; lower is better. Under it, how much"
+            " lower than the base's on the same text.",
+            ((GENERAL, "general text"), (EVERYONE, "everyone")),
+        ),
+        Lines(
+            "The own adapter's margin over the best other, by training steps",
+            "Above zero the own adapter wins against every other user's on that user's text. Each panel has its own"
+            " scale.",
+            "{place}margin_vs_best_other/{user}",
+            tuple(("" if steps == JUDGED_STEPS else f"at_{steps}_steps/", str(steps)) for steps in STEPS),
+            "steps",
+            "margin",
+        ),
+        Multiples(
+            "Against the documents",
+            "the other's",
+            (
+                Complement("{user}: own over the others' mean", "margin_vs_mean_of_others/{user}"),
+                Complement("{user}: own over the best other", "margin_vs_best_other/{user}"),
+            ),
+        ),
+    ),
     seeds=SEEDS,
 )
 

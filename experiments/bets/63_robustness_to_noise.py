@@ -14,8 +14,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from experiments.catalogue.bet import Bet
+from experiments.catalogue.bet import Bet, Decision
 from experiments.catalogue.context import Context
+from experiments.catalogue.figures import AgainstBase, Lines
 from experiments.catalogue.readings import Readings, share_of_gain
 from experiments.catalogue.running import main
 from experiments.catalogue.specialists import Row
@@ -112,6 +113,25 @@ BET = Bet(
     criteria=CRITERIA,
     run=run,
     measure=measure,
+    decision=Decision(
+        met="an adapter may be stored at lower precision than float16 as far as this noise goes",
+        unmet="adapters are stored at float16 or better",
+    ),
+    figures=(
+        *(
+            Lines(
+                f"Margin over {words}, by noise on the own adapter",
+                "Where a line falls to zero, noise has cost the user's own adapter its lead. Three draws, pooled."
+                " Each panel has its own scale.",
+                f"margin_vs_{other}_at_{{place}}/{{user}}",
+                tuple((str(sigma), str(sigma)) for sigma in SIGMAS),
+                "relative noise (sigma)",
+                "margin",
+            )
+            for other, words in (("best_other", "the best other adapter"), ("mean_of_others", "the mean of the others"))
+        ),
+        AgainstBase("One draw of each noise, against the base", ending="/0"),
+    ),
 )
 
 if __name__ == "__main__":

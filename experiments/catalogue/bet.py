@@ -1,12 +1,15 @@
 """What a bet is, and how the catalogue finds them."""
 
+import hashlib
 import importlib
+import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from experiments.catalogue.figures import Figure
 from experiments.catalogue.readings import Readings
 from experiments.catalogue.recipes import PROTOCOLS, Protocol
 from experiments.catalogue.verdict import Criterion, criteria_hash
@@ -21,6 +24,19 @@ USERS = ("programmer", "novelist", "scientist")
 
 
 @dataclass(frozen=True)
+class Decision:
+    """What follows for a deployment, which goes by `lenient and not catastrophic`.
+
+    Attributes:
+        met: what may be done where that is so.
+        unmet: what is done where it is not.
+    """
+
+    met: str
+    unmet: str
+
+
+@dataclass(frozen=True)
 class Bet:
     """One pre-registered experiment.
 
@@ -30,6 +46,8 @@ class Bet:
         criteria: one of each tier, fixed before the first run.
         run: reads what there is to read, from a context.
         measure: the named measurements of these readings: a pure function, so that anyone can recompute them.
+        decision: what its flags decide, fixed before the first run, too.
+        figures: what its report shows, likewise.
         protocols: how its adapters are trained, one result each.
         users: whose adapters.
         seeds: of the training, one repetition each.
@@ -40,6 +58,8 @@ class Bet:
     criteria: tuple[Criterion, ...]
     run: Callable[["Context"], Readings]
     measure: Callable[[Readings], Mapping[str, float]]
+    decision: Decision
+    figures: tuple[Figure, ...]
     protocols: tuple[Protocol, ...] = PROTOCOLS
     users: tuple[str, ...] = USERS
     seeds: tuple[int, ...] = (0,)
@@ -55,8 +75,9 @@ class Bet:
 
     @property
     def criteria_sha256(self) -> str:
-        """The criteria's own hash."""
-        return criteria_hash(self.criteria)
+        """SHA-256 (hex) over all that was fixed before the first run: criteria, decision and figures."""
+        stated = [criteria_hash(self.criteria), self.decision.met, self.decision.unmet, repr(self.figures)]
+        return hashlib.sha256(json.dumps(stated).encode()).hexdigest()
 
 
 def all_bets(folder: Path = BETS) -> dict[str, Bet]:

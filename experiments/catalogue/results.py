@@ -19,6 +19,7 @@ from sharedllm.reporting.environment import describe
 SCHEMA = 1
 RESULTS = BETS / "results"
 _ROOT = BETS.parent.parent
+_WIDENED = RESULTS / "WIDENED.json"
 
 Status = Literal["official", "trial", "abandoned", "quick"]
 """A quick run has a status, so that nobody takes its numbers for a trial's, and no place to be written to."""
@@ -96,7 +97,7 @@ def save_result(bet: Bet, context: Context, result: dict[str, Any], folder: Path
         raise InvalidInput(f"This run of {bet.name} is not of its own set-up", remedy="Record it as a trial.")
     if result["status"] == "official":
         path = folder / f"{bet.name}.json"
-        stored = load_result(path)["protocols"] if path.exists() else {}
+        stored = _stored(path)["protocols"] if path.exists() else {}
         _write(path, _file(bet, {**stored, context.protocol: result}))
     else:
         date = result["world"]["date"].replace(":", "")
@@ -120,11 +121,24 @@ def save_abandoned(
 
 
 def load_result(path: Path) -> dict[str, Any]:
-    """A result file.
+    """A result file, with every run's criteria under the hash that covers the decision and the figures as well.
+
+    A run from when it covered the criteria alone has the hash it was run under as ``run_under``, and as ``widened`` the
+    date on which the bet's decision and figures came under the wider one, as they were then.
 
     Raises:
         InvalidInput: it is not one, or of another schema.
     """
+    stored = _stored(path)
+    widened = json.loads(_WIDENED.read_text())
+    for found in stored["protocols"].values():
+        narrow = found["criteria_sha256"]
+        if narrow in widened["hashes"]:
+            found |= {"criteria_sha256": widened["hashes"][narrow], "run_under": narrow, "widened": widened["date"]}
+    return stored
+
+
+def _stored(path: Path) -> dict[str, Any]:
     try:
         stored: dict[str, Any] = json.loads(path.read_text())
         schema = stored["schema"]

@@ -11,7 +11,7 @@ from experiments.catalogue.replacing import replacing
 from experiments.catalogue.results import RESULTS
 from experiments.catalogue.verdict import TIERS, Measured, flag_in_words
 from experiments.report.meaning import meanings
-from experiments.report.page import number_text, share_text
+from experiments.report.page import fixed_text, number_text, share_text
 from experiments.report.results import MEASURED, NOT_RUN, Flag, Run, read_bets
 from experiments.report.results import Bet as Reported
 from sharedllm.errors import InvalidInput
@@ -95,7 +95,7 @@ def _result(reported: Reported, bet: Bet) -> list[str]:
 
 
 def _measured(reported: Reported, run: Run, bet: Bet) -> list[str]:
-    lines = [_world(run)]
+    lines = [_world(run), "", fixed_text(run)]
     if run.state == MEASURED:
         lines += ["", *_verdict(reported, run)]
     else:

@@ -1,27 +1,27 @@
-"""Which figures each bet has."""
+"""The figures that a bet states, drawn from what was measured."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 
 from markupsafe import Markup
 
-from experiments.report.ratios import Row, Scale, against_documents, over_base, replications
-from experiments.report.results import NOT_RUN, Bet, Run
+from experiments.catalogue import figures as declared
+from experiments.catalogue.bet import all_bets
+from experiments.report.ratios import Row, Scale, compared, over_base
+from experiments.report.results import NOT_RUN, SUMMARY, TO_ROLL_UP, Bet, Run
+from sharedllm.errors import InvalidInput
+from sharedllm.evaluation.intervals import CONFIDENCE
 from sharedllm.reporting import charts
-from sharedllm.reporting.charts import Number, Point
+from sharedllm.reporting.charts import Point
 from sharedllm.reporting.findings import labels
 from sharedllm.reporting.palette import DARK, LIGHT
 
 _LABEL_CHARACTERS = 14
-_METHODS = {"norm": "norm-only", "lora_r4": "LoRA-r4", "full": "full"}
-_FORMS = {"none": "none", "raw": "raw", "int8": "int8", "int8_gains": "int8 of gains"}
-_SIGMAS = ("0.01", "0.03", "0.1", "0.3")
-_STEPS = {"at_25_steps/": "25", "at_50_steps/": "50", "": "100", "at_200_steps/": "200"}
 HEAT_LIMIT = 0.15
 """The change against the base that takes the strongest colour."""
-_CONTROLS = {"general": "general text", "everyone": "everyone"}
 
 
 @dataclass(frozen=True)
@@ -79,166 +79,102 @@ Figure = Chart | Heat | Ratios
 
 
 def figures(bet: Bet) -> list[Figure]:
-    """A bet's figures; a protocol that has not been run says so in each."""
-    found = _OF_BET.get(bet.number, _gains)(bet)
-    compared = against_documents(bet)
-    if compared:
-        caption = (
-            "Perplexity as a multiple of the other's; left of 1 is better. The hollow diamond is the documents' value,"
-            " which they give without an interval."
-        )
-        found.append(Ratios("Against the documents", caption, compared, Scale.of(compared)))
-    return found
+    """What a bet states that it shows; a protocol that has not been run says so in each.
+
+    Raises:
+        InvalidInput: the bet states something else than when its summary was made.
+    """
+    stated = all_bets().get(bet.number)
+    if stated is None or stated.criteria_sha256 != bet.criteria_sha256:
+        raise InvalidInput(f"{SUMMARY} is not of {bet.name} as it is", remedy=f"Make it again: {TO_ROLL_UP}")
+    return [figure for each in stated.figures if (figure := _figure(bet, each)) is not None]
 
 
-def _gains(bet: Bet) -> list[Figure]:
-    return _ratios(over_base(bet), "Against the base")
+def _figure(bet: Bet, stated: declared.Figure) -> Figure | None:
+    match stated:
+        case declared.AgainstBase():
+            return _ratios(stated.title, "the base's on the same text", over_base(bet, stated.ending))
+        case declared.Multiples():
+            return _ratios(stated.title, stated.of, compared(bet, stated))
+        case declared.Matrix():
+            return _heat(bet, stated)
+        case declared.Sizes():
+            draw: Callable[[Run, str], Markup] = partial(_sizes, stated)
+        case declared.Bars():
+            draw = partial(_bars, stated)
+        case declared.Lines():
+            draw = partial(_lines, stated)
+        case declared.Trace():
+            draw = partial(_trace, stated)
+    return Chart(stated.title, stated.caption, _charts(bet, stated.title, draw))
 
 
-def _ratios(rows: Sequence[Row], title: str, what: str = "the base's on the same text") -> list[Figure]:
+def _ratios(title: str, of: str, rows: Sequence[Row]) -> Ratios | None:
+    if not rows:
+        return None
     caption = (
-        f"Perplexity as a multiple of {what}, with its 95% interval; left of 1 is better."
+        f"Perplexity as a multiple of {of}, with its {CONFIDENCE:.0%} interval; left of 1 is better."
         " A hollow dot: the interval holds 1."
     )
-    return [Ratios(title, caption, rows, Scale.of(rows))] if rows else []
+    if any(row.document is not None for row in rows):
+        caption += " The hollow diamond is the documents' value, which they give without an interval."
+    return Ratios(title, caption, rows, Scale.of(rows))
 
 
-def _shootout(bet: Bet) -> list[Figure]:
-    own = _charts(bet, "Size against perplexity, own text", lambda run, title: _pareto(run, title, _own_text))
-    general = _charts(
-        bet, "Size against perplexity, general text", lambda run, title: _pareto(run, title, _general_text)
-    )
-    caption = (
-        "Further down and further left is better. The line at 1 is the base; intervals are paired with it. Each"
-        " panel has its own scale."
-    )
-    return [
-        Chart("Size against perplexity on the own text", caption, own),
-        Chart("Size against perplexity on general text", caption, general),
-        *_gains(bet),
-    ]
-
-
-def _own_text(run: Run, user: str, method: str) -> Number:
-    return run.ratio(user, method)
-
-
-def _general_text(run: Run, user: str, method: str) -> Number:
-    return run.ratio("general", f"{method}:{user}")
-
-
-def _pareto(run: Run, title: str, read: Callable[[Run, str, str], Number]) -> Markup:
-    sizes = {method: run.number(f"adapter_bytes/{method}").value for method in _METHODS}
+def _sizes(stated: declared.Sizes, run: Run, title: str) -> Markup:
+    sizes = {method: run.number(f"adapter_bytes/{method}").value for method, _ in stated.methods}
     placed = {method: size for method, size in sizes.items() if math.isfinite(size) and size > 0}
-    short = labels(run.users, _LABEL_CHARACTERS)
+
+    def points(user: str) -> list[Point]:
+        named = {method: stated.reader.format(method=method, user=user) for method in placed}
+        text = stated.text.format(user=user)
+        return [Point(size, run.ratio(text, named[method])) for method, size in placed.items()]
+
     return charts.scatter(
         title,
-        {short[user]: [Point(size, read(run, user, method)) for method, size in placed.items()] for user in run.users},
+        {label: points(user) for user, label in labels(run.users, _LABEL_CHARACTERS).items()},
         across="bytes of an adapter",
         up="perplexity / base's",
-        marks={_METHODS[method]: size for method, size in placed.items()},
+        marks={name: placed[method] for method, name in stated.methods if method in placed},
     )
 
 
-def _int8(bet: Bet) -> list[Figure]:
-    def drawn(run: Run, title: str) -> Markup:
-        short = labels(run.users, _LABEL_CHARACTERS)
-        groups = {
-            short[user]: {name: run.number(f"ppl/{user}/{form}") for form, name in _FORMS.items()} for user in run.users
-        }
-        return charts.bars(title, groups, up="perplexity")
-
-    title = "Perplexity without an adapter, with it, and with its int8 forms"
-    caption = (
-        "Lower is better. Intervals here say how much texts vary from window to window; the paired ones, which compare"
-        " forms on the same windows, are below."
-    )
-    return [Chart(title, caption, _charts(bet, title, drawn)), *_gains(bet)]
+def _bars(stated: declared.Bars, run: Run, title: str) -> Markup:
+    groups = {
+        label: {name: run.number(stated.measurement.format(user=user, form=form)) for form, name in stated.forms}
+        for user, label in labels(run.users, _LABEL_CHARACTERS).items()
+    }
+    return charts.bars(title, groups, up=stated.up)
 
 
-def _ensemble(bet: Bet) -> list[Figure]:
-    def drawn(run: Run, title: str) -> Markup:
-        found = run.notes.get("trace", {})
-        saved = {
-            name: [_or_nan(b) - _or_nan(a) for a, b in zip(found["base"], found[name], strict=True)]
-            for name in ("ensemble", "bayesian")
-            if "base" in found and name in found
-        }
-        sums = {name: list(accumulate(differences)) for name, differences in saved.items()}
-        return charts.trace(title, saved.get("ensemble", []), sums)
-
-    title = "Where the ensemble loses, token by token"
-    caption = (
-        "The unknown user's first hundred predicted tokens. Above, the nats that the uniform mixture saves against the"
-        " base: down is lost. Below, the same summed, and the Bayesian mixture that has the base among its members."
-    )
-    return [Chart(title, caption, _charts(bet, title, drawn)), *_gains(bet)]
+def _lines(stated: declared.Lines, run: Run, title: str) -> Markup:
+    series = {
+        label: [run.number(stated.measurement.format(user=user, place=place)) for place, _ in stated.places]
+        for user, label in labels(run.users, _LABEL_CHARACTERS).items()
+    }
+    places = [name for _, name in stated.places]
+    return charts.lines(title, series, places=places, across=stated.across, up=stated.up, form="{:+.0%}")
 
 
-def _matrix(bet: Bet) -> list[Figure]:
+def _trace(stated: declared.Trace, run: Run, title: str) -> Markup:
+    found = run.notes.get(stated.note, {})
+    saved = {
+        name: [_or_nan(b) - _or_nan(a) for a, b in zip(found["base"], found[name], strict=True)]
+        for name in stated.readers
+        if "base" in found and name in found
+    }
+    sums = {name: list(accumulate(differences)) for name, differences in saved.items()}
+    return charts.trace(title, saved.get(stated.readers[0], []), sums)
+
+
+def _heat(bet: Bet, stated: declared.Matrix) -> Heat:
     users = list(dict.fromkeys(user for run in bet.runs.values() for user in run.users))
-    rows = {protocol: {user: _shades(run, user, users) for user in run.users} for protocol, run in bet.runs.items()}
-    caption = (
-        "Perplexity on held-out text after 100 steps, pooled over seeds; lower is better. Under it, how much lower than"
-        " the base's on the same text."
-    )
-    steps = "The own adapter's margin over the best other, by training steps"
-    drawn = _charts(
-        bet, steps, lambda run, title: _margins(run, title, [f"{at}margin_vs_best_other/" for at in _STEPS], "steps")
-    )
-    note = (
-        "Above zero the own adapter wins against every other user's on that user's text. Each panel has its own scale."
-    )
-    return [
-        Heat("Whose adapter reads whose text", caption, [*users, *_CONTROLS.values()], rows),
-        Chart(steps, note, drawn),
-    ]
-
-
-def _margins(run: Run, title: str, names: Sequence[str], across: str) -> Markup:
-    short = labels(run.users, _LABEL_CHARACTERS)
-    series = {short[user]: [run.number(name + user) for name in names] for user in run.users}
-    places = list(_STEPS.values()) if across == "steps" else _SIGMAS
-    return charts.lines(title, series, places=places, across=across, up="margin", form="{:+.0%}")
-
-
-def _noise(bet: Bet) -> list[Figure]:
-    margins = [
-        _by_noise(bet, "best_other", "the best other adapter"),
-        _by_noise(bet, "mean_of_others", "the mean of the others"),
-    ]
-    draws = over_base(bet, lambda reader: reader.endswith("/0"))
-    return [*margins, *_ratios(draws, "One draw of each noise, against the base")]
-
-
-def _by_noise(bet: Bet, other: str, words: str) -> Chart:
-    title = f"Margin over {words}, by noise on the own adapter"
-    names = [f"margin_vs_{other}_at_{sigma}/" for sigma in _SIGMAS]
-    drawn = _charts(bet, title, lambda run, title: _margins(run, title, names, "relative noise (sigma)"))
-    note = (
-        "Where a line falls to zero, noise has cost the user's own adapter its lead. Three draws, pooled. Each"
-        " panel has its own scale."
-    )
-    return Chart(title, note, drawn)
-
-
-def _replicated(bet: Bet) -> list[Figure]:
-    return _ratios(replications(bet), "Norm-only against a full copy", "the full copy's on the same text")
-
-
-def _none(bet: Bet) -> list[Figure]:
-    return []
-
-
-_OF_BET: dict[str, Callable[[Bet], list[Figure]]] = {
-    "18": _none,
-    "46": _replicated,
-    "49": _shootout,
-    "53": _int8,
-    "55": _ensemble,
-    "61": _matrix,
-    "63": _noise,
-}
+    controls = [author for author, _ in stated.controls]
+    rows = {
+        protocol: {user: _shades(run, user, [*users, *controls]) for user in run.users}
+        for protocol, run in bet.runs.items()
+    }
+    return Heat(stated.title, stated.caption, [*users, *(name for _, name in stated.controls)], rows)
 
 
 def _charts(bet: Bet, title: str, draw: Callable[[Run, str], Markup]) -> dict[str, Markup]:
@@ -249,10 +185,10 @@ def _charts(bet: Bet, title: str, draw: Callable[[Run, str], Markup]) -> dict[st
     return found
 
 
-def _shades(run: Run, user: str, users: Sequence[str]) -> list[Shade]:
+def _shades(run: Run, user: str, authors: Sequence[str]) -> list[Shade]:
     base = run.number(f"ppl/{user}/base").value
     found = [Shade(base, None, False, LIGHT.shade(0), DARK.shade(0))]
-    for author in (*users, *_CONTROLS):
+    for author in authors:
         perplexity = run.number(f"ppl/{user}/{author}").value
         change = 1 - perplexity / base
         # The same colour is the same change in every matrix of the page.

@@ -8,7 +8,7 @@ from pathlib import Path
 from experiments.catalogue.verdict import TIERS, flag_in_words
 from experiments.report.figures import HEAT_LIMIT, Figure, figures
 from experiments.report.meaning import Meaning, headline, meanings
-from experiments.report.results import Bet
+from experiments.report.results import Bet, Run
 from sharedllm.evaluation.intervals import CONFIDENCE
 from sharedllm.reporting import findings as story
 from sharedllm.reporting.html import templates, write_whole
@@ -43,6 +43,7 @@ def write_bets_page(bets: Sequence[Bet], path: Path) -> Path:
     environment.filters |= {
         "number": number_text,
         "ratio": ratio_text,
+        "fixed": fixed_text,
         "flag": flag_in_words,
         "share": share_text,
     }
@@ -80,6 +81,14 @@ def share_text(share: float) -> str:
     if 0 < share < 0.01:
         return "under 1%"
     return "over 99%" if 0.99 < share < 1 else f"{share:.0%}"
+
+
+def fixed_text(run: Run) -> str:
+    """What was fixed before a run, and what only came under the hash after it."""
+    if run.widened is None:
+        return f"Criteria, decision and figures {run.run_under[:12]}, fixed before the run."
+    after = f"decision and figures are under the hash since {run.widened}, after it"
+    return f"Criteria {run.run_under[:12]}, fixed before the run; {after}."
 
 
 def _section(bet: Bet) -> Section:

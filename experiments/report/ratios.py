@@ -1,9 +1,10 @@
 """Perplexities as multiples of one another, on an axis where half and double are as far from one."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from experiments.catalogue.figures import Complement, Multiple, Multiples
 from experiments.report.results import Bet
 from sharedllm.reporting.charts import Number
 
@@ -66,82 +67,43 @@ class Scale:
         return [1 + step * count for count in range(math.ceil(first), math.floor(last) + 1)]
 
 
-def over_base(bet: Bet, readers: Callable[[str], bool] = lambda reader: True) -> list[Row]:
-    """Every reader of every text against the base on it."""
+def over_base(bet: Bet, ending: str = "") -> list[Row]:
+    """Every reader of every text against the base on it, or those whose names end so."""
     pairs = {
         (text, reader): None
         for run in bet.runs.values()
         for text, read in run.losses.items()
         if "base" in read
         for reader in read
-        if reader != "base" and readers(reader)
+        if reader != "base" and reader.endswith(ending)
     }
-    return [_row(bet, f"{text}: {reader.replace(':', ' of ')}", text, reader) for text, reader in pairs]
-
-
-def against_documents(bet: Bet) -> list[Row]:
-    """What the documents measured and we did too, free of the two bases' different perplexities."""
-    find = {"49": _shootout, "53": _int8, "55": _ensemble, "61": _margins}.get(bet.number)
-    return find(bet) if find else []
-
-
-def replications(bet: Bet) -> list[Row]:
-    """Norm-only over the full copy, for each user and seed of bet 46."""
-    names = {name: None for run in bet.runs.values() for name in run.numbers if name.startswith("norm_over_full/")}
     return [
-        Row(
-            name.removeprefix("norm_over_full/").replace("/", ", seed "),
-            {protocol: run.number(name).rest for protocol, run in bet.runs.items()},
-        )
-        for name in names
+        Row(f"{text}: {reader.replace(':', ' of ')}", {name: run.ratio(text, reader) for name, run in bet.runs.items()})
+        for text, reader in pairs
     ]
 
 
-def _shootout(bet: Bet) -> list[Row]:
-    rows = []
-    for user in _users(bet):
-        for rival, name in (("lora_r4", "LoRA-r4"), ("full", "full")):
-            theirs = [bet.documents.get(f"personal_ppl/{user}/{method}") for method in ("norm", rival)]
-            rows.append(_row(bet, f"{user}: norm-only over {name}", user, "norm", rival, _quotient(*theirs)))
-    for user in _users(bet):
-        for rival, name in (("lora_r4", "LoRA-r4"), ("full", "full")):
-            theirs = [bet.documents.get(f"general_ppl/{user}/{method}") for method in ("norm", rival)]
-            label = f"general text: {user}'s norm-only over {name}"
-            rows.append(_row(bet, label, "general", f"norm:{user}", f"{rival}:{user}", _quotient(*theirs)))
-    return rows
+def compared(bet: Bet, multiples: Multiples) -> list[Row]:
+    """What a bet compares, for each user of its runs in turn."""
+    users = dict.fromkeys(user for run in bet.runs.values() for user in run.users)
+    found: dict[str, Row] = {}
+    for user in users:
+        for stated in multiples.rows:
+            row = _row(bet, stated, user)
+            # A row that is about no user is there once.
+            found[row.label] = row
+    return list(found.values())
 
 
-def _int8(bet: Bet) -> list[Row]:
-    rows = []
-    for user in _users(bet):
-        theirs = [bet.documents.get(f"ppl/{user}/{form}") for form in ("int8", "raw")]
-        rows.append(_row(bet, f"{user}: int8 over raw", user, "int8", "raw", _quotient(*theirs)))
-    return rows
-
-
-def _ensemble(bet: Bet) -> list[Row]:
-    theirs = [bet.documents.get(f"unknown_user/{name}") for name in ("ensemble", "base")]
-    return [_row(bet, "unknown user: ensemble over base", "journalist", "ensemble", "base", _quotient(*theirs))]
-
-
-def _margins(bet: Bet) -> list[Row]:
-    rows = []
-    for user in _users(bet):
-        for name, words in (("mean_of_others", "the others' mean"), ("best_other", "the best other")):
-            margin = f"margin_vs_{name}/{user}"
-            document = 1 - bet.documents[margin] if margin in bet.documents else None
-            cells = {protocol: run.number(margin).rest for protocol, run in bet.runs.items()}
-            rows.append(Row(f"{user}: own over {words}", cells, document))
-    return rows
-
-
-def _row(bet: Bet, label: str, text: str, reader: str, over: str = "base", document: float | None = None) -> Row:
-    return Row(label, {protocol: run.ratio(text, reader, over) for protocol, run in bet.runs.items()}, document)
-
-
-def _quotient(part: float | None, whole: float | None) -> float | None:
-    return part / whole if part is not None and whole else None
-
-
-def _users(bet: Bet) -> list[str]:
-    return list(dict.fromkeys(user for run in bet.runs.values() for user in run.users))
+def _row(bet: Bet, stated: Multiple | Complement, user: str) -> Row:
+    label = stated.label.format(user=user)
+    if isinstance(stated, Complement):
+        name = stated.measurement.format(user=user)
+        document = 1 - bet.documents[name] if name in bet.documents else None
+        return Row(label, {protocol: run.number(name).rest for protocol, run in bet.runs.items()}, document)
+    text, reader, over = (each.format(user=user) for each in (stated.text, stated.reader, stated.over))
+    cells = {protocol: run.ratio(text, reader, over) for protocol, run in bet.runs.items()}
+    if stated.document is None:
+        return Row(label, cells)
+    part, whole = (bet.documents.get(name.format(user=user)) for name in stated.document)
+    return Row(label, cells, part / whole if part is not None and whole else None)

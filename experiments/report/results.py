@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from experiments.catalogue.bet import Decision
 from experiments.catalogue.readings import Readings
 from experiments.catalogue.results import load_result
 from experiments.catalogue.verdict import TIERS
@@ -18,6 +19,9 @@ from sharedllm.reporting.charts import Number
 
 SUMMARY = "SUMMARY.json"
 TO_ROLL_UP = "PYTHONPATH=src python -m experiments.bets.00_rollup"
+
+UNSTATED = Decision("the claim may be built on", "nothing is built on the claim")
+"""Of a summary from when decisions were stated elsewhere."""
 
 MEASURED, STALE, NOT_RUN = "measured", "stale", "not run"
 
@@ -57,6 +61,8 @@ class Run:
         losses: by text, then by reader, window by window.
         notes: whatever else the bet kept.
         world: what it was measured on and with.
+        run_under: the hash of what was fixed before the run.
+        widened: the date on which the decision and the figures came under it, if it was after the run.
     """
 
     protocol: str
@@ -68,6 +74,8 @@ class Run:
     losses: Mapping[str, Mapping[str, Losses]] = field(default_factory=dict)
     notes: Mapping[str, Any] = field(default_factory=dict)
     world: Mapping[str, Any] = field(default_factory=dict)
+    run_under: str = ""
+    widened: str | None = None
 
     def number(self, name: str) -> Number:
         """A measurement; no data where there is none of this name."""
@@ -96,6 +104,8 @@ class Bet:
         claim: what is bet.
         criteria: by tier, in words.
         runs: one for each of its protocols, run or not.
+        decision: what its flags decide.
+        criteria_sha256: of all that the bet states, as it was rolled up.
         documents: the source documents' numbers by measurement, empty where they give none.
         documents_say: their flags by tier, as the criteria give them.
     """
@@ -104,6 +114,8 @@ class Bet:
     claim: str
     criteria: Mapping[str, str]
     runs: Mapping[str, Run]
+    decision: Decision = UNSTATED
+    criteria_sha256: str = ""
     documents: Mapping[str, float] = field(default_factory=dict)
     documents_say: Mapping[str, bool] = field(default_factory=dict)
 
@@ -149,6 +161,8 @@ def _bet(results: Path, name: str, rows: list[dict[str, Any]], recorded: dict[st
         claim=rows[0]["claim"],
         criteria={tier: rows[0]["criteria"][tier] for tier in TIERS},
         runs={row["protocol"]: _run(path, row, stored["protocols"].get(row["protocol"])) for row in rows},
+        decision=Decision(**rows[0]["decision"]) if "decision" in rows[0] else UNSTATED,
+        criteria_sha256=rows[0].get("criteria_sha256", ""),
         documents=_flat(documents) | _matrix(documents),
         documents_say=recorded.get("verdict", {}),
     )
@@ -173,6 +187,8 @@ def _run(path: Path, row: dict[str, Any], found: dict[str, Any] | None) -> Run:
         losses=readings.losses,
         notes=readings.notes,
         world=found["world"],
+        run_under=found.get("run_under", found["criteria_sha256"]),
+        widened=found.get("widened"),
     )
 
 

@@ -33,7 +33,8 @@ def test_all_fourteen_are_found_under_the_names_of_their_files(bets):
 def test_the_hash_is_the_same_for_the_file_that_is_run_as_for_the_module_that_is_imported(bets, number):
     bet = bets[number]
     run = runpy.run_path(str(BETS / f"{bet.name}.py"), run_name="elsewhere")
-    assert criteria_hash(run["CRITERIA"]) == bet.criteria_sha256
+    assert criteria_hash(run["CRITERIA"]) == criteria_hash(bet.criteria)
+    assert run["BET"].criteria_sha256 == bet.criteria_sha256
 
 
 def test_a_bet_is_found_by_its_number(bets):

@@ -11,8 +11,8 @@ from experiments.catalogue.verdict import TIERS
 from experiments.report.figures import figures
 from experiments.report.meaning import headline, meanings
 from experiments.report.page import number_text, ratio_text, share_text, write_bets_page
-from experiments.report.ratios import Row, Scale, against_documents, over_base
-from experiments.report.results import NOT_RUN, STALE, Bet, Flag, Run, read_bets
+from experiments.report.ratios import Row, Scale, compared, over_base
+from experiments.report.results import NOT_RUN, STALE, SUMMARY, UNSTATED, Bet, Flag, Run, read_bets
 from tests.experiments.bet_results import USERS, result, rollup, write_result, write_results
 from tests.reporting.test_page import HOSTILE, Outline
 
@@ -179,7 +179,13 @@ def test_a_damaged_result_is_named_and_no_traceback(tmp_path, damage):
 
 
 def test_the_documents_numbers_lie_beside_ours_free_of_their_base(bets):
-    rows = {row.label: row for number in ("49", "53", "55", "61") for row in against_documents(bets[number])}
+    rows = {
+        row.label: row
+        for number in ("49", "53", "55", "61")
+        for stated in all_bets()[number].figures
+        if stated.title == "Against the documents"
+        for row in compared(bets[number], stated)
+    }
     assert rows["novelist: norm-only over LoRA-r4"].document == pytest.approx(113 / 198)
     assert rows["scientist: int8 over raw"].document == pytest.approx(218 / 130)
     assert rows["unknown user: ensemble over base"].document == pytest.approx(1917 / 1824)
@@ -210,7 +216,8 @@ def test_a_gain_of_the_base_has_an_interval_paired_with_it(bets):
 )
 def test_what_a_deployment_may_do_follows_from_two_flags(lenient, catastrophic, said):
     flags = {"strict": Flag(True), "lenient": Flag(lenient), "catastrophic": Flag(catastrophic)}
-    bet = Bet("53_x", "a claim", dict.fromkeys(TIERS, ""), {"tuned": Run("tuned", "measured", flags=flags)})
+    runs = {"tuned": Run("tuned", "measured", flags=flags)}
+    bet = Bet("53_x", "a claim", dict.fromkeys(TIERS, ""), runs, all_bets()["53"].decision)
     (meaning,) = meanings(bet)
     assert meaning.sentence.startswith(said)
     assert ("1 of 1" in headline([bet])) == (lenient is True and catastrophic is False)
@@ -219,8 +226,33 @@ def test_what_a_deployment_may_do_follows_from_two_flags(lenient, catastrophic, 
 def test_every_bet_of_the_catalogue_has_a_meaning_of_its_own(bets):
     said = {number: meanings(bet)[-1].sentence.partition(": ")[2] for number, bet in bets.items()}
     assert len(set(said.values())) == len(said)
-    unknown = replace(bets["53"], name="99_new_bet")
+    unknown = replace(bets["53"], name="99_new_bet", decision=UNSTATED)
     assert "the claim" in meanings(unknown)[-1].sentence
+
+
+def test_a_bet_that_states_something_else_than_its_summary_is_refused(bets):
+    for other in (replace(bets["53"], criteria_sha256="0" * 64), replace(bets["53"], name="99_new_bet")):
+        with pytest.raises(InvalidInput, match="Make it again"):
+            figures(other)
+
+
+def test_a_summary_from_before_decisions_were_stated_can_be_read(tmp_path):
+    write_results(tmp_path, {"54"})
+    rows = json.loads((tmp_path / SUMMARY).read_text())
+    for row in rows:
+        del row["decision"], row["criteria_sha256"]
+    (tmp_path / SUMMARY).write_text(json.dumps(rows))
+    (read,) = [each for each in read_bets(tmp_path) if each.number == "54"]
+    assert read.decision == UNSTATED
+    assert read.runs["tuned"].state == "measured"
+
+
+def test_what_was_fixed_before_a_run_and_what_after_it_is_said(bets, tmp_path):
+    source = page([bets["53"]], tmp_path)
+    assert f"Criteria, decision and figures {all_bets()['53'].criteria_sha256[:12]}, fixed before the run." in source
+    after = replace(bets["53"].runs["tuned"], run_under="0123456789abcdef", widened="2026-11-26")
+    source = page([replace(bets["53"], runs={"tuned": after})], tmp_path)
+    assert "Criteria 0123456789ab, fixed before the run; decision and figures are under the hash since 2026" in source
 
 
 def test_a_missing_number_is_never_a_zero():

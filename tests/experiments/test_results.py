@@ -1,15 +1,17 @@
+import hashlib
 import importlib
 import json
 from dataclasses import replace
 
 import pytest
 from experiments.catalogue import results, running
-from experiments.catalogue.bet import all_bets
+from experiments.catalogue.bet import Decision, all_bets
 from experiments.catalogue.context import Context
+from experiments.catalogue.figures import AgainstBase
 from experiments.catalogue.readings import Readings
 from experiments.catalogue.recipes import FULL, QUICK
 from experiments.catalogue.results import RESULTS, load_result, save_result
-from experiments.catalogue.verdict import Measured, judge
+from experiments.catalogue.verdict import Measured, criteria_hash, judge
 
 from sharedllm.base.resolve import DEFAULT_BASE
 from sharedllm.errors import InvalidInput, SharedLLMError
@@ -49,6 +51,52 @@ def test_a_result_of_other_criteria_would_be_noticed(bets, small_run, tmp_path):
     moved = replace(bets["54"].criteria[0], bound=0.1)
     changed = replace(bets["54"], criteria=(moved, *bets["54"].criteria[1:]))
     assert result["criteria_sha256"] == bets["54"].criteria_sha256 != changed.criteria_sha256
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"decision": Decision("it is done", "it is not done")},
+        {"figures": (AgainstBase("Another title"),)},
+        {"figures": ()},
+    ],
+    ids=str,
+)
+def test_the_criteria_s_hash_covers_the_decision_and_the_figures(bets, change, small_run, monkeypatch):
+    monkeypatch.setattr(results, "_is_committed", lambda path: True)
+    folder, _ = small_run("54", base_name=DEFAULT_BASE)
+    assert replace(bets["54"], **change).criteria_sha256 != bets["54"].criteria_sha256
+    monkeypatch.setattr(rollup, "all_bets", lambda: {"54": replace(bets["54"], **change)})
+    (row,) = [row for row in rollup.summary(folder) if row["protocol"] == "tuned"]
+    assert (row["state"], set(row["flags"].values())) == ("stale", {None})
+
+
+def test_a_run_from_when_the_hash_covered_the_criteria_alone_counts_while_the_bet_states_what_it_did_then(bets):
+    widened = json.loads((RESULTS / "WIDENED.json").read_text())
+    assert widened["hashes"] == {criteria_hash(bet.criteria): bet.criteria_sha256 for bet in bets.values()}
+    bet = bets["54"]
+    found = load_result(RESULTS / f"{bet.name}.json")["protocols"]["documented"]
+    assert (found["run_under"], found["widened"]) == (criteria_hash(bet.criteria), "2026-11-26")
+    assert replace(bet, decision=Decision("another", "one")).criteria_sha256 != found["criteria_sha256"]
+
+
+def test_the_list_of_hashes_that_were_widened_is_closed():
+    digest = hashlib.sha256((RESULTS / "WIDENED.json").read_bytes()).hexdigest()
+    assert digest == "9e160d04c05147f11a8258bc61e582e4f97c05e2db66ba42e89557c04b77d647"
+
+
+def test_what_a_run_was_made_under_stays_in_its_file_when_another_protocol_is_recorded(
+    bets, small_run, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(results, "_is_committed", lambda path: True)
+    name = f"{bets['54'].name}.json"
+    before = json.loads((RESULTS / name).read_text())["protocols"]["documented"]
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / name).write_text((RESULTS / name).read_text())
+    folder, result = small_run("54", base_name=DEFAULT_BASE)
+    after = json.loads((folder / name).read_text())["protocols"]
+    assert after["documented"] == before
+    assert after["tuned"]["criteria_sha256"] == result["criteria_sha256"] == bets["54"].criteria_sha256
 
 
 def test_a_quick_run_is_written_nowhere_whatever_it_is_called(bets, quick, base_of, tmp_path, made_up_text):
