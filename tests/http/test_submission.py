@@ -5,8 +5,8 @@ import json
 
 import pytest
 
+from sharedllm.http.errors import Refused
 from sharedllm.http.logs import JSONLines
-from sharedllm.http.protocol.errors import Refused
 from sharedllm.http.submission import Running
 from sharedllm.serving.request import Finished, Request, Scored, Token
 

@@ -53,7 +53,7 @@ def test_nothing_given_means_the_environment_variable(path, monkeypatch):
 
 def test_nothing_at_all_means_the_users_data_folder(tmp_path, monkeypatch):
     monkeypatch.delenv("SHAREDLLM_STORE", raising=False)
-    monkeypatch.setattr("sharedllm.store.opening.data_dir", lambda: tmp_path / "data" / "sharedllm")
+    monkeypatch.setattr("sharedllm.store.address.data_dir", lambda: tmp_path / "data" / "sharedllm")
     open_store().close()
     assert (tmp_path / "data" / "sharedllm" / "store.db").exists()
 
@@ -61,7 +61,7 @@ def test_nothing_at_all_means_the_users_data_folder(tmp_path, monkeypatch):
 def test_a_data_folder_that_cannot_be_made_is_named(tmp_path, monkeypatch):
     (tmp_path / "data").touch()
     monkeypatch.delenv("SHAREDLLM_STORE", raising=False)
-    monkeypatch.setattr("sharedllm.store.opening.data_dir", lambda: tmp_path / "data" / "sharedllm")
+    monkeypatch.setattr("sharedllm.store.address.data_dir", lambda: tmp_path / "data" / "sharedllm")
     with pytest.raises(StoreError, match="data/sharedllm cannot be made"):
         open_store()
 

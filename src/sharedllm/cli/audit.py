@@ -32,9 +32,9 @@ def command() -> None:
 @json_option
 def list_entries(user: str | None, store: str | None, as_json: bool) -> None:
     """Show what happened, oldest first. Nobody is named; who knows an id can ask for that user's entries."""
+    from sharedllm.store.address import open_database
     from sharedllm.store.encryption.sealing import audit_key
     from sharedllm.store.evidence.audit import written
-    from sharedllm.store.opening import open_database
 
     with closing(open_database(store)) as database:
         subject = None if user is None else audit_key(database, user)
@@ -58,8 +58,8 @@ def _row(entry: "Written") -> tuple[str, ...]:
 @json_option
 def head(store: str | None, as_json: bool) -> None:
     """Show how far the log goes. Keep what --json prints where whoever may write to the store may not."""
+    from sharedllm.store.address import open_database
     from sharedllm.store.evidence.audit import head
-    from sharedllm.store.opening import open_database
 
     with closing(open_database(store)) as database:
         _show(head(database), as_json, "The log goes to")
@@ -77,9 +77,9 @@ def head(store: str | None, as_json: bool) -> None:
 @json_option
 def verify(kept_file: IO[bytes] | None, key_file: Path | None, store: str | None, as_json: bool) -> None:
     """Check that no entry was edited, removed, exchanged or put in."""
+    from sharedllm.store.address import open_database
     from sharedllm.store.evidence.audit import verify
     from sharedllm.store.evidence.signing import verifying_key
-    from sharedllm.store.opening import open_database
 
     kept = None if kept_file is None else _read(kept_file.read())
     with closing(open_database(store)) as database:

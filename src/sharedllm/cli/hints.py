@@ -46,6 +46,6 @@ def as_given(text: str) -> str:
 
 
 def _shown(value: str) -> str:
-    from sharedllm.store.opening import store_name
+    from sharedllm.store.address import store_name
 
     return store_name(value) if value.startswith("postgresql://") else value

@@ -127,7 +127,7 @@ def command(
         )
 
     from sharedllm.store import open_keys, open_store
-    from sharedllm.store.opening import store_name
+    from sharedllm.store.address import store_name
 
     with ExitStack() as open_here:
         opened = open_here.enter_context(open_store(store))

@@ -72,9 +72,9 @@ def rotate_key(store: str | None) -> None:
 @json_option
 def status(store: str | None, as_json: bool) -> None:
     """Show whether the store is encrypted, with which vault, and whether all in it can be opened."""
-    from sharedllm.store.opening import standing
+    from sharedllm.store.encryption.migrate import encryption_state
 
-    found = standing(store)
+    found = encryption_state(store)
     if as_json:
         print_json(found)
     else:
@@ -106,6 +106,6 @@ def _counting() -> "Callable[[int], None]":
 
 
 def _is_postgresql(store: str | None) -> bool:
-    from sharedllm.store.opening import store_name
+    from sharedllm.store.address import store_name
 
     return store_name(store).startswith("postgresql://")

@@ -22,12 +22,12 @@ from sharedllm.errors import SharedLLMError
 from sharedllm.http import status, users
 from sharedllm.http.allocator import give_back_often
 from sharedllm.http.erased import watch
+from sharedllm.http.errors import ANSWERS, on_error
 from sharedllm.http.limits import Bounds
 from sharedllm.http.logs import Watched
 from sharedllm.http.metrics import Metrics
 from sharedllm.http.paths import Paths
 from sharedllm.http.protocol import chat, completions
-from sharedllm.http.protocol.errors import ANSWERS, on_error
 from sharedllm.http.protocol.schemas import ChatRequest, CompletionRequest
 from sharedllm.http.service import Service
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sharedllm.errors import ErasedMeanwhile
-from sharedllm.http.protocol.errors import Refused
+from sharedllm.http.errors import Refused
 from sharedllm.store import Stay, Store
 
 

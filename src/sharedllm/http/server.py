@@ -22,8 +22,8 @@ from sharedllm.errors import ServingError
 from sharedllm.http.address import check_address, listen
 from sharedllm.http.app import create_app
 from sharedllm.http.connections import SWEEP_SECONDS, Connections, connections_at_most
+from sharedllm.http.errors import Refused, told
 from sharedllm.http.logs import JSONLines
-from sharedllm.http.protocol.errors import Refused, told
 from sharedllm.http.service import Service
 
 KEEP_ALIVE_SECONDS = 15

@@ -12,8 +12,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from sharedllm.errors import SharedLLMError, UnknownUser
+from sharedllm.http.errors import ANSWERS, Refused
 from sharedllm.http.identity import Authenticated
-from sharedllm.http.protocol.errors import ANSWERS, Refused
 from sharedllm.http.service import Service
 
 # No user is called like this: whether the store can look somebody up is all that is asked.

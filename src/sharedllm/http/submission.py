@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from sharedllm.http.errors import Refused
 from sharedllm.http.logs import log
-from sharedllm.http.protocol.errors import Refused
 from sharedllm.serving.request import Event, Finished, Request, Scored, Token
 
 if TYPE_CHECKING:

@@ -13,10 +13,10 @@ import sqlalchemy as sa
 from sharedllm.closing import Closing
 from sharedllm.errors import CorruptStore, InvalidInput, UnknownKey, UnknownName
 from sharedllm.store.encoding import check_text, now, read_time
-from sharedllm.store.encryption.custody import Custody, Note, Owner, Plain, owned
 from sharedllm.store.sql.checksums import COMING, checksum, is_sound
 from sharedllm.store.sql.database import Database, Row
 from sharedllm.store.sql.entries import remove
+from sharedllm.store.sql.protection import Note, Owner, Plain, Protection, owned
 from sharedllm.store.sql.schema import keys
 
 PREFIX = "sllm_"
@@ -53,9 +53,9 @@ class Keys(Closing):
     from the store removes their keys. Any method may raise `StoreError` or its kinds.
     """
 
-    def __init__(self, database: Database, custody: Custody | None = None) -> None:
-        """Take over ``database``, in which what is personal is kept as ``custody`` says; both are closed in the end."""
-        self._database, self._custody = database, custody or Plain()
+    def __init__(self, database: Database, protection: Protection | None = None) -> None:
+        """Take over ``database``, whose personal rows are kept as ``protection`` says; both are closed in the end."""
+        self._database, self._protection = database, protection or Plain()
 
     def create(self, *, user: str | None, label: str = "") -> tuple[str, Key]:
         """Make a key for ``user``, who need not have a release yet; for None, a service key that may act for anybody.
@@ -77,16 +77,16 @@ class Keys(Closing):
             InvalidUserId, InvalidInput: as there. No key was made.
         """
         asked = [(user, check_text("The label", label)) for user, label in wanted]
-        owners = self._custody.take({user for user, _ in asked if user is not None})
+        owners = self._protection.take({user for user, _ in asked if user is not None})
         drafts = [_draft(None if user is None else owners[user], label) for user, label in asked]
 
         def insert(connection: sa.Connection) -> list[tuple[str, Key]]:
             made = [(secret, _key(owner, _inserted(connection, row))) for secret, owner, row in drafts]
-            self._custody.note(connection, [Note("key_created", owner) for _, owner, _ in drafts])
+            self._protection.note(connection, [Note("key_created", owner) for _, owner, _ in drafts])
             return made
 
         made = self._database.write(insert)
-        for lost in self._custody.lost(owners.values()):
+        for lost in self._protection.lost(owners.values()):
             self._database.write(partial(remove, token=lost.token), settle=True)
         return made
 
@@ -138,9 +138,9 @@ class Keys(Closing):
                 revoked: dict[str, Any] = {"revoked_at": row.revoked_at or now()}
                 revoked["checksum"] = checksum(keys, {**row._mapping, **revoked})
                 connection.execute(sa.update(keys).where(keys.c.key == row.key).values(revoked))
-            found = list(owned(self._custody, iter(rows), token="holder_sha256", stored="holder"))
+            found = list(owned(self._protection, iter(rows), token="holder_sha256", stored="holder"))
             if found:
-                self._custody.note(connection, [Note("key_revoked", owner) for owner, _ in found])
+                self._protection.note(connection, [Note("key_revoked", owner) for owner, _ in found])
             return len(found)
 
         if not self._database.write(change, settle=True):
@@ -149,10 +149,10 @@ class Keys(Closing):
     def close(self) -> None:
         """Give back files and connections. Closing twice is safe."""
         self._database.close()
-        self._custody.close()
+        self._protection.close()
 
     def _keys(self, rows: Iterator[Row]) -> Iterator[Key]:
-        for owner, row in owned(self._custody, rows, token="holder_sha256", stored="holder"):
+        for owner, row in owned(self._protection, rows, token="holder_sha256", stored="holder"):
             if not is_sound(keys, row._mapping):
                 raise _damaged(row.id)
             yield _key(owner, row)

@@ -19,10 +19,9 @@ from sharedllm.errors import (
     UnknownUser,
 )
 from sharedllm.store import open_keys, open_store
-from sharedllm.store.encryption.custody import Plain
 from sharedllm.store.encryption.master_key import write_master_key
-from sharedllm.store.encryption.migrate import encrypt_store
-from sharedllm.store.opening import standing
+from sharedllm.store.encryption.migrate import encrypt_store, encryption_state
+from sharedllm.store.sql.protection import Plain
 from sharedllm.store.sql.sqlite import SQLite
 
 SECRET = GateOutcome(True, "a reason of hers", {"figure of hers": 1.25})
@@ -87,8 +86,8 @@ def test_encrypting_a_store_leaves_nothing_of_what_was_there_and_changes_nothing
         assert (_everything(store), keys.holder(secret)) == before
         assert store.publish("alice", adapter(0.5), BETTER).number == 2
     assert not found(traces, path.parent, private)
-    assert standing(where)["encrypted"] == "yes"
-    assert standing(where)["without_a_key"] == 0
+    assert encryption_state(where)["encrypted"] == "yes"
+    assert encryption_state(where)["without_a_key"] == 0
 
 
 def _everything(store):
@@ -106,7 +105,7 @@ def test_encrypting_goes_on_from_where_it_was_interrupted(path, encrypt):
 
     with pytest.raises(KeyboardInterrupt):
         encrypt_store(path, interrupted)
-    assert standing(path)["encrypted"] == "in part"
+    assert encryption_state(path)["encrypted"] == "in part"
     for opening in (open_store, open_keys):
         with pytest.raises(StoreError, match="store encrypt"):
             opening(path)
@@ -141,7 +140,7 @@ def test_a_process_that_has_the_store_open_meanwhile_writes_nothing_plain_into_i
     with open_store(where) as store, open_keys(where) as keys:
         key = next(keys.all())
         encrypt(where)
-        before = standing(where)
+        before = encryption_state(where)
         for change in (
             lambda: store.publish("alice", adapter(), BETTER),
             lambda: store.publish_many([("carol", adapter(), BETTER)]),
@@ -155,7 +154,7 @@ def test_a_process_that_has_the_store_open_meanwhile_writes_nothing_plain_into_i
         ):
             with pytest.raises(StoreError, match="was encrypted after this process opened it"):
                 change()
-    assert standing(where) == before
+    assert encryption_state(where) == before
     with open_keys(where) as keys:
         assert [key.revoked_at for key in keys.all()] == [None]
 
@@ -163,8 +162,8 @@ def test_a_process_that_has_the_store_open_meanwhile_writes_nothing_plain_into_i
 def test_what_is_being_written_when_encryption_begins_is_encrypted_too(server, address, encrypt, monkeypatch):
     note, written, over = Plain.note, threading.Event(), threading.Event()
 
-    def slowly(custody, connection, notes):
-        note(custody, connection, notes)
+    def slowly(protection, connection, notes):
+        note(protection, connection, notes)
         # Alice's row shows to others when this ends, which is not before encryption waits for it, or has missed it.
         written.set()
         waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
@@ -226,7 +225,7 @@ def test_another_stores_vault_is_refused(path, tmp_path, encrypt, private, monke
 
 def test_a_store_that_is_not_encrypted_needs_no_key(path, private):
     fill(path)
-    assert standing(path) == {"encrypted": "no"}
+    assert encryption_state(path) == {"encrypted": "no"}
     with open_store(path) as store:
         assert store.user("alice").releases == 1
     assert not (private / "vault.db").exists()
@@ -349,7 +348,7 @@ def test_of_an_erased_user_nothing_is_left_and_no_backup_opens(path, encrypt, pr
         with pytest.raises(UnknownKey):
             keys.holder(secret)
         assert list(keys.all()) == []
-    assert standing(backup / "store.db")["without_a_key"] == 1
+    assert encryption_state(backup / "store.db")["without_a_key"] == 1
 
 
 def test_whoever_is_erased_while_something_of_theirs_is_stored_stays_erased(path, encrypt, monkeypatch):
@@ -369,7 +368,7 @@ def test_whoever_is_erased_while_something_of_theirs_is_stored_stays_erased(path
         store.publish("alice", adapter(), BETTER)
         with pytest.raises(UnknownUser):
             store.user("alice")
-    assert (standing(path)["users"], standing(path)["without_a_key"]) == (1, 0)
+    assert (encryption_state(path)["users"], encryption_state(path)["without_a_key"]) == (1, 0)
 
 
 def test_a_user_who_comes_back_after_an_erasure_has_another_key(path, encrypt, private):

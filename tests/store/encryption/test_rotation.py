@@ -10,10 +10,10 @@ from tests.store.samples import BETTER, adapter
 
 from sharedllm.errors import InvalidInput, MasterKeyError
 from sharedllm.store import open_store
+from sharedllm.store.address import open_database
 from sharedllm.store.encryption.rotation import rotate_master_key
 from sharedllm.store.encryption.vault import Vault
 from sharedllm.store.evidence.audit import written
-from sharedllm.store.opening import open_database
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from tests.store.samples import BETTER, WORSE, adapter
 
 from sharedllm.errors import AuditError, InvalidInput, UnknownUser
 from sharedllm.store import open_keys, open_store
+from sharedllm.store.address import open_database
 from sharedllm.store.encryption.sealing import audit_key
 from sharedllm.store.evidence import audit
 from sharedllm.store.evidence.audit import head, verify, written
 from sharedllm.store.evidence.signing import signing_key
-from sharedllm.store.opening import open_database
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -19,8 +19,8 @@ from sharedllm.errors import (
     UnknownUser,
 )
 from sharedllm.store import open_store
+from sharedllm.store.encryption.migrate import encryption_state
 from sharedllm.store.encryption.vault import Vault
-from sharedllm.store.opening import standing
 from sharedllm.store.snapshots import SnapshotStore, follow
 from sharedllm.store.sql.sqlite import SQLite
 from sharedllm.store.sql.store import SQLStore
@@ -135,7 +135,7 @@ def test_an_erasure_that_fails_with_the_key_gone_arrives(
         with pytest.raises(StoreBusy):
             elsewhere.erase("alice")
         node._catch_up()
-        gone = standing(tmp_path / "encrypted.db")["keys"] == 1
+        gone = encryption_state(tmp_path / "encrypted.db")["keys"] == 1
         assert refused(node, "alice", UnknownUser) == gone
         assert node.served("bob").user == "bob"
 

@@ -10,13 +10,14 @@ from tests.store.samples import BETTER, adapter
 from sharedllm.errors import StoreBusy, StoreUnreachable, UnknownUser
 from sharedllm.operations.erase import erase_user
 from sharedllm.store import open_keys, open_store
+from sharedllm.store.address import open_database
 from sharedllm.store.encryption import vault
+from sharedllm.store.encryption.migrate import encryption_state
 from sharedllm.store.encryption.sealing import Sealed
 from sharedllm.store.encryption.vault import Vault
 from sharedllm.store.evidence.audit import head, verify, written
 from sharedllm.store.evidence.receipts import Removed
 from sharedllm.store.evidence.signing import signing_key
-from sharedllm.store.opening import open_database, standing
 from sharedllm.store.sql.store import SQLStore
 
 
@@ -74,7 +75,7 @@ def kept(where, private):
     """Rows of users in the store, keys in the vault, and erasures that it remembers."""
     with closing(sqlite3.connect(private / "vault.db")) as connection:
         (remembered,) = connection.execute("SELECT count(*) FROM erasing").fetchone()
-    return standing(where)["users"], standing(where)["keys"], remembered
+    return encryption_state(where)["users"], encryption_state(where)["keys"], remembered
 
 
 def kinds(store, after):

@@ -8,8 +8,8 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
+from sharedllm.http.errors import Refused, invalid
 from sharedllm.http.limits import Body
-from sharedllm.http.protocol.errors import Refused, invalid
 from sharedllm.http.service import Service
 
 T = TypeVar("T", bound=BaseModel)

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request, Response
 
 from sharedllm.base.conversations import Turn, chat_ids
 from sharedllm.base.tokens import Vocabulary
+from sharedllm.http.errors import ANSWERS
 from sharedllm.http.identity import Authenticated
 from sharedllm.http.protocol.body import described, read
-from sharedllm.http.protocol.errors import ANSWERS
 from sharedllm.http.protocol.forms import Form, Wanted
 from sharedllm.http.protocol.schemas import ChatRequest, Message
 from sharedllm.http.protocol.stream import answer

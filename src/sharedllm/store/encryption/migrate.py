@@ -4,23 +4,24 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from sharedllm.errors import CorruptAdapter, MasterKeyError
+from sharedllm.store.address import open_database
 from sharedllm.store.encoding import Record, id_sha256
-from sharedllm.store.encryption.custody import Note, Owner, PlainOwner, head_of
 from sharedllm.store.encryption.master_key import master_key_file
 from sharedllm.store.encryption.sealing import Sealed, check_vault
 from sharedllm.store.encryption.vault import ENVIRONMENT_VARIABLE as VARIABLE
 from sharedllm.store.encryption.vault import Vault, vault_file
 from sharedllm.store.evidence.audit import FIRST
 from sharedllm.store.evidence.signing import signing_key
-from sharedllm.store.opening import open_database
 from sharedllm.store.sql.checksums import checksum, is_sound
 from sharedllm.store.sql.database import ROWS_PER_PAGE, Database, Row
+from sharedllm.store.sql.protection import Note, Owner, PlainOwner, head_of
 from sharedllm.store.sql.schema import erasures, events, keys, releases, stays, users, vaults
 
 
@@ -150,3 +151,36 @@ def _seal_key(connection: sa.Connection, owner: Owner, row: Row) -> None:
 def _checksum(table: sa.Table, row: Row, change: dict[str, Any]) -> dict[str, Any]:
     """A row's checksum after a change; damaged it was and damaged it stays."""
     return {"checksum": checksum(table, {**row._mapping, **change})} if is_sound(table, row._mapping) else {}
+
+
+def encryption_state(where: str | Path | None) -> dict[str, Any]:
+    """Whether a store is encrypted, and whether its vault opens all of it.
+
+    Args:
+        where: as for `open_store`.
+
+    Returns:
+        ``encrypted``: ``"no"``, ``"yes"`` or ``"in part"``; and unless it is not, the ``vault``'s file, how many users
+        have ``keys`` there, how many have ``users`` rows in the store, and how many of those have no key: they are
+        being erased, or the vault is older than they are.
+
+    Raises:
+        MasterKeyError, StoreError: see `open_store`.
+    """
+    with closing(open_database(where)) as database:
+        kept = database.find(sa.select(vaults), {})
+        if not kept:
+            return {"encrypted": "no"}
+        with closing(Vault(vault_file(), master_key_file())) as vault:
+            check_vault(vault, kept[0])
+            rows, opened, total = database.rows(users), 0, 0
+            while page := list(islice(rows, ROWS_PER_PAGE)):
+                total += len(page)
+                opened += len(vault.at([row.id_sha256 for row in page]))
+            return {
+                "encrypted": "yes" if kept[0].complete else "in part",
+                "vault": str(vault.path),
+                "keys": vault.count(),
+                "users": total,
+                "without_a_key": total - opened,
+            }

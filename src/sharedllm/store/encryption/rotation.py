@@ -7,13 +7,13 @@ import sqlalchemy as sa
 
 from sharedllm.errors import InvalidInput, MasterKeyError
 from sharedllm.files import sync_folder
-from sharedllm.store.encryption.custody import Note
+from sharedllm.store.address import open_database
 from sharedllm.store.encryption.master_key import coming, master_key_file, write_master_key
 from sharedllm.store.encryption.sealing import Sealed, check_vault
 from sharedllm.store.encryption.vault import Vault, vault_file
 from sharedllm.store.evidence.signing import signing_key
-from sharedllm.store.opening import open_database
 from sharedllm.store.sql.database import Database
+from sharedllm.store.sql.protection import Note
 from sharedllm.store.sql.schema import vaults
 
 
@@ -47,8 +47,8 @@ def rotate_master_key(where: str | Path | None) -> int:
             sync_folder(master.parent)
         with closing(Vault(vault_file(), master)) as vault:
             vault.scrub()
-            custody = Sealed(vault, database, signing_key())
-            database.write(lambda connection: custody.note(connection, [Note("rotated")]))
+            protection = Sealed(vault, database, signing_key())
+            database.write(lambda connection: protection.note(connection, [Note("rotated")]))
             return vault.count()
 
 

@@ -23,13 +23,13 @@ from sharedllm.store import rules
 from sharedllm.store.accounts import AuditHead, damaged_account
 from sharedllm.store.contract import Release
 from sharedllm.store.encoding import Head, Record, corrupt, reveal
-from sharedllm.store.encryption.custody import Custody, Note, Owner, Plain, canonical, head_of
 from sharedllm.store.encryption.master_key import master_key_file
 from sharedllm.store.encryption.vault import ENVIRONMENT_VARIABLE as VAULT_VARIABLE
 from sharedllm.store.encryption.vault import NONCE_BYTES, UserKey, Vault, vault_file
 from sharedllm.store.evidence import audit
 from sharedllm.store.evidence.signing import signing_key
 from sharedllm.store.sql.database import Database, Row
+from sharedllm.store.sql.protection import Note, Owner, Plain, Protection, canonical, head_of
 from sharedllm.store.sql.schema import vaults
 
 TAG_BYTES = 16
@@ -85,7 +85,7 @@ class SealedOwner(Owner):
 
 
 def open_sealed(database: Database, kept: Row) -> "Sealed":
-    """The custody of an encrypted database, by its row in the vaults.
+    """The protection of an encrypted database, by its row in the vaults.
 
     Raises:
         MasterKeyError: the vault or the master key is missing, or is another one.
@@ -139,7 +139,7 @@ def check_vault(vault: Vault, kept: Row) -> None:
         )
 
 
-class Sealed(Custody):
+class Sealed(Protection):
     """The owners of a store's sealed rows, by the keys in its vault, and the store's audit log."""
 
     remembers_erasures = True

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from sharedllm.errors import ReceiptError
 from sharedllm.store.accounts import AuditHead
-from sharedllm.store.encryption.custody import canonical
+from sharedllm.store.sql.protection import canonical
 from sharedllm.strict_json import read_strictly
 
 _CONTEXT = b"sharedllm erasure receipt 1\0"

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from sharedllm.errors import CorruptStore
-from sharedllm.store.encryption.custody import Owner
+from sharedllm.store.sql.protection import Owner
 from sharedllm.store.sql.schema import users
 
 _COLUMN = "checksum"

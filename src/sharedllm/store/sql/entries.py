@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from sharedllm.store import rules
 from sharedllm.store.contract import KEPT_RELEASES, Event, EventKind, Release, UserSummary
 from sharedllm.store.encoding import Draft, Head, Record, corrupt, now, read_time, seal
-from sharedllm.store.encryption.custody import Owner
 from sharedllm.store.sql.checksums import COMING, check_entry, checksum, damaged_entry, labelled
 from sharedllm.store.sql.database import Database, Row
+from sharedllm.store.sql.protection import Owner
 from sharedllm.store.sql.schema import changes, events, keys, releases, stays, users
 
 # The newest release stands in where none is served: whoever asks is told why it was held back.

@@ -10,9 +10,9 @@ from sharedllm.errors import StoreError, UnknownUser
 from sharedllm.store import rules
 from sharedllm.store.accounts import Account, Erased
 from sharedllm.store.contract import ChangeKind, Store
-from sharedllm.store.encryption.custody import Custody, Note, Owner
 from sharedllm.store.sql.database import Database, Row
 from sharedllm.store.sql.entries import LOG, holds, remove
+from sharedllm.store.sql.protection import Note, Owner, Protection
 from sharedllm.store.sql.schema import HEAD, changes, erasures
 
 
@@ -20,7 +20,7 @@ class Erasing(Store):
     """The part of a store in an SQL database that lets go of people."""
 
     _database: Database
-    _custody: Custody
+    _protection: Protection
 
     def erase(self, user: str) -> Erased:
         """See `Store.erase`. In an encrypted store each step is committed before the next begins:
@@ -35,26 +35,26 @@ class Erasing(Store):
         the key to go: whoever opens the store, or erases anybody, does steps 2 and 3 a minute later.
         """
         try:
-            token, owner = self._custody.leave(user)
+            token, owner = self._protection.leave(user)
         except UnknownUser:
             if not self._is_going_on(user):
                 raise
             # All of it is done but for the receipt.
-            return Erased(user, releases=0, events=0, keys=0, audit=self._custody.head())
+            return Erased(user, releases=0, events=0, keys=0, audit=self._protection.head())
         gone = False
         try:
             removed = self._remove(token, owner)
             gone = True
-            destroyed = self._custody.destroy(token)
+            destroyed = self._protection.destroy(token)
             known = destroyed or any(removed.values()) or self._is_going_on(user)
             if known:
                 self._database.scrub()
-                head = self._custody.head()
-                self._custody.left(token)
+                head = self._protection.head()
+                self._protection.left(token)
         except StoreError as error:
-            if not gone and not self._custody.remembers_erasures:
+            if not gone and not self._protection.remembers_erasures:
                 raise
-            then = "erase them again" if self._custody.remembers_erasures else self._database.scrubbed_by
+            then = "erase them again" if self._protection.remembers_erasures else self._database.scrubbed_by
             raise rules.interrupted(user, error, then if gone else None) from error
         if not known:
             raise rules.unknown_user(user)
@@ -72,25 +72,25 @@ class Erasing(Store):
         person = self._person(user)
         token, leaving = None, False
         try:
-            token = self._custody.find(user).token
+            token = self._protection.find(user).token
         except UnknownUser:
             with suppress(UnknownUser):
                 # Of whoever has no key this begins nothing: they are being erased, by a call that had no account.
-                self._custody.leave(user)
+                self._protection.leave(user)
                 leaving = True
 
         def note(connection: sa.Connection) -> Account:
             before = self._take_account(connection, person)
-            here = token is not None and (self._custody.remembers_erasures or holds(connection, token))
+            here = token is not None and (self._protection.remembers_erasures or holds(connection, token))
             known = here or leaving or any(removed.values())
             if before is None and not known:
                 raise rules.unknown_user(user)
             if before is not None and before.receipt is not None and not known:
                 return before
             begun = Account({}) if before is None or before.receipt is not None else before
-            account = begun.going_on({**removed, "key": int(here and self._custody.remembers_erasures)})
+            account = begun.going_on({**removed, "key": int(here and self._protection.remembers_erasures)})
             self._write(connection, person, account, token if here else None)
-            self._custody.note(connection, [])
+            self._protection.note(connection, [])
             return account
 
         return self._database.write(note)
@@ -103,18 +103,18 @@ class Erasing(Store):
             if account is not None and account.receipt is not None:
                 return account.receipt
             self._write(connection, person, Account({}, receipt), None)
-            self._custody.note(connection, [])
+            self._protection.note(connection, [])
             return receipt
 
         return self._database.write(keep, settle=True)
 
     def _person(self, user: str) -> bytes:
         (row,) = self._database.find(LOG, {})
-        return self._custody.person(user, row.user_key.to_bytes(8, "big"))
+        return self._protection.person(user, row.user_key.to_bytes(8, "big"))
 
     def _take_account(self, connection: sa.Connection, person: bytes) -> Account | None:
         """An account, nobody else's until the caller's transaction ends; None where there was none, and one is made."""
-        new = {"person": person, "account": self._custody.hide(person, Account({}).to_json())}
+        new = {"person": person, "account": self._protection.hide(person, Account({}).to_json())}
         # Two who erase the same person at once find no row that either could hold, so each makes it, and one waits.
         make = self._database.insert(erasures).on_conflict_do_nothing().returning(erasures.c.person)
         if connection.execute(make, new).one_or_none():
@@ -123,10 +123,10 @@ class Erasing(Store):
         return self._shown(connection.execute(this.with_for_update()).one())
 
     def _shown(self, row: Row) -> Account:
-        return Account.from_json(self._custody.show(row.person, row.account))
+        return Account.from_json(self._protection.show(row.person, row.account))
 
     def _write(self, connection: sa.Connection, person: bytes, account: Account, token: bytes | None) -> None:
-        said = {"account": self._custody.hide(person, account.to_json()), "id_sha256": token}
+        said = {"account": self._protection.hide(person, account.to_json()), "id_sha256": token}
         connection.execute(sa.update(erasures).where(erasures.c.person == person).values(said))
 
     def _is_going_on(self, user: str) -> bool:
@@ -147,10 +147,10 @@ class Erasing(Store):
         """Remove what erasures have left that were interrupted."""
         # If that cannot be done now, the next call tries again. It is no reason to keep back the store or a receipt.
         with suppress(StoreError):
-            for token in self._custody.interrupted():
+            for token in self._protection.interrupted():
                 self._remove(token)
                 # It stays remembered whose they were, so that who asked for the erasure can still get its receipt.
-                self._custody.destroy(token)
+                self._protection.destroy(token)
                 self._database.scrub()
 
     def _remove(self, token: bytes, owner: Owner | None = None) -> Mapping[str, int]:
@@ -163,7 +163,7 @@ class Erasing(Store):
                 self._database.mark_for_scrubbing(connection)
                 self._log(connection, user_keys, "erased")
                 self._count(connection, token, removed)
-            self._custody.note(connection, [Note("erased", owner)] if found else [])
+            self._protection.note(connection, [Note("erased", owner)] if found else [])
             return removed
 
         return self._database.write(delete, settle=True)

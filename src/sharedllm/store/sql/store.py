@@ -19,7 +19,6 @@ from sharedllm.store.contract import (
     UserSummary,
 )
 from sharedllm.store.encoding import Draft, Record, check_reason, corrupt, draft, outlined, read_time, summarise, unseal
-from sharedllm.store.encryption.custody import Custody, Note, Owner, Plain, owned
 from sharedllm.store.sql import staying
 from sharedllm.store.sql.checksums import check_entry, is_sound, unlabelled
 from sharedllm.store.sql.database import Database, Row
@@ -39,27 +38,28 @@ from sharedllm.store.sql.entries import (
     read_standing,
 )
 from sharedllm.store.sql.erasing import Erasing
+from sharedllm.store.sql.protection import Note, Owner, Plain, Protection, owned
 from sharedllm.store.sql.schema import changes, events, releases, users
 
 
 class SQLStore(Erasing):
     """The contract's promises, as transactions on the tables of `schema.py`."""
 
-    def __init__(self, database: Database, custody: Custody | None = None) -> None:
-        """Take over ``database``, in which what is personal is kept as ``custody`` says (None: as it is).
+    def __init__(self, database: Database, protection: Protection | None = None) -> None:
+        """Take over ``database``, in which what is personal is kept as ``protection`` says (None: as it is).
 
         What an interrupted erasure has left is removed. Both are closed in the end.
         """
-        self._database, self._custody = database, custody or Plain()
+        self._database, self._protection = database, protection or Plain()
         self._finish_interrupted()
 
     def begin(self, users: Iterable[str]) -> dict[str, Stay]:
-        owners = list(self._custody.take(users).values())
+        owners = list(self._protection.take(users).values())
         known = self._database.read(lambda connection: staying.found(connection, owners))
         new = [owner for owner in owners if owner.user not in known]
 
         def begin(connection: sa.Connection) -> dict[str, Stay]:
-            self._custody.note(connection, [])
+            self._protection.note(connection, [])
             return staying.begin(connection, self._database, new)
 
         if new:
@@ -82,7 +82,7 @@ class SQLStore(Erasing):
         return [summarise(record.head, len(record.deviations)) for record in records]
 
     def served(self, user: str) -> Release:
-        owner = self._custody.find(user)
+        owner = self._protection.find(user)
         found = self._database.find(SERVED, {"id_sha256": owner.token})
         if not found:
             raise rules.unknown_user(user)
@@ -102,7 +102,7 @@ class SQLStore(Erasing):
         return release
 
     def release(self, user: str, number: int) -> Release:
-        owner = self._custody.find(user)
+        owner = self._protection.find(user)
 
         def find(connection: sa.Connection) -> Row:
             entry = find_entry(connection, owner)
@@ -112,7 +112,7 @@ class SQLStore(Erasing):
 
     def releases(self, user: str, *, before: int | None = None, limit: int = RELEASES_PER_PAGE) -> list[ReleaseSummary]:
         rules.check_limit(limit)
-        owner = self._custody.find(user)
+        owner = self._protection.find(user)
 
         def find(connection: sa.Connection) -> list[Row]:
             entry = find_entry(connection, owner)
@@ -123,7 +123,7 @@ class SQLStore(Erasing):
         return [summarise(*owner.head(row)) for row in reversed(self._database.read(find))]
 
     def events(self, user: str) -> list[Event]:
-        owner = self._custody.find(user)
+        owner = self._protection.find(user)
 
         def find(connection: sa.Connection) -> list[Row]:
             entry = find_entry(connection, owner)
@@ -134,11 +134,11 @@ class SQLStore(Erasing):
         return [read_event(owner, row) for row in self._database.read(find)]
 
     def user(self, user: str) -> UserSummary:
-        owner = self._custody.find(user)
+        owner = self._protection.find(user)
         return read_standing(owner, self._database.read(lambda connection: find_entry(connection, owner)))
 
     def users(self) -> Iterator[UserSummary]:
-        found = owned(self._custody, self._database.rows(users), token="id_sha256", stored="id")
+        found = owned(self._protection, self._database.rows(users), token="id_sha256", stored="id")
         for owner, row in found:
             if owner is not None:
                 check_entry(owner, row._mapping)
@@ -146,7 +146,7 @@ class SQLStore(Erasing):
 
     def answers(self) -> Iterator[tuple[int, Release | CorruptAdapter]]:
         rows = self._database.rows(users, select=ANSWERS)
-        for owner, row in owned(self._custody, rows, token="users_id_sha256", stored="users_id"):
+        for owner, row in owned(self._protection, rows, token="users_id_sha256", stored="users_id"):
             if owner is None:
                 continue
             try:
@@ -177,7 +177,7 @@ class SQLStore(Erasing):
     def rollback(self, user: str, number: int | None = None, *, override_reason: str | None = None) -> ReleaseSummary:
         if override_reason is not None:
             check_reason(override_reason)
-        owner = self._custody.find(user)
+        owner = self._protection.find(user)
 
         def change(connection: sa.Connection) -> ReleaseSummary:
             entry = find_entry(connection, owner, for_change=True)
@@ -190,13 +190,13 @@ class SQLStore(Erasing):
             )
             change_entry(connection, owner, entry, {"served": chosen}, kind=kind, number=chosen, reason=reason)
             self._log(connection, [entry.key], kind)
-            self._custody.note(connection, [Note(kind, owner, chosen)])
+            self._protection.note(connection, [Note(kind, owner, chosen)])
             return outlined(target)
 
         return self._database.write(change, settle=True)
 
     def reset(self, user: str) -> int | None:
-        owner = self._custody.find(user)
+        owner = self._protection.find(user)
 
         def change(connection: sa.Connection) -> int | None:
             entry = find_entry(connection, owner, for_change=True)
@@ -205,26 +205,26 @@ class SQLStore(Erasing):
                 reason = rules.reset_reason(served)
                 change_entry(connection, owner, entry, {"served": None}, kind="reset", number=served, reason=reason)
                 self._log(connection, [entry.key], "reset")
-                self._custody.note(connection, [Note("reset", owner, served)])
+                self._protection.note(connection, [Note("reset", owner, served)])
             return served
 
         return self._database.write(change, settle=True)
 
     def revoke(self, user: str, reason: str) -> None:
         check_reason(reason)
-        owner = self._custody.find(user)
+        owner = self._protection.find(user)
 
         def change(connection: sa.Connection) -> None:
             entry = find_entry(connection, owner, for_change=True)
             revoked: dict[str, object] = {"revoked": owner.seal(reason, "revoked")}
             change_entry(connection, owner, entry, revoked, kind="revoked", reason=reason)
             self._log(connection, [entry.key], "revoked")
-            self._custody.note(connection, [Note("revoked", owner)])
+            self._protection.note(connection, [Note("revoked", owner)])
 
         self._database.write(change, settle=True)
 
     def restore(self, user: str) -> None:
-        owner = self._custody.find(user)
+        owner = self._protection.find(user)
 
         def change(connection: sa.Connection) -> None:
             entry = find_entry(connection, owner, for_change=True)
@@ -232,18 +232,18 @@ class SQLStore(Erasing):
                 reason = f"had been revoked: {owner.open(entry.revoked, 'revoked')}"
                 change_entry(connection, owner, entry, {"revoked": None}, kind="restored", reason=reason)
                 self._log(connection, [entry.key], "restored")
-                self._custody.note(connection, [Note("restored", owner)])
+                self._protection.note(connection, [Note("restored", owner)])
 
         self._database.write(change)
 
     def close(self) -> None:
         self._database.close()
-        self._custody.close()
+        self._protection.close()
 
     def _append(self, new: Sequence[Draft], stays: Mapping[str, Stay]) -> list[Record]:
         users = {each.user for each in new}
         held = {user: stay for user, stay in stays.items() if user in users}
-        owners = self._custody.take(users - held.keys()) | {user: self._staying(user) for user in held}
+        owners = self._protection.take(users - held.keys()) | {user: self._staying(user) for user in held}
 
         def write(connection: sa.Connection) -> list[Record]:
             staying.check(connection, owners, held)
@@ -253,7 +253,7 @@ class SQLStore(Erasing):
                 Note("published" if each.passed else "held_back", owners[each.user], record.head.number)
                 for each, record in zip(new, records, strict=True)
             ]
-            self._custody.note(connection, notes)
+            self._protection.note(connection, notes)
             return records
 
         records = self._database.write(write)
@@ -263,12 +263,12 @@ class SQLStore(Erasing):
     def _staying(self, user: str) -> Owner:
         """The owner of rows that are to be written for somebody whose stay is not over."""
         try:
-            return self._custody.find(user)
+            return self._protection.find(user)
         except UnknownUser:
             # A key for them would be made anew, and outlive the erasure that destroyed theirs.
             raise rules.erased_meanwhile(user) from None
 
     def _drop_lost(self, owners: Iterable[Owner]) -> None:
         """Remove rows that were written for those whom somebody erased meanwhile without having seen the rows."""
-        for owner in self._custody.lost(owners):
+        for owner in self._protection.lost(owners):
             self._remove(owner.token)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sharedllm.errors import WrongBase
-from sharedllm.http.protocol.errors import code_of
+from sharedllm.http.errors import code_of
 from sharedllm.http.public import without_places
 from sharedllm.http.service import Service
 from sharedllm.operations.route import Decision, route

@@ -73,7 +73,7 @@ class Note:
     number: int | None = None
 
 
-class Custody(ABC):
+class Protection(ABC):
     """Who has rows in a database."""
 
     # Whether an erasure that failed on its way can be asked for again.
@@ -194,7 +194,7 @@ class PlainOwner(Owner):
         return unseal(Record(head_of(self.user, row), row.deviations, row.checksum))
 
 
-class Plain(Custody):
+class Plain(Protection):
     """Rows that are not encrypted, found by the hash of the id. There is no audit log."""
 
     remembers_erasures = False
@@ -235,7 +235,7 @@ class Plain(Custody):
         return text
 
     def note(self, connection: sa.Connection, notes: Sequence[Note]) -> None:
-        """See `Custody.note`; there is no audit log."""
+        """See `Protection.note`; there is no audit log."""
         # A plain row in an encrypted store would be found by nobody, and removed by no erasure.
         if connection.execute(sa.select(vaults.c.id)).first():
             raise StoreError(
@@ -250,17 +250,19 @@ class Plain(Custody):
         """Nothing to give back."""
 
 
-def owned(custody: Custody, rows: Iterator[Row], *, token: str, stored: str) -> Iterator[tuple[Owner | None, Row]]:
+def owned(
+    protection: Protection, rows: Iterator[Row], *, token: str, stored: str
+) -> Iterator[tuple[Owner | None, Row]]:
     """Rows with their owners, None for a row without one, read as the iterator advances; who was erased is left out.
 
     Args:
-        custody: knows the owners.
+        protection: knows the owners.
         rows: of any table.
         token: the column with what the owner's rows are found by.
         stored: the column with what is written there for the owner's id.
     """
     while page := list(islice(rows, ROWS_PER_PAGE)):
-        owners = custody.of({getattr(row, token): getattr(row, stored) for row in page if getattr(row, token)})
+        owners = protection.of({getattr(row, token): getattr(row, stored) for row in page if getattr(row, token)})
         for row in page:
             owner = owners.get(getattr(row, token))
             if owner is not None or getattr(row, token) is None:
