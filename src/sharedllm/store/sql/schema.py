@@ -94,7 +94,7 @@ stays = sa.Table(
     sa.Column("id_sha256", sa.LargeBinary(32), nullable=False, unique=True),
 )
 
-# Erasures, found by what `Protection.person` makes of an id: what each has removed so far, until that is all in a receipt.
+# Erasures, found by what `Protection.person` makes of an id: what each has removed, until that is all in a receipt.
 # The token of the user's rows is there for as long as those are.
 erasures = sa.Table(
     "erasures",
