@@ -7,8 +7,8 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-# Not one that was typed long ago: "the file that `sharedllm fleet pack` made".
-_NAMED = re.compile(r"(?<!that `)(?<!what `)\bsharedllm((?: [a-z][a-z-]*){1,2})")
+# Where one is quoted it is known how it ends. One that was typed long ago stays: "what `sharedllm fleet pack` made".
+_NAMED = re.compile(r"(?<!that )(?<!what )`sharedllm ([^`]+)`|(?<!`)\bsharedllm ([a-z][a-z-]*(?: [a-z][a-z-]*)?)")
 
 
 def noted(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
@@ -30,8 +30,8 @@ def as_given(text: str) -> str:
 
     def completed(named: re.Match[str]) -> str:
         command: click.Command = context.find_root().command
-        words = ["sharedllm"]
-        rest = named[1].split()
+        quoted, bare = named.groups()
+        words, rest = ["sharedllm"], (quoted or bare).split(" ")
         while rest and isinstance(command, click.Group):
             found = command.get_command(context, rest[0])
             if found is None:
@@ -39,8 +39,8 @@ def as_given(text: str) -> str:
             command = found
             words.append(rest.pop(0))
         takes = {name for parameter in command.params for name in parameter.opts}
-        words += [f"{name} {shlex.quote(_shown(value))}" for name, value in typed.items() if name in takes]
-        return " ".join(words + rest)
+        options = [f"{name} {shlex.quote(_shown(value))}" for name, value in typed.items() if name in takes]
+        return f"`{' '.join(words + rest + options)}`" if quoted else " ".join(words + options + rest)
 
     return _NAMED.sub(completed, text)
 
