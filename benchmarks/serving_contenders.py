@@ -185,7 +185,7 @@ def _admission(_: int) -> Orders:
 
     base = load_base()
     engine = Engine(base)
-    table = engine._batch.table
+    table = engine._runner.table
 
     def run() -> dict[str, Any]:
         seconds = []

@@ -9,7 +9,7 @@ from tests import models
 
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
-from sharedllm.base.context import check_window, context_of, steady_context
+from sharedllm.base.context import check_window, context_of, exact_context, steady_context
 from sharedllm.errors import UnsupportedBase
 from sharedllm.evaluation.perplexity import base_losses
 from sharedllm.training.recipes import Recipe
@@ -24,10 +24,14 @@ def test_fixed_positions_are_steady_in_the_whole_context(base_of, architecture, 
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_longrope_is_steady_up_to_the_original_context(loaded, dtype, caplog):
+def test_longrope_is_steady_up_to_the_original_context(loaded, dtype):
     base = loaded(models.phi3, dtype)
     assert (context_of(base), steady_context(base)) == (512, 64)
-    assert "64 of its 512 tokens" in caplog.text
+
+
+def test_beyond_it_longrope_reads_all_texts_alike(loaded, caplog):
+    assert exact_context(loaded(models.phi3)) == 512
+    assert not caplog.text
 
 
 def test_yarn_is_steady_in_the_whole_context(loaded):
@@ -40,7 +44,7 @@ def test_dynamic_scaling_is_steady_in_the_context_that_it_begins_after(loaded):
     assert steady_context(base) == 512
 
 
-def test_frequencies_that_stay_grown_are_steady_only_where_they_are_reset(loaded):
+def test_frequencies_that_stay_grown_are_steady_only_where_they_are_reset(loaded, caplog):
     base = loaded(rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0})
     rotary = base.model.model.rotary_emb
     # As of a model whose frequencies grow within what its config calls its context.
@@ -48,7 +52,8 @@ def test_frequencies_that_stay_grown_are_steady_only_where_they_are_reset(loaded
     rotary.config.max_position_embeddings = rotary.original_max_seq_len = rotary.max_seq_len_cached = 100
     with torch.no_grad():
         before = base.model(torch.arange(3, 63)[None]).logits
-    assert steady_context(base) == 99
+    assert (steady_context(base), exact_context(base)) == (99, 99)
+    assert "99 of its 512 tokens" in caplog.text
     with torch.no_grad():
         assert torch.equal(base.model(torch.arange(3, 63)[None]).logits, before)
 

@@ -123,9 +123,9 @@ def test_usage_and_metrics_count_what_the_engine_read_and_drew(server):
 
 
 def test_an_erasure_by_another_process_ends_what_runs_here_and_clears_the_row(server, published, monkeypatch):
-    step = server.engine._batch.step
+    step = server.engine.step
     # Slow enough that nothing ends of itself meanwhile.
-    monkeypatch.setattr(server.engine._batch, "step", lambda: (time.sleep(0.02), step()))
+    monkeypatch.setattr(server.engine, "step", lambda: (time.sleep(0.02), step()))
     release = published.store.served("alice")
     events = SimpleQueue()
     values = release.adapter.values

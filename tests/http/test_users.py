@@ -425,8 +425,8 @@ def test_a_request_that_runs_is_stopped_by_the_erasure_and_its_row_leaves_the_de
             ended = events.get()
         assert isinstance(ended, Finished)
         assert ended.reason == "erased"
-        assert release.id not in engine._batch.table
-        assert not engine._batch.table.rows.any()
+        assert release.id not in engine._runner.table
+        assert not engine._runner.table.rows.any()
     finally:
         engine.close()
 

@@ -31,7 +31,7 @@ def raw(monkeypatch):
         def end(self):
             return ""
 
-    monkeypatch.setattr("sharedllm.serving.running.Writer", Ids)
+    monkeypatch.setattr("sharedllm.serving.sequence.Detokenizer", Ids)
 
 
 def rows(base, count, format="norm"):
@@ -155,6 +155,6 @@ def test_a_model_that_fails_is_a_typed_error(base_of, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("out of memory")
 
-    monkeypatch.setattr("sharedllm.serving.batch.draw", fail)
+    monkeypatch.setattr("sharedllm.serving.sampler.draw", fail)
     with pytest.raises(EngineStopped, match="out of memory"):
         generate(base, [(base.encode("A"), None)], max_tokens=4)

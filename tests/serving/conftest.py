@@ -9,8 +9,8 @@ import torch
 
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
-from sharedllm.serving import paging
-from sharedllm.serving.cuda_graphs import unseen
+from sharedllm.serving import runner
+from sharedllm.serving.attention.cuda_graphs import unseen
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Finished, Limits, Request, Sampling
 
@@ -91,7 +91,7 @@ def rerunning():
 def replayed(request, monkeypatch):
     """With and without recorded passes."""
     if request.param:
-        monkeypatch.setattr(paging, "recorder", lambda device: rerunning())
+        monkeypatch.setattr(runner, "recorder", lambda device: rerunning())
     return request.param
 
 
@@ -144,8 +144,7 @@ def passes(engine, until, most=400):
         if until():
             return taken
         engine._prepare()
-        if engine._batch.running:
-            engine._batch.step()
+        engine.step()
     raise AssertionError(f"it did not come true in {most} passes")
 
 

@@ -11,11 +11,15 @@ from transformers import AutoModelForCausalLM
 
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.loading import load_base
-from sharedllm.serving import batch, cuda_graphs, paging
-from sharedllm.serving.cuda_graphs import Recordings, unseen
+from sharedllm.serving import runner
+from sharedllm.serving.attention import cuda_graphs
+from sharedllm.serving.attention.cuda_graphs import Recordings, unseen
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Counters, Request, Sampling
-from sharedllm.serving.running import Running
+from sharedllm.serving.runner import Runner
+from sharedllm.serving.sampler import sample
+from sharedllm.serving.scheduler import Scheduler
+from sharedllm.serving.sequence import Sequence
 
 CPU = torch.device("cpu")
 
@@ -30,7 +34,7 @@ def recorded(monkeypatch):
         made.append(compute)
         return rerun(compute)
 
-    monkeypatch.setattr(paging, "recorder", lambda device: record)
+    monkeypatch.setattr(runner, "recorder", lambda device: record)
     return made
 
 
@@ -50,7 +54,7 @@ def test_what_has_the_same_shapes_is_recorded_once_and_replayed_with_what_is_giv
         ran.append(given)
         return doubled(given)
 
-    double = Recordings(counted, paging.recorder(CPU), CPU)
+    double = Recordings(counted, runner.recorder(CPU), CPU)
     for value, size in ((1.0, 3), (2.0, 3), (3.0, 4), (4.0, 3), (5.0, 4), (6.0, 3)):
         assert called(double, value, size) == [2 * value] * size
     assert len(recorded) == 2
@@ -200,7 +204,7 @@ def test_a_pass_is_filled_up_with_requests_of_nobody(engine_of, ask, row, record
     clients = [ask(engine, [5 + n], f"{n % 2}", release=f"{n % 2}", values=values) for n in range(3)]
     passes(engine, lambda: all(len(client.tokens) > 2 for client in clients))
     assert engine.counters.owners == 2
-    decoding = engine._batch._pager._decoding
+    decoding = engine._runner._decoding
     (kept,) = decoding._passes._recordings.values()
     assert (kept.inputs["slots"] == 0).tolist() == [False, False, False, True]
     assert (kept.inputs["lines"] == 0).tolist() == [False, False, False, True]
@@ -213,7 +217,7 @@ def test_nothing_of_whoever_is_erased_is_left_in_what_was_recorded(engine_of, as
     passes(engine, lambda: len(other.tokens) == 5)
     gone = ask(engine, [5, 6, 7], "gone", release="r", values=row(engine.layout.size, 1), max_tokens=60)
     passes(engine, lambda: len(gone.tokens) == 20)
-    kept = list(engine._batch._pager._decoding._passes._recordings.values())
+    kept = list(engine._runner._decoding._passes._recordings.values())
     assert len(kept) == 2
     assert all(each.inputs["ids"].any() for each in kept)
     engine.stop_owner("gone")
@@ -229,7 +233,7 @@ def test_an_engine_whose_passes_cannot_be_replayed_answers_all_the_same(engine_o
         outputs = dict(compute())
         return outputs, lambda: [each.add_(1) for each in outputs.values()]
 
-    monkeypatch.setattr(paging, "recorder", lambda device: wrongly)
+    monkeypatch.setattr(runner, "recorder", lambda device: wrongly)
     engine = engine_of(start=False)
     values = row(engine.layout.size, 1)
     client = ask(engine, release="r", values=values, max_tokens=20)
@@ -252,7 +256,7 @@ def test_a_gpu_answers_like_a_cpu_and_forgets(folder_of, ask, row, caplog):
         passes(engine, lambda clients=clients: all(client.finished for client in clients))
         found.append([client.ids for client in clients if client.finished.reason == "length"])
         if device == "cuda":
-            assert engine._batch._pager._decoding._passes._recordings
+            assert engine._runner._decoding._passes._recordings
         engine.close()
     assert found[0] == found[1]
     assert not caplog.messages
@@ -268,7 +272,7 @@ def blind_base(base_of, monkeypatch):
     def blind_base(architecture):
         base = base_of(architecture)
         layout = layout_of(base, "norm")
-        monkeypatch.setattr(batch, "layout_of", lambda *_: layout)
+        monkeypatch.setattr(runner, "layout_of", lambda *_: layout)
         with torch.device("meta"):
             model = AutoModelForCausalLM.from_config(base.model.config, dtype=torch.bfloat16)
         return dataclasses.replace(base, model=model.eval().requires_grad_(False))
@@ -307,11 +311,12 @@ def test_a_pass_uses_nothing_of_the_cpu_beside_what_is_on_a_device(blind_base, r
         look.clear()
         return outputs, lambda: None
 
-    monkeypatch.setattr(paging, "recorder", lambda device: record)
+    monkeypatch.setattr(runner, "recorder", lambda device: record)
     # There is nothing to compare.
     monkeypatch.setattr(cuda_graphs, "_alike", lambda replayed, expected: True)
     base = blind_base(architecture)
-    requests = batch.Batch(base, SMALL, Counters(), format="norm")
+    requests = Runner(base, SMALL, format="norm")
+    scheduler = Scheduler(requests.table, requests.cache, SMALL, Counters(), ends=(), original=512)
     told = [[] for _ in range(3)]
     for n, events in enumerate(told):
         own = {"release": f"{n}", "values": row(requests.layout.size, n)} if n else {}
@@ -324,9 +329,9 @@ def test_a_pass_uses_nothing_of_the_cpu_beside_what_is_on_a_device(blind_base, r
             ignore_end=True,
             **own,
         )
-        requests.begin(Running(base, n, asked, events.append))
-    while requests.running:
-        requests.step()
+        scheduler.submit(Sequence(base, n, asked, events.append))
+    while scheduler.busy:
+        scheduler.take(sample(requests.run(scheduler.next())))
     assert [len(events) for events in told] == [5, 5, 5]
     assert {each.device.type for outputs in made for each in outputs.values()} <= {"meta"}
     assert len(made) == 2

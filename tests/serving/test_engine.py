@@ -84,11 +84,11 @@ def test_an_erased_owners_row_is_gone_and_their_requests_end(engine_of, ask, row
     other = ask(engine, owner="other", release="o", values=row(engine.layout.size, 2), max_tokens=40)
     assert engine.stop_owner("gone") == 6
     assert {client.wait().finished.reason for client in theirs} == {"erased"}
-    rows = engine._batch.table.rows
+    rows = engine._runner.table.rows
     assert not any(torch.equal(held, torch.from_numpy(values).half()) for held in rows)
     assert other.wait().ids == expected
     engine.stop_owner("other")
-    cached = engine._batch._pager._cache._layers.values()
+    cached = engine._runner.cache._layers.values()
     assert not any(each.any() for layer in cached for each in layer)
 
 
@@ -98,7 +98,7 @@ def test_an_erased_owners_row_is_gone_and_their_requests_end(engine_of, ask, row
 def test_an_end_token_ends_the_answer_and_is_counted_but_not_shown(engine_of, ask):
     engine = engine_of()
     drawn = ask(engine, max_tokens=30).wait().ids
-    engine._batch.ends = (drawn[3],)
+    engine._scheduler.ends = (drawn[3],)
     client = ask(engine, max_tokens=30, ignore_end=False).wait()
     end = drawn.index(drawn[3])
     assert (client.finished.reason, client.finished.new_tokens, client.ids) == ("stop", end + 1, drawn[: end + 1])
@@ -309,7 +309,7 @@ def test_draining_finishes_what_runs_and_takes_nothing_new(engine_of, ask):
 def test_draining_waits_for_a_request_that_is_just_being_let_in(engine_of, ask, row, monkeypatch):
     engine = engine_of(start=False)
     waits, draining = threading.Event(), threading.Thread(target=engine.drain, args=(60,))
-    wait, acquire = engine._changed.wait, engine._batch.table.acquire
+    wait, acquire = engine._changed.wait, engine._runner.table.acquire
 
     def noted(seconds=None):
         if threading.current_thread() is draining:
@@ -322,7 +322,7 @@ def test_draining_waits_for_a_request_that_is_just_being_let_in(engine_of, ask, 
         return acquire(*given)
 
     monkeypatch.setattr(engine._changed, "wait", noted)
-    monkeypatch.setattr(engine._batch.table, "acquire", acquired)
+    monkeypatch.setattr(engine._runner.table, "acquire", acquired)
     client = ask(engine, release="r", values=row(engine.layout.size, 1))
     engine.start()
     assert client.wait().finished.reason == "length"
@@ -352,7 +352,7 @@ def test_nothing_is_kept_of_a_request_that_has_ended(engine_of, ask):
 def test_a_thread_that_fails_tells_everybody_and_takes_nothing_new(engine_of, ask, monkeypatch):
     engine = engine_of(start=False)
     clients = [ask(engine, owner=f"{n}") for n in range(12)]
-    monkeypatch.setattr(engine._batch, "step", lambda: 1 / 0)
+    monkeypatch.setattr(engine, "step", lambda: 1 / 0)
     engine.start()
     assert {client.wait().finished.reason for client in clients} == {"failed"}
     assert isinstance(clients[0].finished.error, ZeroDivisionError)

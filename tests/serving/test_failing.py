@@ -10,7 +10,6 @@ from tests.serving.conftest import alone, passes
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.tokens import Tokens
 from sharedllm.errors import InvalidInput, RequestFailed
-from sharedllm.serving import batch
 from sharedllm.serving.request import Request, Sampling
 
 BOTH = pytest.mark.parametrize("architecture", ["llama", "gemma3"])
@@ -102,16 +101,15 @@ def test_logits_that_are_no_numbers_are_one_error(engine_of, base_of, ask, innoc
     engine = engine_of(start=False)
     check = people(engine)
     spoilt = ask(engine, owner="eve", sampling=sampling, **options)
-    read = engine._batch._pager._logits
+    read = engine._runner._logits
 
-    def overflown(*given):
-        logits = read(*given)
-        passed = engine._batch._pager.passed
-        eves = [name for name in passed.names if engine._batch._parts[name].owner == "eve"]
+    def overflown(plan):
+        logits = read(plan)
+        eves = [chunk for chunk in plan.chunks if chunk.sequence.request.owner == "eve"]
         # Hers are the last.
         return torch.cat([logits[:-1], logits[-1:] * float("nan")]) if eves else logits
 
-    monkeypatch.setattr(engine._batch._pager, "_logits", overflown)
+    monkeypatch.setattr(engine._runner, "_logits", overflown)
     engine.start()
     assert spoilt.wait().finished.reason == "failed"
     assert isinstance(spoilt.finished.error, RequestFailed)
@@ -125,15 +123,15 @@ def test_keys_and_values_that_are_no_numbers_are_nobody_elses(
 ):
     people = innocents(architecture)
     engine = engine_of(architecture, start=False)
-    acquire = engine._batch.table.acquire
+    acquire = engine._runner.table.acquire
 
     def spoil(release, owner, values):
         slot = acquire(release, owner, values)
         if owner == "eve":
-            engine._batch.table.rows[slot] = float("nan")
+            engine._runner.table.rows[slot] = float("nan")
         return slot
 
-    monkeypatch.setattr(engine._batch.table, "acquire", spoil)
+    monkeypatch.setattr(engine._runner.table, "acquire", spoil)
     eve = ask(engine, list(range(5, 5 + length)), "eve", release="e", values=row(engine.layout.size, 9))
     check = people(engine)
     engine.start()
@@ -167,15 +165,15 @@ def test_whatever_else_goes_wrong_for_one_request_is_its_own(engine_of, ask, inn
         engine.submit(Request([5, 6], owner="eve", max_tokens=3), fail)
     else:
         client = ask(engine, owner="eve")
-        running = next(each for each in engine._waiting if each.request.owner == "eve")
+        running = next(each for each in engine._scheduler._waiting if each.request.owner == "eve")
         if wrong == "tell":
             monkeypatch.setattr(running, "tell", fail)
         elif wrong == "decode":
-            monkeypatch.setattr(running, "end", fail)
+            monkeypatch.setattr(running._detokenizer, "end", fail)
         else:
-            part = batch.Part
+            read = engine._scheduler._read
             monkeypatch.setattr(
-                batch, "Part", lambda each, *rest: fail() if each.request.owner == "eve" else part(each, *rest)
+                engine._scheduler, "_read", lambda each: fail() if each.request.owner == "eve" else read(each)
             )
     engine.start()
     check()
@@ -201,7 +199,7 @@ def test_settings_that_are_no_numbers_or_negative_are_refused(name, value):
 
 def test_whoever_erases_is_told_that_the_device_could_not_be_overwritten(engine_of, ask, monkeypatch):
     engine = engine_of(start=False)
-    monkeypatch.setattr(engine._batch, "forget", lambda owner: 1 / 0)
+    monkeypatch.setattr(engine._scheduler, "forget", lambda owner: 1 / 0)
     clients = [ask(engine, owner=owner) for owner in ("gone", "ann")]
     with ThreadPoolExecutor(3) as threads:
         engine.start()

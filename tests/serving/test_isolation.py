@@ -108,8 +108,8 @@ def compare(base, row, seed, replayed, monkeypatch):
     engine = Engine(base, crowded)
     if seed % 2:
         # More is let in than the cache has room for, and waits there.
-        engine._batch.capacity *= 100
-    assert (engine._batch._pager._decoding is not None) == replayed
+        engine._scheduler.capacity *= 100
+    assert (engine._runner._decoding is not None) == replayed
     planned = plan(engine, row, chance)
     engine.start()
     found = run(engine, planned, chance, erased="user 3")

@@ -17,6 +17,7 @@ _TOKENS = 8
 log = logging.getLogger("sharedllm.base")
 
 _steady: "WeakKeyDictionary[Any, int]" = WeakKeyDictionary()
+_exact: "WeakKeyDictionary[Any, int]" = WeakKeyDictionary()
 
 
 def context_of(base: Base) -> int:
@@ -62,6 +63,40 @@ def steady_context(base: Base) -> int:
     return _steady[base.model]
 
 
+def exact_context(base: Base) -> int:
+    """The longest context that can be served so that nobody's length changes how another is read.
+
+    It is the whole one where all texts beyond the steady context are read alike (LongRoPE), so that shorter ones only
+    have to be kept apart from them; and the steady one where each is read by its own length.
+
+    Raises:
+        UnsupportedBase: see `steady_context`.
+    """
+    if base.model not in _exact:
+        _exact[base.model] = _find_exact_context(base)
+    return _exact[base.model]
+
+
+def _find_exact_context(base: Base) -> int:
+    context, steady = context_of(base), steady_context(base)
+    if steady == context:
+        return context
+    # Each from the start, since some keep to what a far position has made of them.
+    found = []
+    for length in (context, steady + 1, (steady + 1 + context) // 2):
+        found.append(_read(base, length))
+        _read(base, _TOKENS)
+    if all(_same(found[0], each) for each in found[1:]):
+        return context
+    log.warning(
+        "%s is served with a context of %d of its %d tokens: one longer request would change how it reads everybody's",
+        base.name,
+        steady,
+        context,
+    )
+    return steady
+
+
 def _find_steady_context(base: Base) -> int:
     context = context_of(base)
     if context <= _TOKENS:
@@ -84,12 +119,6 @@ def _find_steady_context(base: Base) -> int:
             f"{base.name} reads every token's position by the longest text of a pass",
             remedy="Serve from a base whose rotary frequencies are fixed.",
         )
-    log.warning(
-        "%s is served with a context of %d of its %d tokens: one longer request would change how it reads everybody's",
-        base.name,
-        steady,
-        context,
-    )
     return steady
 
 

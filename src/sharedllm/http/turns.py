@@ -15,7 +15,7 @@ from typing import TypeVar
 from anyio import CapacityLimiter, to_thread
 
 from sharedllm.errors import QueueFull
-from sharedllm.serving.waiting import Waiting
+from sharedllm.serving.fair_queue import FairQueue
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ class Turns:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._waiting: Waiting[_Turn] = Waiting(sys.maxsize, sys.maxsize)
+        self._waiting: FairQueue[_Turn] = FairQueue(sys.maxsize, sys.maxsize)
         self._working: set[str] = set()
         self._threads = CapacityLimiter(THREADS)
 

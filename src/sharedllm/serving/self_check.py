@@ -8,7 +8,7 @@ a few sequences of random tokens are served as requests are, and compared with w
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,11 @@ from sharedllm.adapters.layouts import Layout
 from sharedllm.base.context import steady_context
 from sharedllm.base.loading import Base
 from sharedllm.errors import UnsupportedBase
-from sharedllm.serving.batch import Batch
 from sharedllm.serving.request import Counters, Event, Limits, Request, Sampling, Scored, Token
-from sharedllm.serving.running import Running
+from sharedllm.serving.runner import Runner
+from sharedllm.serving.sampler import sample
+from sharedllm.serving.scheduler import Scheduler
+from sharedllm.serving.sequence import Sequence
 
 if TYPE_CHECKING:
     import torch
@@ -42,7 +44,7 @@ _shown: "WeakKeyDictionary[Any, set[str]]" = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _Case:
     """A request: tokens given and drawn, whose row if not the base's, and the pass before which it joins."""
 
     given: int
@@ -51,11 +53,11 @@ class _Plan:
     joins: int
 
 
-_PLANS = (
+_CASES = (
     # More than a page of the cache, than a pass, and than the window of a small model.
-    _Plan(given=34, drawn=2, row=0, joins=0),
-    _Plan(given=4, drawn=5, row=1, joins=0),
-    _Plan(given=11, drawn=2, row=None, joins=2),
+    _Case(given=34, drawn=2, row=0, joins=0),
+    _Case(given=4, drawn=5, row=1, joins=0),
+    _Case(given=11, drawn=2, row=None, joins=2),
 )
 
 
@@ -64,8 +66,8 @@ class _Told:
     """A request and what it was told: scores of its prompt's tokens but the first, and of new ones."""
 
     request: Request
-    given: Sequence[Scored]
-    drawn: Sequence[Scored]
+    given: list[Scored]
+    drawn: list[Scored]
 
     @property
     def logprobs(self) -> "torch.Tensor":
@@ -98,7 +100,7 @@ def show_exact(base: Base, *, format: str) -> None:
 
     Raises:
         UnsupportedBase: scores differ by more, or the model cannot run such passes: it is not to be served.
-        InvalidInput, UnknownName: see `Batch`.
+        InvalidInput, UnknownName: see `Runner`.
     """
     if format in _shown.get(base.model, ()):
         return
@@ -109,25 +111,32 @@ def show_exact(base: Base, *, format: str) -> None:
 
 def _serve(base: Base, format: str) -> tuple[list[_Told], Layout]:
     """Run the requests as an engine would."""
-
     try:
-        made = Batch(base, _LIMITS, Counters(), format=format)
+        runner = Runner(base, _LIMITS, format=format)
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise _broken(base, error) from error
-    with closing(made) as batch:
-        requests = list(_requests(base, batch.layout.size, steady_context(base)))
+    with closing(runner):
+        original = steady_context(base)
+        scheduler = Scheduler(runner.table, runner.cache, _LIMITS, Counters(), ends=base.end_tokens, original=original)
+        requests = list(_requests(base, runner.layout.size, original))
         news: list[list[Event]] = [[] for _ in requests]
         for step in itertools.count():
-            for number, plan in enumerate(_PLANS):
-                if plan.joins == step:
-                    batch.begin(Running(base, number, requests[number], news[number].append))
+            for number, case in enumerate(_CASES):
+                if case.joins == step:
+                    scheduler.submit(Sequence(base, number, requests[number], news[number].append))
+            if not scheduler.busy and step >= max(case.joins for case in _CASES):
+                break
             try:
-                batch.step()
+                _pass(runner, scheduler)
             except Exception as error:
                 raise _broken(base, error) from error
-            if not batch.running and step >= max(plan.joins for plan in _PLANS):
-                break
-        return [_told(base, *each) for each in zip(requests, news, strict=True)], batch.layout
+        return [_told(base, *each) for each in zip(requests, news, strict=True)], runner.layout
+
+
+def _pass(runner: Runner, scheduler: Scheduler) -> None:
+    plan = scheduler.next()
+    if plan is not None:
+        scheduler.take(sample(runner.run(plan)))
 
 
 def _requests(base: Base, width: int, context: int) -> Iterator[Request]:
@@ -136,13 +145,13 @@ def _requests(base: Base, width: int, context: int) -> Iterator[Request]:
     # A padding token is not read as others are.
     ordinary = np.setdiff1d(np.arange(vocabulary), base.tokenizer.all_special_ids)
     rows = (_SPREAD * chance.standard_normal((2, width))).astype(np.float16).astype(np.float32)
-    for number, plan in enumerate(_PLANS):
+    for number, case in enumerate(_CASES):
         yield Request(
-            chance.choice(ordinary, max(min(plan.given, context - plan.drawn), 1)).tolist(),
+            chance.choice(ordinary, max(min(case.given, context - case.drawn), 1)).tolist(),
             owner=str(number),
-            release=None if plan.row is None else str(plan.row),
-            values=None if plan.row is None else rows[plan.row],
-            max_tokens=plan.drawn,
+            release=None if case.row is None else str(case.row),
+            values=None if case.row is None else rows[case.row],
+            max_tokens=case.drawn,
             sampling=Sampling(temperature=0),
             top_logprobs=min(_TOP, vocabulary),
             score_prompt=True,
@@ -150,7 +159,7 @@ def _requests(base: Base, width: int, context: int) -> Iterator[Request]:
         )
 
 
-def _told(base: Base, request: Request, news: Sequence[Event]) -> _Told:
+def _told(base: Base, request: Request, news: list[Event]) -> _Told:
     drawn: list[Scored] = []
     given: list[Scored] = []
     for event in news:
@@ -174,7 +183,7 @@ def _broken(base: Base, error: Exception) -> Exception:
     return _refusal(base, f"its passes break off ({type(error).__name__}: {reason})")
 
 
-def _compare(base: Base, layout: Layout, told: Sequence[_Told]) -> None:
+def _compare(base: Base, layout: Layout, told: list[_Told]) -> None:
     import torch
 
     with _alone(base, layout) as logprobs:

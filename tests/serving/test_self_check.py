@@ -1,23 +1,26 @@
 """A base is served only once it was shown that nobody's company changes what they are told."""
 
+import copy
+
 import pytest
 import torch
 from tests import models
 
 from sharedllm.errors import InvalidInput, UnsupportedBase
 from sharedllm.operations.ask import generate
-from sharedllm.serving import exactness, paging, ragged
+from sharedllm.serving import runner, self_check
+from sharedllm.serving.attention import interface
 from sharedllm.serving.engine import Engine
-from sharedllm.serving.exactness import show_exact
 from sharedllm.serving.request import Limits
+from sharedllm.serving.self_check import show_exact
 
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 
 
 def attends(monkeypatch, attention):
     """Have models attend like this in passes of several requests."""
-    original = ragged.ragged_attention
-    monkeypatch.setattr(ragged, "ragged_attention", lambda *args, **kwargs: attention(original, *args, **kwargs))
+    original = interface.paged_attention
+    monkeypatch.setattr(interface, "paged_attention", lambda *args, **kwargs: attention(original, *args, **kwargs))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -61,7 +64,7 @@ def test_bases_that_attend_by_themselves_are_refused_and_left_as_they_were(loade
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("make", [models.stablelm, models.codegen])
 def test_what_they_are_told_beside_others_shows_it_too(loaded, make, dtype, monkeypatch):
-    monkeypatch.setattr(paging.Pager, "_warm_up", lambda _: None)
+    monkeypatch.setattr(runner.Runner, "_warm_up", lambda _: None)
     base = loaded(make, dtype)
     with pytest.raises(UnsupportedBase, match=r"cannot be served.* nats ") as caught:
         Engine(base)
@@ -77,7 +80,7 @@ def test_a_single_layer_that_reads_neighbours_is_refused(loaded, monkeypatch):
     def leaks(original, module, *args, **kwargs):
         told = original(module, *args, **kwargs)
         if module.layer_idx == 1:
-            kwargs.pop("ragged", None)
+            kwargs.pop("paged", None)
             return original(module, *args, **kwargs)
         return told
 
@@ -87,9 +90,9 @@ def test_a_single_layer_that_reads_neighbours_is_refused(loaded, monkeypatch):
 
 
 def test_an_attention_that_forgets_what_was_read_before_is_refused(loaded, monkeypatch):
-    def forgets(original, module, query, key, value, mask, *, ragged=None, **kwargs):
-        told = original(module, query, key, value, mask, ragged=ragged, **kwargs)
-        if ragged is not None:
+    def forgets(original, module, query, key, value, mask, *, paged=None, **kwargs):
+        told = original(module, query, key, value, mask, paged=paged, **kwargs)
+        if paged is not None:
             return value.repeat_interleave(query.shape[1] // key.shape[1], dim=1).transpose(1, 2).contiguous(), None
         return told
 
@@ -99,7 +102,7 @@ def test_an_attention_that_forgets_what_was_read_before_is_refused(loaded, monke
 
 
 def test_rows_that_reach_a_neighbour_are_refused(loaded, monkeypatch):
-    original = exactness.Batch
+    original = self_check.Runner
 
     class Mixed(original):
         def __init__(self, *args, **kwargs):
@@ -108,7 +111,7 @@ def test_rows_that_reach_a_neighbour_are_refused(loaded, monkeypatch):
                 self._injection, cut, None if index is None else index.flip(1)
             )
 
-    monkeypatch.setattr(exactness, "Batch", Mixed)
+    monkeypatch.setattr(self_check, "Runner", Mixed)
     with pytest.raises(UnsupportedBase, match="cannot be served"):
         show_exact(loaded(), format="norm")
 
@@ -140,7 +143,7 @@ def test_memory_that_runs_out_says_nothing_of_the_base(loaded, monkeypatch):
 def test_a_model_is_shown_to_be_exact_once_for_a_format(loaded, monkeypatch):
     base = loaded()
     show_exact(base, format="norm")
-    monkeypatch.setattr(exactness, "Batch", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(self_check, "Runner", lambda *_, **__: 1 / 0)
     show_exact(base, format="norm")
     with pytest.raises(ZeroDivisionError):
         show_exact(base, format="steering")
@@ -157,10 +160,15 @@ def test_a_refusal_is_not_forgotten_by_asking_again(loaded):
 
 
 def test_a_request_beyond_what_is_read_alike_in_any_company_is_refused(loaded, ask):
-    engine = Engine(loaded(models.phi3), Limits(running=2, cache_tokens=1024, table_bytes=0))
-    assert engine.context == 64
+    base = loaded(rope_parameters={"rope_type": "dynamic", "rope_theta": 1e4, "factor": 4.0})
+    rotary = base.model.model.rotary_emb
+    # As of a model whose frequencies grow with every token beyond what its config calls its context.
+    rotary.config = copy.deepcopy(rotary.config)
+    rotary.config.max_position_embeddings = rotary.original_max_seq_len = rotary.max_seq_len_cached = 64
+    engine = Engine(base, Limits(running=2, cache_tokens=1024, table_bytes=0))
+    assert engine.context == 63
     engine.start()
-    with pytest.raises(InvalidInput, match="context of 64"):
+    with pytest.raises(InvalidInput, match="context of 63"):
         ask(engine, prompt=[5] * 200)
     beside = [ask(engine, prompt=[7] * 50), ask(engine, prompt=[5, 6, 7], owner="bob")][1].wait().ids
     assert ask(engine, prompt=[5, 6, 7]).wait().ids == beside

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sharedllm.serving.request import Sampling
-from sharedllm.serving.sampling import draw, scored
+from sharedllm.serving.sampler import draw, scored
 
 
 def many(logits, draws=4000, **sampling):

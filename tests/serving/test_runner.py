@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sharedllm.errors import InvalidInput
-from sharedllm.serving import batch, cache
+from sharedllm.serving import cache, runner
 
 
 def state_of(base):
@@ -46,7 +46,7 @@ def test_a_second_engine_on_a_base_is_refused_and_the_first_goes_on(engine_of, b
 def test_an_engine_that_cannot_be_made_leaves_the_base_as_it_was(engine_of, base_of, ask, monkeypatch, broken):
     logits, before = state_of(base_of("llama", torch.bfloat16))
     with monkeypatch.context() as patch:
-        patch.setattr(batch, broken, lambda *_: 1 / 0)
+        patch.setattr(runner, broken, lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             engine_of(dtype=torch.bfloat16)
     found, after = state_of(base_of("llama", torch.bfloat16))

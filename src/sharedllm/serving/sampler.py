@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sharedllm.errors import RequestFailed
@@ -11,11 +12,100 @@ from sharedllm.serving.request import Sampling, Scored
 if TYPE_CHECKING:
     import torch
 
+    from sharedllm.serving.runner import Logits
+    from sharedllm.serving.sequence import Chunk, Plan
+
 _LIKELIEST = 256
 """As many tokens are sorted first; a ``top_p`` that they do not add up to sorts the whole vocabulary."""
 
+_SCORED_AT_ONCE = 256
+"""In float32 the logits of a long chunk do not fit memory all at once."""
+
 _COLDEST, _HOTTEST = 1e-30, 1e30
 """Temperatures beyond which the likeliest token is drawn, or any; single precision still holds them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """What came of a pass; by the number of a chunk in its plan.
+
+    Attributes:
+        plan: of the pass.
+        drawn: the new token of each chunk that draws.
+        scores: of the tokens after a chunk's wanted places that are known.
+        failed: why nothing came of a chunk.
+    """
+
+    plan: "Plan"
+    drawn: dict[int, Scored]
+    scores: dict[int, list[Scored]]
+    failed: dict[int, Exception]
+
+
+def sample(logits: "Logits") -> Sampled:
+    """Draw a token for every chunk that draws, and score what is known; nothing is drawn for what fails."""
+    import torch
+
+    chunks = logits.plan.chunks
+    sampled = Sampled(logits.plan, {}, {}, dict(logits.failed))
+    drawing, rows, row = [], [], 0
+    with torch.inference_mode():
+        for number, chunk in enumerate(chunks):
+            if number in logits.failed:
+                continue
+            known = len(chunk.wanted) - chunk.draws
+            if known:
+                try:
+                    sampled.scores[number] = _score_known(chunk, logits.rows[row : row + known])
+                except Exception as error:
+                    sampled.failed[number] = error
+            if chunk.draws and number not in sampled.failed:
+                drawing.append(number)
+                rows.append(row + known)
+            row += len(chunk.wanted)
+        # Mostly they are all of the logits, which are then not to be copied.
+        _draw_all(drawing, logits.rows if len(rows) == row else logits.rows[rows], sampled)
+    return sampled
+
+
+def _score_known(chunk: "Chunk", logits: "torch.Tensor") -> list[Scored]:
+    scores = []
+    for start in range(0, len(logits), _SCORED_AT_ONCE):
+        piece = _wide(logits[start : start + _SCORED_AT_ONCE])
+        first = chunk.wanted.start + 1 + start
+        known = chunk.sequence.ids[first : first + len(piece)]
+        scores += scored(piece, known, [chunk.sequence.tops] * len(known))
+    return scores
+
+
+def _draw_all(drawing: Sequence[int], logits: "torch.Tensor", sampled: Sampled) -> None:
+    """Draw for these chunks, all at once; if that fails, for each alone."""
+    if not drawing:
+        return
+    try:
+        tokens = _draw_scored([sampled.plan.chunks[number] for number in drawing], _wide(logits))
+        sampled.drawn.update(zip(drawing, tokens, strict=True))
+    except Exception as error:
+        if len(drawing) == 1:
+            sampled.failed[drawing[0]] = error
+            return
+        for row, number in enumerate(drawing):
+            _draw_all([number], logits[row : row + 1], sampled)
+
+
+def _draw_scored(chunks: "Sequence[Chunk]", logits: "torch.Tensor") -> list[Scored]:
+    requests = [chunk.sequence.request for chunk in chunks]
+    tokens = draw(logits, [each.sampling for each in requests], [len(chunk.sequence.new) for chunk in chunks])
+    # To normalise everybody's logits takes a while, and few ask for it.
+    tops = {row: top for row, each in enumerate(requests) if (top := each.top_logprobs) is not None}
+    told = iter(scored(logits[list(tops)], [tokens[row] for row in tops], list(tops.values()))) if tops else iter(())
+    return [next(told) if row in tops else Scored(token, None) for row, token in enumerate(tokens)]
+
+
+def _wide(logits: "torch.Tensor") -> "torch.Tensor":
+    import torch
+
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def draw(logits: "torch.Tensor", samplings: Sequence[Sampling], positions: Sequence[int]) -> list[int]:
@@ -30,10 +120,6 @@ def draw(logits: "torch.Tensor", samplings: Sequence[Sampling], positions: Seque
         RequestFailed: the logits of a row are no numbers.
     """
     tokens = _likeliest(logits)
-    # Whatever is no number counts as the largest.
-    peaks = logits.gather(1, logits.new_tensor(tokens).long()[:, None])
-    if (~peaks.isfinite()).cpu().any():
-        raise overflown()
     warm = [row for row, sampling in enumerate(samplings) if sampling.temperature > _COLDEST]
     if warm:
         settings = [samplings[row] for row in warm]
@@ -76,9 +162,15 @@ def overflown() -> RequestFailed:
 
 
 def _likeliest(logits: "torch.Tensor") -> list[int]:
+    import torch
+
     # numpy's is ten times as fast as torch's where both can be had.
-    found = logits.numpy().argmax(-1) if logits.device.type == "cpu" else logits.argmax(dim=-1)
-    tokens: list[int] = found.tolist()
+    found = torch.from_numpy(logits.numpy().argmax(-1)) if logits.device.type == "cpu" else logits.argmax(dim=-1)
+    # Whatever is no number counts as the largest.
+    peaks = logits.gather(1, found[:, None])[:, 0]
+    tokens: list[int] = torch.where(peaks.isfinite(), found, -1).tolist()
+    if min(tokens) < 0:
+        raise overflown()
     return tokens
 
 

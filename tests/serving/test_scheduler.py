@@ -6,25 +6,33 @@ import numpy as np
 import pytest
 from tests.serving.conftest import alone, likely, passes
 
-from sharedllm.serving.passes import Pass, Wanted
-from sharedllm.serving.request import Limits
+from sharedllm.serving.request import Limits, Request, Scored
+from sharedllm.serving.sequence import Sequence
 from sharedllm.serving.table import BASE_SLOT
 
 
-def test_logits_are_computed_for_what_is_scored_or_drawn_from_alone():
-    wanted = Wanted(draw=lambda names, logits: [])
-    wanted.add("answered", draws=True, places=range(0), take=None)
-    wanted.add("scored", draws=False, places=range(2, 7), take=None)
-    wanted.add("both", draws=True, places=range(7), take=None)
+def test_logits_are_computed_for_what_is_scored_or_drawn_from_alone(base_of):
+    prompt = list(range(5, 13))
 
-    def places(begin, end, ends):
-        passed = Pass(["answered", "scored", "both"], [end - begin] * 3, [ends] * 3)
-        return [list(each) for each in wanted.places(passed, [end] * 3)]
+    def of(**asked):
+        return Sequence(base_of(), 1, Request(prompt, "ann", **asked), print)
 
-    assert places(0, 4, ends=False) == [[], [2, 3], [0, 1, 2, 3]]
-    assert places(4, 8, ends=True) == [[7], [4, 5, 6], [4, 5, 6, 7]]
+    answered, both = of(max_tokens=4), of(max_tokens=4, score_prompt=True)
+    scored = of(max_tokens=0, score_prompt=True)
+    scored.scored = range(2, 7)
+
+    def places(length):
+        found = []
+        for each in (answered, scored, both):
+            chunk = each.chunk(length)
+            each.take(chunk.end, (), Scored(9, None) if chunk.draws else None)
+            found.append(list(chunk.wanted))
+        return found
+
+    assert places(4) == [[], [2, 3], [0, 1, 2, 3]]
+    assert places(4) == [[7], [4, 5, 6], [4, 5, 6, 7]]
     # The next tokens that are drawn.
-    assert places(8, 9, ends=True) == [[8], [], [8]]
+    assert places(1) == [[8], [], [8]]
 
 
 @pytest.mark.parametrize("architecture", ["llama", "gemma3"])
@@ -34,7 +42,7 @@ def test_after_an_erasure_nothing_waits_for_the_next_request_to_be_overwritten(e
     other = ask(engine, [9] * 5, "other", release="o", values=row(engine.layout.size, 2), max_tokens=40)
     gone = ask(engine, prompt, "gone", release="r", values=row(engine.layout.size, 1), max_tokens=60)
     passes(engine, lambda: len(gone.tokens) == 40)
-    gathered = engine._batch._rows._gathered[1].pieces
+    gathered = engine._runner._gathered[1].pieces
     assert all(piece.any() for piece in gathered)
     engine.stop_owner("gone")
     assert not any(piece.any() for piece in gathered)
@@ -55,7 +63,7 @@ def test_who_waits_runs_and_has_a_row_is_told_with_their_releases(engine_of, ask
     assert engine.releases() == ({("ann", "a"), ("bob", "b")}, set())
     passes(engine, lambda: first.tokens)
     assert engine.releases() == ({("ann", "a"), ("bob", "b")}, {("ann", "a")})
-    passes(engine, lambda: not engine._batch.running and not len(engine._waiting))
+    passes(engine, lambda: not engine._scheduler.busy)
     assert engine.releases() == (set(), {("bob", "b")})
 
 
@@ -64,7 +72,7 @@ def test_everybody_who_is_cancelled_in_a_full_cache_makes_room_for_the_next(engi
     engine = engine_of(limits=limits, start=False)
     values = row(engine.layout.size, 1)
     # More is let in than there is room for.
-    engine._batch.capacity *= 4
+    engine._scheduler.capacity *= 4
     crowd = [ask(engine, [5 + n] * 20, f"{n}", max_tokens=100) for n in range(4)]
     passes(engine, lambda: engine.counters.batches == 3)
     assert sum(bool(client.tokens) for client in crowd) == 1
@@ -141,11 +149,11 @@ def test_a_request_can_be_cancelled_while_it_is_scored(engine_of, ask, row, aske
     # 200 tokens are read in five passes.
     scored = ask(engine, [9] * 200, release="r", values=row(engine.layout.size, 1), **asked)
     passes(engine, lambda: engine.counters.batches == batches)
-    (part,) = engine._batch._parts._parts.values()
-    assert (part.reading is not None, part.slot != BASE_SLOT) == (True, own)
+    (sequence,) = engine._scheduler._reading.values()
+    assert (len(sequence.scored) > 0, sequence.slot != BASE_SLOT) == (True, own)
     engine.cancel(scored.number)
     assert (scored.finished.reason, len(scored.tokens)) == ("cancelled", drawn)
-    assert (len(engine._batch._parts._parts), len(engine._batch._pager._wanted)) == (0, 0)
+    assert (len(engine._scheduler._reading), len(engine._scheduler._pending)) == (0, 0)
     late = ask(engine)
     passes(engine, lambda: late.finished)
     assert late.finished.reason == "length"

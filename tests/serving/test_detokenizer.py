@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, decoders
 from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
-from sharedllm.serving.writing import Writer
+from sharedllm.serving.detokenizer import Detokenizer
 
 BYTES = {f"<0x{value:02X}>": 1 + value for value in range(256)}
 WORDS = {"a": 257, "▁b": 258}
@@ -41,13 +41,13 @@ def ids(*pieces):
     ],
 )
 def test_every_token_is_told_once_whatever_bytes_come_after_one_another(base, tokens, told, end):
-    writer = Writer(base, [])
-    assert [writer.write(token) for token in tokens] == told
-    assert writer.end() == end
+    detokenizer = Detokenizer(base, [])
+    assert [detokenizer.write(token) for token in tokens] == told
+    assert detokenizer.end() == end
 
 
 def test_a_stop_string_ends_the_text_also_where_it_had_to_be_read_again(base):
-    writer = Writer(base, ["a b"])
-    assert [writer.write(token) for token in ids(0xC3, 0xA9, 0xFF, "a", "▁b")] == ["", "é", "", "�", ""]
-    assert writer.stopped
-    assert writer.end() == ""
+    detokenizer = Detokenizer(base, ["a b"])
+    assert [detokenizer.write(token) for token in ids(0xC3, 0xA9, 0xFF, "a", "▁b")] == ["", "é", "", "�", ""]
+    assert detokenizer.stopped
+    assert detokenizer.end() == ""

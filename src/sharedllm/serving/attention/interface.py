@@ -1,28 +1,77 @@
-"""Attention over requests of different lengths in one pass.
+"""Attention over sequences of different lengths in one pass, each over its own keys and values alone.
 
-transformers would give every token a mask over the keys of all requests; the work then grows with the square of how
-many there are. Here requests that read one new token and have about as many keys are one padded product over their own,
-in which torch's fused attention takes twice as long as plain products on a CPU, and a longer prompt is one of its own.
+transformers would give every token a mask over the keys of everybody; the work then grows with the square of how many
+they are. Here sequences that read one new token and have about as many keys are one padded product over their own, and
+a longer piece of a sequence is one of its own. What computes these two is a file a device, behind `Attention`.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from sharedllm.base.attention import stacked_attention
 from sharedllm.errors import UnsupportedBase
 
 if TYPE_CHECKING:
     import torch
 
-NAME = "ragged"
+NAME = "paged"
 _PADDED = 8
 """Keys are padded to a multiple: oneDNN makes code for every shape that it has not seen."""
 _TOGETHER = 256
-"""Requests of fewer keys are one product whatever their lengths, since padding them takes less than another product."""
+"""Sequences of fewer keys are one product whatever their lengths, since padding takes less than another product."""
 
 Layer = Callable[[int, "torch.Tensor", "torch.Tensor"], "tuple[torch.Tensor, torch.Tensor]"]
 """From a layer's number, its new keys and its new values to all that are cached: see `Cache.layer`."""
+
+
+class Attention(Protocol):
+    """Attention on one kind of device. Nobody's answer depends on who else is in the pass but for rounding."""
+
+    def singles(
+        self,
+        module: Any,
+        query: "torch.Tensor",
+        keys: "torch.Tensor",
+        values: "torch.Tensor",
+        mask: "torch.Tensor",
+        scaling: float | None,
+    ) -> "torch.Tensor":
+        """Of sequences that read one token each.
+
+        Args:
+            module: the attention layer.
+            query: ``[sequences, heads, 1, width]``.
+            keys: ``[sequences, key_heads, longest, width]``, padded with any of the sequence's own.
+            values: like ``keys``.
+            mask: 0 where a token looks and minus infinity elsewhere, ``[sequences, 1, 1, longest]``.
+            scaling: of the scores; ``width ** -0.5`` by default.
+
+        Returns:
+            ``[sequences, 1, heads, width]``.
+        """
+        ...
+
+    def stretch(
+        self,
+        query: "torch.Tensor",
+        keys: "torch.Tensor",
+        values: "torch.Tensor",
+        mask: "torch.Tensor | None",
+        scaling: float | None,
+    ) -> "torch.Tensor":
+        """Of one sequence that reads several tokens.
+
+        Args:
+            query: ``[1, heads, tokens, width]``.
+            keys: ``[1, key_heads, keys, width]``.
+            values: like ``keys``.
+            mask: True where a token looks, ``[tokens, keys]``; None where each looks at all before it and at itself.
+            scaling: of the scores; ``width ** -0.5`` by default.
+
+        Returns:
+            ``[1, heads, tokens, width]``.
+        """
+        ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,7 +161,7 @@ class Stretch:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class Metadata:
     """Who attends to what in one pass; the same for every layer.
 
     Attributes:
@@ -125,17 +174,17 @@ class Plan:
     singles: list[Singles]
     stretches: list[Stretch]
 
-    def to(self, device: "torch.device") -> "Plan":
+    def to(self, device: "torch.device") -> "Metadata":
         """The same on a device."""
-        return Plan(
+        return Metadata(
             self.written.to(device),
             [each.to(device) for each in self.singles],
             [each.to(device) for each in self.stretches],
         )
 
 
-def plan(lengths: Sequence[int], held: "Sequence[torch.Tensor]") -> Plan:
-    """Plan a pass, on the CPU.
+def metadata(lengths: Sequence[int], held: "Sequence[torch.Tensor]") -> Metadata:
+    """Say who attends to what in a pass, on the CPU.
 
     Args:
         lengths: new tokens of each request, in the order of the pass.
@@ -144,26 +193,28 @@ def plan(lengths: Sequence[int], held: "Sequence[torch.Tensor]") -> Plan:
     import torch
     from torch.nn.functional import pad
 
-    # Padded to the longest of all, everybody's attention would take as long as that of one long request.
-    alike: dict[int, list[tuple[int, torch.Tensor]]] = {}
-    stretches = []
+    totals = [own.numel() for own in held]
+    # Padded to the longest of all, everybody's attention would take as long as that of one long sequence.
+    alike: dict[int, list[int]] = {}
+    stretches, written, firsts = [], [], []
     token = 0
-    for length, own in zip(lengths, held, strict=True):
+    for number, (length, own, total) in enumerate(zip(lengths, held, totals, strict=True)):
         if length == 1:
-            alike.setdefault(max(power_of_two(len(own)), _TOGETHER), []).append((token, own))
+            alike.setdefault(max(power_of_two(total), _TOGETHER), []).append(number)
         else:
-            stretches.append(Stretch(slice(token, token + length), None if length == len(own) else own, len(own)))
+            stretches.append(Stretch(slice(token, token + length), None if length == total else own, total))
+        written.append(own[total - length :])
+        firsts.append(token)
         token += length
     singles = []
     for group in alike.values():
-        tokens, keys = zip(*group, strict=True)
         # Padding reads a key that is there, and the mask keeps it out.
-        all_keys = torch.nn.utils.rnn.pad_sequence(list(keys), batch_first=True)
-        all_keys = pad(all_keys, (0, -all_keys.shape[1] % _PADDED))
-        lengths_of_keys = torch.tensor([len(own) for own in keys])
-        singles.append(Singles(torch.tensor(tokens), padded(all_keys, lengths_of_keys), lengths_of_keys))
-    written = torch.cat([own[len(own) - length :] for length, own in zip(lengths, held, strict=True)])
-    return Plan(written, singles, stretches)
+        keys = torch.nn.utils.rnn.pad_sequence([held[number] for number in group], batch_first=True)
+        keys = pad(keys, (0, -keys.shape[1] % _PADDED))
+        counts = torch.tensor([totals[number] for number in group])
+        tokens = torch.tensor([firsts[number] for number in group])
+        singles.append(Singles(tokens, padded(keys, counts), counts))
+    return Metadata(torch.cat(written), singles, stretches)
 
 
 def padded(keys: "torch.Tensor", held: "torch.Tensor") -> "torch.Tensor":
@@ -187,7 +238,22 @@ def power_of_two(count: int) -> int:
     return 1 << (count - 1).bit_length()
 
 
-def ragged_attention(
+@dataclass(frozen=True, eq=False)
+class Paged:
+    """What a pass hands to every layer's attention.
+
+    Attributes:
+        metadata: who attends to what.
+        layer: gives a layer's cached keys and values, which are written to.
+        attention: of the device.
+    """
+
+    metadata: Metadata
+    layer: Layer
+    attention: Attention
+
+
+def paged_attention(
     module: Any,
     query: "torch.Tensor",
     key: "torch.Tensor",
@@ -197,14 +263,14 @@ def ragged_attention(
     sliding_window: int | None = None,
     softcap: float | None = None,
     s_aux: "torch.Tensor | None" = None,
-    ragged: "tuple[Plan, Layer] | None" = None,
+    paged: Paged | None = None,
     **_: Any,
 ) -> tuple["torch.Tensor", None]:
-    """Attention as transformers calls it, with a plan; without one it is causal attention of whole sequences.
+    """Attention as transformers calls it, over the cache; without one it is causal attention of whole sequences.
 
     Args:
         module: the attention layer.
-        query: ``[1, heads, tokens, width]`` (``[batch, …]`` without a plan).
+        query: ``[1, heads, tokens, width]`` (``[batch, …]`` without a cache).
         key: ``[1, key_heads, tokens, width]``, of the pass's own tokens.
         value: like ``key``.
         attention_mask: never given: transformers makes none for an implementation it does not know.
@@ -212,65 +278,61 @@ def ragged_attention(
         sliding_window: the layer's tokens look at the last so many, themselves among them; None for all before.
         softcap: not supported.
         s_aux: not supported.
-        ragged: the plan, and what gives a layer's cached keys and values, which this writes to.
+        paged: of the pass.
 
     Returns:
         ``[1, tokens, heads, width]``, and None in place of the attention weights.
 
     Raises:
-        UnsupportedBase: the model caps its scores or has attention sinks, or it attends without a plan in windows.
+        UnsupportedBase: the model caps its scores or has attention sinks.
     """
-    from torch.nn.functional import scaled_dot_product_attention as attend
+    from torch.nn.functional import scaled_dot_product_attention
 
     if softcap is not None or s_aux is not None:
         raise UnsupportedBase(
             f"{type(module).__name__} caps its attention scores or has attention sinks",
             remedy="Use a base with plain softmax attention.",
         )
-    grouped = query.shape[1] != key.shape[1]
-    if ragged is None:
+    if paged is None:
         whole = Stretch(slice(0, query.shape[2]), None, query.shape[2]).mask(query.device, sliding_window)
-        found = attend(query, key, value, attn_mask=whole, is_causal=whole is None, scale=scaling, enable_gqa=grouped)
+        grouped = query.shape[1] != key.shape[1]
+        found = scaled_dot_product_attention(
+            query, key, value, attn_mask=whole, is_causal=whole is None, scale=scaling, enable_gqa=grouped
+        )
         return found.transpose(1, 2).contiguous(), None
-    steps, layer = ragged
-    keys, values = layer(module.layer_idx, key, value)
-    keys.index_copy_(0, steps.written, key[0].transpose(0, 1))
-    values.index_copy_(0, steps.written, value[0].transpose(0, 1))
+    pass_, attention = paged.metadata, paged.attention
+    keys, values = paged.layer(module.layer_idx, key, value)
+    keys.index_copy_(0, pass_.written, key[0].transpose(0, 1))
+    values.index_copy_(0, pass_.written, value[0].transpose(0, 1))
     heads, tokens = query.shape[1:3]
     key_heads = key.shape[1]
     output = query.new_empty(1, tokens, heads, value.shape[-1])
-    for singles in steps.singles:
+    for singles in pass_.singles:
         one = query[0].index_select(1, singles.tokens).transpose(0, 1)[:, :, None]
-        seen, told = (
+        own_keys, own_values = (
             each.view(-1, each.shape[-1])
             .index_select(0, singles.heads(key_heads))
             .view(len(singles.tokens), key_heads, -1, each.shape[-1])
             for each in (keys, values)
         )
-        looks = singles.mask(query.dtype, sliding_window)
-        answers = stacked_attention(module, one, seen, told, looks, scaling)[0]
+        answers = attention.singles(
+            module, one, own_keys, own_values, singles.mask(query.dtype, sliding_window), scaling
+        )
         output[0].index_copy_(0, singles.tokens, answers[:, 0])
-    for stretch in steps.stretches:
-        new = query[:, :, stretch.tokens]
-        mask = stretch.mask(query.device, sliding_window)
-        shared = grouped
+    for stretch in pass_.stretches:
         if stretch.keys is None:
-            held = key[:, :, stretch.tokens], value[:, :, stretch.tokens]
+            own_keys, own_values = key[:, :, stretch.tokens], value[:, :, stretch.tokens]
         else:
-            held = keys[stretch.keys].transpose(0, 1)[None], values[stretch.keys].transpose(0, 1)[None]
-        if mask is not None and grouped and query.device.type != "cpu":
-            # With a mask, what is fused on a GPU takes a head of keys for each of the queries.
-            group = heads // key_heads
-            held = held[0].repeat_interleave(group, dim=1), held[1].repeat_interleave(group, dim=1)
-            shared = False
-        answer = attend(new, *held, attn_mask=mask, is_causal=mask is None, scale=scaling, enable_gqa=shared)
+            own_keys, own_values = (each[stretch.keys].transpose(0, 1)[None] for each in (keys, values))
+        mask = stretch.mask(query.device, sliding_window)
+        answer = attention.stretch(query[:, :, stretch.tokens], own_keys, own_values, mask, scaling)
         output[:, stretch.tokens] = answer.transpose(1, 2)
     return output, None
 
 
-def register_ragged() -> str:
+def register_attention() -> str:
     """Make the implementation known to transformers, without a mask; returns the name to ask for."""
     from transformers import AttentionInterface
 
-    AttentionInterface.register(NAME, ragged_attention)
+    AttentionInterface.register(NAME, paged_attention)
     return NAME

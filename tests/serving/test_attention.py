@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
-from sharedllm.serving.ragged import plan, ragged_attention
+from sharedllm.serving.attention.cpu import CpuAttention
+from sharedllm.serving.attention.interface import Paged, metadata, paged_attention
 
 HEADS, KEY_HEADS, WIDTH = 4, 2, 8
 LAYER = 1
@@ -43,16 +44,16 @@ def test_whatever_the_lengths_each_attends_as_if_it_were_alone(asked, window):
     cached = numbers(2, sum(totals) + 5, KEY_HEADS, WIDTH)
     query = numbers(1, HEADS, sum(lengths), WIDTH)
     key, value = numbers(2, 1, KEY_HEADS, sum(lengths), WIDTH)
-    steps = plan(lengths, held)
+    steps = metadata(lengths, held)
     layer = SimpleNamespace(layer_idx=LAYER)
-    together, _ = ragged_attention(
+    together, _ = paged_attention(
         layer,
         query,
         key,
         value,
         None,
         sliding_window=window,
-        ragged=(steps, lambda number, *_: {LAYER: cached}[number]),
+        paged=Paged(steps, lambda number, *_: {LAYER: cached}[number], CpuAttention()),
     )
     first = 0
     for length, total, own in zip(lengths, totals, held, strict=True):
@@ -72,7 +73,7 @@ def test_whatever_the_lengths_each_attends_as_if_it_were_alone(asked, window):
 def test_nobody_who_reads_one_token_is_padded_to_more_than_twice_their_keys_unless_these_are_few(asked):
     lengths, totals = asked
     _, held = pages(lengths, totals, torch.Generator())
-    steps = plan(lengths, held)
+    steps = metadata(lengths, held)
     padded = {token: group.keys.shape[-1] for group in steps.singles for token in group.tokens.tolist()}
     firsts = accumulate(lengths, initial=0)
     held = {first: total for first, length, total in zip(firsts, lengths, totals, strict=False) if length == 1}

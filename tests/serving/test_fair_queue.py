@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharedllm.errors import QueueFull
-from sharedllm.serving.waiting import Waiting
+from sharedllm.serving.fair_queue import FairQueue
 
 
 def anybody(owner, item):
@@ -15,14 +15,14 @@ def any_size(item):
 
 
 def test_owners_take_turns_and_each_keeps_their_order():
-    queue = Waiting(10, 10)
+    queue = FairQueue(10, 10)
     for item in ("a1", "a2", "a3", "b1", "c1", "b2"):
         queue.put(item[0], item)
     assert [queue.take(anybody, any_size) for _ in range(7)] == ["a1", "b1", "c1", "a2", "b2", "a3", None]
 
 
 def test_an_owner_who_may_not_is_passed_over_and_keeps_their_place():
-    queue = Waiting(10, 10)
+    queue = FairQueue(10, 10)
     for item in ("a1", "b1"):
         queue.put(item[0], item)
     assert queue.take(lambda owner, _: owner != "a", any_size) == "b1"
@@ -31,7 +31,7 @@ def test_an_owner_who_may_not_is_passed_over_and_keeps_their_place():
 
 
 def test_what_does_not_fit_is_waited_for_by_all_who_come_after_it():
-    queue = Waiting(10, 10)
+    queue = FairQueue(10, 10)
     for item in ("a1", "b1", "c1"):
         queue.put(item[0], item)
     assert queue.take(anybody, lambda item: item != "a1") is None
@@ -40,7 +40,7 @@ def test_what_does_not_fit_is_waited_for_by_all_who_come_after_it():
 
 
 def test_who_is_refused_is_not_in_the_queue():
-    queue = Waiting(3, 2)
+    queue = FairQueue(3, 2)
     for item in ("a1", "a2"):
         queue.put("a", item)
     with pytest.raises(QueueFull):
@@ -53,7 +53,7 @@ def test_who_is_refused_is_not_in_the_queue():
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["put", "take", "remove"])), max_size=60))
 def test_nothing_is_lost_and_the_length_is_right(calls):
-    queue, inside, number = Waiting(1000, 1000), [], 0
+    queue, inside, number = FairQueue(1000, 1000), [], 0
     for owner, call in calls:
         if call == "put":
             number += 1

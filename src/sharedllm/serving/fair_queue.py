@@ -1,4 +1,4 @@
-"""The queue in front of the batch: bounded, and everybody in turn."""
+"""A queue that is bounded, and gives everybody their turn."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -11,7 +11,7 @@ Item = TypeVar("Item")
 _COME_BACK_SECONDS = 1.0
 
 
-class Waiting(Generic[Item]):
+class FairQueue(Generic[Item]):
     """First come, first served within one owner; one of each owner in turn."""
 
     def __init__(self, most: int, most_per_owner: int) -> None:

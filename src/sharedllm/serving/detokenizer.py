@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from sharedllm.base.loading import Base
 
 
-class Writer:
+class Detokenizer:
     """One answer's text.
 
     Attributes:
