@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-rare check format clean
+.PHONY: demo test test-all test-rare check docs format clean
 
 demo: .venv/installed
 	$(BIN)/sharedllm demo --out out/demo.html
@@ -20,14 +20,18 @@ test-rare: .venv/installed
 test-all: test test-rare
 
 check: .venv/installed
-	$(BIN)/ruff format --check src tests benchmarks experiments
-	$(BIN)/ruff check src tests benchmarks experiments
+	$(BIN)/ruff format --check src tests benchmarks experiments docs
+	$(BIN)/ruff check src tests benchmarks experiments docs
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# docs/api.md, from the docstrings; a test says when it is out of date.
+docs: .venv/installed
+	$(BIN)/python -m docs.api
+
 format: .venv/installed
-	$(BIN)/ruff format src tests benchmarks experiments
-	$(BIN)/ruff check --fix src tests benchmarks experiments
+	$(BIN)/ruff format src tests benchmarks experiments docs
+	$(BIN)/ruff check --fix src tests benchmarks experiments docs
 
 # constraints.txt pins every package, transitive ones included, so that two machines install the same versions.
 .venv/installed: pyproject.toml constraints.txt

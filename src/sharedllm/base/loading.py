@@ -40,11 +40,13 @@ class Base:
 
     @property
     def device(self) -> "torch.device":
+        """Where the weights are."""
         device: torch.device = self.model.device
         return device
 
     @property
     def dtype(self) -> "torch.dtype":
+        """What is computed in, gains and losses apart."""
         dtype: torch.dtype = self.model.dtype
         return dtype
 
