@@ -27,6 +27,13 @@ def test_it_depends_on_seed_choice_and_position_alone():
     assert keys_of(asked, [3, 3])[0].tolist() == keys_of(asked, [3, 3])[1].tolist()
 
 
+def test_it_stays_what_it_was():
+    for seed, choice, position in ((0, 0, 0), (7, 1, 63), (7, 1, 64), (-3, 2, 1000), (2**53 - 1, 0, 10**9)):
+        generator = np.random.Philox(key=np.array([seed % 2**64, choice], np.uint64), counter=position)
+        expected = np.array([generator.random_raw()], np.uint64).view(np.int32).tolist()
+        assert keys_of([Sampling(seed=seed, choice=choice)], [position])[0].tolist() == expected
+
+
 def test_variables_are_exponential_and_those_of_different_tokens_and_places_have_nothing_to_do_with_one_another():
     found = of_all(keys(2000, seed=3), 200).numpy()
     # The mean and the share below some bounds, for each token of its own.

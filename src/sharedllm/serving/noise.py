@@ -11,6 +11,7 @@ in blocks that can win with it.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     import torch
 
 _BLOCK = 64
+_POSITIONS = 64
+_WORDS_EACH = 4
+"""What Philox makes for every place that its counter is at."""
 _BITS = 31
 _LARGEST = 1 - 2.0**-24
 """Below one in every precision, so that no variable is infinite."""
@@ -31,10 +35,18 @@ def keys_of(samplings: Sequence[Sampling], positions: Sequence[int]) -> "torch.T
     import torch
 
     words = [
-        np.random.Philox(key=np.array([each.seed % 2**64, each.choice], np.uint64), counter=position).random_raw()
+        _words(each.seed % 2**64, each.choice, position // _POSITIONS)[position % _POSITIONS]
         for each, position in zip(samplings, positions, strict=True)
     ]
     return torch.from_numpy(np.array(words, np.uint64).view(np.int32).reshape(-1, 2))
+
+
+@lru_cache(maxsize=1024)
+def _words(seed: int, choice: int, stretch: int) -> list[int]:
+    """A word for each of the positions of a stretch. To make a generator takes longer than they do."""
+    generator = np.random.Philox(key=np.array([seed, choice], np.uint64), counter=stretch * _POSITIONS)
+    words: list[int] = generator.random_raw(_POSITIONS * _WORDS_EACH)[::_WORDS_EACH].tolist()
+    return words
 
 
 def noisiest(scores: "torch.Tensor", keys: "torch.Tensor") -> list[int]:
