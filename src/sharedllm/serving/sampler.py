@@ -123,7 +123,9 @@ def draw(logits: "torch.Tensor", samplings: Sequence[Sampling], positions: Seque
     warm = [row for row, sampling in enumerate(samplings) if sampling.temperature > _COLDEST]
     if warm:
         settings = [samplings[row] for row in warm]
-        scores = _restricted(_scores(logits[warm], settings), settings)
+        # Mostly it is everybody.
+        own = logits if len(warm) == len(logits) else logits[warm]
+        scores = _restricted(_scores(own, settings), settings)
         drawn = noisiest(scores, keys_of(settings, [positions[row] for row in warm]))
         for row, token in zip(warm, drawn, strict=True):
             tokens[row] = token
