@@ -16,7 +16,7 @@ from sharedllm.files import (
     replace_private,
     write_private,
 )
-from sharedllm.reporting.html import write_whole
+from sharedllm.reporting.html import write_html
 from sharedllm.store.encryption.master_key import write_master_key
 
 
@@ -46,7 +46,7 @@ def test_what_is_written_is_its_owners_alone(tmp_path):
     [
         write_master_key,
         lambda path: write_private(path, b"hers"),
-        lambda path: write_whole("hers", path),
+        lambda path: write_html("hers", path),
         private_folder,
         make_folder,
         lambda path: new_file(path).__enter__(),

@@ -11,11 +11,11 @@ from typing import Any
 import click
 
 from experiments.catalogue.bet import all_bets
-from experiments.catalogue.replacing import replacing
 from experiments.catalogue.results import RESULTS, load_result
 from experiments.catalogue.verdict import TIERS, flag_in_words
 from experiments.report.accounts import ACCOUNTS, write_accounts
 from experiments.report.results import MEASURED, NOT_RUN, STALE, SUMMARY
+from sharedllm.files import replacing
 
 
 def summary(results: Path = RESULTS) -> list[dict[str, Any]]:

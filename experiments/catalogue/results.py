@@ -11,9 +11,9 @@ from experiments.catalogue.bet import BETS, Bet
 from experiments.catalogue.context import Context
 from experiments.catalogue.readings import Readings, doubt
 from experiments.catalogue.recipes import FULL, RATES, recipes
-from experiments.catalogue.replacing import replacing
 from experiments.catalogue.verdict import Measured, judge
 from sharedllm.errors import InvalidInput
+from sharedllm.files import replacing
 from sharedllm.reporting.environment import describe
 
 SCHEMA = 1

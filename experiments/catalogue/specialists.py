@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from experiments.catalogue.recipes import STEPS, Protocol, Size, recipes
-from experiments.catalogue.replacing import replacing
 from sharedllm.adapters.adapter import Adapter
 from sharedllm.adapters.adapter_file import load_adapter, save_adapter
 from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
 from sharedllm.errors import AdapterError, Diverged, InvalidInput, TrainingError
+from sharedllm.files import replacing
 from sharedllm.text.windows import TokenizedText
 from sharedllm.training.baselines import ALPHA, PROJECTIONS, RANK, train_baseline
 from sharedllm.training.checkpoints import Checkpoints

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from experiments.catalogue.bet import BETS, Bet, all_bets
-from experiments.catalogue.replacing import replacing
 from experiments.catalogue.results import RESULTS
 from experiments.catalogue.verdict import TIERS, Measured, flag_in_words
 from experiments.report.meaning import meanings
@@ -16,6 +15,7 @@ from experiments.report.results import MEASURED, NOT_RUN, Flag, Run, read_bets
 from experiments.report.results import Bet as Reported
 from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.intervals import CONFIDENCE
+from sharedllm.files import replacing
 from sharedllm.reporting.charts import Number
 
 ACCOUNTS = BETS.parent.parent / "docs" / "bets"

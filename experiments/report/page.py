@@ -11,7 +11,7 @@ from experiments.report.meaning import Meaning, headline, meanings
 from experiments.report.results import Bet, Run
 from sharedllm.evaluation.intervals import CONFIDENCE
 from sharedllm.reporting import findings as story
-from sharedllm.reporting.html import templates, write_whole
+from sharedllm.reporting.html import templates, write_html
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def write_bets_page(bets: Sequence[Bet], path: Path) -> Path:
         limit=HEAT_LIMIT,
         confidence=CONFIDENCE,
     )
-    return write_whole(page, path)
+    return write_html(page, path)
 
 
 def number_text(value: float | None) -> str:

@@ -68,22 +68,31 @@ def write_private(path: Path, data: bytes) -> None:
     sync_folder(path.parent)
 
 
-def replace_private(path: Path, data: bytes) -> None:
-    """Write a file in place of the one that is there, if any; a crash leaves the earlier one or this one.
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a private file to write into, and move it over ``path`` once the block has ended without an error.
 
-    A process that is killed may leave this one under its own name in a folder beside it.
+    A crash leaves the earlier file or this one, and at worst this one in a folder beside it.
 
     Raises:
-        OSError: it cannot be written.
+        OSError: it cannot be written. Nothing of the file stays.
     """
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+    path = path.absolute()
+    make_folder(path.parent)
+    # Nobody else may look into such a folder while the file is written.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".", suffix=".partial") as scratch:
         part = Path(scratch) / path.name
-        make_private(part)
-        with part.open("wb") as stream:
-            stream.write(data)
-            stream.flush()
+        yield part
+        part.chmod(0o600)
+        with part.open("rb+") as stream:
             os.fsync(stream.fileno())
         part.replace(path)
+
+
+def replace_private(path: Path, data: bytes) -> None:
+    """`replacing` with these bytes."""
+    with replacing(path) as part:
+        part.write_bytes(data)
 
 
 def make_private(path: Path, *, anew: bool = False) -> None:
@@ -149,6 +158,41 @@ def sync_folder(folder: Path) -> None:
         os.close(opened)
 
 
+def is_full(error: BaseException) -> bool:
+    """Whether the system, or a library under it, had no room left to write."""
+    return _number(error) in (errno.ENOSPC, errno.EDQUOT)
+
+
+def refused(
+    error: BaseException,
+    what: str,
+    kind: type[SharedLLMError] = InvalidInput,
+    *,
+    remedy: str = "Check the path and its permissions.",
+    room: str = "Free some space and try again.",
+) -> SharedLLMError:
+    """What to raise where the system refuses to write: `DiskFull` where there is no room, else an error of ``kind``.
+
+    Args:
+        error: the system's, or that of a library under it.
+        what: cannot be done; the reason follows it.
+        kind: of the error.
+        remedy: the way out.
+        room: the way out of a full disk.
+    """
+    number = _number(error)
+    said = f"{what}: {os.strerror(number) if number else error}"
+    return DiskFull(said, remedy=room) if is_full(error) else kind(said, remedy=remedy)
+
+
+def _number(error: BaseException) -> int | None:
+    if isinstance(error, OSError):
+        return error.errno
+    # safetensors leaves the system's error number only in its text.
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
+
+
 @contextmanager
 def _whole_or_nothing(path: Path) -> Iterator[Path]:
     from safetensors import SafetensorError
@@ -161,20 +205,10 @@ def _whole_or_nothing(path: Path) -> Iterator[Path]:
         yield partial
         partial.replace(path)
     except (OSError, SafetensorError) as error:
-        raise _typed(path, error) from error
+        raise refused(error, f"{path} cannot be written") from error
     finally:
         if partial.is_dir():
             shutil.rmtree(partial, ignore_errors=True)
         else:
             with suppress(OSError):
                 partial.unlink()
-
-
-def _typed(path: Path, error: Exception) -> SharedLLMError:
-    # safetensors leaves the system's error number only in its text.
-    number = re.search(r"\(os error (\d+)\)", str(error))
-    code = error.errno if isinstance(error, OSError) else int(number[1]) if number else None
-    if code in (errno.ENOSPC, errno.EDQUOT):
-        return DiskFull(f"No room is left to write {path}", remedy="Free some space and try again.")
-    reason = os.strerror(code) if code else str(error)
-    return InvalidInput(f"{path} cannot be written: {reason}", remedy="Check the path and its permissions.")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sharedllm.errors import InvalidInput
+from sharedllm.errors import DiskFull
 from sharedllm.reporting import page
 from sharedllm.reporting.findings import percent, perplexity_text
 from sharedllm.reporting.page import write_page
@@ -148,7 +148,7 @@ def test_a_failed_write_keeps_the_page_that_was_there(tmp_path: Path, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(page.Path, "write_text", full)
-    with pytest.raises(InvalidInput, match="No space left"):
+    with pytest.raises(DiskFull, match="No space left"):
         write_page(make_report(["alice"]), path)
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]

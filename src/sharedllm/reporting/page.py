@@ -10,7 +10,7 @@ from sharedllm.evaluation.gate import flattering, given_away_in_words
 from sharedllm.evaluation.intervals import CONFIDENCE, RESAMPLES
 from sharedllm.printable import printable
 from sharedllm.reporting import findings as story
-from sharedllm.reporting.html import templates, write_whole
+from sharedllm.reporting.html import templates, write_html
 from sharedllm.reporting.palette import DARK, LIGHT
 from sharedllm.reporting.report import Report
 
@@ -42,7 +42,7 @@ def write_page(report: Report, path: Path) -> Path:
     Raises:
         InvalidInput: the report has no measurements, or the path cannot be written.
     """
-    return write_whole(_render(report), path)
+    return write_html(_render(report), path)
 
 
 def _render(report: Report) -> str:

@@ -1,6 +1,5 @@
 """One small file per user in training, so that a killed run resumes where each of them was."""
 
-import errno
 import hashlib
 import json
 import shutil
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING
 from safetensors import SafetensorError, safe_open
 
 from sharedllm.cache import data_dir
-from sharedllm.errors import DiskFull, TrainingError
-from sharedllm.files import keep_private, private_folder, replace_private
+from sharedllm.errors import TrainingError
+from sharedllm.files import keep_private, private_folder, refused, replace_private
 from sharedllm.store.contract import Position, Stay, Store
 from sharedllm.training.recipes import Recipe
 
@@ -87,12 +86,13 @@ class Checkpoints:
             private_folder(path.parent)
             replace_private(path, data)
         except OSError as error:
-            what = f"A checkpoint cannot be written to {self._folder}: {error.strerror}"
-            if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                raise DiskFull(
-                    what, remedy="Free some space and run the same command again; training resumes."
-                ) from error
-            raise TrainingError(what, remedy="Make the folder writable, and run the same command again.") from error
+            raise refused(
+                error,
+                f"A checkpoint cannot be written to {self._folder}",
+                TrainingError,
+                remedy="Make the folder writable, and run the same command again.",
+                room="Free some space and run the same command again; training resumes.",
+            ) from error
 
     def load(self, user: str, text: str, recipe: Recipe) -> Progress | None:
         """The user's checkpoint, or None where there is none that can be read."""

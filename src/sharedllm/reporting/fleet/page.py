@@ -9,7 +9,7 @@ from sharedllm.reporting.findings import NO_DATA, gate_reason, labels, percent
 from sharedllm.reporting.fleet import charts
 from sharedllm.reporting.fleet.findings import FleetReport, Group
 from sharedllm.reporting.fleet.members import EVERYONE_STEPS, NO_KIND, WINDOWS
-from sharedllm.reporting.html import templates, write_whole
+from sharedllm.reporting.html import templates, write_html
 
 _LABEL_CHARACTERS = 32
 _KIND_CHARACTERS = 14
@@ -47,7 +47,7 @@ def write_fleet_page(report: FleetReport, path: Path) -> Path:
         confidence=CONFIDENCE,
         resamples=RESAMPLES,
     )
-    return write_whole(page, path)
+    return write_html(page, path)
 
 
 def headline(report: FleetReport) -> str:

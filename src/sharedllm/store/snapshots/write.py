@@ -10,21 +10,20 @@ import numpy as np
 
 from sharedllm.adapters.provenance import own
 from sharedllm.errors import CorruptAdapter, InvalidInput
-from sharedllm.files import make_folder, sync_folder
+from sharedllm.files import make_folder, refused, replace_private, sync_folder
 from sharedllm.store.contract import Release, Store
 from sharedllm.store.encoding import STORED, id_sha256, now
 from sharedllm.store.snapshots.format import PLACE, Checksums, File, Manifest, Newest, index_of, tensor_places
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-import errno
 import hashlib
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from sharedllm.errors import DiskFull, StoreError
+from sharedllm.errors import StoreError
 from sharedllm.files import make_private
 from sharedllm.store.evidence.signing import signed
 from sharedllm.store.snapshots.format import MANIFEST
@@ -231,11 +230,7 @@ def synced(path: Path) -> File:
 
 def write_manifest(folder: Path, manifest: Manifest, key: "Ed25519PrivateKey") -> None:
     """Sign what a snapshot consists of from now on. A crash leaves the manifest that was there, or this one."""
-    part = folder / f"{MANIFEST}.part"
-    make_private(part, anew=True)
-    part.write_bytes(signed(manifest.to_json(), key))
-    synced(part)
-    part.replace(folder / MANIFEST)
+    replace_private(folder / MANIFEST, signed(manifest.to_json(), key))
     sync_folder(folder)
 
 
@@ -260,8 +255,6 @@ def writing_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, SafetensorError) as error:
-        if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
-            raise DiskFull(f"No room is left to write {folder}", remedy="Free some space and try again.") from error
-        raise StoreError(
-            f"{folder} cannot be written: {error}", remedy="Check its permissions, or name another."
+        raise refused(
+            error, f"{folder} cannot be written", StoreError, remedy="Check its permissions, or name another."
         ) from error

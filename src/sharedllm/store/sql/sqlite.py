@@ -1,6 +1,5 @@
 """SQLite as this store needs it: how connections are set up, what its errors mean, and how deleted bytes really go."""
 
-import errno
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.sqlite import insert
 
 from sharedllm.errors import CorruptStore, DiskFull, OutcomeUnknown, StaleStore, StoreBusy, StoreError
-from sharedllm.files import keep_private, make_private
+from sharedllm.files import is_full, keep_private, make_private
 from sharedllm.store.sql.database import Database, Result, Row, Work
 from sharedllm.store.sql.schema import HEAD
 from sharedllm.store.sql.upgrade import migrate, version
@@ -301,7 +300,7 @@ CANNOT_WRITE = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE
 
 def unusable(path: Path, error: OSError) -> StoreError:
     """What to raise where a file beside the database cannot be used."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if is_full(error):
         return DiskFull(f"No room is left to write {path}", remedy="Free some space and try again.")
     return StoreError(f"{path} cannot be used: {error.strerror}", remedy="Make the file and its folder writable.")
 
