@@ -16,7 +16,6 @@ from experiments.catalogue.figures import AgainstBase, Multiple, Multiples, Size
 from experiments.catalogue.readings import Readings
 from experiments.catalogue.running import main
 from experiments.catalogue.verdict import Criterion, Measured, share
-from sharedllm.training.recipes import Method
 
 METHODS = ("norm", "lora_r4", "full")
 SHOWN = (("norm", "norm-only"), ("lora_r4", "LoRA-r4"), ("full", "full"))
@@ -25,7 +24,7 @@ SMALLER_AND_LOWER = (
     " its own scale."
 )
 RIVALS = ("lora_r4", "full")
-TRAINED_AS: dict[str, Method] = {"lora_r4": "lora-r4", "full": "full"}
+TRAINED_AS: dict[str, str] = {"lora_r4": "lora-r4", "full": "full"}
 GENERAL = "general"
 BYTES_PER_VALUE = 4  # As the documents count, for every method alike; what we store of norm-only is half.
 

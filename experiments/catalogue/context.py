@@ -16,7 +16,6 @@ from sharedllm.evaluation.perplexity import Losses, Windows, base_losses, row_lo
 from sharedllm.text.samples import sample_text
 from sharedllm.text.splits import split_text
 from sharedllm.text.windows import TokenizedText, tokenize
-from sharedllm.training.recipes import Method
 
 
 class Context:
@@ -87,7 +86,7 @@ class Context:
     def adapter(
         self,
         user: str,
-        method: Method = "norm",
+        method: str = "norm",
         *,
         seed: int | None = None,
         steps: int = STEPS,
@@ -110,7 +109,7 @@ class Context:
         """Every user's own norm adapter."""
         return {user: self.adapter(user, seed=seed) for user in self.users}
 
-    def copy(self, user: str, method: Method, *, seed: int | None = None, number: str = "49") -> Copy:
+    def copy(self, user: str, method: str, *, seed: int | None = None, number: str = "49") -> Copy:
         """A user's LoRA or full copy of the base, from ``out`` or trained now."""
         return baseline(self._shop, self.text(user), method, self._seed(seed), number)
 

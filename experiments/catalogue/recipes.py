@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from sharedllm.training.recipes import RECIPES, Method, Recipe
+from sharedllm.training.recipes import RECIPES, Recipe, has_gains
 
 Protocol = Literal["documented", "tuned"]
 PROTOCOLS: tuple[Protocol, ...] = get_args(Protocol)
@@ -30,7 +30,7 @@ QUICK = Size(window=32, windows=4, max_steps=2)
 """For tests alone."""
 
 STEPS = 100
-RATES: dict[Method, tuple[float, ...]] = {
+RATES: dict[str, tuple[float, ...]] = {
     # The default recipe's rate was found on these users' validation text, one for all; the others choose for each user.
     "norm": (RECIPES["default"].learning_rate,),
     "steering": (3e-3, 3e-2, 3e-1),
@@ -40,12 +40,12 @@ RATES: dict[Method, tuple[float, ...]] = {
 """What each method may choose its rate from under the tuned protocol, by validation loss."""
 
 
-def recipes(protocol: Protocol, method: Method, *, steps: int = STEPS, seed: int = 0) -> list[Recipe]:
+def recipes(protocol: Protocol, method: str, *, steps: int = STEPS, seed: int = 0) -> list[Recipe]:
     """The recipes to try, one a rate; the documented protocol has one rate for every method."""
     if protocol == "documented":
         documented = RECIPES["documented"]
-        # A steering vector acts on no gain; it trains what it adds.
-        parameter = "relative" if method in ("steering", "ia3") else documented.parameter
+        # What acts on no gain trains what it adds or scales by.
+        parameter = documented.parameter if has_gains(method) else "relative"
         return [replace(documented, method=method, parameter=parameter, steps=steps, seed=seed)]
     # As many tokens a step as the documented protocol, so that the two differ in how they train and not in how much.
     tokens = {name: getattr(RECIPES["documented"], name) for name in ("windows_per_step", "window")}

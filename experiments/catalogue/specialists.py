@@ -20,7 +20,7 @@ from sharedllm.files import replacing
 from sharedllm.text.windows import TokenizedText
 from sharedllm.training.baselines import ALPHA, PROJECTIONS, RANK, train_baseline
 from sharedllm.training.checkpoints import Checkpoints
-from sharedllm.training.recipes import Method, Recipe
+from sharedllm.training.recipes import BASELINES, Recipe
 from sharedllm.training.vectors import train_vectors
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Copy:
     rate: float
 
 
-def vector(shop: Workshop, text: TokenizedText, method: Method, seed: int, steps: int, base: Base, number: str) -> Row:
+def vector(shop: Workshop, text: TokenizedText, method: str, seed: int, steps: int, base: Base, number: str) -> Row:
     """A vector of the rate with the lowest validation loss, from its file if that was made from the same things."""
     choices = _choices(shop, text, method, seed, steps, base, number)
     path = _path(shop, number, method, text.user, seed, steps)
@@ -88,7 +88,7 @@ def vector(shop: Workshop, text: TokenizedText, method: Method, seed: int, steps
     return stored.values
 
 
-def baseline(shop: Workshop, text: TokenizedText, method: Method, seed: int, number: str) -> Copy:
+def baseline(shop: Workshop, text: TokenizedText, method: str, seed: int, number: str) -> Copy:
     """A baseline of the rate with the lowest validation loss; each finished rate is kept, so a killed run goes on."""
     choices = _choices(shop, text, method, seed, STEPS, shop.base, number)
     path = _path(shop, number, method, text.user, seed, STEPS)
@@ -121,7 +121,7 @@ def baseline(shop: Workshop, text: TokenizedText, method: Method, seed: int, num
 
 
 def _choices(
-    shop: Workshop, text: TokenizedText, method: Method, seed: int, steps: int, base: Base, number: str
+    shop: Workshop, text: TokenizedText, method: str, seed: int, steps: int, base: Base, number: str
 ) -> list[Recipe]:
     """The recipes to choose from; only the run's first seed at the usual steps chooses, and the others follow it."""
     taken = min(steps, shop.size.max_steps)
@@ -130,7 +130,7 @@ def _choices(
     ]
     if len(found) == 1 or (seed == shop.seeds[0] and steps == STEPS):
         return found
-    if method in ("lora-r4", "full"):
+    if method in BASELINES:
         rate = baseline(shop, text, method, shop.seeds[0], number).rate
     else:
         vector(shop, text, method, shop.seeds[0], STEPS, base, number)
@@ -205,7 +205,7 @@ def _stored_about(path: Path, key: str) -> dict[str, Any] | None:
     return about if about.get("inputs_sha256") == key else None
 
 
-def _save_copy(path: Path, model: "nn.Module | None", method: Method, about: dict[str, Any]) -> None:
+def _save_copy(path: Path, model: "nn.Module | None", method: str, about: dict[str, Any]) -> None:
     """Write the user's part of a model, or keep the part that is there, with what is known about it."""
     from safetensors.torch import load_file, save_file
 
@@ -219,7 +219,7 @@ def _save_copy(path: Path, model: "nn.Module | None", method: Method, about: dic
         save_file(tensors, part, metadata={"about": json.dumps(about)})
 
 
-def _with_stored(base: Base, path: Path, method: Method) -> "nn.Module":
+def _with_stored(base: Base, path: Path, method: str) -> "nn.Module":
     import copy
 
     from peft import LoraConfig, inject_adapter_in_model
@@ -236,5 +236,5 @@ def _with_stored(base: Base, path: Path, method: Method) -> "nn.Module":
     return model.requires_grad_(False).eval()
 
 
-def _is_theirs(name: str, method: Method) -> bool:
+def _is_theirs(name: str, method: str) -> bool:
     return method == "full" or "lora_" in name

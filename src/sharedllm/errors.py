@@ -7,6 +7,7 @@ SharedLLMError
 │   │   └── TooLittleText
 │   ├── ManifestError     a bad line in a manifest, with its number
 │   ├── UnknownName       a name that is not registered: base, format, recipe, sample user, release
+│   ├── FormatError       a vector format that cannot be used: its name is taken, or its sites are not where it says
 │   ├── ReceiptError      an erasure receipt that cannot be read, or that was not signed as it stands
 │   └── UnknownJob        a training job that this server does not know, or that is somebody else's
 ├── BaseError             the shared model
@@ -14,6 +15,7 @@ SharedLLMError
 │   └── DownloadError     could not be fetched, or is not what was pinned
 ├── AdapterError
 │   ├── WrongBase         made for another base, or another format
+│   ├── FormatMissing     of a format that is not installed here
 │   └── CorruptAdapter    damaged, truncated, or not an adapter
 ├── TrainingError
 │   ├── Diverged          a user's loss stopped being a number
@@ -95,6 +97,10 @@ class UnknownJob(InvalidInput):
     """This server has no such training job of this user's."""
 
 
+class FormatError(InvalidInput):
+    """A vector format cannot be used: its name is taken, or it does not fit the base as it says."""
+
+
 class ReceiptError(InvalidInput):
     """A file is not an erasure receipt, or not as it was signed."""
 
@@ -117,6 +123,10 @@ class AdapterError(SharedLLMError):
 
 class WrongBase(AdapterError):
     """An adapter belongs to another base or another layout."""
+
+
+class FormatMissing(AdapterError):
+    """An adapter's format is not installed here, so nobody knows where its values act."""
 
 
 class CorruptAdapter(AdapterError):

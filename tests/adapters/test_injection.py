@@ -7,15 +7,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests import models
 
+from sharedllm.adapters.formats.registry import format_names
 from sharedllm.adapters.injection import Injection
-from sharedllm.adapters.layouts import FORMATS, layout_of
+from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.sites import gain_offset
 from sharedllm.errors import InvalidInput, WrongBase
 
 EVERY_FORMAT = [
     (architecture, format)
     for architecture in models.ARCHITECTURES
-    for format in FORMATS
+    for format in format_names()
     if (architecture, format) != ("gpt2", "ia3")
 ]
 DTYPES = [torch.float32, torch.bfloat16]
@@ -70,7 +71,7 @@ def run_without(base, injection, ids):
         return run(base, ids)
 
 
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", format_names())
 def test_the_activations_keep_the_dtype_of_the_base(base_of, inject, format):
     base = base_of("llama", torch.bfloat16)
     injection = inject(base, format)

@@ -1,7 +1,8 @@
 import pytest
 from tests import models
 
-from sharedllm.adapters.layouts import FORMATS, layout_of
+from sharedllm.adapters.formats.registry import format_names
+from sharedllm.adapters.layouts import layout_of
 from sharedllm.errors import UnknownName, UnsupportedBase
 
 SIZES = {
@@ -13,7 +14,7 @@ SIZES = {
 
 
 @pytest.mark.parametrize("architecture", models.ARCHITECTURES)
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("format", format_names())
 def test_a_layout_is_its_sites_in_a_row(base_of, architecture, format):
     base = base_of(architecture)
     if format not in SIZES[architecture]:

@@ -3,7 +3,9 @@ import torch
 from tests import models
 from torch import nn
 
-from sharedllm.base.sites import Site, gain_offset, ia3_sites, norm_sites, site_gains, steering_sites
+from sharedllm.adapters.formats.ia3 import ia3_sites
+from sharedllm.adapters.formats.steering import steering_sites
+from sharedllm.base.sites import Site, gain_offset, norm_sites, site_gains
 from sharedllm.errors import UnsupportedBase
 
 

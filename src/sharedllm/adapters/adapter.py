@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sharedllm.adapters.formats.registry import OURS, brought_by, format_names
 from sharedllm.adapters.layouts import Layout
-from sharedllm.errors import WrongBase
+from sharedllm.errors import FormatMissing, WrongBase
 
 UNTESTED = "held back: imported without text to test it on"
 """The gate's reason for an adapter that came alone: what it was tested on elsewhere does not count here."""
@@ -44,7 +45,7 @@ class Adapter:
     """One vector for one base.
 
     Attributes:
-        format: name of the vector layout, e.g. ``"norm"``.
+        format: name of the vector format.
         base: fingerprint of the base it was trained on.
         values: float32 ``[P]``, the relative deviations ``s`` in ``y = norm(x) * (1 + s)``; zeros are the base itself.
         provenance: where it came from (recipe, text hash, seed, version), as plain JSON values.
@@ -56,11 +57,32 @@ class Adapter:
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
 
+def meaning(layout: Layout) -> dict[str, Any]:
+    """What an adapter's provenance has to say of a format that not everybody has; empty for ours."""
+    package = brought_by(layout.format)
+    return {} if package == OURS else {"format": {"package": package, "sites_sha256": layout.sites_sha256}}
+
+
+def check_installed(adapter: Adapter) -> None:
+    """Refuse an adapter of a format that is not here.
+
+    Raises:
+        FormatMissing: its values have no meaning here.
+    """
+    if adapter.format not in format_names():
+        package = _format_in(adapter).get("package")
+        raise FormatMissing(
+            f"The format {adapter.format!r} is not installed here" + (f"; it came with {package}" if package else ""),
+            remedy=f"Install {package or 'the package that brings it'} beside sharedllm, or train again in a format of"
+            f" {', '.join(format_names())}.",
+        )
+
+
 def check_fits(adapter: Adapter, layout: Layout) -> None:
     """Refuse an adapter that was not made for the layout's base and format.
 
     Raises:
-        WrongBase: another base, another format, or not ``layout.size`` values.
+        WrongBase: another base, another format, not ``layout.size`` values, or they were trained at other sites.
     """
     if adapter.base != layout.base:
         raise WrongBase(
@@ -70,7 +92,7 @@ def check_fits(adapter: Adapter, layout: Layout) -> None:
     if adapter.format != layout.format:
         raise WrongBase(
             f"The adapter's format is {adapter.format!r}, and {layout.format!r} is expected",
-            remedy=f"Use the layout of {adapter.format!r}.",
+            remedy=f"Use what is made for {adapter.format!r}, or train or import one of the format {layout.format!r}.",
         )
     if adapter.values.shape != (layout.size,):
         raise WrongBase(
@@ -78,3 +100,14 @@ def check_fits(adapter: Adapter, layout: Layout) -> None:
             f" base has {layout.size:,} values",
             remedy="Train it again on this base.",
         )
+    said = _format_in(adapter)
+    if said.get("sites_sha256", layout.sites_sha256) != layout.sites_sha256:
+        raise WrongBase(
+            f"The adapter was trained at other sites than its format {adapter.format!r} has here",
+            remedy=f"Use {said.get('package') or 'the definition'} that it was trained with, or train it again.",
+        )
+
+
+def _format_in(adapter: Adapter) -> Mapping[str, Any]:
+    said = adapter.provenance.get("format")
+    return said if isinstance(said, dict) else {}

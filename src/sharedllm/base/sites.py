@@ -2,10 +2,11 @@
 
 import copy
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from sharedllm.errors import UnsupportedBase
+from sharedllm.errors import FormatError, UnsupportedBase
 
 if TYPE_CHECKING:
     import torch
@@ -24,6 +25,9 @@ class Site:
         kind: ``scale`` multiplies the activation by ``1 + s``, ``shift`` adds ``s``.
         at: whether the module's ``output`` or its first ``input`` is changed.
         token_axis: which axis of the activation counts tokens; axis 0 is always the sequence.
+
+    Raises:
+        FormatError: a value is none of these.
     """
 
     name: str
@@ -31,6 +35,19 @@ class Site:
     kind: Literal["scale", "shift"] = "scale"
     at: Literal["output", "input"] = "output"
     token_axis: int = 1
+
+    def __post_init__(self) -> None:
+        right = {
+            "width": isinstance(self.width, int) and self.width > 0,
+            "kind": self.kind in ("scale", "shift"),
+            "at": self.at in ("output", "input"),
+            "token_axis": isinstance(self.token_axis, int) and self.token_axis > 0,
+        }
+        for field in (field for field, holds in right.items() if not holds):
+            raise FormatError(
+                f"The {field} of a site at {self.name!r} is {getattr(self, field)!r}",
+                remedy="Give a width and a token_axis of at least 1, kind scale or shift, at output or input.",
+            )
 
 
 def norm_sites(model: Any) -> tuple[Site, ...]:
@@ -41,48 +58,74 @@ def norm_sites(model: Any) -> tuple[Site, ...]:
     Raises:
         UnsupportedBase: the model has none, or one whose output has no axis for sequences or for tokens.
     """
-    norms = {name: module for name, module in model.named_modules() if _is_norm(module)}
+    norms = [Site(name, int(_gain(module).numel())) for name, module in model.named_modules() if is_norm(module)]
     if not norms:
         raise UnsupportedBase(
             f"{type(model).__name__} has no normalisation layer with a gain",
             remedy="Use a base with RMSNorm or LayerNorm, or another adapter format.",
         )
-    axes = _token_axes(model, norms)
-    if not axes:
+    read, shapes = activations(model, norms)
+    if not shapes:
         raise UnsupportedBase(f"{type(model).__name__} has no norm that reads text", remedy="Use another base.")
-    return tuple(Site(name, int(_gain(norms[name]).numel()), token_axis=axis) for name, axis in axes.items())
+    return tuple(replace(site, token_axis=_token_axis(site, shapes[site], *read)) for site in norms if site in shapes)
 
 
-def steering_sites(model: Any) -> tuple[Site, ...]:
-    """A shift at the last block's output: one hidden size of numbers."""
-    name = f"{_block_list(model)}.{_config(model).num_hidden_layers - 1}"
-    return (Site(name, int(_config(model).hidden_size), kind="shift"),)
-
-
-def ia3_sites(model: Any) -> tuple[Site, ...]:
-    """Scales at every key, value and feed-forward intermediate (Liu et al. 2022, IA3, section 3.3).
+def blocks(model: Any) -> dict[str, Any]:
+    """The model's blocks in order, each by its module path.
 
     Raises:
-        UnsupportedBase: the blocks do not name these projections the way Llama-like models do.
+        UnsupportedBase: it has no list of them.
     """
-    blocks = model.get_submodule(_block_list(model))
-    sites = []
-    for name, block in blocks.named_children():
-        parts = {child: module for child, module in block.named_modules() if hasattr(module, "in_features")}
-        wanted = {
-            "self_attn.k_proj": ("out_features", "output"),
-            "self_attn.v_proj": ("out_features", "output"),
-            "mlp.down_proj": ("in_features", "input"),
-        }
-        if not wanted.keys() <= parts.keys():
-            raise UnsupportedBase(
-                f"{type(model).__name__} has no {', '.join(sorted(wanted.keys() - parts.keys()))} in its blocks",
-                remedy="Use the norm format on this base.",
-            )
-        for child, (feature, at) in wanted.items():
-            width = int(getattr(parts[child], feature))
-            sites.append(Site(f"{_block_list(model)}.{name}.{child}", width, at=at))  # type: ignore[arg-type]
-    return tuple(sites)
+    from torch import nn
+
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList) and len(module) == text_config(model).num_hidden_layers:
+            return {f"{name}.{number}": block for number, block in enumerate(module)}
+    raise UnsupportedBase(
+        f"{type(model).__name__} has no list of blocks", remedy="Use a format that needs none, or another base."
+    )
+
+
+def text_config(model: Any) -> Any:
+    """The configuration of what reads text, of a model that may do more."""
+    return model.config.get_text_config()
+
+
+def activations(model: Any, sites: Iterable[Site]) -> tuple[tuple[int, int], dict[Site, tuple[int, ...]]]:
+    """Read a few tokens and see what shape each site's activation has; one that is not reached has none.
+
+    The number of tokens is no number of heads, so that their axes cannot be mistaken for each other.
+
+    Returns:
+        how many sequences of how many tokens were read, and the shapes.
+    """
+    import torch
+
+    config = text_config(model)
+    batch = 2
+    heads = (getattr(config, name, None) for name in ("num_attention_heads", "num_key_value_heads"))
+    tokens = 1 + batch + max((each for each in heads if isinstance(each, int)), default=1)
+    shapes: dict[Site, tuple[int, ...]] = {}
+
+    def record(site: Site, found: Any) -> None:
+        first = found[0] if isinstance(found, tuple) and found else found
+        if isinstance(first, torch.Tensor):
+            shapes[site] = tuple(first.shape)
+
+    def watch(site: Site) -> Any:
+        module = model.get_submodule(site.name)
+        if site.at == "input":
+            return module.register_forward_pre_hook(lambda _, inputs: record(site, inputs))
+        return module.register_forward_hook(lambda _, inputs, output: record(site, output))
+
+    handles = [watch(site) for site in sites]
+    try:
+        with torch.no_grad():
+            model(input_ids=torch.zeros(batch, tokens, dtype=torch.long, device=model.device), use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return (batch, tokens), shapes
 
 
 def gain_offset(norm: Any) -> float:
@@ -117,7 +160,8 @@ def site_gains(model: Any, sites: tuple[Site, ...]) -> "torch.Tensor":
     return torch.cat([_gain(norm).detach().float() + gain_offset(norm) for norm in norms])
 
 
-def _is_norm(module: Any) -> bool:
+def is_norm(module: Any) -> bool:
+    """Whether a module is a normalisation layer that has a gain."""
     return _NORM.search(type(module).__name__) is not None and getattr(module, "weight", None) is not None
 
 
@@ -126,54 +170,15 @@ def _gain(norm: Any) -> "torch.Tensor":
     return weight
 
 
-def _config(model: Any) -> Any:
-    return model.config.get_text_config()
+def _token_axis(site: Site, shape: tuple[int, ...], batch: int, tokens: int) -> int:
+    """Which axis of a norm's output counts tokens.
 
-
-def _block_list(model: Any) -> str:
-    from torch import nn
-
-    name: str
-    for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList) and len(module) == _config(model).num_hidden_layers:
-            return name
-    raise UnsupportedBase(f"{type(model).__name__} has no list of blocks", remedy="Use the norm format on this base.")
-
-
-def _token_axes(model: Any, norms: dict[str, Any]) -> dict[str, int]:
-    """Run a few tokens and see which axis of each norm's output counts them.
-
-    Head norms see ``[batch, tokens, heads, width]`` in some models and ``[batch, heads, tokens, width]`` in others; a
-    token count that is no head count tells them apart.
+    Head norms see ``[batch, tokens, heads, width]`` in some models and ``[batch, heads, tokens, width]`` in others.
     """
-    import torch
-
-    config = _config(model)
-    batch = 2
-    heads = (getattr(config, name, None) for name in ("num_attention_heads", "num_key_value_heads"))
-    tokens = 1 + batch + max((each for each in heads if isinstance(each, int)), default=1)
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def record(name: str) -> Any:
-        return lambda module, inputs, output: shapes.__setitem__(name, tuple(output.shape))
-
-    handles = [module.register_forward_hook(record(name)) for name, module in norms.items()]
-    try:
-        with torch.no_grad():
-            model(input_ids=torch.zeros(batch, tokens, dtype=torch.long, device=model.device), use_cache=False)
-    finally:
-        for handle in handles:
-            handle.remove()
-    axes = {}
-    for name, norm in norms.items():
-        if name not in shapes:
-            continue
-        shape = shapes[name]
-        candidates = [axis for axis in range(1, len(shape) - 1) if shape[axis] == tokens]
-        if len(candidates) != 1 or shape[0] != batch or shape[-1] != _gain(norm).numel():
-            raise UnsupportedBase(
-                f"The norm {name} gives activations of shape {list(shape)} for {batch} sequences of {tokens} tokens",
-                remedy="Its channels cannot be scaled user by user; use another base.",
-            )
-        axes[name] = candidates[0]
-    return axes
+    candidates = [axis for axis in range(1, len(shape) - 1) if shape[axis] == tokens]
+    if len(candidates) != 1 or shape[0] != batch or shape[-1] != site.width:
+        raise UnsupportedBase(
+            f"The norm {site.name} gives activations of shape {list(shape)} for {batch} sequences of {tokens} tokens",
+            remedy="Its channels cannot be scaled user by user; use another base.",
+        )
+    return candidates[0]

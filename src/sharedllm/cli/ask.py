@@ -83,7 +83,8 @@ def command(
       sharedllm ask alice "It was late when" --continue --temperature 0.5
     """
     from sharedllm.adapters.adapter import check_fits
-    from sharedllm.adapters.layouts import DEFAULT_FORMAT, layout_of
+    from sharedllm.adapters.formats.registry import DEFAULT_FORMAT
+    from sharedllm.adapters.layouts import layout_of
     from sharedllm.base.conversations import Turn, chat_ids
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.resolve import resolve_base

@@ -52,17 +52,18 @@ def list_bases(as_json: bool) -> None:
 @json_option
 def info(name: str, as_json: bool) -> None:
     """Show what base NAME is and how large each adapter format is on it."""
-    from sharedllm.adapters.layouts import FORMATS, layout_of
+    from sharedllm.adapters.formats.registry import format_names
+    from sharedllm.adapters.layouts import layout_of
     from sharedllm.base.loading import load_base
-    from sharedllm.errors import UnsupportedBase
+    from sharedllm.errors import FormatError, UnsupportedBase
 
     base = load_base(name)
     config = base.model.config.get_text_config()
     formats: dict[str, int | None] = {}
-    for format in FORMATS:
+    for format in format_names():
         try:
             formats[format] = layout_of(base, format).size
-        except UnsupportedBase:
+        except (FormatError, UnsupportedBase):
             formats[format] = None
     about = {
         "name": name,

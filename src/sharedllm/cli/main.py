@@ -33,6 +33,7 @@ COMMANDS = {
     "compress": ("compress", "Quantise a user's adapter to int8, if it survives that."),
     "export": ("export", "Write a user's adapter for other tools: PEFT, merged, GGUF."),
     "import": ("import_", "Store an adapter that another tool or machine wrote."),
+    "formats": ("formats", "List the adapter formats, ours and those of installed packages."),
     "cache": ("cache", "Show and remove what can be fetched or made again."),
     "bets": (EXPERIMENTS, "Run, read and report the pre-registered experiments of a checkout."),
     "demo": ("demo", "Train, prove and compare three sample users, from nothing."),

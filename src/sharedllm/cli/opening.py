@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sharedllm.adapters.formats.registry import DEFAULT_FORMAT
+
 if TYPE_CHECKING:
     from sharedllm.adapters.injection import Injection
     from sharedllm.base.loading import Base
@@ -30,7 +32,7 @@ def load(name: str) -> "Base":
     return load_base(name)
 
 
-def open_base(name: str, format: str = "norm") -> Opened:
+def open_base(name: str, format: str = DEFAULT_FORMAT) -> Opened:
     """Load a base as `load` does, and attach a format's injection.
 
     Raises:

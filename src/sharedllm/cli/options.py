@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sharedllm.adapters.formats.registry import DEFAULT_FORMAT, check_format
 from sharedllm.base.resolve import DEFAULT_BASE
 from sharedllm.cli.hints import noted
 
@@ -47,11 +48,22 @@ _RECIPE_OPTIONS = (
         "--format",
         "format",
         metavar="FORMAT",
-        help="What of the base is adapted: norm (the default: all norms' gains), steering (a shift of the last block's"
-        " output; smallest) or ia3 (scales of keys, values and feed-forward).",
+        help=f"What of the base is adapted: one of what `sharedllm formats` lists. [default: {DEFAULT_FORMAT}]",
     ),
     click.option("--seed", type=int, default=0, show_default=True, help="Of the order in which the text is read."),
 )
+
+
+def format_option(help: str) -> Callable[..., Any]:
+    """The option that says which format a command is about, where it is about one."""
+    return click.option(
+        "--format", "format", metavar="FORMAT", default=DEFAULT_FORMAT, show_default=True, callback=_known, help=help
+    )
+
+
+def _known(context: click.Context, option: click.Parameter, name: str) -> str:
+    check_format(name)
+    return name
 
 
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -70,13 +82,9 @@ def chosen_recipe(
         UnknownName: there is no such recipe or format.
         InvalidInput: a number of steps or a rate that cannot be used.
     """
-    from sharedllm.adapters.layouts import check_format
     from sharedllm.training.recipes import recipe_named, tuned
 
-    recipe = recipe_named(recipe_name)
-    if format is not None:
-        check_format(format)
-    return tuned(recipe, format=format, steps=steps, learning_rate=learning_rate, seed=seed)
+    return tuned(recipe_named(recipe_name), format=format, steps=steps, learning_rate=learning_rate, seed=seed)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sharedllm.cli.hints import as_given
-from sharedllm.cli.options import base_option, store_option
+from sharedllm.cli.options import base_option, format_option, store_option
 from sharedllm.errors import InvalidInput
 from sharedllm.http.quotas import ERASURE, WRITES, WRITES_PER_HOUR
 from sharedllm.printable import printable
@@ -35,6 +35,7 @@ def _limit(name: str, default: int, help: str) -> "Callable[[FC], FC]":
 @click.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address of this machine to listen on.")
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
+@format_option("Of the adapters that answer, and that are trained over HTTP.")
 @base_option
 @store_option
 @click.option("--fallback", is_flag=True, help="Let the base answer where no release may; every answer then says so.")
@@ -83,6 +84,7 @@ def _limit(name: str, default: int, help: str) -> "Callable[[FC], FC]":
 def command(
     host: str,
     port: int,
+    format: str,
     base_name: str,
     store: str | None,
     fallback: bool,
@@ -150,7 +152,7 @@ def command(
         click.echo(f"loading {printable(base_name)}…", err=True)
         base = load_base(base_name)
         if snapshot is not None:
-            snapshot.check_base(base.fingerprint)
+            snapshot.check_base(base.fingerprint, format)
         limits = Limits(
             running=running,
             waiting=waiting,
@@ -162,7 +164,7 @@ def command(
         policy = Policy(
             fallback=fallback, notice_seconds=notice_seconds, writes=writes, writes_per_hour=writes_per_hour
         )
-        service = Service(Engine(base, limits), opened, keys=keys, jwt=jwt, jobs=jobs, policy=policy)
+        service = Service(Engine(base, limits, format=format), opened, keys=keys, jwt=jwt, jobs=jobs, policy=policy)
 
         def ready(address: str) -> None:
             where = printable(store_name(store))

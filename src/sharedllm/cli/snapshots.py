@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from sharedllm.cli.options import base_option, json_option, store_option
+from sharedllm.cli.options import base_option, format_option, json_option, store_option
 from sharedllm.cli.printing import print_json
 from sharedllm.printable import printable
 
@@ -22,10 +22,11 @@ _KEY = click.option(
 @click.command()
 @_FOLDER
 @_KEY
+@format_option("Of the adapters that are packed.")
 @base_option
 @store_option
 @json_option
-def pack(folder: Path, key_file: Path | None, base_name: str, store: str | None, as_json: bool) -> None:
+def pack(folder: Path, key_file: Path | None, format: str, base_name: str, store: str | None, as_json: bool) -> None:
     """Write every adapter of a base that is served into the new FOLDER, signed, for serving nodes to map into memory.
 
     The key is made the first time, and its public half beside it; give that to the nodes. The store may change
@@ -36,7 +37,6 @@ def pack(folder: Path, key_file: Path | None, base_name: str, store: str | None,
       sharedllm fleet pack monday/
       sharedllm serve --packed monday/ --packed-key snapshots.key.pub
     """
-    from sharedllm.adapters.layouts import DEFAULT_FORMAT
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.resolve import resolve_base
     from sharedllm.store import open_store
@@ -50,7 +50,7 @@ def pack(folder: Path, key_file: Path | None, base_name: str, store: str | None,
     key = read_private(path)
     base = fingerprint(resolve_base(base_name))
     with open_store(store) as opened:
-        report = pack(opened, folder, key, base=base, format=DEFAULT_FORMAT)
+        report = pack(opened, folder, key, base=base, format=format)
     if as_json:
         damaged = [str(error) for error in report.damaged]
         print_json({"users": report.users, "bytes": report.bytes, "others": report.others, "damaged": damaged})

@@ -21,6 +21,7 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
+from sharedllm.adapters.formats.registry import check_reaches_others
 from sharedllm.errors import EngineStopped, InvalidInput, QueueFull, TextError, UnknownJob
 from sharedllm.store import Stay, Store
 from sharedllm.text.reading import normalise_newlines
@@ -176,6 +177,7 @@ class Jobs:
             TextError: the text is empty, too long, too short to hold any of it out, or holds a NUL or a surrogate.
             QueueFull: they have a job already, or too many wait.
             InvalidInput: they are being erased, or other processes cannot open the store.
+            FormatError: other processes do not know the recipe's format.
             EngineStopped: the server is shutting down.
         """
         if self._store == ":memory:":
@@ -183,6 +185,7 @@ class Jobs:
                 "Nothing can be trained into a store that lives in this server's memory",
                 remedy="Start the server with --store and a file.",
             )
+        check_reaches_others(recipe.method)
         job = Job(secrets.token_hex(16), user, recipe, stay, text=_checked(user, text))
         with self._lock:
             self._check_room(user)

@@ -4,13 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sharedllm.errors import WrongBase
 from sharedllm.http.errors import code_of
 from sharedllm.http.public import without_places
 from sharedllm.http.service import Service
 from sharedllm.operations.route import Decision, route
 
-SERVED_FORMAT = "norm"
 FINGERPRINT_CHARACTERS = 12
 
 
@@ -54,17 +52,10 @@ def routed(service: Service, user: str) -> Routed:
     """Decide who answers ``user``. Reads the store, and so blocks.
 
     Raises:
-        UnknownUser, NotServed, CorruptAdapter, WrongBase: their release cannot answer, and the policy has no fallback.
+        UnknownUser, NotServed, CorruptAdapter, WrongBase, FormatMissing: their release cannot answer, and the policy
+            has no fallback.
         InvalidUserId, StoreError: nothing could be decided.
     """
-    base = service.engine.base.fingerprint
-    decision = route(service.store, user, base=base, fallback=service.policy.fallback)
-    if decision.release is not None and decision.release.adapter.format != SERVED_FORMAT:
-        refusal = WrongBase(
-            f"Release {decision.release.number} of {user!r} has the format {decision.release.adapter.format!r}",
-            remedy=f"Train or import one of the format {SERVED_FORMAT!r}; no other is served.",
-        )
-        if not service.policy.fallback:
-            raise refusal
-        decision = Decision("base", user, None, f"The base answers. {refusal.message}", refusal)
-    return Routed(decision, base)
+    layout = service.engine.layout
+    decision = route(service.store, user, base=layout.base, layout=layout, fallback=service.policy.fallback)
+    return Routed(decision, layout.base)

@@ -31,7 +31,7 @@ from sharedllm.store.evidence.receipts import Derived, Removed
 from sharedllm.store.evidence.signing import signing_key
 from sharedllm.store.snapshots import SnapshotStore
 from sharedllm.training.checkpoints import checkpoint_folder
-from sharedllm.training.recipes import DEFAULT_RECIPE, Recipe, recipe_named
+from sharedllm.training.recipes import DEFAULT_RECIPE, Recipe, recipe_named, tuned
 
 JOBS_PER_PAGE = 25
 # Beside the values: the safetensors header, with the adapter's provenance in it.
@@ -125,7 +125,8 @@ async def bring(
 async def train(request: Request, arrival: Arriving) -> dict[str, Any]:
     """Train the user on a text in the background. The release is served if it passes its gate, else held back."""
     service, order = _service(request), await read(request, Training, arrival.user)
-    recipe = recipe_named(order.recipe)
+    # What another format would give could not answer here.
+    recipe = tuned(recipe_named(order.recipe), format=service.engine.layout.format)
     job = await service.turns.run(arrival.user, lambda: _submit(service, arrival, order.text, recipe))
     return job.as_dict()
 

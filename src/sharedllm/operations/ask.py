@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sharedllm.adapters.formats.registry import DEFAULT_FORMAT
 from sharedllm.base.context import context_of
 from sharedllm.base.loading import Base
 from sharedllm.errors import EngineStopped, InvalidInput, SharedLLMError
@@ -29,7 +30,7 @@ def generate(
     *,
     max_tokens: int,
     sampling: Sampling = GREEDY,
-    format: str = "norm",
+    format: str = DEFAULT_FORMAT,
     on_text: Callable[[int, str], Any] | None = None,
 ) -> list[str]:
     """Continue every prompt, all of them in one batch, each with its own row.

@@ -8,6 +8,8 @@ and 55.md); nothing here does either.
 from dataclasses import dataclass
 from typing import Literal
 
+from sharedllm.adapters.adapter import check_fits, check_installed
+from sharedllm.adapters.layouts import Layout
 from sharedllm.errors import AdapterError, NotServed, ResetToBase, SharedLLMError, UnknownUser, WrongBase
 from sharedllm.store import Release, Store
 
@@ -31,18 +33,21 @@ class Decision:
     refusal: SharedLLMError | None = None
 
 
-def route(store: Store, user: str, *, base: str | None = None, fallback: bool = False) -> Decision:
+def route(
+    store: Store, user: str, *, base: str | None = None, layout: Layout | None = None, fallback: bool = False
+) -> Decision:
     """Decide who answers ``user``: their served release or, if the caller allows it, the base. Never anybody else's.
 
     Args:
         store: where releases are.
         user: who asks.
         base: fingerprint of the base that is loaded; a release made for another one is refused. None checks nothing.
+        layout: what is served on it; a release of another format is refused. None serves any that is known here.
         fallback: whether the base may answer where the user's release cannot; the decision then says why.
 
     Raises:
-        UnknownUser, NotServed, CorruptAdapter, WrongBase: the release cannot answer, and there is no fallback. Whoever
-            was put back to the base needs none.
+        UnknownUser, NotServed, CorruptAdapter, WrongBase, FormatMissing: the release cannot answer, and there is no
+            fallback. Whoever was put back to the base needs none.
         InvalidUserId, StoreError: nothing could be decided; no fallback hides that.
     """
     try:
@@ -52,6 +57,9 @@ def route(store: Store, user: str, *, base: str | None = None, fallback: bool = 
                 f"Release {release.number} of {user!r} was made for base {release.adapter.base!r}, not {base!r}",
                 remedy="Load the base it was made for (--base), or train them on this one: sharedllm train USER FILES.",
             )
+        check_installed(release.adapter)
+        if layout is not None:
+            check_fits(release.adapter, layout)
     except (UnknownUser, NotServed, AdapterError) as refusal:
         if not fallback and not isinstance(refusal, ResetToBase):
             raise

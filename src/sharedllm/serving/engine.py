@@ -12,6 +12,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
 
+from sharedllm.adapters.formats.registry import DEFAULT_FORMAT
 from sharedllm.base.context import exact_context, steady_context
 from sharedllm.base.loading import Base
 from sharedllm.errors import EngineStopped, InvalidInput
@@ -41,7 +42,7 @@ class Engine:
         healthy: False once its thread has failed; it takes no requests then.
     """
 
-    def __init__(self, base: Base, limits: Limits | None = None, *, format: str = "norm") -> None:
+    def __init__(self, base: Base, limits: Limits | None = None, *, format: str = DEFAULT_FORMAT) -> None:
         self.base, self.limits, self.counters = base, limits or Limits(), Counters()
         self.healthy = True
         self._numbers = itertools.count(1)

@@ -15,7 +15,7 @@ from sharedllm.errors import Diverged, InvalidInput, UnsupportedBase
 from sharedllm.evaluation.likelihood import token_losses
 from sharedllm.evaluation.perplexity import base_losses, spread
 from sharedllm.text.windows import TokenizedText
-from sharedllm.training.recipes import Recipe
+from sharedllm.training.recipes import BASELINES, Recipe
 from sharedllm.training.sampling import step_windows
 from sharedllm.training.vectors import VALIDATION_WINDOWS
 
@@ -59,7 +59,7 @@ def train_baseline(
     Args:
         base: the frozen base.
         text: the user's text.
-        recipe: its ``method`` is ``lora-r4`` or ``full``.
+        recipe: its ``method`` is one of `BASELINES`.
         on_step: told the user and the steps taken, after each step.
 
     Raises:
@@ -75,7 +75,8 @@ def train_baseline(
         model = copy.deepcopy(base.model).requires_grad_()
     else:
         raise InvalidInput(
-            f"{recipe.method} is a vector format, not a baseline", remedy="Use train_vectors, or lora-r4 or full."
+            f"{recipe.method} is a vector format, not a baseline",
+            remedy=f"Use train_vectors, or one of: {', '.join(BASELINES)}.",
         )
     adapted = replace(base, model=model, fingerprint=f"{base.fingerprint}+{recipe.method}")
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]

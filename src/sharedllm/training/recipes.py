@@ -5,13 +5,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
+from sharedllm.adapters.formats.registry import DEFAULT_FORMAT, format_named, format_names
 from sharedllm.errors import InvalidInput, UnknownName
 
-Method = Literal["norm", "steering", "ia3", "lora-r4", "full"]
+BASELINES = ("lora-r4", "full")
+"""What vector formats are compared with; never served."""
+
 Parameter = Literal["relative", "gain"]
 Schedule = Literal["constant", "cosine"]
 
-_CHOICES = {"method": get_args(Method), "parameter": get_args(Parameter), "schedule": get_args(Schedule)}
+_CHOICES = {"parameter": get_args(Parameter), "schedule": get_args(Schedule)}
 _WHOLE = {
     "warmup": 0,
     "steps": 1,
@@ -29,7 +32,7 @@ class Recipe:
 
     Attributes:
         name: for provenance.
-        method: a vector format, or one of the baselines ``lora-r4`` and ``full``.
+        method: a vector format, or one of `BASELINES`.
         parameter: what AdamW moves: the ``relative`` deviation ``s``, or the ``gain`` itself, as the documents do.
         learning_rate: peak, per step.
         schedule: ``constant``, or ``cosine`` to zero at the last step.
@@ -45,7 +48,7 @@ class Recipe:
     """
 
     name: str
-    method: Method = "norm"
+    method: str = DEFAULT_FORMAT
     parameter: Parameter = "relative"
     learning_rate: float = 1e-2
     schedule: Schedule = "cosine"
@@ -61,6 +64,8 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        if (self.method in BASELINES) == (self.method in format_names()):
+            raise self._refusal("method", f"Use one of: {', '.join((*format_names(), *BASELINES))}.")
         for field, choices in _CHOICES.items():
             if getattr(self, field) not in choices:
                 raise self._refusal(field, f"Use one of: {', '.join(choices)}.")
@@ -70,7 +75,7 @@ class Recipe:
         for field, limit in _BELOW.items():
             if not 0 <= getattr(self, field) < limit:
                 raise self._refusal(field, f"Use a finite number of at least 0{', below 1' if limit == 1 else ''}.")
-        if self.parameter == "gain" and self.method in {"steering", "ia3"}:
+        if self.parameter == "gain" and not has_gains(self.method):
             raise self._refusal("parameter", f"Use relative: the {self.method} format does not act on gains.")
 
     def _refusal(self, field: str, remedy: str) -> InvalidInput:
@@ -94,6 +99,15 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, for provenance."""
         return asdict(self)
+
+
+def has_gains(method: str) -> bool:
+    """Whether a method can be trained by moving gains: a baseline moves all that it trains, whatever that is.
+
+    Raises:
+        UnknownName, FormatError: see `format_named`.
+    """
+    return method in BASELINES or format_named(method).gains
 
 
 def recipe_in(provenance: Mapping[str, Any]) -> Recipe | None:
@@ -123,10 +137,6 @@ RECIPES = {
 DEFAULT_RECIPE = "default"
 
 
-_FORMAT_RATES = {"steering": 3e-2}
-"""The default recipe's rate where a value does not scale one of the base's but is added to it."""
-
-
 def tuned(
     recipe: Recipe,
     *,
@@ -138,16 +148,20 @@ def tuned(
     """A registered recipe, changed in what is given. Its name says so, since results are shown under it.
 
     Raises:
-        InvalidInput: what is given is no method, no number of steps or no rate.
+        UnknownName, FormatError: see `format_named`.
+        InvalidInput: what is given is no number of steps or no rate.
     """
-    told = {"method": format, "steps": steps, "learning_rate": learning_rate}
-    told = {field: value for field, value in told.items() if value not in (None, getattr(recipe, field))}
+    given = {"method": format, "steps": steps, "learning_rate": learning_rate}
+    told: dict[str, Any] = {
+        field: value for field, value in given.items() if value not in (None, getattr(recipe, field))
+    }
     changes: dict[str, Any] = dict(told)
     if "method" in told:
-        # Only a norm has a gain; the others train what they scale by or add.
-        changes["parameter"] = "relative"
-        if recipe.name == DEFAULT_RECIPE:
-            changes.setdefault("learning_rate", _FORMAT_RATES.get(str(format), recipe.learning_rate))
+        chosen = format_named(told["method"])
+        if not chosen.gains:
+            changes["parameter"] = "relative"
+        if recipe.name == DEFAULT_RECIPE and chosen.learning_rate is not None:
+            changes.setdefault("learning_rate", chosen.learning_rate)
     if told:
         changes["name"] = f"{recipe.name} with {', '.join(f'{field} {value}' for field, value in told.items())}"
     return replace(recipe, seed=seed, **changes)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sharedllm import __version__
-from sharedllm.adapters.adapter import Adapter
+from sharedllm.adapters.adapter import Adapter, meaning
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import Layout
 from sharedllm.base.context import check_window
@@ -265,6 +265,7 @@ class _Batch:
             "repeated_lines": slot.text.repeats.lines,
             "repeated_share": slot.text.repeats.share,
             "version": __version__,
+            **meaning(self._injection.layout),
         }
         values = (slot.progress.best * self._relative).float().cpu().numpy()
         adapter = Adapter(self._injection.layout.format, self._base.fingerprint, values, provenance)

@@ -6,22 +6,26 @@ the model in memory may have been rounded to bfloat16, which is coarser than mos
 """
 
 import json
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sharedllm.adapters.adapter import Adapter, check_fits
+from sharedllm.adapters.formats.registry import DEFAULT_FORMAT, format_named
 from sharedllm.adapters.layouts import Layout
 from sharedllm.base.loading import Base
-from sharedllm.base.sites import Site, gain_offset
+from sharedllm.base.sites import Site, gain_offset, is_norm
 from sharedllm.errors import AdapterError, BaseError, UnsupportedBase
 
 if TYPE_CHECKING:
     import torch
+
+_REMEDY = f"Export it --to adapter, or train with the {DEFAULT_FORMAT} format."
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,34 +67,51 @@ class Stored:
         return folded.float()
 
 
-def check_is_norm(adapter: Adapter, layout: Layout, tool: str) -> None:
+def check_gains(adapter: Adapter, layout: Layout, tool: str) -> None:
     """Refuse what cannot be written as gains of norms.
 
     Raises:
         WrongBase: see `check_fits`.
-        AdapterError: another format.
+        AdapterError: a format that does not act on gains alone.
     """
     check_fits(adapter, layout)
-    if adapter.format != "norm":
+    if not format_named(adapter.format).gains:
         raise AdapterError(
             f"{tool} can hold new gains for norms, and a {adapter.format!r} adapter changes something else",
-            remedy="Export it --to adapter, or train with the norm format.",
+            remedy=_REMEDY,
         )
 
 
-def check_folds(adapter: Adapter, layout: Layout) -> None:
+def check_folds(base: Base, adapter: Adapter, layout: Layout) -> None:
     """Refuse what no weight of the base can absorb.
 
     Raises:
         WrongBase: see `check_fits`.
-        AdapterError: the format adds to activations.
+        AdapterError: the format adds to activations, or scales what comes out of no weight, or of one that serves
+            elsewhere as well.
     """
     check_fits(adapter, layout)
     if any(site.kind == "shift" for site in layout.sites):
         raise AdapterError(
-            f"A {adapter.format!r} adapter adds to activations where the base has no bias to hold it",
-            remedy="Export it --to adapter, or train with the norm format.",
+            f"A {adapter.format!r} adapter adds to activations where the base has no bias to hold it", remedy=_REMEDY
         )
+    holders = Counter(id(weight) for _, weight in base.model.named_parameters(remove_duplicate=False))
+    modules = Counter(site.name for site in layout.sites)
+    for site in layout.sites:
+        weight = getattr(base.model.get_submodule(site.name), "weight", None)
+        if modules[site.name] > 1 or holders[id(weight)] != 1 or not _takes(site, base.model.get_submodule(site.name)):
+            raise AdapterError(
+                f"A {adapter.format!r} adapter scales the {site.at} of {site.name!r}, which is not a norm or a linear"
+                " layer with a weight to itself",
+                remedy=_REMEDY,
+            )
+
+
+def _takes(site: Site, module: Any) -> bool:
+    """Whether the module multiplies with its weight in a way that a scale can be worked into."""
+    from torch import nn
+
+    return isinstance(module, nn.Linear) or (site.at == "output" and is_norm(module))
 
 
 def stored_weights(base: Base, layout: Layout) -> list[Stored]:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sharedllm.adapters.adapter import Adapter
 from sharedllm.adapters.exchange.card import CARD, Kind, Origin, loading, write_card
-from sharedllm.adapters.exchange.folding import Stored, check_is_norm, stored_weights
+from sharedllm.adapters.exchange.folding import Stored, check_gains, stored_weights
 from sharedllm.adapters.layouts import Layout
 from sharedllm.base.loading import Base
 from sharedllm.base.resolve import BUILT_IN, built_in_gguf
@@ -54,19 +54,19 @@ def export_gguf(
     Args:
         source: a GGUF file of this very base; see `gguf_source`.
         base: the base.
-        layout: the norm layout on it.
-        adapter: a norm adapter for it.
+        layout: of a format that acts on gains, on it.
+        adapter: of that layout.
         path: a file that does not exist yet.
         origin: what the page beside it says of whose it is.
 
     Raises:
-        AdapterError: not a norm adapter.
+        AdapterError: a format that does not act on gains alone.
         WrongBase: see `check_fits`; or ``source`` is of another model.
         BaseError: ``source`` cannot be read as GGUF.
         UnsupportedBase: ``source`` does not hold the norms in float32, or its architecture is unknown.
         InvalidInput, DiskFull: see `new_file`.
     """
-    check_is_norm(adapter, layout, "A GGUF file")
+    check_gains(adapter, layout, "A GGUF file")
     weights = stored_weights(base, layout)
     patches = _patches(source, weights, adapter)
     kind = Kind(

@@ -32,12 +32,12 @@ def export_merged(base: Base, layout: Layout, adapter: Adapter, folder: Path, *,
     file at a time is in memory. A page beside them says whose model it is, which is what ``origin`` is for.
 
     Raises:
-        AdapterError: a format that cannot be folded into weights (steering).
+        AdapterError: a format that cannot be folded into weights.
         WrongBase: see `check_fits`.
         BaseError, UnsupportedBase: see `stored_weights`.
         InvalidInput, DiskFull: see `new_folder`.
     """
-    check_folds(adapter, layout)
+    check_folds(base, adapter, layout)
     changes: dict[Path, list[Stored]] = defaultdict(list)
     for stored in stored_weights(base, layout):
         changes[stored.file].append(stored)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sharedllm.adapters.adapter import Adapter
 from sharedllm.adapters.adapter_file import read_tensors
 from sharedllm.adapters.exchange.card import CARD, Kind, Origin, loading, write_card
-from sharedllm.adapters.exchange.folding import Stored, check_is_norm, stored_weights
+from sharedllm.adapters.exchange.folding import Stored, check_gains, stored_weights
 from sharedllm.adapters.layouts import Layout
 from sharedllm.adapters.provenance import imported, parse_provenance
 from sharedllm.base.loading import Base
@@ -47,13 +47,13 @@ def export_peft(base: Base, layout: Layout, adapter: Adapter, folder: Path, *, o
 
     Args:
         base: the base.
-        layout: the norm layout on it.
-        adapter: a norm adapter for it.
+        layout: of a format that acts on gains, on it.
+        adapter: of that layout.
         folder: one that does not exist yet, or is empty.
         origin: what the page beside it says of whose it is.
 
     Raises:
-        AdapterError: not a norm adapter.
+        AdapterError: a format that does not act on gains alone.
         WrongBase: see `check_fits`.
         UnsupportedBase: see `stored_weights`.
         InvalidInput, DiskFull: see `new_folder`.
@@ -61,7 +61,7 @@ def export_peft(base: Base, layout: Layout, adapter: Adapter, folder: Path, *, o
     from peft import LNTuningConfig
     from safetensors.torch import save_file
 
-    check_is_norm(adapter, layout, "PEFT's LN_TUNING")
+    check_gains(adapter, layout, "PEFT's LN_TUNING")
     tensors = {_key(stored): stored.fold(adapter.values) for stored in stored_weights(base, layout)}
     revision = hub_revision(base.name, base.folder)
     config = LNTuningConfig(

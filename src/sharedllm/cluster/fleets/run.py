@@ -12,6 +12,7 @@ from functools import partial
 from itertools import count, islice
 from typing import Literal, TypeVar
 
+from sharedllm.adapters.formats.registry import check_reaches_others
 from sharedllm.cluster.fleets.executors import Executor, Halted, Job, Lost, Over, Stepped, Work
 from sharedllm.cluster.fleets.shards import Plan, Shard
 from sharedllm.errors import (
@@ -85,12 +86,14 @@ def train_fleet(
         origin: where the text came from, kept as provenance of every release.
 
     Raises:
+        FormatError: workers do not know the recipe's format.
         DiskFull: there is no room for a release or a checkpoint.
         TrainingError: workers cannot start, or a checkpoint cannot be written.
         BaseError: the base does not load.
         StoreError: the store cannot be written.
         ManifestError: the manifest has changed.
     """
+    check_reaches_others(job.recipe.method)
     forget_erased(store, job.checkpoints)
     driver = _Driver(store, plan, job, executor, origin)
     try:

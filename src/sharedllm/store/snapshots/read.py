@@ -76,8 +76,8 @@ class Snapshot:
         self._checksums = Checksums(self.manifest.base, self.manifest.format)
         self._row_bytes = self.manifest.parameters * STORED.itemsize
 
-    def check_base(self, base: str) -> None:
-        """Say no to a snapshot of another base than the one that is loaded.
+    def check_base(self, base: str, format: str | None = None) -> None:
+        """Say no to a snapshot of another base than the one that is loaded, or of another format than one, if given.
 
         Raises:
             WrongBase: every request would be refused.
@@ -86,6 +86,11 @@ class Snapshot:
             raise WrongBase(
                 f"The snapshot {self.folder} is of base {self.manifest.base!r}, not {base!r}",
                 remedy="Load the base that it was packed for, or pack this one.",
+            )
+        if format not in (None, self.manifest.format):
+            raise WrongBase(
+                f"The snapshot {self.folder} is of format {self.manifest.format!r}, not {format!r}",
+                remedy="Serve the format that was packed, or pack this one (--format).",
             )
 
     def find(self, user: str) -> Found | None:
