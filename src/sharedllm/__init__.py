@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sharedllm import errors
     from sharedllm.adapters.adapter import Adapter, GateOutcome
+    from sharedllm.adapters.formats.registry import Format, register_format
     from sharedllm.base.loading import Base, load_base
+    from sharedllm.base.sites import Site, blocks, norm_sites
     from sharedllm.errors import (
         AccessError,
         AdapterError,
@@ -41,6 +43,7 @@ __all__ = [
     "Confusion",
     "Engine",
     "Finished",
+    "Format",
     "Gate",
     "GateOutcome",
     "InvalidInput",
@@ -52,20 +55,26 @@ __all__ = [
     "Sampling",
     "ServingError",
     "SharedLLMError",
+    "Site",
     "Store",
     "StoreError",
     "Token",
     "TrainingError",
     "__version__",
+    "blocks",
     "errors",
     "load_base",
+    "norm_sites",
     "open_store",
+    "register_format",
 ]
 
 # Where each name is defined: the imports above once more, which only type checkers follow.
 _HOMES = {
     "adapters.adapter": ("Adapter", "GateOutcome"),
+    "adapters.formats.registry": ("Format", "register_format"),
     "base.loading": ("Base", "load_base"),
+    "base.sites": ("Site", "blocks", "norm_sites"),
     "errors": (
         "AccessError",
         "AdapterError",

@@ -55,6 +55,9 @@ def norm_sites(model: Any) -> tuple[Site, ...]:
 
     Those of an encoder, or of images, take no part when text alone is read.
 
+    Args:
+        model: as transformers made it; a few tokens are read through it.
+
     Raises:
         UnsupportedBase: the model has none, or one whose output has no axis for sequences or for tokens.
     """
@@ -72,6 +75,9 @@ def norm_sites(model: Any) -> tuple[Site, ...]:
 
 def blocks(model: Any) -> dict[str, Any]:
     """The model's blocks in order, each by its module path.
+
+    Args:
+        model: as transformers made it.
 
     Raises:
         UnsupportedBase: it has no list of them.

@@ -6,7 +6,8 @@ import sys
 import pytest
 from tests.strangers import install
 
-from sharedllm.adapters.formats import Format, Site, blocks, norm_sites, register_format, registry
+from sharedllm import Format, Site, blocks, norm_sites, register_format
+from sharedllm.adapters.formats import registry
 from sharedllm.adapters.formats.registry import (
     brought_by,
     check_reaches_others,
@@ -19,7 +20,7 @@ from sharedllm.training.recipes import RECIPES, Recipe, tuned
 
 OURS = ("norm", "steering", "ia3")
 MODULE = """
-from sharedllm.adapters.formats import Format, Site, blocks
+from sharedllm import Format, Site, blocks
 FORMAT = Format("{name}", lambda model: [Site(f"{{path}}.mlp", 32) for path in blocks(model)])
 """
 
