@@ -75,7 +75,7 @@ def test_nobody_is_erased_while_they_may_be_in_training(train, machine, here, mo
     assert refused
     assert sorted(machine.users()) == USERS
     with open_store(machine.store) as store:
-        assert erase_user(store, machine.training, "alice").stored.releases == 1
+        assert erase_user(store, machine.training, "alice").counts["releases"] == 1
     assert machine.users() == USERS[1:]
 
 

@@ -48,7 +48,7 @@ main()
 
 STEPS = {
     "the account": ("sharedllm.store.sql.store", "SQLStore.note_erasure"),
-    "the checkpoints": ("sharedllm.operations.erase", "erase_checkpoints"),
+    "the checkpoints": ("sharedllm.training.checkpoints", "UnfinishedTraining.forget"),
     "the rows": ("sharedllm.store.sql.store", "SQLStore._remove"),
     "the file": ("sharedllm.store.sql.sqlite", "SQLite.scrub"),
     "the store": ("sharedllm.store.sql.store", "SQLStore.erase"),

@@ -91,7 +91,7 @@ def test_an_erasure_that_is_interrupted_before_it_comes_to_the_snapshot_ends_wit
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("sharedllm.store.snapshots.forget_erased", interrupted)
+        patch.setattr("sharedllm.store.snapshots.forget.forget_erased", interrupted)
         assert run(*erase).code == 130
     receipt = run(*erase).json
     assert [each["outcome"] for each in receipt["derived"]] == ["rebuilt without them"]

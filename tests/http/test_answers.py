@@ -144,7 +144,7 @@ def test_a_user_erased_on_a_requests_way_to_the_engine_is_stopped_once_it_is_the
 
     def erased_meanwhile(request, deliver):
         published.store.erase("alice")
-        erasing.append(threading.Thread(target=server.core.erased, args=("alice",)))
+        erasing.append(threading.Thread(target=server.core.forget, args=("alice",)))
         erasing[0].start()
         assert not server.engine.stopped
         return submit(request, deliver)

@@ -4,7 +4,6 @@ import asyncio
 import json
 import threading
 import time
-from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -12,12 +11,15 @@ from tests.http.conftest import PASSED
 
 from sharedllm.adapters.adapter_file import save_adapter
 from sharedllm.http.jobs import Job
+from sharedllm.store.erasure import Holder, Removed
 
 ORDER = json.dumps({"text": "to learn from " * 1000}).encode()
 
 
-class Queue:
+class Queue(Holder):
     """Takes orders, and trains nobody."""
+
+    holds = "trainings"
 
     def __init__(self):
         self.orders = []
@@ -26,11 +28,13 @@ class Queue:
         self.orders.append(user)
         return Job("0", user, recipe, stay, text=text)
 
-    @contextmanager
-    def without(self, user):
-        theirs = [each for each in self.orders if each == user]
+    def found(self, user):
+        return [Removed("trainings", "server", self.orders.count(user))]
+
+    def forget(self, user):
+        found = self.found(user)
         self.orders = [each for each in self.orders if each != user]
-        yield len(theirs)
+        return found
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from sharedllm.http import jobs as jobs_module
 from sharedllm.http.jobs import Jobs
 from sharedllm.operations.locks import not_in_training
 from sharedllm.store import open_store
+from sharedllm.store.erasure import Removed
 from sharedllm.text.splits import split_text
 from sharedllm.training.checkpoints import Checkpoints, checkpoint_folder
 from sharedllm.training.recipes import Recipe
@@ -233,9 +234,9 @@ def test_time_left_follows_the_pace_so_far(queue, worker, monkeypatch):
 def test_someone_who_is_being_erased_has_no_jobs_and_gets_none(queue, worker):
     worker(WAITING)
     hers, his = (queue.submit(user, writing(user), QUICK) for user in ("alice", "bob"))
-    with queue.without("alice") as ended:
-        assert ended == 1
+    with queue.stopping("alice"):
         assert hers.state == "cancelled"
+        assert queue.found("alice") == queue.forget("alice") == [Removed("trainings", "server", 1)]
         with pytest.raises(UnknownJob):
             queue.find("alice", hers.id)
         with pytest.raises(InvalidInput, match="being erased"):

@@ -14,6 +14,11 @@ from sharedllm.training.checkpoints import Checkpoints, Progress, begin_report, 
 from sharedllm.training.recipes import Recipe
 
 
+@pytest.fixture(autouse=True)
+def signing(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
+
+
 @pytest.fixture
 def store():
     with open_store(":memory:") as store:
@@ -49,16 +54,17 @@ def files(folder):
 def test_everything_of_one_user_goes_and_nothing_of_anybody_elses(store, begin, tmp_path):
     for user, text in (("alice", "a" * 64), ("alice", "b" * 64), ("bob", "a" * 64)):
         begin(user, text)
-    erasure = erase_user(store, tmp_path, "alice")
-    assert (erasure.stored.user, erasure.stored.releases, erasure.checkpoints) == ("alice", 1, 2)
+    receipt = erase_user(store, tmp_path, "alice")
+    assert receipt.is_about("alice")
+    assert (receipt.counts["releases"], receipt.counts["checkpoints of training"]) == (1, 2)
     assert [user.user for user in store.users()] == ["bob"]
     assert len(files(tmp_path)) == 1
 
 
 def test_someone_whose_first_training_never_ended_can_be_erased(store, begin, tmp_path):
     begin("carol")
-    erasure = erase_user(store, tmp_path, "carol")
-    assert (erasure.stored.releases, erasure.checkpoints) == (0, 1)
+    receipt = erase_user(store, tmp_path, "carol")
+    assert (receipt.counts["releases"], receipt.counts["checkpoints of training"]) == (0, 1)
     assert not files(tmp_path)
 
 
@@ -78,14 +84,13 @@ def test_checkpoints_are_gone_even_where_the_store_fails(store, begin, tmp_path,
     assert not files(tmp_path)
 
 
-def test_what_a_report_made_of_everybodys_adapters_goes_and_the_receipt_says_so(store, reported, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    receipt = erase_user(store, tmp_path, "alice").receipt()
+def test_what_a_report_made_of_everybodys_adapters_goes_and_the_receipt_says_so(store, reported, tmp_path):
+    receipt = erase_user(store, tmp_path, "alice")
     assert not reported.exists()
     (derived,) = receipt.derived
     assert "fleet report" in derived.what
     assert derived.outcome == "dropped"
-    assert erase_user(store, tmp_path, "bob").receipt().derived == ()
+    assert erase_user(store, tmp_path, "bob").derived == ()
 
 
 def test_what_a_report_has_kept_goes_when_the_next_begins_after_an_erasure_on_another_machine(store, tmp_path):
@@ -125,4 +130,4 @@ def test_nobody_is_erased_while_a_run_may_train_them(store, begin, reported, tmp
         erase_user(store, tmp_path, "alice")
     assert store.served("alice")
     assert len(files(tmp_path)) == 2
-    assert erase_user(store, tmp_path, "alice").checkpoints == 1
+    assert erase_user(store, tmp_path, "alice").counts["checkpoints of training"] == 1

@@ -23,6 +23,7 @@ from sharedllm.errors import (
     UnknownUser,
 )
 from sharedllm.store.contract import KEPT_RELEASES
+from sharedllm.store.erasure import Derived, Removed
 
 IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60)
 ODD_IDS = [
@@ -552,27 +553,37 @@ def test_an_erased_user_was_never_there(store):
 # Accounts of erasures
 
 
+def checkpoints(count):
+    return Removed("checkpoints", "data folder", count)
+
+
+def counts(account):
+    return {each.what: each.count for each in account.removed}
+
+
 def test_an_erasure_is_accounted_for_until_its_receipt_is_kept_and_that_is_found_again(store):
     store.publish("alice", adapter(), BETTER)
     store.publish("alice", adapter(), WORSE)
-    noted = store.note_erasure("alice", {"checkpoints": 3})
-    assert (noted.removed["checkpoints"], noted.receipt) == (3, None)
+    noted = store.note_erasure("alice", [checkpoints(3)])
+    assert (noted.removed[0], noted.receipt) == (checkpoints(3), None)
     assert store.served("alice").number == 1
     store.erase("alice")
     # As after an interruption: what had been counted is gone, and what was not is there.
-    noted = store.note_erasure("alice", {"checkpoints": 1, "jobs": 2})
-    assert {name: noted.removed[name] for name in ("releases", "events", "checkpoints", "jobs")} == {
+    dropped = Derived("readings", "data folder", "dropped")
+    noted = store.note_erasure("alice", [checkpoints(1), Removed("trainings", "server", 2), dropped])
+    assert {name: counts(noted)[name] for name in ("releases", "events", "checkpoints", "trainings")} == {
         "releases": 2,
         "events": 2,
         "checkpoints": 3,
-        "jobs": 2,
+        "trainings": 2,
     }
+    assert noted.derived == (dropped,)
     erased = store.erase("alice")
     assert (erased.releases, erased.events, erased.keys) == (0, 0, 0)
     receipt = {"id": "1", "removed": [{"what": "releases", "count": 2}]}
     assert store.keep_receipt("alice", receipt) == receipt
     assert store.keep_receipt("alice", {"id": "2"}) == receipt
-    assert store.note_erasure("alice", {"checkpoints": 0}).receipt == receipt
+    assert store.note_erasure("alice", [checkpoints(0)]).receipt == receipt
     with pytest.raises(UnknownUser):
         store.erase("alice")
     assert list(store.users()) == []
@@ -580,40 +591,40 @@ def test_an_erasure_is_accounted_for_until_its_receipt_is_kept_and_that_is_found
 
 def test_nobody_of_whom_there_is_nothing_has_an_account(store):
     with pytest.raises(UnknownUser):
-        store.note_erasure("alice", {"checkpoints": 0})
-    assert store.note_erasure("alice", {"checkpoints": 1}).removed["checkpoints"] == 1
+        store.note_erasure("alice", [checkpoints(0)])
+    assert counts(store.note_erasure("alice", [checkpoints(1)]))["checkpoints"] == 1
     assert store.erase("alice").releases == 0
-    assert store.note_erasure("alice", {}).removed["checkpoints"] == 1
+    assert counts(store.note_erasure("alice", []))["checkpoints"] == 1
 
 
 @pytest.mark.parametrize("back", ["published", "begun"])
 def test_somebody_who_is_back_has_a_new_account(store, back):
     store.publish("alice", adapter(), BETTER)
-    store.note_erasure("alice", {"checkpoints": 3})
+    store.note_erasure("alice", [checkpoints(3)])
     store.erase("alice")
     store.keep_receipt("alice", {"id": "1"})
     stay = store.begin(["alice"])["alice"]
     if back == "published":
         store.publish("alice", adapter(), BETTER, stay)
-    noted = store.note_erasure("alice", {})
-    assert (noted.removed.get("checkpoints", 0), noted.receipt) == (0, None)
+    noted = store.note_erasure("alice", [])
+    assert (counts(noted).get("checkpoints", 0), noted.receipt) == (0, None)
     store.erase("alice")
-    assert store.note_erasure("alice", {}).removed.get("releases", 0) == (back == "published")
+    assert counts(store.note_erasure("alice", [])).get("releases", 0) == (back == "published")
     assert store.keep_receipt("alice", {"id": "2"}) == {"id": "2"}
 
 
 def test_each_has_an_account_of_their_own(store):
     for user in ("alice", "Alice"):
         store.publish(user, adapter(), BETTER)
-        store.note_erasure(user, {"checkpoints": len(user) + (user == "alice")})
+        store.note_erasure(user, [checkpoints(len(user) + (user == "alice"))])
         store.erase(user)
         store.keep_receipt(user, {"id": user})
-    assert [store.note_erasure(user, {}).receipt for user in ("alice", "Alice")] == [{"id": "alice"}, {"id": "Alice"}]
+    assert [store.note_erasure(user, []).receipt for user in ("alice", "Alice")] == [{"id": "alice"}, {"id": "Alice"}]
 
 
 def test_several_who_erase_somebody_at_once_have_one_receipt(store):
     def erase(turn):
-        store.note_erasure("alice", {})
+        store.note_erasure("alice", [])
         with suppress(UnknownUser, StoreBusy):
             store.erase("alice")
         return store.keep_receipt("alice", {"id": turn})
@@ -623,7 +634,7 @@ def test_several_who_erase_somebody_at_once_have_one_receipt(store):
         with ThreadPoolExecutor(4) as threads:
             receipts = list(threads.map(erase, range(turn, turn + 4)))
         assert len({receipt["id"] for receipt in receipts}) == 1
-        assert store.note_erasure("alice", {}).receipt == receipts[0]
+        assert store.note_erasure("alice", []).receipt == receipts[0]
 
 
 # Coming back

@@ -8,7 +8,8 @@ import torch
 from safetensors.torch import save_file
 
 from sharedllm.errors import DiskFull
-from sharedllm.training.checkpoints import Checkpoints, Progress, digest, erase_checkpoints
+from sharedllm.store.erasure import Removed
+from sharedllm.training.checkpoints import Checkpoints, Progress, UnfinishedTraining, digest
 from sharedllm.training.recipes import Recipe
 
 RECIPE = Recipe("r")
@@ -93,8 +94,9 @@ def test_erasing_takes_all_of_a_users_and_nobody_elses(checkpoints):
     scrap = checkpoints._folder / "left by a killed process"
     scrap.mkdir()
     shutil.copy(next(path for path in files(checkpoints) if path.name.startswith(digest("alice"))), scrap)
-    assert erase_checkpoints(checkpoints._folder, "alice") == 4
-    assert erase_checkpoints(checkpoints._folder, "alice") == 0
+    holder = UnfinishedTraining(checkpoints._folder)
+    for count in (4, 0):
+        assert holder.forget("alice") == [Removed("checkpoints of training", "data folder", count)]
     assert checkpoints.load("bob", TEXT, RECIPE)
 
 

@@ -13,7 +13,7 @@ from sharedllm.errors import InvalidInput
 from sharedllm.strict_json import read_strictly
 
 if TYPE_CHECKING:
-    from sharedllm.store.accounts import AuditHead
+    from sharedllm.store.erasure import AuditHead
     from sharedllm.store.evidence.audit import Written
 
 
@@ -94,7 +94,7 @@ def _show(head: "AuditHead", as_json: bool, what: str) -> None:
 
 
 def _read(data: bytes) -> "AuditHead":
-    from sharedllm.store.accounts import AuditHead
+    from sharedllm.store.erasure import AuditHead
 
     try:
         found = read_strictly(data)

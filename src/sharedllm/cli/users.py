@@ -10,7 +10,7 @@ import click
 from sharedllm.cli.hints import as_given
 from sharedllm.cli.options import json_option, store_option
 from sharedllm.cli.printing import gate_in_words, in_words, print_json, print_json_list, print_long_table, print_table
-from sharedllm.errors import InvalidInput, SharedLLMError, UnknownUser
+from sharedllm.errors import InvalidInput, UnknownUser
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
@@ -237,8 +237,8 @@ def erase(user: str, yes: bool, receipt_file: Path | None, snapshots: tuple[Path
     """
     from sharedllm.cli.receipts import check_receipt_place, give_receipt
     from sharedllm.operations.erase import erase_user
-    from sharedllm.store.evidence.receipts import Derived
     from sharedllm.store.evidence.signing import signing_key
+    from sharedllm.store.snapshots import SnapshotFolder
     from sharedllm.training.checkpoints import checkpoint_folder
 
     # Nobody is erased who could not be given a receipt.
@@ -252,11 +252,14 @@ def erase(user: str, yes: bool, receipt_file: Path | None, snapshots: tuple[Path
                 raise InvalidInput(
                     "That is not their id, and nothing was erased", remedy="Type it exactly, or give --yes."
                 )
-        erasure = erase_user(opened, checkpoint_folder(), user)
-        rebuilt = [Derived("packed snapshot", str(folder), _repacked(opened, folder)) for folder in snapshots]
-        give_receipt(erasure.receipt(derived=rebuilt), user, receipt_file)
-    erased = erasure.stored
-    click.echo(f"{printable(user)} is erased: releases {erased.releases}, events {erased.events}.", err=True)
+        packed = [SnapshotFolder(opened, folder) for folder in snapshots]
+        receipt = erase_user(opened, checkpoint_folder(), user, packed)
+    for each in packed:
+        if each.failure is not None:
+            click.echo(f"{printable(str(each.folder))} still holds them: {printable(str(each.failure))}", err=True)
+    give_receipt(receipt, user, receipt_file)
+    counts = receipt.counts
+    click.echo(f"{printable(user)} is erased: releases {counts['releases']}, events {counts['events']}.", err=True)
 
 
 def _typed() -> str:
@@ -284,19 +287,6 @@ def _releases(store: "Store", user: str) -> int:
     except UnknownUser:
         # They may have API keys, or unfinished training.
         return 0
-
-
-def _repacked(store: "Store", folder: Path) -> str:
-    from sharedllm.store.evidence.signing import default_key, read_private
-    from sharedllm.store.snapshots import forget_erased
-
-    try:
-        forget_erased(store, folder, read_private(default_key()))
-    except SharedLLMError as error:
-        # They are erased by now, and the receipt says what is still to be done.
-        click.echo(f"{printable(str(folder))} still holds them: {printable(str(error))}", err=True)
-        return f"still to do: {error.message}"
-    return "rebuilt without them"
 
 
 def _say(user: str, what: str, standing: "UserSummary") -> None:

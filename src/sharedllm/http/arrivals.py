@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from sharedllm.errors import ErasedMeanwhile
 from sharedllm.http.errors import Refused
 from sharedllm.store import Stay, Store
+from sharedllm.store.erasure import Derived, Holder, Removed
 
 
 @dataclass(eq=False)
@@ -31,8 +32,10 @@ class Arrival:
     landing: bool = False
 
 
-class Arrivals:
+class Arrivals(Holder):
     """All that are on their way to one store, safe to use from several threads."""
+
+    holds = "uploads"
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -77,16 +80,27 @@ class Arrivals:
                 arrival.landing = False
                 self._changed.notify_all()
 
-    def void(self, user: str) -> None:
-        """Let nothing land any more of what is on its way to ``user``; call it before their erasure begins.
+    @contextmanager
+    def stopping(self, user: str) -> Iterator[None]:
+        """Let nothing land any more of what is on its way to a user.
 
-        What is landing has landed when this returns, and so is there for the erasure to find.
+        What is landing has landed when the block begins, and so is there for the erasure to find.
         """
         with self._changed:
-            theirs = [arrival for arrival in self._arrivals if arrival.user == user]
+            theirs = self._of(user)
             for arrival in theirs:
                 arrival.void = True
             self._changed.wait_for(lambda: not any(arrival.landing for arrival in theirs))
+        yield
+
+    def forget(self, user: str) -> list[Removed | Derived]:
+        """See `Holder.forget`. What is on its way is read to its end, as it has to be answered, and dropped then."""
+        with self._changed:
+            void = sum(arrival.void for arrival in self._of(user))
+        return [Removed("uploads on their way", "server", void)] if void else []
+
+    def _of(self, user: str) -> list[Arrival]:
+        return [arrival for arrival in self._arrivals if arrival.user == user]
 
 
 def _erased() -> Refused:

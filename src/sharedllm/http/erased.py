@@ -70,7 +70,7 @@ def stop_erased(service: Service, asked: Iterable[tuple[str, str]], verified: Ve
     for user, theirs in releases.items():
         try:
             if not _holds(service, user, theirs, verified):
-                service.erased(user)
+                service.forget(user)
         except (AdapterError, CorruptStore) as error:
             damage = error
     if damage is not None:

@@ -24,6 +24,7 @@ from typing import IO, Any, Literal, cast
 from sharedllm.adapters.formats.registry import check_reaches_others
 from sharedllm.errors import EngineStopped, InvalidInput, QueueFull, TextError, UnknownJob
 from sharedllm.store import Stay, Store
+from sharedllm.store.erasure import Derived, Holder, Removed
 from sharedllm.text.reading import normalise_newlines
 from sharedllm.text.splits import split_text
 from sharedllm.training.recipes import Recipe
@@ -146,11 +147,13 @@ def _death(status: int) -> str:
     return f"The training process was stopped by {name}{why}. Send the text again; what was done is kept."
 
 
-class Jobs:
+class Jobs(Holder):
     """The queue, safe to use from several threads.
 
     Each user has at most one job that waits or runs, and at most eight wait in all.
     """
+
+    holds = "trainings"
 
     def __init__(self, base: Path, store: str | None, *, share: float = TRAINING_SHARE) -> None:
         """A queue that is empty.
@@ -191,7 +194,7 @@ class Jobs:
             self._check_room(user)
             self._jobs[job.id] = job
             self._queue.append(job)
-            self._forget()
+            self._drop_oldest()
             if self._running is None:
                 self._next()
         return job
@@ -236,24 +239,27 @@ class Jobs:
             job.over.wait()
 
     @contextmanager
-    def without(self, user: str) -> Iterator[int]:
-        """Cancel and forget all that a user has here, and take nothing new of theirs until the block is left.
-
-        Gives how many jobs there were.
-        """
+    def stopping(self, user: str) -> Iterator[None]:
+        """Cancel all that a user has here, and take nothing new of theirs until the block is left."""
         with self._lock:
             self._refused.add(user)
-            theirs = [job for job in self._jobs.values() if job.user == user]
         try:
-            for job in theirs:
+            for job in self.of(user):
                 self.cancel(job)
-            with self._lock:
-                for job in theirs:
-                    self._jobs.pop(job.id, None)
-            yield len(theirs)
+            yield
         finally:
             with self._lock:
                 self._refused.discard(user)
+
+    def found(self, user: str) -> list[Removed | Derived]:
+        return [Removed("trainings", "server", len(self.of(user)))]
+
+    def forget(self, user: str) -> list[Removed | Derived]:
+        found = self.found(user)
+        with self._lock:
+            for id in [id for id, job in self._jobs.items() if job.user == user]:
+                del self._jobs[id]
+        return found
 
     def end_erased(self, store: Store) -> None:
         """Cancel the jobs of those who were erased since, wherever that was, and forget their texts.
@@ -290,7 +296,7 @@ class Jobs:
                 f"{len(self._queue)} jobs are waiting, and no more fit", remedy="Try again later.", retry_after=left
             )
 
-    def _forget(self) -> None:
+    def _drop_oldest(self) -> None:
         over = [id for id, job in self._jobs.items() if job.over.is_set()]
         for id in over[: max(0, len(self._jobs) - _REMEMBERED)]:
             del self._jobs[id]

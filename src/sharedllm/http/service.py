@@ -11,6 +11,7 @@ from sharedllm.http.arrivals import Arrivals
 from sharedllm.http.quotas import WRITES, WRITES_PER_HOUR, Quotas
 from sharedllm.http.turns import Turns
 from sharedllm.store import Store
+from sharedllm.store.erasure import Derived, Holder, Removed
 
 if TYPE_CHECKING:
     from sharedllm.http.jobs import Jobs
@@ -53,8 +54,10 @@ class Policy:
 
 
 @dataclass(eq=False)
-class Service:
-    """All that a request can reach. With neither ``keys`` nor ``jwt``, whoever connects may be any user.
+class Service(Holder):
+    """All that a request can reach; of a user it holds what they have running, and their rows on the device.
+
+    With neither ``keys`` nor ``jwt``, whoever connects may be any user.
 
     Attributes:
         engine: not yet started; the app starts it, and closes it at its end.
@@ -70,6 +73,8 @@ class Service:
         turns: who parses, routes, encodes and stores next.
         tending: who is shown, cancelled or erased next, which may wait for the engine or for a training.
     """
+
+    holds = "requests"
 
     engine: "Engine"
     store: Store
@@ -105,7 +110,7 @@ class Service:
 
     @contextmanager
     def admission(self) -> Iterator[None]:
-        """Stand around a request's way from the store's answer to the engine, so that `erased` can wait for its end."""
+        """Stand around a request's way from the store's answer to the engine, so that `forget` can wait for its end."""
         ticket = object()
         with self._admitted:
             self._admitting.add(ticket)
@@ -116,16 +121,18 @@ class Service:
                 self._admitting.remove(ticket)
                 self._admitted.notify_all()
 
-    def erased(self, user: str) -> int:
+    @property
+    def holders(self) -> list[Holder]:
+        """All of this process that hold something of users, beside the store."""
+        return [each for each in (self.arrivals, self.jobs, self) if each is not None]
+
+    def forget(self, user: str) -> list[Removed | Derived]:
         """Stop what an erased user has running; call it once the store has let go of them.
 
         What was routed to their release before that is in the engine by then, and what comes later is not routed to it:
         when this returns nothing of theirs is answered any more, nor on the device.
-
-        Returns:
-            how many requests were stopped.
         """
         with self._admitted:
             under_way = set(self._admitting)
             self._admitted.wait_for(lambda: under_way.isdisjoint(self._admitting))
-        return self.engine.stop_owner(user)
+        return [Removed("running requests", "server", self.engine.stop_owner(user))]

@@ -5,7 +5,6 @@ for them is told the same whether they exist or not. A slash in an id is written
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from typing import Annotated, Any
 
@@ -27,15 +26,22 @@ from sharedllm.operations.erase import erase_user
 from sharedllm.store import ReleaseSummary, Store
 from sharedllm.store.contract import RELEASES_PER_PAGE
 from sharedllm.store.encoding import check_reason
-from sharedllm.store.evidence.receipts import Derived, Removed
-from sharedllm.store.evidence.signing import signing_key
-from sharedllm.store.snapshots import SnapshotStore
 from sharedllm.training.checkpoints import checkpoint_folder
 from sharedllm.training.recipes import DEFAULT_RECIPE, Recipe, recipe_named, tuned
 
 JOBS_PER_PAGE = 25
 # Beside the values: the safetensors header, with the adapter's provenance in it.
 _HEADER_BYTES = 65_536
+
+# What an erasure's answer counts, and what its receipt calls that.
+_REMOVED = {
+    "releases": "releases",
+    "events": "events",
+    "keys": "API keys",
+    "checkpoints": "checkpoints of training",
+    "jobs": "trainings",
+    "requests": "running requests",
+}
 
 
 class Training(Strict):
@@ -217,41 +223,18 @@ def _erase(service: Service, user: str, caller: Caller) -> dict[str, Any]:
     if caller.by_token and _is_revoked(service.store, user):
         caller.check_operator("Erasing a user who was revoked")
     service.quotas.charge(user, ERASURE)
-    without: AbstractContextManager[int] = service.jobs.without(user) if service.jobs else nullcontext(0)
-    # Training ends first, or it would publish after the erasure; requests last, or more would be routed after them.
-    # Nobody is erased who could not be given a receipt.
-    signing_key()
-    service.arrivals.void(user)
-    with without as jobs:
-        try:
-            erasure = erase_user(service.store, checkpoint_folder(), user, jobs)
-        except InTraining:
-            # Which folder is for the operator, whose run it is.
-            raise Refused(
-                409,
-                "in_training",
-                f"A run beside this server may be training {user!r}, and nothing was erased",
-                remedy="Ask whoever runs it to end it first.",
-            ) from None
-        except Exception:
-            # The store may have let go of them and then failed to scrub its file.
-            service.erased(user)
-            raise
-        requests = service.erased(user)
-    stopped = [Removed("trainings", "server", erasure.jobs), Removed("running requests", "server", requests)]
-    receipt = erasure.receipt(stopped, _left_to_do(service.store, user))
-    return {
-        "user": user,
-        "removed": {
-            "releases": erasure.stored.releases,
-            "events": erasure.stored.events,
-            "keys": erasure.stored.keys,
-            "checkpoints": erasure.checkpoints,
-            "jobs": erasure.jobs,
-            "requests": next((each.count for each in receipt.removed if each.what == "running requests"), 0),
-        },
-        "receipt": receipt.as_dict(),
-    }
+    try:
+        receipt = erase_user(service.store, checkpoint_folder(), user, service.holders)
+    except InTraining:
+        # Which folder is for the operator, whose run it is.
+        raise Refused(
+            409,
+            "in_training",
+            f"A run beside this server may be training {user!r}, and nothing was erased",
+            remedy="Ask whoever runs it to end it first.",
+        ) from None
+    removed = {name: receipt.counts.get(what, 0) for name, what in _REMOVED.items()}
+    return {"user": user, "removed": removed, "receipt": receipt.as_dict()}
 
 
 def _is_revoked(store: Store, user: str) -> bool:
@@ -259,14 +242,6 @@ def _is_revoked(store: Store, user: str) -> bool:
         return store.user(user).state == "revoked"
     except UnknownUser:
         return False
-
-
-def _left_to_do(store: Store, user: str) -> list[Derived]:
-    """What this server itself holds of an erased user and cannot change; where it lies is told by name alone."""
-    folder = store.packed_in(user) if isinstance(store, SnapshotStore) else None
-    if folder is None:
-        return []
-    return [Derived("packed snapshot", folder.resolve().name, "still to do: sharedllm fleet forget")]
 
 
 def _service(request: Request) -> Service:

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.closing import Closing
-from sharedllm.errors import CorruptAdapter
-from sharedllm.store.accounts import Accounts, Erased
+from sharedllm.errors import CorruptAdapter, UnknownUser
+from sharedllm.store.erasure import Accounts, AuditHead, Derived, Erased, Holder, Removed
 
 KEPT_RELEASES = 20
 """Of each user, the newest. Beside them are kept the one that is served, and the one that a rollback goes back to."""
@@ -127,7 +127,7 @@ class Stay:
     number: int
 
 
-class Store(Accounts, Closing):
+class Store(Accounts, Holder, Closing):
     """Adapters at rest, safe to use from several threads. After a fork, open another in the child.
 
     Whatever the implementation:
@@ -145,6 +145,8 @@ class Store(Accounts, Closing):
     Every method that takes a user raises `InvalidUserId` for what cannot name one, and all but `begin`, `publish` and
     `publish_many` raise `UnknownUser` for somebody the store does not hold. Any may raise `StoreError` or its kinds.
     """
+
+    holds = "store"
 
     @abstractmethod
     def begin(self, users: Iterable[str]) -> dict[str, Stay]:
@@ -307,3 +309,15 @@ class Store(Accounts, Closing):
             StoreBusy, DiskFull: the message says whether the user is still there, or is gone but for traces in the
                 file; opening the store again removes those. In an encrypted store the same call goes on from there.
         """
+
+    def forget(self, user: str) -> list[Removed | Derived]:
+        """`erase` as a holder, with the user's key in the vault, which goes between their rows and traces of those."""
+        try:
+            return [*self.erase(user).removed]
+        except UnknownUser:
+            # Others hold something of theirs, or an earlier call has erased them.
+            return [*Erased(user, releases=0, events=0, keys=0).removed]
+
+    def audit_head(self) -> AuditHead | None:
+        """How far the audit log goes; None where there is none."""
+        return None

@@ -1,6 +1,6 @@
 """A store that lasts as long as the process."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import count
@@ -11,7 +11,6 @@ from typing import Any
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import CorruptAdapter
 from sharedllm.store import rules
-from sharedllm.store.accounts import Account, Erased
 from sharedllm.store.contract import (
     RELEASES_PER_PAGE,
     Change,
@@ -26,6 +25,7 @@ from sharedllm.store.contract import (
     UserSummary,
 )
 from sharedllm.store.encoding import Draft, Record, check_reason, draft, now, seal, summarise, unseal
+from sharedllm.store.erasure import Account, Derived, Erased, Removed, has_any, rows_removed
 from sharedllm.users import check_user_id
 
 
@@ -222,33 +222,33 @@ class MemoryStore(Store):
 
     def erase(self, user: str) -> Erased:
         with self._lock:
-            account = self._accounts.get(check_user_id(user), Account({}, {}))
+            account = self._accounts.get(check_user_id(user), Account(receipt={}))
             if (self._stays.pop(user, None) or account.receipt is None) and user not in self._users:
                 return Erased(user, releases=0, events=0, keys=0)
             entry = self._entry(user)
             del self._users[user]
             self._change(entry, "erased")
             if account.receipt is None:
-                self._accounts[user] = account.plus({"releases": len(entry.records), "events": len(entry.events)})
+                self._accounts[user] = account.plus(rows_removed(len(entry.records), len(entry.events)))
             return Erased(user, releases=len(entry.records), events=len(entry.events), keys=0)
 
-    def note_erasure(self, user: str, removed: Mapping[str, int]) -> Account:
+    def note_erasure(self, user: str, found: Sequence[Removed | Derived]) -> Account:
         with self._lock:
             before = self._accounts.get(check_user_id(user))
-            known = user in self._users or user in self._stays or any(removed.values())
+            known = user in self._users or user in self._stays or has_any(found)
             if before is None and not known:
                 raise rules.unknown_user(user)
             if before is not None and before.receipt is not None and not known:
                 return before
-            begun = Account({}) if before is None or before.receipt is not None else before
-            self._accounts[user] = begun.going_on(removed)
+            begun = Account() if before is None or before.receipt is not None else before
+            self._accounts[user] = begun.going_on(found)
             return self._accounts[user]
 
     def keep_receipt(self, user: str, receipt: Mapping[str, Any]) -> Mapping[str, Any]:
         with self._lock:
-            account = self._accounts.get(check_user_id(user), Account({}))
+            account = self._accounts.get(check_user_id(user), Account())
             if account.receipt is None:
-                account = self._accounts[user] = Account({}, receipt)
+                account = self._accounts[user] = Account(receipt=receipt)
             return account.receipt or receipt
 
     def close(self) -> None:

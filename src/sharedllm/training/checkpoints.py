@@ -16,6 +16,7 @@ from sharedllm.cache import data_dir
 from sharedllm.errors import TrainingError
 from sharedllm.files import keep_private, private_folder, refused, replace_private
 from sharedllm.store.contract import Position, Stay, Store
+from sharedllm.store.erasure import Derived, Holder, Removed
 from sharedllm.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -140,18 +141,46 @@ def report_folder(folder: Path) -> Path:
     return folder / "fleet"
 
 
-def erase_checkpoints(folder: Path, user: str) -> int:
-    """Delete every checkpoint of a user, whatever base, text and recipe it was for; returns how many there were."""
-    found = find_checkpoints(folder, user)
-    for path in found:
-        path.unlink(missing_ok=True)
-    return len(found)
+class UnfinishedTraining(Holder):
+    """Every checkpoint in a folder, whatever base, text and recipe it was for."""
+
+    holds = "checkpoints"
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def found(self, user: str) -> list[Removed | Derived]:
+        return [Removed("checkpoints of training", "data folder", len(self._of(user)))]
+
+    def forget(self, user: str) -> list[Removed | Derived]:
+        found = self.found(user)
+        for path in self._of(user):
+            path.unlink(missing_ok=True)
+        return found
+
+    def _of(self, user: str) -> list[Path]:
+        # Also in the scratch folders that a killed process left.
+        report = report_folder(self._folder)
+        return [path for path in self._folder.rglob(f"{digest(user)}-*.safetensors") if report not in path.parents]
 
 
-def find_checkpoints(folder: Path, user: str) -> list[Path]:
-    """Every checkpoint of a user, also in the scratch folders that a killed process left."""
-    report = report_folder(folder)
-    return [path for path in folder.rglob(f"{digest(user)}-*.safetensors") if report not in path.parents]
+class FleetReadings(Holder):
+    """What a fleet's report has made of everybody's text and adapters: all of it owes something to each of them."""
+
+    holds = "readings"
+
+    def __init__(self, folder: Path) -> None:
+        self._report = report_folder(folder)
+
+    def found(self, user: str) -> list[Removed | Derived]:
+        what = "readings of a fleet report, and its adapter for everybody"
+        return [Derived(what, "data folder", "dropped")] if self._report.exists() else []
+
+    def forget(self, user: str) -> list[Removed | Derived]:
+        found = self.found(user)
+        if found:
+            shutil.rmtree(self._report)
+        return found
 
 
 def forget_erased(store: Store, folder: Path) -> int:

@@ -20,8 +20,14 @@ from sharedllm.errors import (
 )
 from sharedllm.store import open_keys, open_store
 from sharedllm.store.encryption.master_key import write_master_key
+<<<<<<< HEAD
 from sharedllm.store.encryption.migrate import encrypt_store, encryption_state
 from sharedllm.store.sql.protection import Plain
+=======
+from sharedllm.store.encryption.migrate import encrypt_store
+from sharedllm.store.erasure import Removed
+from sharedllm.store.opening import standing
+>>>>>>> 318645e (Have whoever holds something of a user forget them by one protocol, in one order, with one receipt)
 from sharedllm.store.sql.sqlite import SQLite
 
 SECRET = GateOutcome(True, "a reason of hers", {"figure of hers": 1.25})
@@ -145,7 +151,7 @@ def test_a_process_that_has_the_store_open_meanwhile_writes_nothing_plain_into_i
             lambda: store.publish("alice", adapter(), BETTER),
             lambda: store.publish_many([("carol", adapter(), BETTER)]),
             lambda: store.begin(["carol"]),
-            lambda: store.note_erasure("alice", {"checkpoints": 1}),
+            lambda: store.note_erasure("alice", [Removed("checkpoints", "data folder", 1)]),
             lambda: store.erase("alice"),
             lambda: store.keep_receipt("alice", {"id": "1"}),
             lambda: keys.create(user="carol"),

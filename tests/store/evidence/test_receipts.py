@@ -6,8 +6,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sharedllm.errors import InvalidInput, ReceiptError, StoreError
-from sharedllm.store.accounts import AuditHead
-from sharedllm.store.evidence.receipts import Derived, Removed, make_receipt, read_receipt
+from sharedllm.store.erasure import AuditHead, Derived, Removed
+from sharedllm.store.evidence.receipts import make_receipt, read_receipt
 from sharedllm.store.evidence.signing import public_pem, signing_key, verifying_key
 
 KEY = Ed25519PrivateKey.generate()

@@ -248,10 +248,10 @@ def test_a_wrapped_key_that_is_none_is_told_as_damage(path, encrypt, private, va
 def test_what_is_kept_of_an_erasure_is_refused_where_it_is_damaged(kept):
     with open_store(kept) as store:
         store.publish("u1", adapter(), BETTER)
-        store.note_erasure("u1", {})
+        store.note_erasure("u1", [])
         edit(kept, "UPDATE erasures SET account = '!' || account")
         with pytest.raises(CorruptStore, match="of an erasure is not what was written"):
-            store.note_erasure("u1", {})
+            store.note_erasure("u1", [])
 
 
 def test_a_store_from_before_there_were_checksums_gets_them_and_loses_nothing(kept):

@@ -15,8 +15,8 @@ from sharedllm.store.encryption import vault
 from sharedllm.store.encryption.migrate import encryption_state
 from sharedllm.store.encryption.sealing import Sealed
 from sharedllm.store.encryption.vault import Vault
+from sharedllm.store.erasure import Removed
 from sharedllm.store.evidence.audit import head, verify, written
-from sharedllm.store.evidence.receipts import Removed
 from sharedllm.store.evidence.signing import signing_key
 from sharedllm.store.sql.store import SQLStore
 
@@ -149,10 +149,10 @@ def test_one_that_was_killed_without_an_account_as_of_an_earlier_version_ends_wi
     with open_store(where) as store:
         with failing(store, step, monkeypatch, Killed()), pytest.raises(Killed):
             store.erase("alice")
-        receipt = erase_user(store, tmp_path / "training", "alice").receipt()
+        receipt = erase_user(store, tmp_path / "training", "alice")
         assert Removed("encryption key", "vault", 1) in receipt.removed
         assert kept(where, private) == (1, 1, 0)
-        assert erase_user(store, tmp_path / "training", "alice").receipt() == receipt
+        assert erase_user(store, tmp_path / "training", "alice") == receipt
 
 
 def test_a_minute_is_left_to_whoever_is_erasing(where, private, monkeypatch):

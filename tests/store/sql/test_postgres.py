@@ -437,7 +437,7 @@ def test_erasure_leaves_nothing_to_be_read_and_after_a_rewrite_no_byte_in_the_ta
     there = tables(server)
     assert all(trace in there for trace in traces)
 
-    opened.note_erasure(user, {})
+    opened.note_erasure(user, [])
     erased = opened.erase(user)
     assert (erased.releases, erased.events, erased.keys) == (3, 4, 1)
     opened.keep_receipt(user, {"id": "1"})

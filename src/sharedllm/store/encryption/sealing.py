@@ -20,12 +20,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sharedllm.errors import CorruptStore, InvalidInput, MasterKeyError, StoreBusy, StoreError
 from sharedllm.store import rules
-from sharedllm.store.accounts import AuditHead, damaged_account
 from sharedllm.store.contract import Release
 from sharedllm.store.encoding import Head, Record, corrupt, reveal
 from sharedllm.store.encryption.master_key import master_key_file
 from sharedllm.store.encryption.vault import ENVIRONMENT_VARIABLE as VAULT_VARIABLE
 from sharedllm.store.encryption.vault import NONCE_BYTES, UserKey, Vault, vault_file
+from sharedllm.store.erasure import AuditHead, damaged_account
 from sharedllm.store.evidence import audit
 from sharedllm.store.evidence.signing import signing_key
 from sharedllm.store.sql.database import Database, Row

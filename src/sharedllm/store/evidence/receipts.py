@@ -11,31 +11,13 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from sharedllm.errors import ReceiptError
-from sharedllm.store.accounts import AuditHead
+from sharedllm.store.erasure import AuditHead, Derived, Removed
 from sharedllm.store.sql.protection import canonical
 from sharedllm.strict_json import read_strictly
 
 _CONTEXT = b"sharedllm erasure receipt 1\0"
 # Ids are guessed sooner than keys, so that each guess is to take a moment and 16 MB.
 _SLOW: dict[str, Any] = {"n": 2**14, "r": 8, "p": 1, "dklen": 32}
-
-
-@dataclass(frozen=True)
-class Removed:
-    """How many of what were removed, and from where."""
-
-    what: str
-    where: str
-    count: int
-
-
-@dataclass(frozen=True)
-class Derived:
-    """What was made from many users' adapters, where it is, and what became of it: rebuilt without them, or dropped."""
-
-    what: str
-    where: str
-    outcome: str
 
 
 @dataclass(frozen=True)
@@ -64,6 +46,11 @@ class Receipt:
     def as_dict(self) -> dict[str, Any]:
         """The receipt as JSON."""
         return asdict(self)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many of what were removed."""
+        return {each.what: each.count for each in self.removed}
 
     def is_about(self, user: str) -> bool:
         """Whether it was made for the erasure of a user with this very id."""

@@ -5,17 +5,15 @@ with SnapshotStore(Snapshot(folder, key), open_store(url)) as store:
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from pathlib import Path
 from threading import Event as Signal
 from threading import Thread
 from typing import Any
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import CorruptAdapter, SharedLLMError, SnapshotError
-from sharedllm.store.accounts import Account, Erased
 from sharedllm.store.contract import (
     RELEASES_PER_PAGE,
     Change,
@@ -27,6 +25,7 @@ from sharedllm.store.contract import (
     Store,
     UserSummary,
 )
+from sharedllm.store.erasure import Account, AuditHead, Derived, Erased, Removed
 from sharedllm.store.snapshots.format import Manifest
 from sharedllm.store.snapshots.read import Snapshot
 
@@ -105,8 +104,19 @@ class SnapshotStore(Store):
         self._leave(user)
         return self._live.erase(user)
 
-    def note_erasure(self, user: str, removed: Mapping[str, int]) -> Account:
-        return self._live.note_erasure(user, removed)
+    def forget(self, user: str) -> list[Removed | Derived]:
+        """See `Store.forget`. The snapshot's files are for whoever packed it to change, so it is told by name alone."""
+        removed = super().forget(user)
+        if self._snapshot.find(user) is None:
+            return removed
+        name = self._snapshot.folder.resolve().name
+        return [*removed, Derived("packed snapshot", name, "still to do: sharedllm fleet forget")]
+
+    def audit_head(self) -> AuditHead | None:
+        return self._live.audit_head()
+
+    def note_erasure(self, user: str, found: Sequence[Removed | Derived]) -> Account:
+        return self._live.note_erasure(user, found)
 
     def keep_receipt(self, user: str, receipt: Mapping[str, Any]) -> Mapping[str, Any]:
         return self._live.keep_receipt(user, receipt)
@@ -142,10 +152,6 @@ class SnapshotStore(Store):
         self._closing.set()
         self._thread.join()
         self._live.close()
-
-    def packed_in(self, user: str) -> Path | None:
-        """The folder of the snapshot, if ``user`` was packed in it when it was opened; None if not."""
-        return None if self._snapshot.find(user) is None else self._snapshot.folder
 
     def _leave(self, user: str) -> None:
         """Leave somebody whom this process is about to change to the live store, so that it counts here at once."""

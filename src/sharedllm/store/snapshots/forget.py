@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from sharedllm.errors import SharedLLMError
 from sharedllm.files import make_private, sync_folder
 from sharedllm.store.contract import Store
 from sharedllm.store.encoding import STORED
+from sharedllm.store.erasure import Derived, Holder, Removed
+from sharedllm.store.evidence.signing import default_key, read_private
 from sharedllm.store.snapshots.follow import check_log
 from sharedllm.store.snapshots.format import HASH_BYTES, INDEX_TENSORS, PLACES, File, Manifest, tensor_places
 from sharedllm.store.snapshots.read import Snapshot, check_hash
@@ -18,6 +21,33 @@ from sharedllm.store.snapshots.write import packing_lock, synced, write_manifest
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+
+class SnapshotFolder(Holder):
+    """A snapshot on this machine, to be signed again with this machine's key.
+
+    Attributes:
+        folder: where it is.
+        failure: why it still holds who was erased last, if it does.
+    """
+
+    holds = "snapshots"
+
+    def __init__(self, store: Store, folder: Path) -> None:
+        self._store, self.folder = store, folder
+        self.failure: SharedLLMError | None = None
+
+    def forget(self, user: str) -> list[Removed | Derived]:
+        """Sign it again without everybody whom the store has erased.
+
+        What is in the way stands in the receipt as still to do, as by then they are erased from the store.
+        """
+        outcome, self.failure = "rebuilt without them", None
+        try:
+            forget_erased(self._store, self.folder, read_private(default_key()))
+        except SharedLLMError as error:
+            outcome, self.failure = f"still to do: {error.message}", error
+        return [Derived("packed snapshot", str(self.folder), outcome)]
 
 
 def forget_erased(store: Store, folder: Path, key: "Ed25519PrivateKey") -> int:

@@ -8,8 +8,17 @@ import sqlalchemy as sa
 
 from sharedllm.errors import StoreError, UnknownUser
 from sharedllm.store import rules
-from sharedllm.store.accounts import Account, Erased
 from sharedllm.store.contract import ChangeKind, Store
+from sharedllm.store.erasure import (
+    Account,
+    AuditHead,
+    Derived,
+    Erased,
+    Removed,
+    has_any,
+    key_removed,
+    rows_removed,
+)
 from sharedllm.store.sql.database import Database, Row
 from sharedllm.store.sql.entries import LOG, holds, remove
 from sharedllm.store.sql.protection import Note, Owner, Protection
@@ -68,7 +77,7 @@ class Erasing(Store):
             audit=head,
         )
 
-    def note_erasure(self, user: str, removed: Mapping[str, int]) -> Account:
+    def note_erasure(self, user: str, found: Sequence[Removed | Derived]) -> Account:
         person = self._person(user)
         token, leaving = None, False
         try:
@@ -82,13 +91,13 @@ class Erasing(Store):
         def note(connection: sa.Connection) -> Account:
             before = self._take_account(connection, person)
             here = token is not None and (self._protection.remembers_erasures or holds(connection, token))
-            known = here or leaving or any(removed.values())
+            known = here or leaving or has_any(found)
             if before is None and not known:
                 raise rules.unknown_user(user)
             if before is not None and before.receipt is not None and not known:
                 return before
-            begun = Account({}) if before is None or before.receipt is not None else before
-            account = begun.going_on({**removed, "key": int(here and self._protection.remembers_erasures)})
+            begun = Account() if before is None or before.receipt is not None else before
+            account = begun.going_on([*found, key_removed(here and self._protection.remembers_erasures)])
             self._write(connection, person, account, token if here else None)
             self._protection.note(connection, [])
             return account
@@ -102,11 +111,14 @@ class Erasing(Store):
             account = self._take_account(connection, person)
             if account is not None and account.receipt is not None:
                 return account.receipt
-            self._write(connection, person, Account({}, receipt), None)
+            self._write(connection, person, Account(receipt=receipt), None)
             self._protection.note(connection, [])
             return receipt
 
         return self._database.write(keep, settle=True)
+
+    def audit_head(self) -> AuditHead | None:
+        return self._protection.head()
 
     def _person(self, user: str) -> bytes:
         (row,) = self._database.find(LOG, {})
@@ -114,7 +126,7 @@ class Erasing(Store):
 
     def _take_account(self, connection: sa.Connection, person: bytes) -> Account | None:
         """An account, nobody else's until the caller's transaction ends; None where there was none, and one is made."""
-        new = {"person": person, "account": self._protection.hide(person, Account({}).to_json())}
+        new = {"person": person, "account": self._protection.hide(person, Account().to_json())}
         # Two who erase the same person at once find no row that either could hold, so each makes it, and one waits.
         make = self._database.insert(erasures).on_conflict_do_nothing().returning(erasures.c.person)
         if connection.execute(make, new).one_or_none():
@@ -140,7 +152,7 @@ class Erasing(Store):
         this = sa.select(erasures).where(erasures.c.id_sha256 == token)
         row = connection.execute(this.with_for_update()).one_or_none()
         if row is not None:
-            counted = self._shown(row).plus({name: removed[name] for name in ("releases", "events", "keys")})
+            counted = self._shown(row).plus(rows_removed(removed["releases"], removed["events"], removed["keys"]))
             self._write(connection, row.person, counted, None)
 
     def _finish_interrupted(self) -> None:
