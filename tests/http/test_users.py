@@ -55,6 +55,7 @@ class Stub:
 
     def __init__(self, base, store):
         self.base, self.layout = base, layout_of(base)
+        self.context, self.limits = 512, Limits()
         self.store, self.stopped = store, []
 
     def stop_owner(self, user):

@@ -20,14 +20,9 @@ from sharedllm.errors import (
 )
 from sharedllm.store import open_keys, open_store
 from sharedllm.store.encryption.master_key import write_master_key
-<<<<<<< HEAD
 from sharedllm.store.encryption.migrate import encrypt_store, encryption_state
-from sharedllm.store.sql.protection import Plain
-=======
-from sharedllm.store.encryption.migrate import encrypt_store
 from sharedllm.store.erasure import Removed
-from sharedllm.store.opening import standing
->>>>>>> 318645e (Have whoever holds something of a user forget them by one protocol, in one order, with one receipt)
+from sharedllm.store.sql.protection import Plain
 from sharedllm.store.sql.sqlite import SQLite
 
 SECRET = GateOutcome(True, "a reason of hers", {"figure of hers": 1.25})
