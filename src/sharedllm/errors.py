@@ -10,6 +10,7 @@ SharedLLMError
 │   ├── FormatError       a vector format that cannot be used: its name is taken, or its sites are not where it says
 │   ├── ReceiptError      an erasure receipt that cannot be read, or that was not signed as it stands
 │   └── UnknownJob        a training job that this server does not know, or that is somebody else's
+├── MissingExtra          what was asked for needs packages that are not installed
 ├── BaseError             the shared model
 │   ├── UnsupportedBase   loads, but cannot be used for what was asked: no sites, or not exact when served
 │   └── DownloadError     could not be fetched, or is not what was pinned
@@ -103,6 +104,10 @@ class FormatError(InvalidInput):
 
 class ReceiptError(InvalidInput):
     """A file is not an erasure receipt, or not as it was signed."""
+
+
+class MissingExtra(SharedLLMError):
+    """Packages are not installed that only some jobs need; the remedy is the command that installs them."""
 
 
 class BaseError(SharedLLMError):

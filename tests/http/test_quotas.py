@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from sharedllm.adapters.adapter import GateOutcome
 from sharedllm.adapters.adapter_file import save_adapter
 from sharedllm.errors import RateLimited
-from sharedllm.http import quotas
-from sharedllm.http.quotas import ERASURE, Quotas
+from sharedllm.operations import quotas
+from sharedllm.operations.quotas import ERASURE, Quotas
 
 
 class Clock:

@@ -7,6 +7,7 @@ import click
 
 from sharedllm.cli.options import base_option, json_option, store_option
 from sharedllm.cli.printing import print_json
+from sharedllm.extras import need
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
@@ -46,6 +47,9 @@ def command(
 
     The files are no longer ours to look after: `sharedllm users erase` does not reach them.
     """
+    if kind == "peft":
+        need("exchange")
+
     from dataclasses import replace
 
     from sharedllm.adapters.exchange.card import Origin

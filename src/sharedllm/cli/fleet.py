@@ -14,6 +14,7 @@ from sharedllm.cli.options import base_option, chosen_recipe, json_option, recip
 from sharedllm.cli.printing import exit_status, print_json, print_line, print_table
 from sharedllm.cli.snapshots import forget, pack, verify
 from sharedllm.errors import InvalidInput
+from sharedllm.extras import need
 from sharedllm.files import refused, replacing
 from sharedllm.printable import printable
 
@@ -89,6 +90,9 @@ def train(
       sharedllm fleet train --manifest fleet.jsonl
       sharedllm fleet train --manifest fleet.jsonl --executor ray --address ray://head:10001
     """
+    if executor_name == "ray":
+        need("ray")
+
     from sharedllm.cluster.fleets.run import Result, train_fleet
     from sharedllm.cluster.fleets.shards import plan_fleet
     from sharedllm.operations.locks import in_training

@@ -7,6 +7,7 @@ import click
 
 from sharedllm.cli.options import base_option, json_option, store_option
 from sharedllm.cli.printing import print_json
+from sharedllm.extras import need
 from sharedllm.printable import printable
 from sharedllm.users import check_user_id
 
@@ -38,6 +39,9 @@ def command(user: str, path: Path, texts: tuple[str, ...], base_name: str, store
     it passes; without, it is stored and held back. Only the block of the text that training validates on is read: give
     the very text that `sharedllm train` read, or any that the adapter was not trained on.
     """
+    if path.is_dir():
+        need("exchange")
+
     from sharedllm.adapters.adapter import UNTESTED
     from sharedllm.store import open_store
     from sharedllm.store.rules import override_command

@@ -8,9 +8,18 @@ import click
 from sharedllm.adapters.formats.registry import DEFAULT_FORMAT, check_format
 from sharedllm.base.resolve import DEFAULT_BASE
 from sharedllm.cli.hints import noted
+from sharedllm.extras import need
 
 if TYPE_CHECKING:
     from sharedllm.training.recipes import Recipe
+
+
+def _store(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    if value is not None and value.startswith("postgresql://"):
+        need("postgres")
+    noted(context, parameter, value)
+    return value
+
 
 store_option = click.option(
     "--store",
@@ -18,7 +27,7 @@ store_option = click.option(
     envvar="SHAREDLLM_STORE",
     show_envvar=True,
     default=None,
-    callback=noted,
+    callback=_store,
     help="Where adapters are kept. By default a file in your own data folder.",
 )
 

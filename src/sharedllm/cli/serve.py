@@ -10,7 +10,7 @@ import click
 from sharedllm.cli.hints import as_given
 from sharedllm.cli.options import base_option, format_option, store_option
 from sharedllm.errors import InvalidInput
-from sharedllm.http.quotas import ERASURE, WRITES, WRITES_PER_HOUR
+from sharedllm.operations.quotas import ERASURE, WRITES, WRITES_PER_HOUR
 from sharedllm.printable import printable
 from sharedllm.serving.request import Limits
 

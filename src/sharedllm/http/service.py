@@ -8,8 +8,8 @@ from threading import Condition
 from typing import TYPE_CHECKING
 
 from sharedllm.http.arrivals import Arrivals
-from sharedllm.http.quotas import WRITES, WRITES_PER_HOUR, Quotas
 from sharedllm.http.turns import Turns
+from sharedllm.operations.quotas import WRITES, WRITES_PER_HOUR, Quotas
 from sharedllm.store import Store
 from sharedllm.store.erasure import Derived, Holder, Removed
 

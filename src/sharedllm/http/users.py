@@ -20,9 +20,9 @@ from sharedllm.http.identity import Authenticated, Caller
 from sharedllm.http.jobs import MAX_TEXT_BYTES, Job, Jobs
 from sharedllm.http.protocol.body import read
 from sharedllm.http.protocol.schemas import Strict
-from sharedllm.http.quotas import ERASURE
 from sharedllm.http.service import Service
 from sharedllm.operations.erase import erase_user
+from sharedllm.operations.quotas import ERASURE
 from sharedllm.store import ReleaseSummary, Store
 from sharedllm.store.contract import RELEASES_PER_PAGE
 from sharedllm.store.encoding import check_reason

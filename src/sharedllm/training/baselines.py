@@ -14,6 +14,7 @@ from sharedllm.base.loading import Base
 from sharedllm.errors import Diverged, InvalidInput, UnsupportedBase
 from sharedllm.evaluation.likelihood import token_losses
 from sharedllm.evaluation.perplexity import base_losses, spread
+from sharedllm.extras import need
 from sharedllm.text.windows import TokenizedText
 from sharedllm.training.recipes import BASELINES, Recipe
 from sharedllm.training.sampling import step_windows
@@ -66,7 +67,9 @@ def train_baseline(
         InvalidInput: the recipe is for a vector.
         UnsupportedBase: the blocks do not name their projections the way Llama-like models do, for ``lora-r4``.
         Diverged: the loss stopped being finite.
+        MissingExtra: peft is not installed.
     """
+    need("exchange")
     import torch
 
     if recipe.method == "lora-r4":

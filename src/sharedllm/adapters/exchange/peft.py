@@ -18,6 +18,7 @@ from sharedllm.adapters.provenance import imported, parse_provenance
 from sharedllm.base.loading import Base
 from sharedllm.base.resolve import hub_revision
 from sharedllm.errors import AdapterError, CorruptAdapter, InvalidInput, WrongBase
+from sharedllm.extras import need
 from sharedllm.files import new_folder
 
 if TYPE_CHECKING:
@@ -57,7 +58,9 @@ def export_peft(base: Base, layout: Layout, adapter: Adapter, folder: Path, *, o
         WrongBase: see `check_fits`.
         UnsupportedBase: see `stored_weights`.
         InvalidInput, DiskFull: see `new_folder`.
+        MissingExtra: peft is not installed.
     """
+    need("exchange")
     from peft import LNTuningConfig
     from safetensors.torch import save_file
 
@@ -89,7 +92,9 @@ def import_peft(base: Base, layout: Layout, folder: Path) -> Adapter:
         CorruptAdapter: damaged, or tensors that the configuration promises are not there.
         WrongBase: made for another base, or tensors that do not fit this one.
         AdapterError: not LN_TUNING, or a change that no relative scale can express.
+        MissingExtra: peft is not installed.
     """
+    need("exchange")
     targets = _targets(folder)
     tensors, metadata = read_tensors(folder / TENSORS, "pt")
     origin = _origin(folder, metadata)

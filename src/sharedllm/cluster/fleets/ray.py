@@ -12,6 +12,7 @@ from sharedllm.base.threads import WAITING
 from sharedllm.cluster.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Stepped, Work, Workplace
 from sharedllm.cluster.fleets.placement import Machine, place
 from sharedllm.errors import InvalidInput, SharedLLMError, TrainingError
+from sharedllm.extras import need
 from sharedllm.operations.train import Judged
 
 _STEPS_EVERY_SECONDS = 5.0
@@ -45,7 +46,8 @@ class RayExecutor(Executor):
             workers: how many train at once, each with an equal share of the cores; see `place`.
 
         Raises:
-            InvalidInput: ray is not installed, or there are fewer cores than workers.
+            MissingExtra: ray is not installed.
+            InvalidInput: there are fewer cores than workers.
             TrainingError: no cluster answers.
         """
         self._ray = _connect(address)
@@ -154,12 +156,9 @@ class RayExecutor(Executor):
 
 
 def _connect(address: str | None) -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise InvalidInput(
-            "Ray is not installed here", remedy="Install it with pip install 'sharedllm[ray]', or train locally."
-        ) from error
+    need("ray")
+    import ray
+
     try:
         ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except (ConnectionError, ValueError, RuntimeError) as error:

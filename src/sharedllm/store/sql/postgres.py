@@ -17,6 +17,7 @@ from sharedllm.errors import (
     StoreError,
     StoreUnreachable,
 )
+from sharedllm.extras import need
 from sharedllm.store.sql.database import Database, Result, Row, Work
 from sharedllm.store.sql.schema import HEAD, metadata
 from sharedllm.store.sql.upgrade import migrate, version
@@ -59,10 +60,12 @@ class Postgres(Database):
         """Connect, making or migrating the tables.
 
         Raises:
+            MissingExtra: psycopg is not installed.
             InvalidInput: the address cannot be read.
             StoreError: there is no such database, it does not let us in, holds something else, or was made by a newer
                 version.
         """
+        need("postgres")
         url = parsed(address)
         self._shown = shown(url)
         self._engine = sa.create_engine(
