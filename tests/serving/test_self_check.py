@@ -6,6 +6,7 @@ import pytest
 import torch
 from tests import models
 
+from sharedllm.adapters.formats import Format, Site, register_format, registry
 from sharedllm.errors import InvalidInput, UnsupportedBase
 from sharedllm.operations.ask import generate
 from sharedllm.serving import runner, self_check
@@ -147,6 +148,18 @@ def test_a_model_is_shown_to_be_exact_once_for_a_format(loaded, monkeypatch):
     show_exact(base, format="norm")
     with pytest.raises(ZeroDivisionError):
         show_exact(base, format="steering")
+
+
+def test_a_format_that_was_defined_anew_is_shown_to_be_exact_anew(loaded, monkeypatch):
+    monkeypatch.setattr(registry, "_registered", {})
+    base = loaded()
+    for kind in ("scale", "shift"):
+        register_format(Format("own", lambda model, kind=kind: [Site("model.norm", 32, kind=kind)]), replace=True)
+        show_exact(base, format="own")
+    register_format(Format("own", lambda model: [Site("model.layers.0.mlp", 32)]), replace=True)
+    monkeypatch.setattr(self_check, "Runner", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        show_exact(base, format="own")
 
 
 def test_a_refusal_is_not_forgotten_by_asking_again(loaded):

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from sharedllm.adapters.formats.registry import OURS, brought_by, format_names
 from sharedllm.adapters.layouts import Layout
+from sharedllm.adapters.provenance import IMPORTED
 from sharedllm.errors import FormatMissing, WrongBase
 
 UNTESTED = "held back: imported without text to test it on"
@@ -109,5 +110,6 @@ def check_fits(adapter: Adapter, layout: Layout) -> None:
 
 
 def _format_in(adapter: Adapter) -> Mapping[str, Any]:
-    said = adapter.provenance.get("format")
+    known = adapter.provenance.get(IMPORTED, adapter.provenance)
+    said = known.get("format") if isinstance(known, dict) else None
     return said if isinstance(said, dict) else {}

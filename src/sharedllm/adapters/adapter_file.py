@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from sharedllm.adapters.adapter import Adapter
+from sharedllm.adapters.adapter import Adapter, meaning
+from sharedllm.adapters.layouts import Layout
 from sharedllm.adapters.provenance import imported, parse_provenance
 from sharedllm.errors import AdapterError, CorruptAdapter, InvalidInput
 from sharedllm.files import new_file
@@ -61,9 +62,15 @@ def parse_adapter(data: bytes, name: str) -> Adapter:
     return _adapter(*parse_tensors(data, name), name)
 
 
-def as_imported(adapter: Adapter) -> Adapter:
-    """The adapter of a file, which named its base: what the file says of itself is kept apart from what we know."""
-    return replace(adapter, provenance=imported(adapter.provenance, "adapter file", base_verified=True))
+def as_imported(adapter: Adapter, layout: Layout | None = None) -> Adapter:
+    """The adapter of a file, which named its base: what the file says of itself is kept apart from what we know.
+
+    Args:
+        adapter: as the file has it.
+        layout: what it was found to fit; None where that is not known.
+    """
+    known = {} if layout is None else meaning(layout)
+    return replace(adapter, provenance=imported(adapter.provenance, "adapter file", base_verified=True, **known))
 
 
 def _adapter(tensors: dict[str, Any], about: dict[str, str], name: object) -> Adapter:

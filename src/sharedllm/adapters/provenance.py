@@ -45,7 +45,7 @@ def parse_provenance(text: str, name: object) -> dict[str, Any]:
     )
 
 
-def imported(stated: Mapping[str, Any], how: str, *, base_verified: bool) -> dict[str, Any]:
+def imported(stated: Mapping[str, Any], how: str, *, base_verified: bool, **known: Any) -> dict[str, Any]:
     """The provenance of an adapter that came as a file.
 
     Args:
@@ -53,10 +53,11 @@ def imported(stated: Mapping[str, Any], how: str, *, base_verified: bool) -> dic
             what was foreign there stands beside what was not, so that nothing grows deeper from hand to hand.
         how: the kind of file.
         base_verified: whether it names its base.
+        known: what else was found out of it here.
     """
     earlier = stated.get(FOREIGN)
     foreign = {**(earlier if isinstance(earlier, dict) else {}), **_without(stated, FOREIGN, IMPORTED)}
-    ours = {IMPORTED: {"from": how, "base_verified": base_verified}}
+    ours = {IMPORTED: {"from": how, "base_verified": base_verified, **known}}
     return ours | {FOREIGN: foreign} if foreign else ours
 
 

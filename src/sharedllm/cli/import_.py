@@ -78,7 +78,7 @@ def _read(path: Path, base_name: str) -> tuple["Adapter", "Opened"]:
     adapter = load_adapter(path)
     opened = open_base(base_name, adapter.format)
     check_fits(adapter, opened.injection.layout)
-    return as_imported(adapter), opened
+    return as_imported(adapter, opened.injection.layout), opened
 
 
 def _judge(user: str, texts: tuple[str, ...], opened: "Opened", adapter: "Adapter") -> "GateOutcome":

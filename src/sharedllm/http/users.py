@@ -208,7 +208,7 @@ def _bring(service: Service, arrival: Arrival, data: bytes, override_reason: str
     check_fits(adapter, layout)
     user = arrival.user
     with service.arrivals.landing(arrival):
-        release = service.store.publish(user, as_imported(adapter), GateOutcome(False, UNTESTED), arrival.stay)
+        release = service.store.publish(user, as_imported(adapter, layout), GateOutcome(False, UNTESTED), arrival.stay)
         if override_reason is not None:
             service.store.rollback(user, release.number, override_reason=override_reason)
         return {

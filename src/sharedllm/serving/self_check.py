@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from sharedllm.adapters.formats.registry import Format, format_named
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import Layout
 from sharedllm.base.context import steady_context
@@ -39,7 +40,7 @@ _ROUNDINGS = 4
 """Scores may differ by as many times what it changes if every layer's output is rounded once more."""
 _NARROW_BYTES = 2
 
-_shown: "WeakKeyDictionary[Any, set[str]]" = WeakKeyDictionary()
+_shown: "WeakKeyDictionary[Any, set[Format]]" = WeakKeyDictionary()
 """Models, which nothing ever writes to, and the formats of rows under which they were shown to be exact."""
 
 
@@ -100,13 +101,14 @@ def show_exact(base: Base, *, format: str) -> None:
 
     Raises:
         UnsupportedBase: scores differ by more, or the model cannot run such passes: it is not to be served.
-        InvalidInput, UnknownName: see `Runner`.
+        InvalidInput, UnknownName, FormatError: see `Runner` and `format_named`.
     """
-    if format in _shown.get(base.model, ()):
+    rows = format_named(format)
+    if rows in _shown.get(base.model, ()):
         return
     told, layout = _serve(base, format)
     _compare(base, layout, told)
-    _shown.setdefault(base.model, set()).add(format)
+    _shown.setdefault(base.model, set()).add(rows)
 
 
 def _serve(base: Base, format: str) -> tuple[list[_Told], Layout]:

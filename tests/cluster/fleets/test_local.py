@@ -10,13 +10,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tests.strangers import install_guides
 
+from sharedllm.adapters.formats import Format, norm_sites, register_format, registry
 from sharedllm.base.fingerprint import fingerprint
 from sharedllm.cluster.fleets.executors import Job, Workplace
 from sharedllm.cluster.fleets.local import LocalExecutor
 from sharedllm.cluster.fleets.run import Result, train_fleet
 from sharedllm.cluster.fleets.shards import plan_fleet
-from sharedllm.errors import BaseError, WrongBase
+from sharedllm.errors import BaseError, FormatError, WrongBase
 from sharedllm.evaluation.gate import Gate
 from sharedllm.store import open_store
 from sharedllm.training.recipes import Recipe
@@ -128,3 +130,21 @@ def test_a_base_that_does_not_load_ends_the_run_with_its_own_error(store, plan, 
 def test_a_base_that_is_another_one_on_the_worker_is_refused(job):
     with pytest.raises(WrongBase, match="on this worker"):
         Workplace.open(replace(job, fingerprint="0" * 64))
+
+
+@pytest.mark.rare
+def test_a_format_of_an_installed_package_reaches_the_workers(store, plan, job, tmp_path, monkeypatch):
+    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.syspath_prepend(str(install_guides(tmp_path / "acme")))
+    job = replace(job, recipe=replace(RECIPE, method="mlp-out", steps=2))
+    results = [each for each in start(store, plan, job) if isinstance(each, Result)]
+    assert {(result.user, result.release) for result in results} == {(user, 1) for user in USERS}
+    assert store.release("alice", 1).adapter.format == "mlp-out"
+
+
+def test_a_format_that_this_process_alone_knows_is_refused_before_a_worker_starts(store, plan, job, monkeypatch):
+    monkeypatch.setattr(registry, "_registered", {})
+    register_format(Format("own", norm_sites))
+    with pytest.raises(FormatError, match=r"'own'.*this process alone.*entry point"):
+        list(start(store, plan, replace(job, recipe=replace(RECIPE, method="own"))))
+    assert not multiprocessing.active_children()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from sharedllm.adapters.adapter import Adapter
+from sharedllm.adapters.adapter import Adapter, meaning
 from sharedllm.adapters.adapter_file import read_tensors
 from sharedllm.adapters.exchange.card import CARD, Kind, Origin, loading, write_card
 from sharedllm.adapters.exchange.folding import Stored, check_gains, stored_weights
@@ -119,7 +119,7 @@ def import_peft(base: Base, layout: Layout, folder: Path) -> Adapter:
                 f"{folder / TENSORS} lacks {key!r}, which {CONFIG} promises",
                 remedy="Get the folder again from where it was made.",
             )
-    provenance = imported(origin.get("provenance", {}), "peft", base_verified=verified)
+    provenance = imported(origin.get("provenance", {}), "peft", base_verified=verified, **meaning(layout))
     return Adapter(layout.format, base.fingerprint, values, provenance)
 
 
