@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.cluster.fleets.conftest import Here
 
-from sharedllm.cluster.fleets.executors import Event, Stepped, Workplace
+from sharedllm.cluster.fleets.executors import Event, Stepped, Trainer
 from sharedllm.errors import InTraining
 from sharedllm.operations.erase import erase_user
 from sharedllm.store import open_store
@@ -31,13 +31,13 @@ def here(base_of, monkeypatch):
     places = []
 
     def executor(job, workers):
-        places.append(Workplace.on(base_of("llama"), job))
+        places.append(Trainer(job, base_of("llama")))
         return Here(places[-1], workers)
 
     monkeypatch.setattr("sharedllm.cluster.fleets.local.LocalExecutor", executor)
     yield
     for place in places:
-        place.injection.remove()
+        place.workplace.close()
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def test_a_page_and_a_summary_are_written(trained, machine, tmp_path):
 
 def test_programs_get_every_number_and_nothing_is_read_twice(trained, tmp_path, monkeypatch):
     first = trained("--json", "--out", tmp_path / "a.html").json
-    monkeypatch.setattr("sharedllm.cli.opening.load", lambda name: pytest.fail("the base was loaded again"))
+    monkeypatch.setattr("sharedllm.base.loading.load_base", lambda name: pytest.fail("the base was loaded again"))
     again = trained("--json", "--out", tmp_path / "a.html").json
     assert {**first, "made_at": None} == {**again, "made_at": None}
     assert {person["user"] for person in first["people"]} == {"chat/alice", "chat/bob", "library/carol"}

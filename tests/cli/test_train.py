@@ -150,7 +150,7 @@ def test_json(run, notes):
 
 def test_the_same_text_is_not_trained_twice(run, machine, notes, monkeypatch):
     first = run("train", "alice", notes("alice"), "--json").json
-    monkeypatch.setattr("sharedllm.cli.opening.open_base", None)
+    monkeypatch.setattr("sharedllm.base.loading.load_base", None)
     ran = run("train", "alice", notes("alice"), "--json")
     assert ran.code == 0
     assert "alice: nothing new in the text; release 1 is made from it" in ran.err
@@ -306,7 +306,7 @@ def test_of_a_manifest_everybody_is_trained_who_can_be_and_all_others_are_listed
 
 @pytest.mark.parametrize("text", ["hello", "word " * 500])
 def test_too_little_text_is_told_before_the_base_is_loaded(text, run, manifest, monkeypatch):
-    monkeypatch.setattr("sharedllm.cli.opening.open_base", None)
+    monkeypatch.setattr("sharedllm.base.loading.load_base", None)
     ran = run("train", "--manifest", manifest({"user": "alice", "text": text}, {"user": "bob", "text": text}))
     assert (ran.code, ran.err) == (2, "")
     assert [line.partition(":")[0] for line in ran.out.splitlines()] == ["alice", "bob"]
@@ -531,7 +531,7 @@ def test_the_progress_bar_of_a_resumed_training_begins_where_it_was(run, notes, 
             raise KeyboardInterrupt
         return step_windows(text, recipe, step)
 
-    monkeypatch.setattr("sharedllm.cli.train.progress_bar", bar)
+    monkeypatch.setattr("sharedllm.cli.telling.progress_bar", bar)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vectors, "step_windows", interrupted)
         assert run("train", "alice", notes("alice")).code == 130

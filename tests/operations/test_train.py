@@ -1,15 +1,19 @@
 """From tokenized text to a stored release."""
 
+from contextlib import closing
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from tests.cli.conftest import writing
 
 from sharedllm.adapters.adapter import GateOutcome
-from sharedllm.errors import Diverged, InvalidInput, StoreBusy
-from sharedllm.operations.train import already_trained, train_and_store
+from sharedllm.errors import Diverged, ErasedMeanwhile, InTraining, InvalidInput, StoreBusy, TextError, UnknownName
+from sharedllm.operations import train as operation
+from sharedllm.operations.locks import not_in_training
+from sharedllm.operations.train import Author, already_trained, train_and_judge, train_tokenized
+from sharedllm.operations.workplace import Workplace
 from sharedllm.store import open_store
-from sharedllm.text.windows import windows
 from sharedllm.training import vectors
 from sharedllm.training.checkpoints import Checkpoints
 from sharedllm.training.recipes import Recipe
@@ -36,24 +40,17 @@ def store():
 
 
 @pytest.fixture
-def checkpoints(tmp_path):
-    return Checkpoints(tmp_path, "base-1")
+def workplace(base_of, tmp_path):
+    with Workplace(base_of("llama"), folder=tmp_path / "training", general=writing("general")) as workplace:
+        yield workplace
 
 
 @pytest.fixture
-def general(text_of):
-    return windows(text_of("general").train[:128], 16)
-
-
-@pytest.fixture
-def train(base_of, inject, text_of, store, general):
+def train(workplace, text_of, store):
     """Train some users into the store; outcomes come as they are made."""
-    base = base_of("llama")
-    injection = inject(base)
 
     def train(users, recipe=RECIPE, **options):
-        texts = [text_of(user) for user in users]
-        return train_and_store(base, injection, store, texts, recipe, general, **options)
+        return train_tokenized(workplace, store, [text_of(user) for user in users], recipe, **options)
 
     return train
 
@@ -89,16 +86,16 @@ def test_only_what_the_gate_passes_is_served_and_the_rest_is_stored_with_its_rea
     assert store.release("bob", 1).gate == GateOutcome(False, "as the test says")
 
 
-def test_the_gate_reads_each_users_own_validation_text_and_general_text(train, text_of, general):
+def test_the_gate_reads_each_users_own_validation_text_and_general_text(train, text_of, workplace):
     gate = Verdict()
     list(train(["alice", "bob"], gate=gate))
     for user, (adapter, validation, other) in zip(["alice", "bob"], gate.shown, strict=True):
         assert adapter.provenance["text_sha256"] == text_of(user).sha256
         assert np.array_equal(validation, text_of(user).validation)
-        assert other is general
+        assert other is workplace.general("validation", RECIPE.window)
 
 
-def test_a_release_is_in_the_store_before_its_checkpoint_is_gone(train, store, text_of, checkpoints, monkeypatch):
+def test_a_release_is_in_the_store_before_its_checkpoint_is_gone(train, store, monkeypatch):
     discard = Checkpoints.discard
     seen = []
 
@@ -107,7 +104,7 @@ def test_a_release_is_in_the_store_before_its_checkpoint_is_gone(train, store, t
         discard(self, user, text, recipe)
 
     monkeypatch.setattr(Checkpoints, "discard", discarding)
-    list(train(["alice", "bob"], checkpoints=checkpoints))
+    list(train(["alice", "bob"]))
     assert seen == [("alice", 1), ("bob", 1)]
 
 
@@ -116,15 +113,15 @@ def test_a_release_is_in_the_store_when_its_outcome_is_told(train, store):
         assert store.release(outcome.user, 1).id == outcome.release.id
 
 
-def test_a_store_that_cannot_be_written_costs_no_training(train, store, checkpoints, monkeypatch):
+def test_a_store_that_cannot_be_written_costs_no_training(train, store, monkeypatch):
     def busy(*_):
         raise StoreBusy("The store is busy", remedy="Try again.")
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(StoreBusy):
         patch.setattr(store, "publish", busy)
-        list(train(["alice", "bob"], checkpoints=checkpoints))
+        list(train(["alice", "bob"]))
     monkeypatch.setattr(vectors, "step_windows", None)
-    assert {outcome.user for outcome in train(["alice", "bob"], checkpoints=checkpoints)} == {"alice", "bob"}
+    assert {outcome.user for outcome in train(["alice", "bob"])} == {"alice", "bob"}
     assert store.user("alice").releases == store.user("bob").releases == 1
 
 
@@ -150,9 +147,10 @@ def test_one_whose_release_the_store_refuses_has_its_error_and_the_others_are_pu
     assert outcomes["carol"].release
 
 
-def test_progress_is_told_step_by_step(train):
+def test_progress_is_told_step_by_step(workplace, text_of):
     told = []
-    list(train(["alice", "bob"], on_step=lambda *step: told.append(step)))
+    texts = [text_of(user) for user in ("alice", "bob")]
+    list(train_and_judge(workplace, texts, RECIPE, on_step=lambda *step: told.append(step)))
     assert told == [(user, step) for step in (1, 2, 3, 4) for user in ("alice", "bob")]
 
 
@@ -170,3 +168,88 @@ def test_the_newest_of_the_same_is_the_one_that_is_known(train, store, text_of, 
     list(train(["alice"]))
     list(train(["alice"]))
     assert already_trained(store, base_of("llama").fingerprint, "alice", text_of("alice").sha256, RECIPE).number == 2
+
+
+def never():
+    pytest.fail("a text was read")
+
+
+def of(user, **given):
+    return Author(user, lambda: writing(user), **given)
+
+
+@pytest.mark.parametrize(
+    ("authors", "recipe", "error"),
+    [
+        ([Author("alice", never), Author("", never)], RECIPE, InvalidInput),
+        ([Author("alice", never), Author("alice", never)], RECIPE, InvalidInput),
+        ([Author("alice", never)], replace(RECIPE, method="lora-r4", parameter="relative"), UnknownName),
+    ],
+)
+def test_what_cannot_be_asked_for_is_refused_before_anything_is_read_or_begun(
+    workplace, store, monkeypatch, authors, recipe, error
+):
+    monkeypatch.setattr(store, "begin", never)
+    with pytest.raises(error):
+        operation.train(workplace, store, authors, recipe)
+
+
+def test_nobody_is_read_before_everybodys_stay_has_begun(workplace, store, monkeypatch):
+    events, begin = [], store.begin
+    monkeypatch.setattr(store, "begin", lambda users: (events.append(sorted(users)), begin(users))[1])
+    authors = [Author(user, lambda user=user: (events.append(user), writing(user))[1]) for user in ("alice", "bob")]
+    with closing(operation.train(workplace, store, authors, RECIPE)):
+        assert events == [["alice", "bob"], "alice", "bob"]
+
+
+def test_a_text_that_cannot_be_read_keeps_everybody_from_being_trained(workplace, store):
+    def unreadable():
+        raise TextError("It is gone", remedy="Look for it.")
+
+    with pytest.raises(TextError):
+        operation.train(workplace, store, [of("alice"), Author("bob", unreadable)], RECIPE)
+    assert not list(store.users())
+
+
+def test_whose_text_is_too_little_is_told_first_and_who_is_known_is_not_trained_again(workplace, store):
+    first = list(operation.train(workplace, store, [of("alice")], RECIPE))
+    begun = []
+    authors = [of("carol"), of("alice"), Author("bob", lambda: "short")]
+    outcomes = list(operation.train(workplace, store, authors, RECIPE, on_begin=begun.append))
+    assert [outcome.user for outcome in outcomes] == ["alice", "bob", "carol"]
+    assert (outcomes[0].release.id, outcomes[0].before) == (first[0].release.id, True)
+    assert isinstance(outcomes[1].error, TextError)
+    assert [text.user for text in begun] == ["carol"]
+    assert store.user("alice").releases == 1
+
+
+def test_who_is_trained_cannot_be_erased_here_until_the_last_outcome_is_taken(workplace, store, monkeypatch):
+    monkeypatch.setattr("sharedllm.operations.locks._PATIENCE_SECONDS", 0.0)
+    training = operation.train(workplace, store, [of("alice"), of("bob")], RECIPE)
+    with closing(training):
+        next(training)
+        for user in ("alice", "bob"):
+            with pytest.raises(InTraining), not_in_training(workplace.folder, user):
+                pass
+    with not_in_training(workplace.folder, "alice"):
+        pass
+
+
+def test_nobody_is_trained_while_they_are_being_erased_here(workplace, store, monkeypatch):
+    monkeypatch.setattr("sharedllm.operations.locks._PATIENCE_SECONDS", 0.0)
+    with not_in_training(workplace.folder, "alice"):
+        with pytest.raises(InTraining):
+            list(operation.train(workplace, store, [of("alice")], RECIPE))
+        with pytest.raises(InTraining):
+            list(train_and_judge(workplace, [], RECIPE))
+    assert not list(store.users())
+
+
+def test_who_was_erased_since_their_text_arrived_is_not_trained(workplace, store, monkeypatch):
+    stay = store.begin(["alice"])["alice"]
+    list(operation.train(workplace, store, [of("alice")], RECIPE))
+    store.erase("alice")
+    monkeypatch.setattr(vectors, "step_windows", None)
+    (outcome,) = operation.train(workplace, store, [of("alice", stay=stay)], RECIPE)
+    assert isinstance(outcome.error, ErasedMeanwhile)
+    assert not list(store.users())

@@ -88,7 +88,7 @@ def command(
     from sharedllm.base.conversations import Turn, chat_ids
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.resolve import resolve_base
-    from sharedllm.cli.opening import load
+    from sharedllm.cli.telling import load
     from sharedllm.operations.ask import generate
     from sharedllm.operations.route import Decision, route
     from sharedllm.store import open_store

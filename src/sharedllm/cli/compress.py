@@ -15,9 +15,9 @@ from sharedllm.users import check_user_id
 
 if TYPE_CHECKING:
     from sharedllm.adapters.adapter import GateOutcome
-    from sharedllm.cli.opening import Opened
     from sharedllm.compression.int8 import Int8
     from sharedllm.evaluation.perplexity import Losses
+    from sharedllm.operations.workplace import Workplace
     from sharedllm.store import Release, Stay, Store
 
 
@@ -40,11 +40,11 @@ def command(user: str, sources: tuple[str, ...], base_name: str, store: str | No
     the release records the scales that lead back to the int8 integers.
     """
     from sharedllm.adapters.adapter import check_fits
-    from sharedllm.cli.opening import open_base
-    from sharedllm.cli.sources import read_again, window_of
+    from sharedllm.cli.telling import workplace
     from sharedllm.compression.int8 import quantise
     from sharedllm.evaluation.gate import mind_repeats
     from sharedllm.operations.compress import decide
+    from sharedllm.operations.release_text import read_again, window_of
     from sharedllm.store import open_store
     from sharedllm.store.rules import override_command
 
@@ -60,15 +60,15 @@ def command(user: str, sources: tuple[str, ...], base_name: str, store: str | No
                 remedy="There is nothing to do, unless you roll the user back to a release that is not.",
             )
         split = read_again(release, sources)
-        opened = open_base(base_name, release.adapter.format)
-        check_fits(release.adapter, opened.injection.layout)
-        packed = quantise(release.adapter.values, opened.injection.layout.widths)
+        opened = workplace(base_name)
+        check_fits(release.adapter, opened.injection(release.adapter.format).layout)
+        packed = quantise(release.adapter.values, opened.injection(release.adapter.format).layout.widths)
         window = window_of(release)
         none, raw, int8 = _measure(opened, release, packed, split, window)
         decision = decide(none.perplexity, raw.perplexity, int8.perplexity)
         published = None
         if decision.kept == "int8":
-            verdict = mind_repeats(_judge(opened, packed, window, [none, int8]), split.repeats)
+            verdict = mind_repeats(_judge(opened, release, packed, window, [none, int8]), split.repeats)
             published = _publish(opened_store, stay, release, packed, verdict)
     stopped = published is not None and not published.gate.passed
     reason = decision.reason
@@ -109,7 +109,7 @@ def command(user: str, sources: tuple[str, ...], base_name: str, store: str | No
         click.echo(f"release {answers.number} answers")
 
 
-def _measure(opened: "Opened", release: "Release", packed: "Int8", split: Any, window: int) -> "list[Losses]":
+def _measure(opened: "Workplace", release: "Release", packed: "Int8", split: Any, window: int) -> "list[Losses]":
     """No adapter, raw and int8 on the validation windows that the gate reads."""
     import numpy as np
 
@@ -122,21 +122,22 @@ def _measure(opened: "Opened", release: "Release", packed: "Int8", split: Any, w
     validation = tokenize(release.user, split, opened.base.encode, window=window).validation
     windows = spread(validation, MAX_WINDOWS)
     with progress_bar("measuring", len(table) * len(windows)) as advance:
-        return row_losses(opened.base, opened.injection, table, windows, on_batch=advance)
+        return row_losses(opened.base, opened.injection(release.adapter.format), table, windows, on_batch=advance)
 
 
-def _judge(opened: "Opened", packed: "Int8", window: int, own: "list[Losses]") -> "GateOutcome":
+def _judge(opened: "Workplace", release: "Release", packed: "Int8", window: int, own: "list[Losses]") -> "GateOutcome":
     import numpy as np
 
     from sharedllm.evaluation.gate import MAX_WINDOWS, Gate
     from sharedllm.evaluation.perplexity import row_losses, spread
-    from sharedllm.text.general import general_windows
 
     values = packed.dequantised()
     table = np.stack([np.zeros_like(values), values])
-    general = spread(general_windows(opened.base, "validation", window), MAX_WINDOWS)
+    general = spread(opened.general("validation", window), MAX_WINDOWS)
     with progress_bar("judging", len(table) * len(general)) as advance:
-        return Gate().decide(own, row_losses(opened.base, opened.injection, table, general, on_batch=advance))
+        return Gate().decide(
+            own, row_losses(opened.base, opened.injection(release.adapter.format), table, general, on_batch=advance)
+        )
 
 
 def _publish(store: "Store", stay: "Stay", release: "Release", packed: "Int8", verdict: "GateOutcome") -> "Release":

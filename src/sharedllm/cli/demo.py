@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,8 @@ from sharedllm.base.resolve import DEFAULT_BASE
 from sharedllm.cli.hints import as_given
 from sharedllm.cli.options import store_option
 from sharedllm.cli.progress import progress_bar
-from sharedllm.errors import InvalidInput, SharedLLMError
+from sharedllm.cli.telling import train_all, workplace
+from sharedllm.errors import InvalidInput
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
@@ -47,26 +49,32 @@ def command(out: Path, store: str | None) -> None:
     each in one run, puts each through the gate, stores them, and shows whose adapter helps on whose text. A second run
     reuses what is there.
     """
-    from sharedllm.cli.sources import SAMPLE, read_sources
-    from sharedllm.cli.train import train_users
+    from sharedllm.operations.train import Author
     from sharedllm.reporting.page import write_page
     from sharedllm.reporting.terminal import render
     from sharedllm.store import open_store
+    from sharedllm.text.sources import SAMPLE, read_sources
     from sharedllm.training.recipes import DEFAULT_RECIPE, recipe_named
 
     numbers = out.with_suffix(".report.json")
     origins = {user: [f"{SAMPLE}{user}"] for user in USERS}
+    texts: dict[str, str] = {}
+
+    def read(user: str) -> str:
+        texts[user] = read_sources(user, origins[user]).text
+        return texts[user]
+
     with open_store(store) as opened_store:
-        stays = opened_store.begin(USERS)
-        texts = [read_sources(user, origin) for user, origin in origins.items()]
-        results = train_users(opened_store, DEFAULT_BASE, texts, origins, recipe_named(DEFAULT_RECIPE), stays)
+        authors = [Author(user, partial(read, user), origin) for user, origin in origins.items()]
+        outcomes = train_all(opened_store, DEFAULT_BASE, authors, recipe_named(DEFAULT_RECIPE))
         releases = {}
-        for user, result in results.items():
-            if isinstance(result, SharedLLMError):
-                raise result
-            releases[user] = opened_store.release(user, result.number)
+        for user, outcome in outcomes.items():
+            if outcome.error is not None:
+                raise outcome.error
+            if outcome.release is not None:
+                releases[user] = opened_store.release(user, outcome.release.number)
     key = _key(releases)
-    report = _measured(numbers, key) or _measure(releases, {text.user: text.text for text in texts})
+    report = _measured(numbers, key) or _measure(releases, texts)
     write_page(report, out)
     _keep(numbers, key, report)
     render(report)
@@ -99,17 +107,15 @@ def _keep(numbers: Path, key: str, report: "Report") -> None:
 def _measure(releases: "Mapping[str, Release]", texts: Mapping[str, str]) -> "Report":
     from datetime import UTC, datetime
 
-    from sharedllm.cli.opening import open_base
     from sharedllm.evaluation.confusion import confusion
     from sharedllm.evaluation.intervals import improvement
     from sharedllm.evaluation.perplexity import spread
     from sharedllm.reporting.report import Report
-    from sharedllm.text.general import general_windows
     from sharedllm.text.splits import split_text
     from sharedllm.text.windows import tokenize
 
-    opened = open_base(DEFAULT_BASE)
-    base, injection = opened.base, opened.injection
+    place = workplace(DEFAULT_BASE)
+    base, injection = place.base, place.injection("norm")
     adapters = {user: release.adapter.values for user, release in releases.items()}
     recipe = next(iter(releases.values())).adapter.provenance["recipe"]
     window = int(recipe["window"])
@@ -118,7 +124,7 @@ def _measure(releases: "Mapping[str, Release]", texts: Mapping[str, str]) -> "Re
         user: spread(tokenize(user, split, base.encode, window=window).heldout, WINDOWS)
         for user, split in splits.items()
     }
-    general = spread(general_windows(base, "heldout", window), WINDOWS)
+    general = spread(place.general("heldout", window), WINDOWS)
     readers = 1 + len(adapters)
     total = readers * (sum(map(len, heldout.values())) + len(general))
     with progress_bar("measuring", total) as advance:

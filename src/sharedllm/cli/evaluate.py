@@ -36,12 +36,11 @@ def command(
     any adapter would do.
     """
     from sharedllm.adapters.adapter import check_fits
-    from sharedllm.cli.opening import open_base
-    from sharedllm.cli.sources import read_again, window_of
+    from sharedllm.cli.telling import workplace
     from sharedllm.evaluation.confusion import confusion
     from sharedllm.evaluation.perplexity import row_losses, spread
+    from sharedllm.operations.release_text import read_again, window_of
     from sharedllm.store import open_store
-    from sharedllm.text.general import general_windows
     from sharedllm.text.windows import tokenize
 
     check_user_id(user)
@@ -49,16 +48,17 @@ def command(
         release = _release(opened_store, user, number)
         others = _others(opened_store, release)
     split = read_again(release, sources)
-    opened = open_base(base_name, release.adapter.format)
-    check_fits(release.adapter, opened.injection.layout)
+    opened = workplace(base_name)
+    injection = opened.injection(release.adapter.format)
+    check_fits(release.adapter, injection.layout)
     window = window_of(release)
     heldout = spread(tokenize(user, split, opened.base.encode, window=window).heldout, WINDOWS)
-    general = spread(general_windows(opened.base, "heldout", window), WINDOWS)
+    general = spread(opened.general("heldout", window), WINDOWS)
     adapters = {user: release.adapter.values} | others
     with progress_bar("measuring", (1 + len(adapters)) * len(heldout) + 2 * len(general)) as advance:
-        matrix = confusion(opened.base, opened.injection, adapters, {user: heldout}, on_batch=advance)
+        matrix = confusion(opened.base, injection, adapters, {user: heldout}, on_batch=advance)
         table = _base_and(release)
-        on_general = row_losses(opened.base, opened.injection, table, general, on_batch=advance)
+        on_general = row_losses(opened.base, injection, table, general, on_batch=advance)
     from sharedllm.evaluation.intervals import improvement
     from sharedllm.reporting.findings import BASE_LABEL, finding_of, sentence
 

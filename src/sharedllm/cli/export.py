@@ -76,10 +76,10 @@ def _write(kind: str, adapter: "Adapter", origin: "Origin", base_name: str, out:
 
         save_adapter(adapter, out)
         return
-    from sharedllm.cli.opening import open_base
+    from sharedllm.cli.telling import workplace
 
-    opened = open_base(base_name, adapter.format)
-    base, layout = opened.base, opened.injection.layout
+    opened = workplace(base_name)
+    base, layout = opened.base, opened.injection(adapter.format).layout
     match kind:
         case "peft":
             from sharedllm.adapters.exchange.peft import export_peft

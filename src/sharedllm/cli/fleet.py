@@ -95,7 +95,6 @@ def train(
 
     from sharedllm.cluster.fleets.run import Result, train_fleet
     from sharedllm.cluster.fleets.shards import plan_fleet
-    from sharedllm.operations.locks import in_training
     from sharedllm.store import open_store
 
     if address is not None and executor_name != "ray":
@@ -103,11 +102,7 @@ def train(
     recipe = chosen_recipe(recipe_name, steps, learning_rate, format, seed)
     plan = plan_fleet(manifest, shard_size)
     job = _job(base_name, recipe)
-    with (
-        in_training(job.checkpoints),
-        open_store(store) as opened,
-        _Tally(len(plan.lines), job.recipe.steps, as_json) as tally,
-    ):
+    with open_store(store) as opened, _Tally(len(plan.lines), job.recipe.steps, as_json) as tally:
         executor = _executor(executor_name, job, address, workers)
         training = train_fleet(opened, plan, job, executor, origin=f"manifest:{manifest.absolute()}")
         # Closing it, not waiting for it to be collected, is what has the workers write checkpoints.

@@ -9,6 +9,7 @@ from sharedllm import __version__
 from sharedllm.cli.options import base_option, store_option
 from sharedllm.cli.printing import print_json, print_table
 from sharedllm.cli.progress import progress_bar
+from sharedllm.cli.telling import workplace
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
@@ -56,10 +57,8 @@ def report(manifest: Path, out: Path, base_name: str, store: str | None, as_json
     from sharedllm.training.checkpoints import begin_report, checkpoint_folder
 
     def open_base() -> "tuple[Base, Injection]":
-        from sharedllm.cli import opening
-
-        opened = opening.open_base(base_name, fleet.recipe.method)
-        return opened.base, opened.injection
+        place = workplace(base_name)
+        return place.base, place.injection(fleet.recipe.method)
 
     # Held from where adapters are read to where the last is used: whoever is erased meanwhile would be in the report.
     with in_training(checkpoint_folder()):

@@ -13,7 +13,7 @@ from sharedllm.users import check_user_id
 
 if TYPE_CHECKING:
     from sharedllm.adapters.adapter import Adapter, GateOutcome
-    from sharedllm.cli.opening import Opened
+    from sharedllm.operations.workplace import Workplace
 
 
 @click.command()
@@ -66,32 +66,32 @@ def command(user: str, path: Path, texts: tuple[str, ...], base_name: str, store
         click.echo(f"To let it answer: {tested}{printable(override_command(user, release.number))}")
 
 
-def _read(path: Path, base_name: str) -> tuple["Adapter", "Opened"]:
+def _read(path: Path, base_name: str) -> tuple["Adapter", "Workplace"]:
     from sharedllm.adapters.adapter import check_fits
     from sharedllm.adapters.adapter_file import as_imported, load_adapter
     from sharedllm.adapters.exchange.peft import import_peft
-    from sharedllm.cli.opening import open_base
+    from sharedllm.adapters.formats.registry import DEFAULT_FORMAT
+    from sharedllm.cli.telling import workplace
 
+    opened = workplace(base_name)
     if path.is_dir():
-        opened = open_base(base_name)
-        return import_peft(opened.base, opened.injection.layout, path), opened
+        return import_peft(opened.base, opened.injection(DEFAULT_FORMAT).layout, path), opened
     adapter = load_adapter(path)
-    opened = open_base(base_name, adapter.format)
-    check_fits(adapter, opened.injection.layout)
-    return as_imported(adapter, opened.injection.layout), opened
+    layout = opened.injection(adapter.format).layout
+    check_fits(adapter, layout)
+    return as_imported(adapter, layout), opened
 
 
-def _judge(user: str, texts: tuple[str, ...], opened: "Opened", adapter: "Adapter") -> "GateOutcome":
+def _judge(user: str, texts: tuple[str, ...], opened: "Workplace", adapter: "Adapter") -> "GateOutcome":
     from sharedllm.adapters.adapter import UNTESTED, GateOutcome
-    from sharedllm.cli.sources import read_sources
     from sharedllm.evaluation.gate import Gate, mind_repeats
-    from sharedllm.text.general import general_windows
+    from sharedllm.text.sources import read_sources
     from sharedllm.text.splits import split_text
     from sharedllm.text.windows import tokenize
 
     if not texts:
         return GateOutcome(False, UNTESTED)
     own = tokenize(user, split_text(read_sources(user, texts).text, user=user), opened.base.encode)
-    general = general_windows(opened.base, "validation", own.validation.shape[1])
-    verdict = Gate().judge(opened.base, opened.injection, adapter, own.validation, general)
+    general = opened.general("validation", own.validation.shape[1])
+    verdict = Gate().judge(opened.base, opened.injection(adapter.format), adapter, own.validation, general)
     return mind_repeats(verdict, own.repeats)

@@ -12,8 +12,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from typing import Any, NoReturn
 
@@ -75,50 +75,35 @@ def out_of_memory(error: Exception, room_bytes: int = _ROOM_BYTES) -> bool:
 def _train(job: dict[str, Any], tell: Callable[..., None]) -> None:
     import torch
 
-    from sharedllm.adapters.injection import Injection
-    from sharedllm.adapters.layouts import layout_of
-    from sharedllm.base.fingerprint import fingerprint
-    from sharedllm.base.loading import load_base
-    from sharedllm.base.resolve import resolve_base
-    from sharedllm.operations.locks import in_training
-    from sharedllm.operations.train import already_trained, train_and_store
-    from sharedllm.store import Stay, open_store, rules
-    from sharedllm.text.general import general_windows
-    from sharedllm.text.splits import split_text
-    from sharedllm.text.windows import tokenize
-    from sharedllm.training.checkpoints import Checkpoints, checkpoint_folder, forget_erased
+    from sharedllm.base.loading import Base, load_base
+    from sharedllm.operations.train import Author, train
+    from sharedllm.operations.workplace import Workplace
+    from sharedllm.store import Stay, open_store
     from sharedllm.training.recipes import Recipe
 
-    user, recipe = job["user"], Recipe(**job["recipe"])
     cores = job["share"] * (os.cpu_count() or 1)
     torch.set_num_threads(max(1, int(cores)))
-    split = split_text(job["text"], user=user)
-    folder = checkpoint_folder()
-    with in_training(folder, user), open_store(job["store"]) as store, ExitStack() as after:
-        stay = store.begin([user])[user] if job["stay"] is None else Stay(*job["stay"])
-        if store.erased_since([stay]):
-            raise rules.erased_meanwhile(user)
-        forget_erased(store, folder)
-        # What is written on the way out may be of somebody who was erased from another machine meanwhile.
-        after.callback(forget_erased, store, folder)
-        known = already_trained(store, fingerprint(resolve_base(job["base"])), user, split.sha256, recipe)
-        if known is not None:
-            tell(release=known.number, gate=asdict(known.gate))
-            return
-        base = load_base(job["base"], device="cpu")
+
+    def load(name: str) -> Base:
+        base = load_base(name, device="cpu")
         base.model.base_model.register_forward_pre_hook(_Pace(cores))
-        outcomes = train_and_store(
-            base,
-            Injection(base, layout_of(base, recipe.method)),
-            store,
-            [tokenize(user, split, base.encode, window=recipe.window)],
-            recipe,
-            general_windows(base, "validation", recipe.window),
-            checkpoints=Checkpoints(folder, base.fingerprint, {user: stay}),
-            stays={user: stay},
-            on_step=lambda _, step: tell(step=step),
-        )
-        for outcome in outcomes:
+        return base
+
+    @contextmanager
+    def told(what: str, total: int) -> Iterator[Callable[[int], None]]:
+        done = 0
+
+        def advance(steps: int) -> None:
+            nonlocal done
+            done += steps
+            tell(step=done)
+
+        yield advance
+
+    stay = None if job["stay"] is None else Stay(*job["stay"])
+    author = Author(job["user"], lambda: str(job["text"]), stay=stay)
+    with open_store(job["store"]) as store, Workplace(job["base"], load=load, bar=told) as workplace:
+        for outcome in train(workplace, store, [author], Recipe(**job["recipe"])):
             if outcome.error is not None:
                 raise outcome.error
             if outcome.release is not None:

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from sharedllm.errors import InTraining, TrainingError
+from sharedllm.errors import InTraining, StoreError, TrainingError
 from sharedllm.files import private_folder, refused
-from sharedllm.training.checkpoints import digest
+from sharedllm.store.contract import Store
+from sharedllm.training.checkpoints import digest, forget_erased
 
 _EVERYBODY = "everybody"
 
@@ -36,6 +37,24 @@ def in_training(folder: Path, *users: str) -> Iterator[None]:
     """
     with _locked(folder, users[0] if len(users) == 1 else None, fcntl.LOCK_SH):
         yield
+
+
+@contextmanager
+def training_into(store: Store, folder: Path, *users: str) -> Iterator[None]:
+    """Hold off erasures as `in_training` does, and keep no checkpoint of whoever is erased from another machine.
+
+    Raises:
+        InTraining, DiskFull, TrainingError: as for `in_training`.
+        StoreError: the store does not answer.
+    """
+    with in_training(folder, *users):
+        forget_erased(store, folder)
+        try:
+            yield
+        finally:
+            # Whoever was erased from another machine meanwhile may have been written since.
+            with suppress(StoreError):
+                forget_erased(store, folder)
 
 
 @contextmanager

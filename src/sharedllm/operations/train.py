@@ -1,23 +1,54 @@
-"""From tokenized text to a stored release: train, gate, publish, one user after the other as they finish."""
+"""From text to a stored release: read, train, gate, publish, one user after the other as they finish."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
-from sharedllm.adapters.adapter import Adapter, GateOutcome
-from sharedllm.adapters.injection import Injection
+from sharedllm.adapters.formats.registry import check_format
 from sharedllm.adapters.provenance import text_in
-from sharedllm.base.loading import Base
-from sharedllm.errors import ErasedMeanwhile, InvalidInput, SharedLLMError, UnknownUser
-from sharedllm.evaluation.gate import Gate, mind_repeats
-from sharedllm.evaluation.perplexity import Windows
-from sharedllm.store.contract import Release, ReleaseSummary, Stay, Store
-from sharedllm.text.repeats import Repeats
-from sharedllm.text.windows import TokenizedText
-from sharedllm.training.checkpoints import Checkpoints
-from sharedllm.training.recipes import Recipe, recipe_in
-from sharedllm.training.vectors import own_failure, train_vectors
+from sharedllm.errors import (
+    CorruptAdapter,
+    CorruptStore,
+    ErasedMeanwhile,
+    InvalidInput,
+    SharedLLMError,
+    TextError,
+    UnknownUser,
+)
+from sharedllm.operations.locks import in_training, training_into
+from sharedllm.operations.workplace import Workplace
+from sharedllm.store.rules import erased_meanwhile
+from sharedllm.text.splits import Split, split_text
+from sharedllm.text.windows import TokenizedText, tokenize
+from sharedllm.training.recipes import recipe_in
+from sharedllm.users import check_user_id
+
+if TYPE_CHECKING:
+    from sharedllm.adapters.adapter import Adapter, GateOutcome
+    from sharedllm.base.tokens import Tokens
+    from sharedllm.evaluation.gate import Gate
+    from sharedllm.evaluation.perplexity import Windows
+    from sharedllm.store.contract import Release, ReleaseSummary, Stay, Store
+    from sharedllm.text.repeats import Repeats
+    from sharedllm.training.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class Author:
+    """Somebody who is to be trained.
+
+    Attributes:
+        user: the user id.
+        read: reads what they wrote. It is called once, after their stay in the store has begun.
+        sources: where it is read from, kept as provenance so that it can be read again for an evaluation.
+        stay: the one in which their text began to arrive; None where nothing of it has been read.
+    """
+
+    user: str
+    read: Callable[[], str] = field(repr=False)
+    sources: Sequence[str] = ()
+    stay: "Stay | None" = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,86 +56,228 @@ class Judged:
     """A user's trained adapter and the gate's verdict on it, or the error that kept them from having one."""
 
     user: str
-    adapter: Adapter | None
-    gate: GateOutcome | None
+    adapter: "Adapter | None"
+    gate: "GateOutcome | None"
     error: SharedLLMError | None
 
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What became of one user: a release, or the error that kept them from having one."""
+    """What became of one user: a release, or the error that kept them from having one.
+
+    Attributes:
+        user: the user id.
+        release: theirs; None exactly where there is an error.
+        error: theirs alone; everybody else goes on.
+        before: the store had the release already, from the same text, recipe and base.
+    """
 
     user: str
-    release: Release | None
+    release: "Release | ReleaseSummary | None"
     error: SharedLLMError | None
+    before: bool = False
 
 
-def train_and_store(
-    base: Base,
-    injection: Injection,
-    store: Store,
-    texts: Iterable[TokenizedText],
-    recipe: Recipe,
-    general: Windows,
+def train(
+    workplace: Workplace,
+    store: "Store",
+    authors: Iterable[Author],
+    recipe: "Recipe",
     *,
-    gate: Gate | None = None,
-    checkpoints: Checkpoints | None = None,
-    sources: Mapping[str, Sequence[str]] | None = None,
-    stays: Mapping[str, Stay] | None = None,
-    on_step: Callable[[str, int], Any] | None = None,
-) -> Iterator[Outcome]:
-    """Train every text's user, judge each adapter as it is done, and store it whatever the verdict.
+    gate: "Gate | None" = None,
+    on_begin: Callable[[TokenizedText], Any] | None = None,
+) -> Generator[Outcome, None, None]:
+    """Train whoever has no release of their text, recipe and base yet, judge each, and store it whatever the verdict.
 
-    A release is in the store before its outcome is yielded, and before its checkpoint is dropped: a crash in between
-    trains that user again from the last step, and loses nobody else.
+    Everybody is read before this returns, each after their stay in the store has begun, so that nobody who is erased
+    after that comes back by it. The outcomes come as they are made. First come those that take no training: what is
+    known, and whose text is too little or of whom the store holds what is damaged, which keeps nobody else. Only then
+    the base is loaded, and until the last outcome is taken nobody can be erased here whom it may concern. A release is
+    in the store before its outcome is yielded, and before its checkpoint is dropped: a crash in between trains that
+    user again from the last step, and loses nobody else. Closing the iterator writes checkpoints of everyone who is not
+    done, and the same call goes on from there.
 
     Args:
-        base: the frozen base.
-        injection: of the layout to train, attached to it.
+        workplace: where. Its bar is told of the steps of everybody together.
         store: where releases go.
-        texts: the users.
+        authors: who, each once.
         recipe: how to train.
-        general: int64 ``[windows, tokens]`` of general text, for the gate.
         gate: by default `Gate()`.
-        checkpoints: where unfinished training is kept.
-        sources: by user, where the text came from, kept as provenance so that it can be read again for an evaluation.
-        stays: what `Store.begin` gave before the texts were read. Whoever has none there begins when their text is
-            drawn. Somebody who is erased meanwhile has an error for an outcome.
-        on_step: told the user and the steps taken, after each step.
+        on_begin: told of everyone who will be trained, before the base is loaded.
+
+    Raises:
+        InvalidInput: an id that cannot name a user, or somebody who is named twice.
+        UnknownName: the recipe's format or the base is not known.
+        TextError: or whatever else the reading of a text raises. Nobody is trained.
+        StoreError: the store cannot be read or written.
+        InTraining: somebody is being erased here.
+        BaseError: the base does not load, or cannot be trained in this format or window.
+        DiskFull, TrainingError: a checkpoint cannot be written.
     """
-    begun = dict(stays or {})
+    authors = list(authors)
+    check_format(recipe.method)
+    named: dict[str, None] = {}
+    for author in authors:
+        if check_user_id(author.user) in named:
+            raise InvalidInput(f"{author.user!r} is to be trained twice at once", remedy="Name everybody once.")
+        named[author.user] = None
+    stays = _begun(store, named, {author.user: author.stay for author in authors if author.stay is not None})
+    splits = {author.user: _split(author) for author in authors}
+    sources = {author.user: author.sources for author in authors}
+    return _train(workplace, store, splits, recipe, gate, on_begin, sources, stays)
 
-    def beginning(each: Iterable[TokenizedText]) -> Iterator[TokenizedText]:
-        for text in each:
-            if text.user not in begun:
-                begun.update(store.begin([text.user]))
-            yield text
 
-    training = train_and_judge(
-        base, injection, beginning(texts), recipe, general, gate or Gate(), checkpoints=checkpoints, on_step=on_step
-    )
-    with closing(training):
-        for judged in training:
-            yield store_judged(store, judged, (sources or {}).get(judged.user, ()), begun.get(judged.user))
+def _begun(store: "Store", users: Iterable[str], before: "Mapping[str, Stay]") -> "dict[str, Stay]":
+    begin = [user for user in users if user not in before]
+    return {**before, **(store.begin(begin) if begin else {})}
+
+
+def _split(author: Author) -> Split | TextError:
+    text = author.read()
+    try:
+        return split_text(text, user=author.user)
+    except TextError as error:
+        return error
+
+
+def _train(
+    workplace: Workplace,
+    store: "Store",
+    splits: Mapping[str, Split | TextError],
+    recipe: "Recipe",
+    gate: "Gate | None",
+    on_begin: Callable[[TokenizedText], Any] | None,
+    sources: Mapping[str, Sequence[str]],
+    stays: "Mapping[str, Stay]",
+) -> Generator[Outcome, None, None]:
+    identity, tokens = workplace.fingerprint, None
+    texts: list[TokenizedText] = []
+    for user, split in splits.items():
+        try:
+            if isinstance(split, TextError):
+                raise split
+            known = already_trained(store, identity, user, split.sha256, recipe)
+            if known is not None:
+                yield Outcome(user, known, None, before=True)
+                continue
+            # The tokenizer alone is there in a second: whoever has too little text need not wait for the weights.
+            tokens = tokens or workplace.tokens
+            texts.append(tokenize(user, split, tokens.encode, window=recipe.window))
+        except (TextError, CorruptAdapter, CorruptStore) as error:
+            yield Outcome(user, None, error)
+    if on_begin is not None:
+        for text in texts:
+            on_begin(text)
+    yield from train_tokenized(workplace, store, texts, recipe, gate=gate, sources=sources, stays=stays)
+
+
+def train_tokenized(
+    workplace: Workplace,
+    store: "Store",
+    texts: Sequence[TokenizedText],
+    recipe: "Recipe",
+    *,
+    gate: "Gate | None" = None,
+    sources: Mapping[str, Sequence[str]] | None = None,
+    stays: "Mapping[str, Stay] | None" = None,
+) -> Generator[Outcome, None, None]:
+    """What `train` does with those who are to be trained, whatever the store has of them.
+
+    Args:
+        workplace: where.
+        store: where releases go.
+        texts: the users'.
+        recipe: how to train.
+        gate: by default `Gate()`.
+        sources: by user, where the text came from.
+        stays: by user, what `Store.begin` gave before the text was read; whoever has none begins now.
+
+    Raises:
+        InTraining, BaseError, UnknownName, StoreError, DiskFull, TrainingError: as for `train`.
+    """
+    if not texts:
+        return
+    begun = _begun(store, [text.user for text in texts], stays or {})
+    with training_into(store, workplace.folder, *(text.user for text in texts)):
+        over = store.erased_since(begun[text.user] for text in texts)
+        able: list[TokenizedText] = []
+        for text in texts:
+            gone = begun[text.user] in over
+            error = erased_meanwhile(text.user) if gone else _without_embedding(text, workplace.base.tokens)
+            if error is None:
+                able.append(text)
+            else:
+                yield Outcome(text.user, None, error)
+        if not able:
+            return
+        taken: dict[str, int] = {}
+
+        def on_step(user: str, step: int) -> None:
+            # A resumed user's first step counts for those before it as well.
+            advance(step - taken.get(user, 0))
+            taken[user] = step
+
+        with workplace.bar("training", len(able) * recipe.steps) as advance:
+            judging = _judged(workplace, able, recipe, gate, None, begun, on_step)
+            # Closing it, not waiting for it to be collected, is what writes the others' checkpoints if this one fails.
+            with closing(judging):
+                for judged in judging:
+                    yield store_judged(store, judged, (sources or {}).get(judged.user, ()), begun[judged.user])
+
+
+def _without_embedding(text: TokenizedText, tokens: "Tokens") -> TextError | None:
+    """How many embeddings there are is not known before the weights are."""
+    import numpy as np
+
+    try:
+        tokens.check([int(id) for block in (text.train, text.validation, text.heldout) for id in np.unique(block)])
+    except InvalidInput as error:
+        return TextError(f"The text of {text.user!r} cannot be read: {error.message}", remedy=error.remedy)
+    return None
 
 
 def train_and_judge(
-    base: Base,
-    injection: Injection,
+    workplace: Workplace,
     texts: Iterable[TokenizedText],
-    recipe: Recipe,
-    general: Windows,
-    gate: Gate,
+    recipe: "Recipe",
     *,
-    checkpoints: Checkpoints | None = None,
+    gate: "Gate | None" = None,
+    general: "Windows | None" = None,
+    stays: "Mapping[str, Stay] | None" = None,
     on_step: Callable[[str, int], Any] | None = None,
 ) -> Generator[Judged, None, None]:
-    """Train every text's user and judge each adapter as it is done; nothing is stored.
+    """Train every text's user and judge each adapter as it is done; nothing is stored. Meanwhile nobody is erased here.
 
     A checkpoint is dropped when the consumer comes back for the next one, and is written when it closes the iterator.
 
-    Args: as for `train_and_store`.
+    Args:
+        workplace: where.
+        texts: the users', read lazily.
+        recipe: how to train.
+        gate: by default `Gate()`.
+        general: int64 ``[windows, tokens]`` for the gate; by default the workplace's.
+        stays: by user, in which their training began.
+        on_step: told the user and the steps taken, after each step.
+
+    Raises:
+        InTraining, BaseError, UnknownName, DiskFull, TrainingError: as for `train`.
     """
+    with in_training(workplace.folder):
+        yield from _judged(workplace, texts, recipe, gate, general, stays, on_step)
+
+
+def _judged(
+    workplace: Workplace,
+    texts: Iterable[TokenizedText],
+    recipe: "Recipe",
+    gate: "Gate | None",
+    general: "Windows | None",
+    stays: "Mapping[str, Stay] | None",
+    on_step: Callable[[str, int], Any] | None,
+) -> Generator[Judged, None, None]:
+    from sharedllm.evaluation.gate import Gate, mind_repeats
+    from sharedllm.training.vectors import own_failure, train_vectors
+
     kept: dict[str, tuple[Windows, Repeats]] = {}
 
     def noting(each: Iterable[TokenizedText]) -> Iterator[TokenizedText]:
@@ -112,23 +285,26 @@ def train_and_judge(
             kept[text.user] = text.validation, text.repeats
             yield text
 
+    gate = gate or Gate()
+    base, injection = workplace.base, workplace.injection(recipe.method)
+    checkpoints = workplace.checkpoints(stays)
     training = train_vectors(base, injection, noting(texts), recipe, checkpoints=checkpoints, on_step=on_step)
-    # Closing it, not waiting for it to be collected, is what writes the others' checkpoints if this one fails.
     with closing(training):
+        general = workplace.general("validation", recipe.window) if general is None else general
         for trained in training:
-            windows, repeats = kept.pop(trained.user)
+            validation, repeats = kept.pop(trained.user)
             if trained.adapter is None:
                 yield Judged(trained.user, None, None, trained.error)
                 continue
             try:
-                verdict = gate.judge(base, injection, trained.adapter, windows, general)
+                verdict = gate.judge(base, injection, trained.adapter, validation, general)
             except Exception as error:
                 yield Judged(trained.user, None, None, own_failure(trained.user, "The gate", error))
                 continue
             yield Judged(trained.user, trained.adapter, mind_repeats(verdict, repeats), None)
 
 
-def store_judged(store: Store, judged: Judged, sources: Sequence[str], stay: Stay | None) -> Outcome:
+def store_judged(store: "Store", judged: Judged, sources: Sequence[str], stay: "Stay | None") -> Outcome:
     """Publish one user's adapter, whatever the verdict on it.
 
     Args:
@@ -147,7 +323,7 @@ def store_judged(store: Store, judged: Judged, sources: Sequence[str], stay: Sta
         return Outcome(judged.user, None, error)
 
 
-def already_trained(store: Store, base: str, user: str, text: str, recipe: Recipe) -> ReleaseSummary | None:
+def already_trained(store: "Store", base: str, user: str, text: str, recipe: "Recipe") -> "ReleaseSummary | None":
     """The user's newest release made from this very text, recipe and base, if there is one.
 
     Args:

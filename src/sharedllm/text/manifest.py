@@ -1,8 +1,9 @@
 """Many users in one file: a JSON object a line."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from sharedllm.errors import InvalidInput, ManifestError
@@ -93,25 +94,39 @@ def read_manifest(path: Path) -> list[UserText]:
         ManifestError: the file cannot be read or names nobody; or, with the line's number, a line is not such an
             object, is longer than `MAX_LINE_BYTES`, has a file that cannot be used or a user that an earlier line has.
     """
-    users: list[UserText] = []
-    line_of: dict[str, int] = {}
+    return [read() for _, read in readers(path)]
+
+
+def readers(path: Path) -> list[tuple[str, Callable[[], UserText]]]:
+    """Every user of a manifest with what reads their text, in its order: `read_manifest` before any file is read.
+
+    Raises:
+        ManifestError: as `read_manifest` does; what is wrong with a file, when it is read.
+    """
+    found: dict[str, tuple[int, Entry]] = {}
     for number, _, line in _lines(path):
         try:
-            found = _parse(line).read(path.parent)
+            entry = _parse(line)
         except InvalidInput as error:
             raise _at_line(number, path, error) from error
-        if found.user in line_of:
+        if entry.user in found:
             raise ManifestError(
-                f"Lines {line_of[found.user]} and {number} of {path} are both for the user {found.user!r}",
+                f"Lines {found[entry.user][0]} and {number} of {path} are both for the user {entry.user!r}",
                 remedy="Give each user one line, with all of their files.",
             )
-        line_of[found.user] = number
-        users.append(found)
-    if not users:
+        found[entry.user] = number, entry
+    if not found:
         raise ManifestError(
             f"The manifest {path} names no user", remedy='Begin with a line {"user": "…", "files": ["…"]}.'
         )
-    return users
+    return [(user, partial(_read, path, number, entry)) for user, (number, entry) in found.items()]
+
+
+def _read(path: Path, number: int, entry: Entry) -> UserText:
+    try:
+        return entry.read(path.parent)
+    except InvalidInput as error:
+        raise _at_line(number, path, error) from error
 
 
 def _at_line(number: int, path: Path, error: InvalidInput) -> ManifestError:

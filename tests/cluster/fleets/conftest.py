@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from sharedllm.cluster.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Work, Workplace
+from sharedllm.cluster.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Trainer, Work
 from sharedllm.cluster.fleets.run import Result, train_fleet
 from sharedllm.cluster.fleets.shards import plan_fleet
 from sharedllm.errors import SharedLLMError
@@ -35,7 +35,7 @@ def write_manifest(path, texts):
 
 def in_this_process(plan, job):
     """What the plan's shards become without workers: each user's values, as a store keeps them."""
-    place = Workplace.open(replace(job, checkpoints=job.checkpoints / "other"))
+    place = Trainer(replace(job, checkpoints=job.checkpoints / "other"))
     values = {}
     for shard in plan.shards():
         texts = [text for _, _, text in plan.read(shard)]
@@ -115,7 +115,7 @@ class Fleet:
     def start(self, deadly=(), startless=False):
         """The results as they come; what the run leaves behind can be looked at in between."""
         job = self.job()
-        executor = Here(Workplace.on(self.base, job), self.workers)
+        executor = Here(Trainer(job, self.base), self.workers)
         executor.deadly, executor.startless = set(deadly), startless
         self.executors.append(executor)
         plan = plan_fleet(self.manifest, self.size)
@@ -125,7 +125,7 @@ class Fleet:
         try:
             results = [result for result in self.start(**options) if isinstance(result, Result)]
         finally:
-            self.executors[-1].place.injection.remove()
+            self.executors[-1].place.workplace.close()
         assert len({result.user for result in results}) == len(results)
         return {result.user: result for result in results}
 

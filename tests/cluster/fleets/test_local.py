@@ -14,7 +14,7 @@ from tests.strangers import install_guides
 
 from sharedllm.adapters.formats import Format, norm_sites, register_format, registry
 from sharedllm.base.fingerprint import fingerprint
-from sharedllm.cluster.fleets.executors import Job, Workplace
+from sharedllm.cluster.fleets.executors import Job, Trainer
 from sharedllm.cluster.fleets.local import LocalExecutor
 from sharedllm.cluster.fleets.run import Result, train_fleet
 from sharedllm.cluster.fleets.shards import plan_fleet
@@ -129,7 +129,7 @@ def test_a_base_that_does_not_load_ends_the_run_with_its_own_error(store, plan, 
 
 def test_a_base_that_is_another_one_on_the_worker_is_refused(job):
     with pytest.raises(WrongBase, match="on this worker"):
-        Workplace.open(replace(job, fingerprint="0" * 64))
+        Trainer(replace(job, fingerprint="0" * 64))
 
 
 @pytest.mark.rare

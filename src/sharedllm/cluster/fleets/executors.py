@@ -8,18 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
 from sharedllm.closing import Closing
 from sharedllm.errors import SharedLLMError, TextError, WrongBase
 from sharedllm.evaluation.gate import Gate
-from sharedllm.evaluation.perplexity import Windows
-from sharedllm.operations.locks import in_training
 from sharedllm.operations.train import Judged, train_and_judge
+from sharedllm.operations.workplace import Workplace
 from sharedllm.store.contract import Stay
 from sharedllm.text.reading import UserText
-from sharedllm.text.windows import TokenizedText
-from sharedllm.training.checkpoints import Checkpoints
+from sharedllm.text.splits import split_text
+from sharedllm.text.windows import TokenizedText, text_windows, tokenize
 from sharedllm.training.recipes import Recipe
 
 
@@ -125,42 +123,28 @@ class Executor(Closing):
         """Have everyone at work write checkpoints, and end them all. Closing twice is safe."""
 
 
-@dataclass(frozen=True, eq=False)
-class Workplace:
+class Trainer:
     """What a worker makes once and uses for every piece of work of a job."""
 
-    job: Job
-    base: Base
-    injection: Injection
-    general: Windows
-
-    @staticmethod
-    def open(job: Job) -> "Workplace":
+    def __init__(self, job: Job, base: "str | Base | None" = None) -> None:
         """Load the base.
+
+        Args:
+            job: what all work has in common.
+            base: by default the job's; one that is loaded already need not be again.
 
         Raises:
             BaseError, UnknownName: see `load_base`.
             WrongBase: the name means another base here than where the run was started.
         """
-        from sharedllm.base.loading import load_base
-
-        base = load_base(job.base)
-        if base.fingerprint != job.fingerprint:
+        self._job, self.workplace = job, Workplace(base or job.base, folder=job.checkpoints)
+        fingerprint = self.workplace.base.fingerprint
+        if fingerprint != job.fingerprint:
             raise WrongBase(
-                f"{job.base} is {base.fingerprint[:12]} on this worker, and {job.fingerprint[:12]} where the run began",
+                f"{job.base} is {fingerprint[:12]} on this worker, and {job.fingerprint[:12]} where the run began",
                 remedy="Give every machine the same base.",
             )
-        return Workplace.on(base, job)
-
-    @staticmethod
-    def on(base: Base, job: Job) -> "Workplace":
-        """With a base that is loaded already."""
-        from sharedllm.adapters.layouts import layout_of
-        from sharedllm.text.windows import text_windows
-
-        injection = Injection(base, layout_of(base, job.recipe.method))
-        general = text_windows(job.general, base.encode, job.recipe.window)
-        return Workplace(job, base, injection, general)
+        self._general = text_windows(job.general, self.workplace.base.encode, job.recipe.window)
 
     def train(self, work: Work, on_step: Callable[[str, int], Any] | None = None) -> Generator[Judged, None, None]:
         """Train and judge every user of some work; one whose text is too short comes with that error.
@@ -171,18 +155,17 @@ class Workplace:
             DiskFull, TrainingError: a checkpoint cannot be written.
         """
         refused: deque[Judged] = deque()
+        # It holds off erasures for itself: a worker whose driver was killed writes checkpoints on its way out.
         training = train_and_judge(
-            self.base,
-            self.injection,
+            self.workplace,
             self._tokenized(work, refused),
-            self.job.recipe,
-            self.general,
-            self.job.gate,
-            checkpoints=Checkpoints(self.job.checkpoints, self.job.fingerprint, work.stays),
+            self._job.recipe,
+            gate=self._job.gate,
+            general=self._general,
+            stays=work.stays,
             on_step=on_step,
         )
-        # For itself: a worker whose driver was killed writes checkpoints on its way out.
-        with in_training(self.job.checkpoints), closing(training):
+        with closing(training):
             for judged in training:
                 while refused:
                     yield refused.popleft()
@@ -190,14 +173,11 @@ class Workplace:
         yield from refused
 
     def _tokenized(self, work: Work, refused: deque[Judged]) -> Iterator[TokenizedText]:
-        from sharedllm.text.splits import split_text
-        from sharedllm.text.windows import tokenize
-
         work.texts.reverse()
         while work.texts:
             text = work.texts.pop()
             try:
                 split = split_text(text.text, user=text.user)
-                yield tokenize(text.user, split, self.base.encode, window=self.job.recipe.window)
+                yield tokenize(text.user, split, self.workplace.base.encode, window=self._job.recipe.window)
             except TextError as error:
                 refused.append(Judged(text.user, None, None, error))

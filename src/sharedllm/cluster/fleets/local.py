@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from sharedllm.cluster.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Stepped, Work, Workplace
+from sharedllm.cluster.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Stepped, Trainer, Work
 from sharedllm.errors import SharedLLMError
 from sharedllm.operations.train import Judged
 
@@ -153,12 +153,12 @@ def _serve(connection: Connection, workers: int) -> None:
         # The work before the base: loading that takes a while, and the driver would wait as long to be rid of it.
         job, work = connection.recv()
         torch.set_num_threads(max(1, torch.get_num_threads() // workers))
-        place = Workplace.open(job)
+        trainer = Trainer(job)
         ready = True
         connection.send(_Ready())
         while True:
             steps = _Steps(connection)
-            with contextlib.closing(place.train(work, steps.count)) as training:
+            with contextlib.closing(trainer.train(work, steps.count)) as training:
                 for judged in training:
                     connection.send(judged)
                     connection.recv()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sharedllm.base.threads import WAITING
-from sharedllm.cluster.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Stepped, Work, Workplace
+from sharedllm.cluster.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Stepped, Trainer, Work
 from sharedllm.cluster.fleets.placement import Machine, place
 from sharedllm.errors import InvalidInput, SharedLLMError, TrainingError
 from sharedllm.extras import need
@@ -197,19 +197,19 @@ class _Actor:
         self._turn = threading.Lock()
         self._stopping = False
         self._taken = self._told = 0
-        self._place: Workplace | SharedLLMError
+        self._trainer: Trainer | SharedLLMError
         try:
-            self._place = Workplace.open(job)
+            self._trainer = Trainer(job)
         except SharedLLMError as error:
-            self._place = error
+            self._trainer = error
 
     def ready(self) -> None:
         """Returns once the base is loaded."""
 
     def begin(self, work: Work) -> Judged | Over | Halted:
-        if isinstance(self._place, SharedLLMError):
-            return Halted(self._place)
-        self._training = self._place.train(work, self._go_on)
+        if isinstance(self._trainer, SharedLLMError):
+            return Halted(self._trainer)
+        self._training = self._trainer.train(work, self._go_on)
         return self.next()
 
     def next(self) -> Judged | Over | Halted:

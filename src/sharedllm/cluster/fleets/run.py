@@ -6,7 +6,6 @@ from array import array
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, islice
@@ -21,15 +20,15 @@ from sharedllm.errors import (
     OutcomeUnknown,
     SharedLLMError,
     StoreBusy,
-    StoreError,
     StoreUnreachable,
     TrainingError,
 )
+from sharedllm.operations.locks import training_into
 from sharedllm.operations.train import Judged, already_trained, store_judged
 from sharedllm.store.contract import Release, ReleaseSummary, Stay, Store
 from sharedllm.store.rules import erased_meanwhile
 from sharedllm.text.reading import UserText
-from sharedllm.training.checkpoints import Checkpoints, forget_erased
+from sharedllm.training.checkpoints import Checkpoints
 
 State = Literal["served", "held back", "failed"]
 
@@ -87,6 +86,7 @@ def train_fleet(
 
     Raises:
         FormatError: workers do not know the recipe's format.
+        InTraining: somebody is being erased here.
         DiskFull: there is no room for a release or a checkpoint.
         TrainingError: workers cannot start, or a checkpoint cannot be written.
         BaseError: the base does not load.
@@ -94,15 +94,9 @@ def train_fleet(
         ManifestError: the manifest has changed.
     """
     check_reaches_others(job.recipe.method)
-    forget_erased(store, job.checkpoints)
-    driver = _Driver(store, plan, job, executor, origin)
-    try:
-        with executor:
-            yield from driver.run()
-    finally:
-        # Workers know nothing of the store, and have written what they had in hand.
-        with suppress(StoreError):
-            forget_erased(store, job.checkpoints)
+    # Workers know nothing of the store: what they had in hand is written, and looked through, once they have ended.
+    with executor, training_into(store, job.checkpoints), executor:
+        yield from _Driver(store, plan, job, executor, origin).run()
 
 
 @dataclass(eq=False)

@@ -1,0 +1,70 @@
+"""What commands tell of a job while it runs, on the error stream."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from sharedllm.cli.progress import progress_bar
+from sharedllm.printable import printable
+
+if TYPE_CHECKING:
+    from sharedllm.base.loading import Base
+    from sharedllm.operations.train import Author, Outcome
+    from sharedllm.operations.workplace import Workplace
+    from sharedllm.store import Store
+    from sharedllm.text.windows import TokenizedText
+    from sharedllm.training.recipes import Recipe
+
+
+def load(name: str) -> "Base":
+    """Load a base, saying so.
+
+    Raises:
+        BaseError, UnknownName: see `load_base`.
+    """
+    from sharedllm.base.loading import load_base
+
+    click.echo(f"loading {printable(name)}…", err=True)
+    return load_base(name)
+
+
+def workplace(base_name: str) -> "Workplace":
+    """A workplace that says when its base is loaded, and shows bars."""
+    from sharedllm.operations.workplace import Workplace
+
+    return Workplace(base_name, load=load, bar=progress_bar)
+
+
+def train_all(store: "Store", base_name: str, authors: "Iterable[Author]", recipe: "Recipe") -> "dict[str, Outcome]":
+    """Train as `operations.train` does, saying who has nothing new and whose text repeats itself; by user, in order.
+
+    Raises:
+        SharedLLMError: see `train`.
+    """
+    from sharedllm.operations.train import train
+
+    authors = list(authors)
+    outcomes = {}
+    with workplace(base_name) as place:
+        for outcome in train(place, store, authors, recipe, on_begin=_tell_repeats):
+            outcomes[outcome.user] = outcome
+            if outcome.before and outcome.release is not None:
+                number = outcome.release.number
+                click.echo(
+                    f"{printable(outcome.user)}: nothing new in the text; release {number} is made from it", err=True
+                )
+    return {author.user: outcomes[author.user] for author in authors}
+
+
+def _tell_repeats(text: "TokenizedText") -> None:
+    from sharedllm.evaluation.gate import REPEATS_HELD_BACK, flattering, given_away_in_words
+
+    if not flattering(text.repeats):
+        return
+    fate = (
+        ", so the release will be held back: leave out what is there more than once"
+        if text.repeats.validation > REPEATS_HELD_BACK
+        else ""
+    )
+    click.echo(f"{printable(text.user)}: {given_away_in_words(text.repeats)}{fate}", err=True)

@@ -1,0 +1,145 @@
+"""What jobs share: the base, injections on it, general text, unfinished training, and how far they are."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from sharedllm.base.resolve import DEFAULT_BASE
+from sharedllm.closing import Closing
+from sharedllm.text import samples
+from sharedllm.text.splits import split_text
+from sharedllm.text.windows import text_windows
+
+if TYPE_CHECKING:
+    from sharedllm.adapters.injection import Injection
+    from sharedllm.base.loading import Base
+    from sharedllm.base.tokens import Tokens
+    from sharedllm.evaluation.perplexity import Windows
+    from sharedllm.store.contract import Stay
+    from sharedllm.training.checkpoints import Checkpoints
+
+Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
+"""Shows how far something is: given what and how much there is, it gives what to call with what was done."""
+
+
+@contextmanager
+def no_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show nothing."""
+    yield lambda amount: None
+
+
+class Workplace(Closing):
+    """Where jobs are done, one after the other, from one thread. Everything is made when it is first needed.
+
+    Closing it takes its injections off the base.
+
+    Attributes:
+        folder: of checkpoints, where `operations.locks` holds off erasures.
+        bar: told how far a job is.
+    """
+
+    def __init__(
+        self,
+        base: "str | Base" = DEFAULT_BASE,
+        *,
+        load: "Callable[[str], Base] | None" = None,
+        folder: Path | None = None,
+        general: str | None = None,
+        bar: Bar = no_bar,
+    ) -> None:
+        """A workplace in which nothing is loaded yet.
+
+        Args:
+            base: one that is loaded, or the name of one; see `load_base`.
+            load: loads it by its name; by default `load_base`.
+            folder: of checkpoints; by default the one in the user's own data folder.
+            general: text that is nobody's in particular, of which adapters are asked what they cost; by default
+                WikiText-2, which is fetched.
+            bar: told how far a job is.
+        """
+        from sharedllm.training.checkpoints import checkpoint_folder
+
+        self._name = base if isinstance(base, str) else base.name
+        self._loaded = None if isinstance(base, str) else base
+        self._load, self._general_text = load, general
+        self.folder = checkpoint_folder() if folder is None else folder
+        self.bar = bar
+        self._injections: dict[str, Injection] = {}
+        self._general: dict[tuple[str, int], Windows] = {}
+
+    @property
+    def base(self) -> "Base":
+        """The base with its weights.
+
+        Raises:
+            BaseError, UnknownName, DownloadError: see `load_base`.
+        """
+        if self._loaded is None:
+            from sharedllm.base.loading import load_base
+
+            self._loaded = (self._load or load_base)(self._name)
+        return self._loaded
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the base, which need not be loaded for it.
+
+        Raises:
+            BaseError, UnknownName, DownloadError: see `resolve_base`.
+        """
+        if self._loaded is not None:
+            return self._loaded.fingerprint
+        from sharedllm.base.fingerprint import fingerprint
+        from sharedllm.base.resolve import resolve_base
+
+        return fingerprint(resolve_base(self._name))
+
+    @property
+    def tokens(self) -> "Tokens":
+        """The rules from text to tokens, which are there in a second where the weights take many.
+
+        Raises:
+            BaseError, UnknownName, DownloadError: see `load_tokens`.
+        """
+        if self._loaded is not None:
+            return self._loaded.tokens
+        from sharedllm.base.loading import load_tokens
+
+        return load_tokens(self._name)
+
+    def injection(self, format: str) -> "Injection":
+        """The injection of a format on the base, attached to it.
+
+        Raises:
+            BaseError, UnknownName, DownloadError: see `load_base` and `layout_of`.
+        """
+        from sharedllm.adapters.injection import Injection
+        from sharedllm.adapters.layouts import layout_of
+
+        if format not in self._injections:
+            self._injections[format] = Injection(self.base, layout_of(self.base, format))
+        return self._injections[format]
+
+    def general(self, block: Literal["validation", "heldout"], window: int) -> "Windows":
+        """General text as int64 ``[windows, window]``: its validation block for the gate, held out for reports.
+
+        Raises:
+            DownloadError: the package it comes in cannot be fetched.
+            TextError: it is too short to have such blocks.
+        """
+        if (block, window) not in self._general:
+            text = samples.general_text() if self._general_text is None else self._general_text
+            self._general[block, window] = text_windows(getattr(split_text(text), block), self.base.encode, window)
+        return self._general[block, window]
+
+    def checkpoints(self, stays: "Mapping[str, Stay] | None" = None) -> "Checkpoints":
+        """Of training on the base in these stays."""
+        from sharedllm.training.checkpoints import Checkpoints
+
+        return Checkpoints(self.folder, self.fingerprint, stays)
+
+    def close(self) -> None:
+        for injection in self._injections.values():
+            injection.remove()
+        self._injections = {}
