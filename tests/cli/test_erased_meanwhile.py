@@ -11,7 +11,7 @@ import pytest
 from tests.cli.test_train import WAITING
 
 from sharedllm.adapters.adapter_file import save_adapter
-from sharedllm.cli import compress, import_
+from sharedllm.operations import compress, exchange
 from sharedllm.store import open_store
 
 GOING_ON = WAITING.replace("time.sleep(300)", "\n        while not flag.with_suffix('.go').exists(): time.sleep(0.02)")
@@ -96,8 +96,8 @@ def test_an_import_on_its_way_does_not_bring_its_user_back(
     path = tmp_path / "alice.safetensors"
     with open_store(machine.store) as store:
         save_adapter(store.release("alice", 1).adapter, path)
-    judge = import_._judge
-    monkeypatch.setattr(import_, "_judge", lambda *given: (elsewhere("alice"), judge(*given))[1])
+    judge = exchange._judge
+    monkeypatch.setattr(exchange, "_judge", lambda *given: (elsewhere("alice"), judge(*given))[1])
     ran = run("import", "alice", path, "--base", folder_of("llama"))
     assert (ran.code, machine.users()) == (2, [])
     assert "was erased after this had begun" in ran.err
@@ -108,8 +108,8 @@ def test_nor_does_one_of_somebody_who_was_never_here(run, machine, notes, elsewh
     path = tmp_path / "alice.safetensors"
     with open_store(machine.store) as store:
         save_adapter(store.release("alice", 1).adapter, path)
-    judge = import_._judge
-    monkeypatch.setattr(import_, "_judge", lambda *given: (elsewhere("bob"), judge(*given))[1])
+    judge = exchange._judge
+    monkeypatch.setattr(exchange, "_judge", lambda *given: (elsewhere("bob"), judge(*given))[1])
     assert run("import", "bob", path, "--base", folder_of("llama")).code == 2
     assert machine.users() == ["alice"]
 

@@ -13,6 +13,7 @@ from sharedllm.evaluation.perplexity import row_losses, spread
 from sharedllm.operations import measure_fleet
 from sharedllm.operations.erase import erase_user
 from sharedllm.operations.measure_fleet import read_fleet
+from sharedllm.operations.workplace import Workplace
 from sharedllm.reporting.fleet.members import WINDOWS, find_fleet
 from sharedllm.store import open_store
 from sharedllm.text.splits import split_text
@@ -31,6 +32,7 @@ class Desk:
         self.texts = {user: writing(user) for user in USERS}
         self.opened = 0
         self.bars = []
+        self.workplaces = []
         write_manifest(self.manifest, self.texts)
 
     def publish(self, user, *, seed=0, recipe=RECIPE, base=None, text=None):
@@ -44,11 +46,16 @@ class Desk:
         return find_fleet(self.store, self.manifest, self.base.fingerprint)
 
     def read(self):
-        return read_fleet(self.find(), self.open_base, self.folder, self.bar)
+        return read_fleet(self.workplace_with(self.bar), self.find())
 
-    def open_base(self):
+    def workplace_with(self, bar):
+        """One whose base is loaded when it is needed, which is counted."""
+        self.workplaces.append(Workplace("small", load=self.load, folder=self.folder, bar=bar))
+        return self.workplaces[-1]
+
+    def load(self, name):
         self.opened += 1
-        return self.base, self.injection
+        return self.base
 
     @contextmanager
     def bar(self, what, total):
@@ -68,6 +75,8 @@ def desk(tmp_path, base_of, inject):
         for user in USERS:
             desk.publish(user)
         yield desk
+        for workplace in desk.workplaces:
+            workplace.close()
 
 
 # Who is in it
@@ -205,7 +214,7 @@ def test_what_was_interrupted_is_gone_on_with(desk, what, when):
         yield advance
 
     with pytest.raises(KeyboardInterrupt):
-        read_fleet(desk.find(), desk.open_base, desk.folder, impatient)
+        read_fleet(desk.workplace_with(impatient), desk.find())
     assert desk.files()
     desk.bars.clear()
     resumed = desk.read()
@@ -231,7 +240,7 @@ def test_erasing_a_user_removes_the_unfinished_adapter_for_everybody(desk):
         yield advance
 
     with pytest.raises(KeyboardInterrupt):
-        read_fleet(desk.find(), desk.open_base, desk.folder, impatient)
+        read_fleet(desk.workplace_with(impatient), desk.find())
     assert desk.files()
     erase_user(desk.store, desk.folder, "chat/alice")
     assert not desk.files()

@@ -1,15 +1,20 @@
 """`sharedllm ask`: one prompt, answered with the user's own adapter."""
 
 import sys
+from contextlib import nullcontext
+from typing import TYPE_CHECKING
 
 import click
 
 from sharedllm.cli.options import base_option, json_option, store_option
 from sharedllm.cli.printing import print_json
-from sharedllm.errors import InvalidInput
+from sharedllm.cli.telling import workplace
 from sharedllm.printable import printable
 from sharedllm.serving.request import DEFAULT_SAMPLING, Sampling
 from sharedllm.users import check_user_id
+
+if TYPE_CHECKING:
+    from sharedllm.operations.route import Decision
 
 
 @click.command()
@@ -82,66 +87,51 @@ def command(
       sharedllm ask alice "What should I write about next?" --seed 1 --max-tokens 400
       sharedllm ask alice "It was late when" --continue --temperature 0.5
     """
-    from sharedllm.adapters.adapter import check_fits
-    from sharedllm.adapters.formats.registry import DEFAULT_FORMAT
-    from sharedllm.adapters.layouts import layout_of
-    from sharedllm.base.conversations import Turn, chat_ids
-    from sharedllm.base.fingerprint import fingerprint
-    from sharedllm.base.resolve import resolve_base
-    from sharedllm.cli.telling import load
-    from sharedllm.operations.ask import generate
-    from sharedllm.operations.route import Decision, route
+    from sharedllm.operations.ask import ask
     from sharedllm.store import open_store
 
     check_user_id(user)
-    if any("\ud800" <= character <= "\udfff" for character in prompt):
-        raise InvalidInput(f"The prompt {prompt[:40]!a} is not valid Unicode text", remedy="Give it in UTF-8.")
-    if base_only:
-        decision = Decision("base", user, None, "The base answers, as asked.")
-    else:
-        with open_store(store) as opened_store:
-            # Whoever has no release that may answer is told so before a base is fetched for them.
-            route(opened_store, user, fallback=allow_base)
-            identity = fingerprint(resolve_base(base_name))
-            decision = route(opened_store, user, base=identity, fallback=allow_base)
-    base = load(base_name)
-    format, row = DEFAULT_FORMAT, None
-    if decision.release is not None:
-        format, row = decision.release.adapter.format, decision.release.adapter.values
-        check_fits(decision.release.adapter, layout_of(base, format))
-    chats = base.tokenizer.chat_template and not continuing
-    ids = chat_ids(base, [Turn("user", prompt)]) if chats else base.encode(prompt)
-    if not as_json:
-        click.echo(printable(decision.reason), err=True)
     streams = sys.stdout.isatty() and not (compare or as_json)
-    prompts = [(ids, row), (ids, None)] if compare else [(ids, row)]
+    answering = False
+
+    def tell(decision: "Decision") -> None:
+        nonlocal answering
+        answering = True
+        if not as_json:
+            click.echo(printable(decision.reason), err=True)
+
     try:
-        answer, *rest = generate(
-            base,
-            prompts,
-            max_tokens=max_tokens,
-            sampling=Sampling(temperature, top_p, min_p, seed),
-            format=format,
-            on_text=_write if streams else None,
-        )
+        with nullcontext() if base_only else open_store(store) as opened, workplace(base_name) as place:
+            answer = ask(
+                place,
+                opened,
+                user,
+                prompt,
+                max_tokens=max_tokens,
+                sampling=Sampling(temperature, top_p, min_p, seed),
+                fallback=allow_base,
+                continuing=continuing,
+                compare=compare,
+                on_route=tell,
+                on_text=_write if streams else None,
+            )
     finally:
-        if streams:
+        if streams and answering:
             click.echo()
+    text = printable(answer.text, keep="\n\t")
     if as_json:
-        routed = {"kind": decision.kind, "reason": decision.reason}
+        decision = answer.decision
         number = decision.release.number if decision.release else None
-        print_json({"user": user, "route": routed | {"release": number}, "answer": answer} | _base_answer(rest))
+        routed = {"kind": decision.kind, "reason": decision.reason, "release": number}
+        base_answer = {"base_answer": answer.base_text} if compare else {}
+        print_json({"user": user, "route": routed, "answer": answer.text} | base_answer)
     elif compare:
-        shown = [printable(text, keep="\n\t") for text in (*rest, answer)]
-        click.echo(f"base:\n{shown[0]}\n\n{printable(user)}:\n{shown[1]}")
+        base_text = printable(str(answer.base_text), keep="\n\t")
+        click.echo(f"base:\n{base_text}\n\n{printable(user)}:\n{text}")
     elif not streams:
-        click.echo(printable(answer, keep="\n\t"))
+        click.echo(text)
 
 
 def _write(_: int, text: str) -> None:
     """Write a piece of the only answer as it comes."""
     click.echo(printable(text, keep="\n\t"), nl=False)
-
-
-def _base_answer(rest: list[str]) -> dict[str, str]:
-    return {"base_answer": rest[0]} if rest else {}

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,6 @@ from sharedllm import __version__
 from sharedllm.base.resolve import DEFAULT_BASE
 from sharedllm.cli.hints import as_given
 from sharedllm.cli.options import store_option
-from sharedllm.cli.progress import progress_bar
 from sharedllm.cli.telling import train_all, workplace
 from sharedllm.errors import InvalidInput
 from sharedllm.printable import printable
@@ -24,8 +23,9 @@ if TYPE_CHECKING:
 
     from sharedllm.base.loading import Base
     from sharedllm.evaluation.perplexity import Windows
+    from sharedllm.operations.workplace import Workplace
     from sharedllm.reporting.report import Report, Voice
-    from sharedllm.store import Release
+    from sharedllm.store import Release, Store
 
 USERS = ("programmer", "novelist", "scientist")
 PROMPT_TOKENS = 64
@@ -53,33 +53,33 @@ def command(out: Path, store: str | None) -> None:
     from sharedllm.reporting.page import write_page
     from sharedllm.reporting.terminal import render
     from sharedllm.store import open_store
-    from sharedllm.text.sources import SAMPLE, read_sources
+    from sharedllm.text.sources import SAMPLE
     from sharedllm.training.recipes import DEFAULT_RECIPE, recipe_named
 
     numbers = out.with_suffix(".report.json")
     origins = {user: [f"{SAMPLE}{user}"] for user in USERS}
-    texts: dict[str, str] = {}
-
-    def read(user: str) -> str:
-        texts[user] = read_sources(user, origins[user]).text
-        return texts[user]
-
-    with open_store(store) as opened_store:
-        authors = [Author(user, partial(read, user), origin) for user, origin in origins.items()]
-        outcomes = train_all(opened_store, DEFAULT_BASE, authors, recipe_named(DEFAULT_RECIPE))
+    authors = [Author(user, partial(_read, user, origin), origin) for user, origin in origins.items()]
+    with open_store(store) as opened, workplace(DEFAULT_BASE) as place:
+        outcomes = train_all(place, opened, authors, recipe_named(DEFAULT_RECIPE))
         releases = {}
         for user, outcome in outcomes.items():
             if outcome.error is not None:
                 raise outcome.error
             if outcome.release is not None:
-                releases[user] = opened_store.release(user, outcome.release.number)
-    key = _key(releases)
-    report = _measured(numbers, key) or _measure(releases, texts)
+                releases[user] = opened.release(user, outcome.release.number)
+        key = _key(releases)
+        report = _measured(numbers, key) or _measure(place, opened, releases)
     write_page(report, out)
     _keep(numbers, key, report)
     render(report)
     click.echo(f"\nreport page: {out.resolve()}")
     click.echo(printable(as_given('next: sharedllm ask novelist "Who came to the door?" --compare')))
+
+
+def _read(user: str, sources: Sequence[str]) -> str:
+    from sharedllm.text.sources import read_sources
+
+    return read_sources(user, sources).text
 
 
 def _measured(numbers: Path, key: str) -> "Report | None":
@@ -104,42 +104,28 @@ def _keep(numbers: Path, key: str, report: "Report") -> None:
         ) from error
 
 
-def _measure(releases: "Mapping[str, Release]", texts: Mapping[str, str]) -> "Report":
+def _measure(place: "Workplace", store: "Store", releases: "Mapping[str, Release]") -> "Report":
     from datetime import UTC, datetime
 
-    from sharedllm.evaluation.confusion import confusion
     from sharedllm.evaluation.intervals import improvement
-    from sharedllm.evaluation.perplexity import spread
+    from sharedllm.operations.evaluate import evaluate
+    from sharedllm.operations.release_text import window_of
     from sharedllm.reporting.report import Report
-    from sharedllm.text.splits import split_text
-    from sharedllm.text.windows import tokenize
 
-    place = workplace(DEFAULT_BASE)
-    base, injection = place.base, place.injection("norm")
+    numbers = {user: release.number for user, release in releases.items()}
+    found = evaluate(place, store, list(releases), numbers=numbers)
+    first = next(iter(releases.values()))
     adapters = {user: release.adapter.values for user, release in releases.items()}
-    recipe = next(iter(releases.values())).adapter.provenance["recipe"]
-    window = int(recipe["window"])
-    splits = {user: split_text(text) for user, text in texts.items()}
-    heldout = {
-        user: spread(tokenize(user, split, base.encode, window=window).heldout, WINDOWS)
-        for user, split in splits.items()
-    }
-    general = spread(place.general("heldout", window), WINDOWS)
-    readers = 1 + len(adapters)
-    total = readers * (sum(map(len, heldout.values())) + len(general))
-    with progress_bar("measuring", total) as advance:
-        matrix = confusion(base, injection, adapters, heldout | {"general": general}, on_batch=advance)
-    on_general = matrix.losses["general"]
     return Report(
         base=DEFAULT_BASE,
-        fingerprint=base.fingerprint,
-        recipe=recipe["name"],
-        window=window,
-        confusion=type(matrix)({user: matrix.losses[user] for user in releases}),
-        general={user: improvement(on_general[None], on_general[user]) for user in releases},
-        repeats={user: split.repeats for user, split in splits.items()},
+        fingerprint=place.fingerprint,
+        recipe=first.adapter.provenance["recipe"]["name"],
+        window=window_of(first),
+        confusion=found.confusion,
+        general={user: improvement(found.general[None], found.general[user]) for user in releases},
+        repeats=found.repeats,
         gates={user: release.gate for user, release in releases.items()},
-        voices=_voices(base, adapters, heldout),
+        voices=_voices(place.base, adapters, found.heldout),
         made_at=datetime.now(UTC).isoformat(timespec="seconds"),
         version=__version__,
     )

@@ -7,12 +7,12 @@ import click
 
 from sharedllm.cli.options import base_option, json_option, store_option
 from sharedllm.cli.printing import print_json
+from sharedllm.cli.telling import workplace
 from sharedllm.extras import need
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
-    from sharedllm.adapters.adapter import Adapter
-    from sharedllm.adapters.exchange.card import Origin
+    from sharedllm.operations.exchange import Kind
 
 
 @click.command()
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @store_option
 @json_option
 def command(
-    user: str, kind: str, out: Path, number: int | None, base_name: str, store: str | None, as_json: bool
+    user: str, kind: "Kind", out: Path, number: int | None, base_name: str, store: str | None, as_json: bool
 ) -> None:
     """Write a user's adapter for other tools: PEFT, merged, GGUF.
 
@@ -50,17 +50,11 @@ def command(
     if kind == "peft":
         need("exchange")
 
-    from dataclasses import replace
-
-    from sharedllm.adapters.exchange.card import Origin
+    from sharedllm.operations.exchange import export
     from sharedllm.store import open_store
 
-    with open_store(store) as opened:
-        release = opened.served(user) if number is None else opened.release(user, number)
-    # Where a user's own files lie is no business of whoever gets the export.
-    provenance = {name: value for name, value in release.adapter.provenance.items() if name != "sources"}
-    origin = Origin(user, release.number, release.gate)
-    _write(kind, replace(release.adapter, provenance=provenance), origin, base_name, out)
+    with open_store(store) as opened, workplace(base_name) as place:
+        release = export(place, opened, user, kind, out, number=number)
     if as_json:
         gate = {"passed": release.gate.passed, "reason": release.gate.reason}
         print_json({"user": user, "release": release.number, "to": kind, "path": str(out), "gate": gate})
@@ -68,28 +62,3 @@ def command(
     click.echo(f"Wrote release {release.number} of {printable(user)} to {printable(str(out))}.")
     if not release.gate.passed:
         click.echo(f"Note that this release did not pass its gate: {printable(release.gate.reason)}")
-
-
-def _write(kind: str, adapter: "Adapter", origin: "Origin", base_name: str, out: Path) -> None:
-    if kind == "adapter":
-        from sharedllm.adapters.adapter_file import save_adapter
-
-        save_adapter(adapter, out)
-        return
-    from sharedllm.cli.telling import workplace
-
-    opened = workplace(base_name)
-    base, layout = opened.base, opened.injection(adapter.format).layout
-    match kind:
-        case "peft":
-            from sharedllm.adapters.exchange.peft import export_peft
-
-            export_peft(base, layout, adapter, out, origin=origin)
-        case "merged":
-            from sharedllm.adapters.exchange.merged import export_merged
-
-            export_merged(base, layout, adapter, out, origin=origin)
-        case "gguf":
-            from sharedllm.adapters.exchange.gguf import export_gguf, gguf_source
-
-            export_gguf(gguf_source(base), base, layout, adapter, out, origin=origin)

@@ -13,6 +13,7 @@ from sharedllm.cli.hints import as_given
 from sharedllm.cli.options import base_option, chosen_recipe, json_option, recipe_options, store_option
 from sharedllm.cli.printing import exit_status, print_json, print_line, print_table
 from sharedllm.cli.snapshots import forget, pack, verify
+from sharedllm.cli.telling import workplace
 from sharedllm.errors import InvalidInput
 from sharedllm.extras import need
 from sharedllm.files import refused, replacing
@@ -93,6 +94,7 @@ def train(
     if executor_name == "ray":
         need("ray")
 
+    from sharedllm.cluster.fleets.executors import Job
     from sharedllm.cluster.fleets.run import Result, train_fleet
     from sharedllm.cluster.fleets.shards import plan_fleet
     from sharedllm.store import open_store
@@ -101,7 +103,7 @@ def train(
         raise InvalidInput(f"An address, {address!r}, is given to local workers", remedy="Add --executor ray.")
     recipe = chosen_recipe(recipe_name, steps, learning_rate, format, seed)
     plan = plan_fleet(manifest, shard_size)
-    job = _job(base_name, recipe)
+    job = Job.of(workplace(base_name), recipe)
     with open_store(store) as opened, _Tally(len(plan.lines), job.recipe.steps, as_json) as tally:
         executor = _executor(executor_name, job, address, workers)
         training = train_fleet(opened, plan, job, executor, origin=f"manifest:{manifest.absolute()}")
@@ -114,20 +116,6 @@ def train(
                     tally.step(news.steps)
     tally.summarise()
     sys.exit(exit_status(failed=tally.states["failed"] > 0, held_back=tally.states["held back"] > 0))
-
-
-def _job(base_name: str, recipe: Any) -> "Job":
-    from sharedllm.base.fingerprint import fingerprint
-    from sharedllm.base.resolve import resolve_base
-    from sharedllm.cluster.fleets.executors import Job
-    from sharedllm.evaluation.gate import Gate
-    from sharedllm.text.samples import general_text
-    from sharedllm.text.splits import split_text
-    from sharedllm.training.checkpoints import checkpoint_folder
-
-    general = split_text(general_text()).validation
-    identity = fingerprint(resolve_base(base_name))
-    return Job(base_name, identity, recipe, general, checkpoint_folder().absolute(), Gate())
 
 
 def _executor(name: str, job: "Job", address: str | None, workers: int | None) -> "Executor":

@@ -8,13 +8,10 @@ import click
 from sharedllm import __version__
 from sharedllm.cli.options import base_option, store_option
 from sharedllm.cli.printing import print_json, print_table
-from sharedllm.cli.progress import progress_bar
 from sharedllm.cli.telling import workplace
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
-    from sharedllm.adapters.injection import Injection
-    from sharedllm.base.loading import Base
     from sharedllm.reporting.fleet.findings import FleetReport
 
 
@@ -46,26 +43,13 @@ def report(manifest: Path, out: Path, base_name: str, store: str | None, as_json
     """
     from datetime import UTC, datetime
 
-    from sharedllm.base.fingerprint import fingerprint
-    from sharedllm.base.resolve import resolve_base
-    from sharedllm.operations.locks import in_training
-    from sharedllm.operations.measure_fleet import read_fleet
+    from sharedllm.operations.measure_fleet import measure_fleet
     from sharedllm.reporting.fleet.findings import report_on
-    from sharedllm.reporting.fleet.members import find_fleet
     from sharedllm.reporting.fleet.page import write_fleet_page
     from sharedllm.store import open_store
-    from sharedllm.training.checkpoints import begin_report, checkpoint_folder
 
-    def open_base() -> "tuple[Base, Injection]":
-        place = workplace(base_name)
-        return place.base, place.injection(fleet.recipe.method)
-
-    # Held from where adapters are read to where the last is used: whoever is erased meanwhile would be in the report.
-    with in_training(checkpoint_folder()):
-        with open_store(store) as opened_store:
-            begin_report(opened_store, checkpoint_folder())
-            fleet = find_fleet(opened_store, manifest, fingerprint(resolve_base(base_name)))
-        readings = read_fleet(fleet, open_base, checkpoint_folder(), progress_bar)
+    with open_store(store) as opened, workplace(base_name) as place:
+        fleet, readings = measure_fleet(place, opened, manifest)
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
     found = report_on(fleet, readings, base=base_name, made_at=made_at, version=__version__)
     page = write_fleet_page(found, out).resolve()

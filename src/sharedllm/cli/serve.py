@@ -9,6 +9,7 @@ import click
 
 from sharedllm.cli.hints import as_given
 from sharedllm.cli.options import base_option, format_option, store_option
+from sharedllm.cli.telling import load
 from sharedllm.errors import InvalidInput
 from sharedllm.operations.quotas import ERASURE, WRITES, WRITES_PER_HOUR
 from sharedllm.printable import printable
@@ -143,14 +144,12 @@ def command(
             opened = open_here.enter_context(SnapshotStore(snapshot, opened))
             held = f", {snapshot.manifest.users} users packed"
 
-        from sharedllm.base.loading import load_base
         from sharedllm.http.jobs import Jobs
         from sharedllm.http.server import serve
         from sharedllm.http.service import Policy, Service
         from sharedllm.serving.engine import Engine
 
-        click.echo(f"loading {printable(base_name)}…", err=True)
-        base = load_base(base_name)
+        base = load(base_name)
         if snapshot is not None:
             snapshot.check_base(base.fingerprint, format)
         limits = Limits(

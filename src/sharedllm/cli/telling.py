@@ -36,7 +36,9 @@ def workplace(base_name: str) -> "Workplace":
     return Workplace(base_name, load=load, bar=progress_bar)
 
 
-def train_all(store: "Store", base_name: str, authors: "Iterable[Author]", recipe: "Recipe") -> "dict[str, Outcome]":
+def train_all(
+    place: "Workplace", store: "Store", authors: "Iterable[Author]", recipe: "Recipe"
+) -> "dict[str, Outcome]":
     """Train as `operations.train` does, saying who has nothing new and whose text repeats itself; by user, in order.
 
     Raises:
@@ -46,14 +48,13 @@ def train_all(store: "Store", base_name: str, authors: "Iterable[Author]", recip
 
     authors = list(authors)
     outcomes = {}
-    with workplace(base_name) as place:
-        for outcome in train(place, store, authors, recipe, on_begin=_tell_repeats):
-            outcomes[outcome.user] = outcome
-            if outcome.before and outcome.release is not None:
-                number = outcome.release.number
-                click.echo(
-                    f"{printable(outcome.user)}: nothing new in the text; release {number} is made from it", err=True
-                )
+    for outcome in train(place, store, authors, recipe, on_begin=_tell_repeats):
+        outcomes[outcome.user] = outcome
+        if outcome.before and outcome.release is not None:
+            number = outcome.release.number
+            click.echo(
+                f"{printable(outcome.user)}: nothing new in the text; release {number} is made from it", err=True
+            )
     return {author.user: outcomes[author.user] for author in authors}
 
 

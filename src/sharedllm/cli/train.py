@@ -11,7 +11,7 @@ import click
 from sharedllm.cli.hints import as_given
 from sharedllm.cli.options import base_option, chosen_recipe, json_option, recipe_options, store_option
 from sharedllm.cli.printing import exit_status, print_json
-from sharedllm.cli.telling import train_all
+from sharedllm.cli.telling import train_all, workplace
 from sharedllm.errors import InvalidInput, TextError
 from sharedllm.printable import printable
 from sharedllm.users import check_user_id
@@ -77,8 +77,8 @@ def command(
 
     recipe = chosen_recipe(recipe_name, steps, learning_rate, format, seed)
     authors = _authors(user, sources, manifest)
-    with open_store(store) as opened:
-        outcomes = train_all(opened, base_name, authors, recipe)
+    with open_store(store) as opened, workplace(base_name) as place:
+        outcomes = train_all(place, opened, authors, recipe)
     for outcome in outcomes.values():
         # Of one person there is nobody else to tell of: what their text lacks is the command's own error.
         if manifest is None and isinstance(outcome.error, TextError):

@@ -1,6 +1,7 @@
-"""Prompts to continuations, each with its own row, by an engine that lives for this one call."""
+"""A prompt answered with its user's own adapter; many at once, by an engine that lives for one call."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from queue import SimpleQueue
 from typing import Any
@@ -8,13 +9,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sharedllm.adapters.adapter import check_fits
 from sharedllm.adapters.formats.registry import DEFAULT_FORMAT
+from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.context import context_of
+from sharedllm.base.conversations import Turn, chat_ids
 from sharedllm.base.loading import Base
 from sharedllm.errors import EngineStopped, InvalidInput, SharedLLMError
+from sharedllm.operations.route import Decision, route
+from sharedllm.operations.workplace import Workplace
 from sharedllm.serving.cache import places
 from sharedllm.serving.engine import Engine
-from sharedllm.serving.request import Event, Finished, Limits, Request, Sampling
+from sharedllm.serving.request import DEFAULT_SAMPLING, Event, Finished, Limits, Request, Sampling
+from sharedllm.store.contract import Store
 
 Row = npt.NDArray[np.float32]
 """float32 ``[P]``, float16 deviations as the store returns them."""
@@ -22,6 +29,78 @@ Row = npt.NDArray[np.float32]
 GREEDY = Sampling(temperature=0)
 # Some bases take several pages at a time for each kind of layer.
 _SPARE_TOKENS = 1024
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was said, and who said it.
+
+    Attributes:
+        decision: which release answered, or why the base did.
+        text: the answer.
+        base_text: what the base says to the same prompt; None where that was not asked for.
+    """
+
+    decision: Decision
+    text: str
+    base_text: str | None = None
+
+
+def ask(
+    workplace: Workplace,
+    store: Store | None,
+    user: str,
+    prompt: str,
+    *,
+    max_tokens: int = 128,
+    sampling: Sampling = DEFAULT_SAMPLING,
+    fallback: bool = False,
+    continuing: bool = False,
+    compare: bool = False,
+    on_route: Callable[[Decision], Any] | None = None,
+    on_text: Callable[[int, str], Any] | None = None,
+) -> Answer:
+    """Answer a prompt with a user's served release.
+
+    Args:
+        workplace: where.
+        store: where releases are; None has the base answer, whoever asks.
+        user: who asks.
+        prompt: put to the base as a chat, if it has a template for one.
+        max_tokens: at most this many new ones.
+        sampling: how tokens are drawn; the same seed draws the same answer.
+        fallback: whether the base may answer where the user's release cannot; the decision then says why.
+        continuing: whether the prompt is continued as text, not answered.
+        compare: whether the base answers too.
+        on_route: told who answers, before they do.
+        on_text: told every piece of text as it comes, after 0 for the answer and 1 for the base's.
+
+    Raises:
+        InvalidInput: the prompt is not valid Unicode, empty, or too long.
+        UnknownUser, NotServed, CorruptAdapter, WrongBase: the release cannot answer, and there is no fallback.
+        BaseError, UnsupportedBase, DownloadError: the base does not load, or cannot be served from exactly.
+        EngineStopped: the answer broke off.
+    """
+    if any("\ud800" <= character <= "\udfff" for character in prompt):
+        raise InvalidInput(f"The prompt {prompt[:40]!a} is not valid Unicode text", remedy="Give it in UTF-8.")
+    if store is None:
+        decision = Decision("base", user, None, "The base answers, as asked.")
+    else:
+        # Whoever has no release that may answer is told so before a base is fetched for them.
+        route(store, user, fallback=fallback)
+        decision = route(store, user, base=workplace.fingerprint, fallback=fallback)
+    base = workplace.base
+    format, row = DEFAULT_FORMAT, None
+    if decision.release is not None:
+        format, row = decision.release.adapter.format, decision.release.adapter.values
+        check_fits(decision.release.adapter, layout_of(base, format))
+    chats = base.tokenizer.chat_template and not continuing
+    ids = chat_ids(base, [Turn("user", prompt)]) if chats else base.encode(prompt)
+    if on_route is not None:
+        on_route(decision)
+    prompts = [(ids, row), (ids, None)] if compare else [(ids, row)]
+    text, *rest = generate(base, prompts, max_tokens=max_tokens, sampling=sampling, format=format, on_text=on_text)
+    return Answer(decision, text, *rest)
 
 
 def generate(

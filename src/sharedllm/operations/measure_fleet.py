@@ -9,7 +9,7 @@ several people's adapters, so they lie in a folder of their own, and erasing any
 import json
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,26 +19,25 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from sharedllm.adapters.adapter import Adapter, check_fits
-from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
 from sharedllm.errors import ManifestError, TrainingError
 from sharedllm.evaluation.perplexity import Losses, Windows, row_losses, spread
 from sharedllm.files import private_folder, refused, replace_private
+from sharedllm.operations.locks import in_training
+from sharedllm.operations.workplace import Workplace
 from sharedllm.reporting.fleet.findings import Reading
-from sharedllm.reporting.fleet.members import EVERYONE_STEPS, WINDOWS, Fleet, Member
+from sharedllm.reporting.fleet.members import EVERYONE_STEPS, WINDOWS, Fleet, Member, find_fleet
+from sharedllm.store.contract import Store
 from sharedllm.text.manifest import entries_at
 from sharedllm.text.repeats import Repeats
 from sharedllm.text.splits import split_text
 from sharedllm.text.windows import TokenizedText, tokenize, windows
-from sharedllm.training.checkpoints import Checkpoints, digest, report_folder
+from sharedllm.training.checkpoints import Checkpoints, begin_report, digest, report_folder
 from sharedllm.training.recipes import Recipe
 from sharedllm.training.vectors import train_vectors
 
 EVERYONE = "everyone"
 _READERS = ("base", "own", "other", "everyone")
-
-Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
-"""Shows how far something is: given what and how much there is, it gives what to call with what was done."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,19 +49,36 @@ class _Prepared:
     heldout: Windows
 
 
-def read_fleet(
-    fleet: Fleet, open_base: Callable[[], tuple[Base, Injection]], folder: Path, bar: Bar
-) -> dict[str, Reading]:
+def measure_fleet(workplace: Workplace, store: Store, manifest: Path) -> tuple[Fleet, dict[str, Reading]]:
+    """Find the fleet of a manifest in a store, and read everybody's held-out text; nobody can be erased here meanwhile.
+
+    Args:
+        workplace: where. The base is loaded if anything is left to be read.
+        store: where the fleet's releases are.
+        manifest: that it was trained from.
+
+    Raises:
+        InTraining: somebody is being erased here.
+        InvalidInput: nobody of the manifest has a release that could be measured.
+        StoreError: the store does not answer.
+        ManifestError, TextError, WrongBase, TrainingError, DiskFull: see `read_fleet`.
+    """
+    # From where adapters are read to where the last is used: whoever is erased meanwhile would be in the report.
+    with in_training(workplace.folder):
+        begin_report(store, workplace.folder)
+        fleet = find_fleet(store, manifest, workplace.fingerprint)
+        return fleet, read_fleet(workplace, fleet)
+
+
+def read_fleet(workplace: Workplace, fleet: Fleet) -> dict[str, Reading]:
     """Read everybody's held-out text, or take what an earlier call has read and kept.
 
     A call that is interrupted, even while the adapter for everybody is in training, is gone on with by the next. That
     adapter is not kept once everything is read.
 
     Args:
+        workplace: where. What was read is kept in its folder, too, which `in_training` is to hold.
         fleet: who.
-        open_base: loads the base with an injection of the recipe's format; called if anything is left to be read.
-        folder: of checkpoints, where what was read is kept, too; `in_training` is to hold it.
-        bar: told how far it is.
 
     Raises:
         ManifestError, TextError: a text has changed since the fleet was found.
@@ -70,15 +86,15 @@ def read_fleet(
         TrainingError: the adapter for everybody cannot be trained.
         DiskFull: there is no room for what was read.
     """
-    kept = _Kept(folder, fleet)
+    kept, bar = _Kept(workplace.folder, fleet), workplace.bar
     readings = {number: kept.load(number) for number in range(len(fleet.members))}
     left = [number for number, reading in readings.items() if reading is None]
     if left:
-        base, injection = open_base()
+        base, injection = workplace.base, workplace.injection(fleet.recipe.method)
         with bar("reading texts", len(fleet.members)) as advance:
             prepared = list(_prepare(fleet, base, advance))
         with (
-            _everyone(fleet, base, injection, prepared, folder, bar) as everyone,
+            _everyone(workplace, fleet, prepared) as everyone,
             bar("measuring", len(left)) as advance,
         ):
             for number in left:
@@ -116,11 +132,10 @@ def _tokenized(fleet: Fleet, member: Member, base: Base) -> TokenizedText:
 
 
 @contextmanager
-def _everyone(
-    fleet: Fleet, base: Base, injection: Injection, prepared: list[_Prepared], folder: Path, bar: Bar
-) -> Iterator[Adapter]:
+def _everyone(workplace: Workplace, fleet: Fleet, prepared: list[_Prepared]) -> Iterator[Adapter]:
     """An adapter trained on everybody's text; its checkpoint is dropped only after what is done with it."""
     recipe = _for_everyone(fleet.recipe)
+    base, injection = workplace.base, workplace.injection(recipe.method)
     text = TokenizedText(
         user=EVERYONE,
         train=np.concatenate([each.train for each in prepared]),
@@ -138,9 +153,9 @@ def _everyone(
         advance(step - taken)
         taken = step
 
-    checkpoints = Checkpoints(report_folder(folder), fleet.fingerprint)
+    checkpoints = Checkpoints(report_folder(workplace.folder), fleet.fingerprint)
     with closing(train_vectors(base, injection, [text], recipe, checkpoints=checkpoints, on_step=on_step)) as training:
-        with bar("training on everybody's text", recipe.steps) as advance:
+        with workplace.bar("training on everybody's text", recipe.steps) as advance:
             trained = next(training)
         if trained.adapter is None:
             raise TrainingError(

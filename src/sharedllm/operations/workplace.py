@@ -12,6 +12,7 @@ from sharedllm.text.splits import split_text
 from sharedllm.text.windows import text_windows
 
 if TYPE_CHECKING:
+    from sharedllm.adapters.adapter import Adapter
     from sharedllm.adapters.injection import Injection
     from sharedllm.base.loading import Base
     from sharedllm.base.tokens import Tokens
@@ -69,6 +70,11 @@ class Workplace(Closing):
         self._general: dict[tuple[str, int], Windows] = {}
 
     @property
+    def name(self) -> str:
+        """What the base was asked for by."""
+        return self._name
+
+    @property
     def base(self) -> "Base":
         """The base with its weights.
 
@@ -121,16 +127,38 @@ class Workplace(Closing):
             self._injections[format] = Injection(self.base, layout_of(self.base, format))
         return self._injections[format]
 
-    def general(self, block: Literal["validation", "heldout"], window: int) -> "Windows":
-        """General text as int64 ``[windows, window]``: its validation block for the gate, held out for reports.
+    def injection_of(self, adapter: "Adapter") -> "Injection":
+        """The injection of an adapter's format, once it is known to fit the base.
+
+        Raises:
+            WrongBase: it does not.
+            BaseError, UnknownName, DownloadError: see `injection`.
+        """
+        from sharedllm.adapters.adapter import check_fits
+
+        injection = self.injection(adapter.format)
+        check_fits(adapter, injection.layout)
+        return injection
+
+    def general_text(self, block: Literal["validation", "heldout"]) -> str:
+        """A block of general text: the validation block is for the gate, what is held out for reports.
 
         Raises:
             DownloadError: the package it comes in cannot be fetched.
             TextError: it is too short to have such blocks.
         """
+        text = samples.general_text() if self._general_text is None else self._general_text
+        found: str = getattr(split_text(text), block)
+        return found
+
+    def general(self, block: Literal["validation", "heldout"], window: int) -> "Windows":
+        """A block of general text as int64 ``[windows, window]``.
+
+        Raises:
+            DownloadError, TextError: see `general_text`.
+        """
         if (block, window) not in self._general:
-            text = samples.general_text() if self._general_text is None else self._general_text
-            self._general[block, window] = text_windows(getattr(split_text(text), block), self.base.encode, window)
+            self._general[block, window] = text_windows(self.general_text(block), self.base.encode, window)
         return self._general[block, window]
 
     def checkpoints(self, stays: "Mapping[str, Stay] | None" = None) -> "Checkpoints":

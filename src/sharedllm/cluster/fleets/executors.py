@@ -41,6 +41,16 @@ class Job:
     checkpoints: Path
     gate: Gate
 
+    @staticmethod
+    def of(workplace: Workplace, recipe: Recipe) -> "Job":
+        """What is to be done at a workplace, whose base is not loaded for it.
+
+        Raises:
+            BaseError, UnknownName, DownloadError: the base or general text cannot be had.
+        """
+        general, folder = workplace.general_text("validation"), workplace.folder.absolute()
+        return Job(workplace.name, workplace.fingerprint, recipe, general, folder, Gate())
+
 
 @dataclass(frozen=True, eq=False)
 class Work:

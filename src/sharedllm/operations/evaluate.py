@@ -1,0 +1,134 @@
+"""People's adapters on text that they never saw, against the base and against other people's adapters."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sharedllm.errors import CorruptAdapter, InvalidInput
+from sharedllm.operations.release_text import read_again, window_of
+from sharedllm.operations.workplace import Workplace
+from sharedllm.text.windows import tokenize
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from sharedllm.evaluation.confusion import Confusion
+    from sharedllm.evaluation.perplexity import Losses, Windows
+    from sharedllm.store.contract import Release, Store
+    from sharedllm.text.repeats import Repeats
+
+WINDOWS = 32
+"""Windows read of each text."""
+
+GENERAL = "general"
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What was measured.
+
+    Attributes:
+        releases: by user, those that were measured.
+        heldout: by user, the windows of their text that were read, int64 ``[windows, tokens]``.
+        repeats: by user, what their training text gives away of that.
+        confusion: everybody's held-out text, read by the base, by everybody and by the others.
+        general: by reader, the losses on general text of the base (None) and of everybody.
+        others: who else read the texts.
+        damaged: by user, why some of the others were left out.
+    """
+
+    releases: "Mapping[str, Release]"
+    heldout: "Mapping[str, Windows]"
+    repeats: "Mapping[str, Repeats]"
+    confusion: "Confusion"
+    general: "Mapping[str | None, Losses]"
+    others: Sequence[str]
+    damaged: Mapping[str, CorruptAdapter]
+
+
+def evaluate(
+    workplace: Workplace,
+    store: "Store",
+    users: Sequence[str],
+    *,
+    numbers: Mapping[str, int] | None = None,
+    sources: Mapping[str, Sequence[str]] | None = None,
+    others: int = 0,
+) -> Evaluation:
+    """Measure users' adapters on the held-out blocks of their texts, and on general text.
+
+    Their texts are not kept, so they are read again.
+
+    Args:
+        workplace: where.
+        store: where releases are.
+        users: at least one, with adapters of one format.
+        numbers: by user, which release; by default the one that is served, or the newest.
+        sources: by user, where their text is; by default where their release remembers it.
+        others: at most so many other people's served adapters read the texts too, to tell what is a person's own from
+            what any adapter would do: those of the same base and format who arrived first.
+
+    Raises:
+        InvalidInput: nobody is named; the releases' formats differ; or a text is not what the release was trained on.
+        UnknownUser, UnknownName, CorruptAdapter: there is no such release, or it is damaged.
+        TextError: a text cannot be found, or not be read.
+        WrongBase: a release was made for another base.
+        BaseError, DownloadError: see `load_base`.
+    """
+    from sharedllm.evaluation.confusion import confusion
+    from sharedllm.evaluation.perplexity import spread
+
+    if not users:
+        raise InvalidInput("Nobody is named whose adapter is to be measured", remedy="Name at least one user.")
+    releases = {user: _release(store, user, (numbers or {}).get(user)) for user in users}
+    first = releases[users[0]]
+    if len({release.adapter.format for release in releases.values()}) > 1:
+        raise InvalidInput(
+            f"The releases of {', '.join(map(repr, users))} are of different formats", remedy="Measure them apart."
+        )
+    beside, damaged = _others(store, releases, others)
+    splits = {user: read_again(release, (sources or {}).get(user, ())) for user, release in releases.items()}
+    for release in releases.values():
+        injection = workplace.injection_of(release.adapter)
+    base = workplace.base
+    heldout = {
+        user: spread(tokenize(user, split, base.encode, window=window_of(releases[user])).heldout, WINDOWS)
+        for user, split in splits.items()
+    }
+    general = spread(workplace.general("heldout", window_of(first)), WINDOWS)
+    own = {user: release.adapter.values for user, release in releases.items()}
+    read = (1 + len(own) + len(beside)) * sum(map(len, heldout.values()))
+    with workplace.bar("measuring", read + (1 + len(own)) * len(general)) as advance:
+        matrix = confusion(base, injection, own | beside, heldout, on_batch=advance)
+        on_general = confusion(base, injection, own, {GENERAL: general}, on_batch=advance).losses[GENERAL]
+    repeats = {user: split.repeats for user, split in splits.items()}
+    return Evaluation(releases, heldout, repeats, matrix, on_general, list(beside), damaged)
+
+
+def _release(store: "Store", user: str, number: int | None) -> "Release":
+    if number is None:
+        number = store.user(user).served or store.user(user).releases
+    return store.release(user, number)
+
+
+def _others(
+    store: "Store", releases: "Mapping[str, Release]", most: int
+) -> "tuple[dict[str, npt.NDArray[np.float32]], dict[str, CorruptAdapter]]":
+    adapter = next(iter(releases.values())).adapter
+    found: dict[str, npt.NDArray[np.float32]] = {}
+    damaged: dict[str, CorruptAdapter] = {}
+    for summary in store.users() if most else ():
+        if len(found) == most:
+            break
+        if summary.user in releases or summary.served is None or summary.state != "active":
+            continue
+        try:
+            other = store.served(summary.user).adapter
+        except CorruptAdapter as error:
+            # A damaged release of somebody else's is no reason to measure nothing.
+            damaged[summary.user] = error
+            continue
+        if (other.base, other.format) == (adapter.base, adapter.format):
+            found[summary.user] = other.values
+    return found, damaged
