@@ -11,7 +11,6 @@ from sharedllm.adapters.adapter_file import load_adapter, save_adapter
 from sharedllm.adapters.exchange.merged import export_merged
 from sharedllm.adapters.exchange.peft import export_peft
 from sharedllm.adapters.formats import Format, registry
-from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.errors import AdapterError, FormatError, FormatMissing, WrongBase
 from sharedllm.http.app import create_app
@@ -20,7 +19,8 @@ from sharedllm.http.service import Policy, Service
 from sharedllm.operations.ask import generate
 from sharedllm.operations.erase import erase_user
 from sharedllm.operations.route import route
-from sharedllm.operations.train import train_and_store
+from sharedllm.operations.train import train_tokenized
+from sharedllm.operations.workplace import Workplace
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Limits
 from sharedllm.store import open_keys, open_store
@@ -57,12 +57,12 @@ def trained(door, base_of, text_of, tmp_path, monkeypatch):
     """A store in which alice has a release of the stranger's format, and bob one of ours; both passed the gate."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     base, general = base_of("llama"), windows(text_of("general").train[:512], 16)
+    monkeypatch.setattr(Workplace, "general", lambda *_: general)
     with open_store(tmp_path / "store.db") as store, open_keys(tmp_path / "store.db") as keys:
         for user, format in (("alice", NAME), ("bob", "norm")):
             recipe = Recipe("r", method=format, learning_rate=3e-2, steps=15, window=16, check_every=10)
-            injection = Injection(base, layout_of(base, format))
-            (outcome,) = train_and_store(base, injection, store, [text_of(user)], recipe, general)
-            injection.remove()
+            with Workplace(base, folder=tmp_path / "training") as workplace:
+                (outcome,) = train_tokenized(workplace, store, [text_of(user)], recipe)
             assert outcome.error is None
             assert outcome.release.gate.passed, outcome.release.gate.reason
         yield SimpleNamespace(base=base, store=store, keys=keys, layout=layout_of(base, NAME), path=tmp_path)
