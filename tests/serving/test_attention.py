@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
 from sharedllm.serving.attention.cpu import CpuAttention
-from sharedllm.serving.attention.interface import Paged, metadata, paged_attention
+from sharedllm.serving.attention.interface import Paged, paged_attention
+from sharedllm.serving.attention.metadata import metadata
 
 HEADS, KEY_HEADS, WIDTH = 4, 2, 8
 LAYER = 1

@@ -16,7 +16,8 @@ from sharedllm.errors import InvalidInput, UnsupportedBase
 from sharedllm.serving.attention.cpu import CpuAttention
 from sharedllm.serving.attention.cuda import CudaAttention, Decoding
 from sharedllm.serving.attention.cuda_graphs import recorder
-from sharedllm.serving.attention.interface import Metadata, Paged, metadata, register_attention
+from sharedllm.serving.attention.interface import Paged, register_attention
+from sharedllm.serving.attention.metadata import Metadata, metadata
 from sharedllm.serving.cache import Cache
 from sharedllm.serving.request import Limits
 from sharedllm.serving.sequence import Chunk, Plan

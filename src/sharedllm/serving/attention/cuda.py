@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from sharedllm.base.loading import Base
 from sharedllm.serving.attention.cpu import CpuAttention
 from sharedllm.serving.attention.cuda_graphs import Record, Recordings, Tensors
-from sharedllm.serving.attention.interface import Attention, Metadata, Paged, Singles, padded, power_of_two
+from sharedllm.serving.attention.interface import Attention, Paged
+from sharedllm.serving.attention.metadata import Metadata, Singles, padded, power_of_two
 from sharedllm.serving.cache import Cache
 from sharedllm.serving.sequence import Chunk
 from sharedllm.serving.table import BASE_SLOT
