@@ -5,10 +5,12 @@ different machines; those that take turns see the same.
 """
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO, Any, cast
 
 Ask = Callable[..., Any]
@@ -16,16 +18,23 @@ Ask = Callable[..., Any]
 
 
 @contextmanager
-def contender(module: str, *arguments: str, env: Mapping[str, str] | None = None) -> Iterator[Ask]:
+def contender(
+    module: str, *arguments: str, env: Mapping[str, str] | None = None, folder: Path | None = None
+) -> Iterator[Ask]:
     """``python -m module arguments``, which is to call `take_orders`, until the block is left.
 
     Args:
         module: what is run.
         arguments: what it is given.
         env: its whole environment; by default this process's.
+        folder: the checkout whose code it is; by default the one of this process.
     """
+    if folder is not None:
+        env = {**(os.environ if env is None else env), "PYTHONPATH": f"{folder / 'src'}{os.pathsep}{folder}"}
     command = [sys.executable, "-m", module, *arguments]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env) as process:
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, cwd=folder
+    ) as process:
         orders, tells = cast(IO[str], process.stdin), cast(IO[str], process.stdout)
 
         def ask(*order: Any) -> Any:
