@@ -42,6 +42,9 @@ def main() -> None:
         ("serve", "benchmarks.serving_contenders", ("engine", str(USERS))),
         ("train", "benchmarks.company", ("train",)),
     ):
+        if not (before / f"{module.replace('.', '/')}.py").is_file():
+            print("the earlier version has no", module, file=sys.stderr)
+            continue
         with ExitStack() as stack:
             asks = {
                 name: stack.enter_context(contender(module, *arguments, folder=folder))
@@ -58,7 +61,7 @@ def main() -> None:
     result = {
         "environment": describe(),
         "before": _commit(before),
-        "summary": {row: _ratio(found) for row, found in rounds.items()},
+        "summary": {row: _ratio(found) for row, found in rounds.items() if found},
         "rounds": rounds,
     }
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
