@@ -16,7 +16,7 @@ from sharedllm.cli.hints import as_given
 from sharedllm.cli.main import sharedllm
 from sharedllm.store import open_store
 from sharedllm.store.evidence import audit
-from sharedllm.store.evidence.signing import default_key, make_key, public_half, read_private, read_public
+from sharedllm.store.evidence.signing import make_key, public_half, read_private, read_public, snapshot_key_file
 from sharedllm.store.snapshots import Snapshot, pack
 
 BETTER = GateOutcome(True, "improves by 1.2", {"improvement": 1.2})
@@ -122,13 +122,13 @@ def test_a_store_that_is_not_encrypted_gives_receipts_too(machine, run):
 
 
 def test_a_snapshot_is_rebuilt_with_the_erasure_and_the_receipt_says_so(encrypted, run, tmp_path):
-    make_key(default_key())
+    make_key(snapshot_key_file())
     with open_store(encrypted.store) as store:
-        pack(store, tmp_path / "monday", read_private(default_key()), base="base-1", format="norm")
+        pack(store, tmp_path / "monday", read_private(snapshot_key_file()), base="base-1", format="norm")
     erased = run("users", "erase", "alice", "--yes", "--snapshot", tmp_path / "monday")
     (derived,) = erased.json["derived"]
     assert derived["outcome"] == "rebuilt without them"
-    assert Snapshot(tmp_path / "monday", read_public(public_half(default_key()))).manifest.users == 1
+    assert Snapshot(tmp_path / "monday", read_public(public_half(snapshot_key_file()))).manifest.users == 1
 
 
 def test_a_snapshot_that_could_not_be_rebuilt_is_in_the_receipt(machine, run, tmp_path):

@@ -173,10 +173,10 @@ def command(
 
 
 def _snapshot(folder: Path, key: Path | None) -> "Snapshot":
-    from sharedllm.store.evidence.signing import default_key, public_half, read_public
+    from sharedllm.store.evidence.signing import public_half, read_public, snapshot_key_file
     from sharedllm.store.snapshots import Snapshot
 
-    return Snapshot(folder, read_public(key or public_half(default_key())))
+    return Snapshot(folder, read_public(key or public_half(snapshot_key_file())))
 
 
 def _jwt(issuer: str | None, audience: str | None, jwks: str | None, algorithms: tuple[str, ...]) -> "JWT | None":

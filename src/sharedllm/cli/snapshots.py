@@ -40,10 +40,10 @@ def pack(folder: Path, key_file: Path | None, format: str, base_name: str, store
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.resolve import resolve_base
     from sharedllm.store import open_store
-    from sharedllm.store.evidence.signing import default_key, make_key, public_half, read_private
+    from sharedllm.store.evidence.signing import make_key, public_half, read_private, snapshot_key_file
     from sharedllm.store.snapshots import pack
 
-    path = key_file or default_key()
+    path = key_file or snapshot_key_file()
     if not path.exists():
         make_key(path)
         click.echo(f"made the signing key {path}, and {public_half(path)} for those who check it", err=True)
@@ -75,10 +75,10 @@ def forget(folder: Path, key_file: Path | None, store: str | None, as_json: bool
     Nodes stopped serving them when they were erased. Run it wherever there is a copy of the folder that you keep.
     """
     from sharedllm.store import open_store
-    from sharedllm.store.evidence.signing import default_key, read_private
+    from sharedllm.store.evidence.signing import read_private, snapshot_key_file
     from sharedllm.store.snapshots import forget_erased
 
-    key = read_private(key_file or default_key())
+    key = read_private(key_file or snapshot_key_file())
     with open_store(store) as opened:
         removed = forget_erased(opened, folder, key)
     if as_json:
@@ -101,10 +101,10 @@ def verify(folder: Path, key_file: Path | None, as_json: bool) -> None:
 
     A serving node checks the signature and the index when it starts, and each row when it is read.
     """
-    from sharedllm.store.evidence.signing import default_key, public_half, read_public
+    from sharedllm.store.evidence.signing import public_half, read_public, snapshot_key_file
     from sharedllm.store.snapshots import Snapshot
 
-    snapshot = Snapshot(folder, read_public(key_file or public_half(default_key())))
+    snapshot = Snapshot(folder, read_public(key_file or public_half(snapshot_key_file())))
     snapshot.verify()
     if as_json:
         print_json(asdict(snapshot.manifest))

@@ -5,7 +5,14 @@ from cryptography.hazmat.primitives import serialization as pem
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from sharedllm.errors import InvalidInput
-from sharedllm.store.evidence.signing import make_key, public_half, read_private, read_public
+from sharedllm.store.evidence.signing import (
+    make_key,
+    public_half,
+    read_private,
+    read_public,
+    signing_key,
+    verifying_key,
+)
 
 
 @pytest.fixture
@@ -49,3 +56,12 @@ def test_what_is_no_such_key_is_refused(tmp_path, read):
     other.write_bytes(secret if read is read_private else public)
     with pytest.raises(InvalidInput, match="not an Ed25519"):
         read(other)
+
+
+def test_a_key_that_signs_receipts_signs_snapshots_as_well_and_the_other_way_round(path, monkeypatch):
+    monkeypatch.setenv("SHAREDLLM_SIGNING_KEY_FILE", str(path))
+    assert signing_key().public_key() == read_private(path).public_key()
+    path.unlink()
+    make_key(path)
+    assert signing_key().public_key() == read_private(path).public_key()
+    assert verifying_key(public_half(path)) == verifying_key(None) == read_public(public_half(path))

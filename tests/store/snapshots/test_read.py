@@ -12,9 +12,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save, save_file
 
 from sharedllm.errors import CorruptAdapter, InvalidUserId, SharedLLMError, SnapshotError, WrongBase
-from sharedllm.store.evidence.signing import signed
 from sharedllm.store.snapshots import Snapshot
-from sharedllm.store.snapshots.format import MANIFEST, PLACES, Checksums
+from sharedllm.store.snapshots.format import MANIFEST, PLACES, Checksums, signed
 
 from .conftest import USERS, read
 

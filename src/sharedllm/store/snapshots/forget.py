@@ -13,7 +13,7 @@ from sharedllm.files import make_private, sync_folder
 from sharedllm.store.contract import Store
 from sharedllm.store.encoding import STORED
 from sharedllm.store.erasure import Derived, Holder, Removed
-from sharedllm.store.evidence.signing import default_key, read_private
+from sharedllm.store.evidence.signing import read_private, snapshot_key_file
 from sharedllm.store.snapshots.follow import check_log
 from sharedllm.store.snapshots.format import HASH_BYTES, INDEX_TENSORS, PLACES, File, Manifest, tensor_places
 from sharedllm.store.snapshots.read import Snapshot, check_hash
@@ -44,7 +44,7 @@ class SnapshotFolder(Holder):
         """
         outcome, self.failure = "rebuilt without them", None
         try:
-            forget_erased(self._store, self.folder, read_private(default_key()))
+            forget_erased(self._store, self.folder, read_private(snapshot_key_file()))
         except SharedLLMError as error:
             outcome, self.failure = f"still to do: {error.message}", error
         return [Derived("packed snapshot", str(self.folder), outcome)]

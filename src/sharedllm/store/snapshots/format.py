@@ -12,18 +12,26 @@ import json
 import struct
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from cryptography.exceptions import InvalidSignature
 
 from sharedllm.errors import SnapshotError
 from sharedllm.strict_json import read_strictly
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 SCHEMA = 1
 MANIFEST = "manifest.signed"
 INDEX_TENSORS = ("users", "checksums", "places")
 HASH_BYTES = 32
+
+# So that no signature made for anything else is valid here.
+_PURPOSE = b"sharedllm packed snapshot\n"
 
 # Where a row lies: the number of its user in the store, the byte at which its values begin in its shard's file, the
 # byte at which its head begins there, how long the head is, and which shard it is.
@@ -108,6 +116,28 @@ class Manifest:
         return replace(
             known, newest=newest, index=File(**fields["index"]), shards=tuple(File(**each) for each in fields["shards"])
         )
+
+
+def signed(text: bytes, key: "Ed25519PrivateKey") -> bytes:
+    """A line of text, and a line with its signature."""
+    return text + b"\n" + key.sign(_PURPOSE + text).hex().encode() + b"\n"
+
+
+def verified(data: bytes, key: "Ed25519PublicKey", name: Path) -> bytes:
+    """The text that `signed` signed.
+
+    Raises:
+        SnapshotError: it is not signed with the other half of this key, or was changed since.
+    """
+    text, _, rest = data.partition(b"\n")
+    try:
+        key.verify(bytes.fromhex(rest.decode("ascii")), _PURPOSE + text)
+    except (InvalidSignature, ValueError):
+        raise SnapshotError(
+            f"{name} is not signed with this key, or was changed since",
+            remedy="Check that the public key is the packer's, and copy the snapshot again.",
+        ) from None
+    return text
 
 
 class Checksums:

@@ -16,7 +16,6 @@ from sharedllm.errors import CorruptAdapter, SnapshotError, WrongBase
 from sharedllm.files import keep_private
 from sharedllm.store.contract import Release
 from sharedllm.store.encoding import STORED, id_sha256
-from sharedllm.store.evidence.signing import verified
 from sharedllm.store.snapshots.format import (
     HASH_BYTES,
     INDEX_TENSORS,
@@ -26,6 +25,7 @@ from sharedllm.store.snapshots.format import (
     File,
     Manifest,
     tensor_places,
+    verified,
 )
 
 if TYPE_CHECKING:

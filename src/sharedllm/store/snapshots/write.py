@@ -1,36 +1,36 @@
 """From a store to a packed snapshot."""
 
+import hashlib
 import json
+import os
 import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sharedllm.adapters.provenance import own
-from sharedllm.errors import CorruptAdapter, InvalidInput
-from sharedllm.files import make_folder, refused, replace_private, sync_folder
+from sharedllm.errors import CorruptAdapter, InvalidInput, StoreError
+from sharedllm.files import make_folder, make_private, refused, replace_private, sync_folder
 from sharedllm.store.contract import Release, Store
 from sharedllm.store.encoding import STORED, id_sha256, now
-from sharedllm.store.snapshots.format import PLACE, Checksums, File, Manifest, Newest, index_of, tensor_places
+from sharedllm.store.snapshots.format import (
+    MANIFEST,
+    PLACE,
+    Checksums,
+    File,
+    Manifest,
+    Newest,
+    index_of,
+    signed,
+    tensor_places,
+)
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-import hashlib
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any
-
-from sharedllm.errors import StoreError
-from sharedllm.files import make_private
-from sharedllm.store.evidence.signing import signed
-from sharedllm.store.snapshots.format import MANIFEST
-
-if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-
 
 # As much is held in memory while packing; smaller shards make it cheaper to remove somebody.
 SHARD_BYTES = 64 * 2**20
