@@ -100,6 +100,20 @@ def test_an_erasure_that_is_interrupted_before_it_comes_to_the_snapshot_ends_wit
     assert run(*erase).json == receipt
 
 
+def test_a_snapshot_that_could_not_be_signed_again_is_told_each_time_and_the_receipt_says_so(pack, run, tmp_path):
+    pack()
+    (tmp_path / "out").rename(tmp_path / "away")
+    erase = ["users", "erase", "alice", "--yes", "--snapshot", tmp_path / "out"]
+    first = run(*erase)
+    (derived,) = first.json["derived"]
+    assert derived["outcome"].startswith("still to do: ")
+    again = run(*erase)
+    assert again.json == first.json
+    for ran in (first, again):
+        assert ran.code == 0
+        assert f"{tmp_path / 'out'} still holds them: {derived['outcome'].removeprefix('still to do: ')}" in ran.err
+
+
 def test_a_server_answers_from_the_snapshot_as_long_as_the_store_says_so(
     pack, run, machine, folder_of, tmp_path, monkeypatch
 ):

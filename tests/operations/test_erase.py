@@ -1,5 +1,7 @@
 """Erasing a user from the store and from what their unfinished training left."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
@@ -10,6 +12,7 @@ from sharedllm.operations import locks
 from sharedllm.operations.erase import erase_user
 from sharedllm.operations.locks import in_training
 from sharedllm.store import open_store
+from sharedllm.store.erasure import Holder
 from sharedllm.training.checkpoints import Checkpoints, Progress, begin_report, report_folder
 from sharedllm.training.recipes import Recipe
 
@@ -131,3 +134,64 @@ def test_nobody_is_erased_while_a_run_may_train_them(store, begin, reported, tmp
     assert store.served("alice")
     assert len(files(tmp_path)) == 2
     assert erase_user(store, tmp_path, "alice").counts["checkpoints of training"] == 1
+
+
+def test_what_an_interrupted_erasure_had_removed_stands_in_the_receipt_that_it_ends_with(
+    store, begin, reported, tmp_path, monkeypatch
+):
+    def busy(user):
+        raise StoreBusy("The store is busy", remedy="Try again.")
+
+    begin("alice")
+    with monkeypatch.context() as patch:
+        patch.setattr(store, "erase", busy)
+        with pytest.raises(StoreBusy):
+            erase_user(store, tmp_path, "alice")
+    receipt = erase_user(store, tmp_path, "alice")
+    assert (receipt.counts["releases"], receipt.counts["checkpoints of training"]) == (1, 1)
+    assert [each.outcome for each in receipt.derived] == ["dropped"]
+    assert erase_user(store, tmp_path, "alice") == receipt
+
+
+class Told(Holder):
+    """Notes what it is told, in one list with others."""
+
+    def __init__(self, holds, told, error=None):
+        self.holds, self.told, self.error = holds, told, error
+
+    @contextmanager
+    def stopping(self, user):
+        self.told.append(("stops", self.holds))
+        yield
+        self.told.append(("goes on", self.holds))
+
+    def forget(self, user):
+        self.told.append(("forgets", self.holds))
+        if self.error is not None:
+            raise self.error
+        return []
+
+
+@pytest.mark.parametrize("holds", [["uploads", "trainings", "requests"], ["requests", "uploads", "trainings"]])
+def test_holders_forget_in_one_order_however_they_are_given_once_all_have_stopped(store, tmp_path, holds):
+    told = []
+    erase_user(store, tmp_path, "alice", [Told(each, told) for each in holds])
+    assert [(what, each) for what in ("stops", "forgets") for each in ("uploads", "trainings", "requests")] == told[:6]
+    assert {what for what, _ in told[6:]} == {"goes on"}
+
+
+def test_all_forget_although_one_cannot_and_the_first_failure_is_told(store, tmp_path):
+    told = []
+    failing = Told("trainings", told, ZeroDivisionError("first")), Told("requests", told, OSError("second"))
+    with pytest.raises(ZeroDivisionError, match="first"):
+        erase_user(store, tmp_path, "alice", failing)
+    assert [what for what, _ in told].count("forgets") == 2
+    assert [user.user for user in store.users()] == ["bob"]
+    assert erase_user(store, tmp_path, "alice").counts["releases"] == 1
+
+
+def test_an_erasure_that_is_over_is_told_again_to_whoever_has_taken_something_out_of_the_store(store, tmp_path):
+    receipt, told = erase_user(store, tmp_path, "alice"), []
+    others = [Told(each, told) for each in ("trainings", "requests", "snapshots")]
+    assert erase_user(store, tmp_path, "alice", others) == receipt
+    assert [each for what, each in told if what == "forgets"] == ["requests", "snapshots"]

@@ -19,7 +19,7 @@ from sharedllm.store.contract import (
     UserSummary,
 )
 from sharedllm.store.encoding import Draft, Record, check_reason, corrupt, draft, outlined, read_time, summarise, unseal
-from sharedllm.store.sql import staying
+from sharedllm.store.sql import stay_rows
 from sharedllm.store.sql.checksums import check_entry, is_sound, unlabelled
 from sharedllm.store.sql.database import Database, Row
 from sharedllm.store.sql.entries import (
@@ -55,12 +55,12 @@ class SQLStore(Erasing):
 
     def begin(self, users: Iterable[str]) -> dict[str, Stay]:
         owners = list(self._protection.take(users).values())
-        known = self._database.read(lambda connection: staying.found(connection, owners))
+        known = self._database.read(lambda connection: stay_rows.found(connection, owners))
         new = [owner for owner in owners if owner.user not in known]
 
         def begin(connection: sa.Connection) -> dict[str, Stay]:
             self._protection.note(connection, [])
-            return staying.begin(connection, self._database, new)
+            return stay_rows.begin(connection, self._database, new)
 
         if new:
             known |= self._database.write(begin)
@@ -69,7 +69,7 @@ class SQLStore(Erasing):
 
     def erased_since(self, stays: Iterable[Stay]) -> set[Stay]:
         given = list(stays)
-        return self._database.read(lambda connection: staying.erased(connection, given)) if given else set()
+        return self._database.read(lambda connection: stay_rows.erased(connection, given)) if given else set()
 
     def publish(self, user: str, adapter: Adapter, gate: GateOutcome, stay: Stay | None = None) -> Release:
         (record,) = self._append([draft(user, adapter, gate)], {} if stay is None else {user: stay})
@@ -246,7 +246,7 @@ class SQLStore(Erasing):
         owners = self._protection.take(users - held.keys()) | {user: self._staying(user) for user in held}
 
         def write(connection: sa.Connection) -> list[Record]:
-            staying.check(connection, owners, held)
+            stay_rows.check(connection, owners, held)
             records, changed = append(connection, self._database, new, owners)
             self._log(connection, changed, "published")
             notes = [
