@@ -183,7 +183,7 @@ def test_when_it_is_gone_its_users_are_told_and_the_others_are_served(trained, s
     server = serve("norm")
     assert code_of(complete(server, "alice")) == (409, "format_missing")
     assert complete(server, "bob").headers["x-sharedllm-route"] == "own"
-    assert erase_user(trained.store, tmp_path / "checkpoints", "alice", 0).stored.releases == 1
+    assert erase_user(trained.store, tmp_path / "checkpoints", "alice").counts["releases"] == 1
 
 
 def test_the_base_stands_in_for_a_missing_format_only_where_that_is_allowed(trained, serve, door):
