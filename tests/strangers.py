@@ -7,9 +7,9 @@ from pathlib import Path
 GUIDE = (Path(__file__).parents[1] / "docs" / "formats.md").read_text()
 
 
-def block(language):
-    """The guide's first block of a language."""
-    return re.search(rf"^```{language}\n(.*?)^```", GUIDE, flags=re.MULTILINE | re.DOTALL)[1]
+def blocks(language):
+    """The guide's blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", GUIDE, flags=re.MULTILINE | re.DOTALL)
 
 
 def install(folder, module, code, points, package="acme-formats", version="1.2"):
@@ -25,5 +25,5 @@ def install(folder, module, code, points, package="acme-formats", version="1.2")
 
 def install_guides(folder):
     """Install the guide's own format."""
-    points = tomllib.loads(block("toml"))["project"]["entry-points"]["sharedllm.formats"]
-    return install(folder, "acme_formats", block("python"), points)
+    points = tomllib.loads(blocks("toml")[0])["project"]["entry-points"]["sharedllm.formats"]
+    return install(folder, "acme_formats", blocks("python")[0], points)

@@ -4,13 +4,14 @@ from types import SimpleNamespace
 
 import pytest
 from fastapi.testclient import TestClient
-from tests.strangers import block, install_guides
+from tests.strangers import blocks, install_guides
 
+from sharedllm import Format
 from sharedllm.adapters.adapter import check_fits
 from sharedllm.adapters.adapter_file import load_adapter, save_adapter
 from sharedllm.adapters.exchange.merged import export_merged
 from sharedllm.adapters.exchange.peft import export_peft
-from sharedllm.adapters.formats import Format, registry
+from sharedllm.adapters.formats import registry
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.errors import AdapterError, FormatError, FormatMissing, WrongBase
 from sharedllm.http.app import create_app
@@ -39,8 +40,8 @@ def door(request, tmp_path, monkeypatch):
     patch = pytest.MonkeyPatch()
     if request.param == "a call":
         notebook = {}
-        exec(block("python"), notebook)
-        registry.register_format(notebook["FORMAT"])
+        for code in blocks("python"):
+            exec(code, notebook)
     else:
         patch.syspath_prepend(str(install_guides(tmp_path / "acme")))
 

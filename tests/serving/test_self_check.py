@@ -6,7 +6,8 @@ import pytest
 import torch
 from tests import models
 
-from sharedllm.adapters.formats import Format, Site, register_format, registry
+from sharedllm import Format, Site, register_format
+from sharedllm.adapters.formats import registry
 from sharedllm.errors import InvalidInput, UnsupportedBase
 from sharedllm.operations.ask import generate
 from sharedllm.serving import runner, self_check

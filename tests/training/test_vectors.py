@@ -8,6 +8,10 @@ import pytest
 import torch
 from tests import models
 
+from sharedllm import Format, Site, register_format
+from sharedllm.adapters.formats import registry
+from sharedllm.adapters.injection import Injection
+from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.sites import gain_offset
 from sharedllm.errors import DiskFull, Diverged, InvalidInput, TooLittleText, UnsupportedBase
 from sharedllm.evaluation.likelihood import token_losses
@@ -355,6 +359,34 @@ def test_an_interruption_inside_the_update_leaves_the_step_before(train, checkpo
         patch.setattr(vectors.RowState, "update", torn)
         train(["alice"], checkpoints=checkpoints)
     assert same_bits(train(["alice"], checkpoints=checkpoints)["alice"], expected["alice"])
+
+
+@pytest.mark.parametrize("paths", [["model.norm"], ["model.norm", "model.layers.0.mlp"]])
+def test_a_run_begins_anew_where_its_format_has_come_to_act_elsewhere(
+    base_of, text_of, checkpoints, monkeypatch, paths
+):
+    monkeypatch.setattr(registry, "_registered", {})
+    base = base_of("llama", torch.float64)
+    began = []
+    for sites in (["model.layers.1.mlp"], paths):
+        register_format(Format("own", lambda model, sites=sites: [Site(each, 32) for each in sites]), replace=True)
+        recipe = replace(RECIPE, method="own")
+        injection = Injection(base, layout_of(base, "own"))
+        steps = []
+        training = train_vectors(
+            base,
+            injection,
+            [text_of("alice")],
+            recipe,
+            checkpoints=checkpoints,
+            on_step=lambda _, step, steps=steps: steps.append(step),
+        )
+        next(training)
+        # Closed before its result was taken, it leaves its checkpoint.
+        training.close()
+        injection.remove()
+        began.append(steps[0])
+    assert began == [1, 1]
 
 
 def test_a_killed_run_resumes_from_its_last_checkpoint(train, checkpoints, tmp_path, monkeypatch):

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sharedllm.adapters.formats.registry import DEFAULT_FORMAT, Format, format_named
 from sharedllm.base.loading import Base
 from sharedllm.base.sites import Site, activations, is_norm
 from sharedllm.errors import FormatError, SharedLLMError, UnsupportedBase
+
+_found: "WeakKeyDictionary[Any, dict[Format, tuple[Site, ...]]]" = WeakKeyDictionary()
+"""By model, which nothing ever writes to: to look takes as long as a short pass."""
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,12 @@ def layout_of(base: Base, format: str = DEFAULT_FORMAT) -> Layout:
         UnsupportedBase: the base has no sites for it.
     """
     found = format_named(format)
-    sites = _sites(found, base.model)
-    _check_reached(found, base.model, sites)
-    return Layout(format, base.fingerprint, sites)
+    known = _found.setdefault(base.model, {})
+    if found not in known:
+        sites = _sites(found, base.model)
+        _check_reached(found, base.model, sites)
+        known[found] = sites
+    return Layout(format, base.fingerprint, known[found])
 
 
 def _sites(format: Format, model: Any) -> tuple[Site, ...]:

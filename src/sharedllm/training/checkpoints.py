@@ -34,6 +34,7 @@ class Progress:
         best_loss: that loss in nats per token; infinite before the first check.
         stale: checks since.
         losses: (step, validation loss) of every check.
+        sites: hash of the sites that the row acts at; None if an earlier version began it.
     """
 
     step: int
@@ -44,6 +45,7 @@ class Progress:
     best_loss: float
     stale: int
     losses: list[tuple[int, float]]
+    sites: str | None = None
 
 
 class Checkpoints:
@@ -79,6 +81,7 @@ class Checkpoints:
             "best_loss": progress.best_loss,
             "stale": progress.stale,
             "losses": progress.losses,
+            "sites": progress.sites,
             "stay": astuple(self._stays[user]) if user in self._stays else None,
         }
         data = save(tensors, metadata={"progress": json.dumps(state)})
@@ -110,6 +113,7 @@ class Checkpoints:
                 best_loss=state["best_loss"],
                 stale=state["stale"],
                 losses=[(step, loss) for step, loss in state["losses"]],
+                sites=state.get("sites"),
             )
         except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError):
             return None

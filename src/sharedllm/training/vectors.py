@@ -151,9 +151,11 @@ class _Batch:
 
         row = self._free.pop()
         progress = self._checkpoints.load(text.user, text.sha256, self._recipe) if self._checkpoints else None
-        if progress is None:
+        sites = self._injection.layout.sites_sha256
+        # What a format does under its name may have changed since.
+        if progress is None or progress.sites not in (None, sites):
             zeros = torch.zeros_like(self._state.values[0])
-            progress = Progress(0, zeros, zeros, zeros, zeros, math.inf, 0, [])
+            progress = Progress(0, zeros, zeros, zeros, zeros, math.inf, 0, [], sites)
         rows = {name: getattr(progress, name).to(self._state.values) for name in ("values", "mean", "square", "best")}
         for name in ("values", "mean", "square"):
             getattr(self._state, name)[row] = rows[name]

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from tests.strangers import install_guides
 
-from sharedllm.adapters.formats import Format, norm_sites, register_format, registry
+from sharedllm import Format, norm_sites, register_format
+from sharedllm.adapters.formats import registry
 from sharedllm.base.fingerprint import fingerprint
 from sharedllm.cluster.fleets.executors import Job, Trainer
 from sharedllm.cluster.fleets.local import LocalExecutor
