@@ -27,7 +27,7 @@ EXTRAS = {
     ),
     "postgres": Extra("A store in PostgreSQL", ("psycopg.pq",)),
     "ray": Extra("Training on Ray", ("ray",)),
-    "exchange": Extra("PEFT's formats", ("peft",)),
+    "exchange": Extra("Exchange with PEFT", ("peft",)),
 }
 
 
