@@ -1,0 +1,78 @@
+"""What the source reaches into that libraries do not promise to keep: each in one named place, with versions bound."""
+
+import ast
+import importlib
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "sharedllm"
+CORE, EXTRAS = (
+    tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][part]
+    for part in ("dependencies", "optional-dependencies")
+)
+REACHES = {
+    "torch.utils._python_dispatch.TorchDispatchMode": "serving/attention/cuda_graphs.py",
+    "torch.ops.mkldnn._reorder_linear_weight": "base/products.py",
+    "torch.ops.mkldnn._linear_pointwise": "base/products.py",
+    "torch.ops.mkldnn._is_mkldnn_bf16_supported": "base/products.py",
+    "transformers.masking_utils.eager_mask": "base/attention.py",
+    "transformers.convert_slow_tokenizer.bytes_to_unicode": "base/tokens.py",
+    "uvicorn.protocols.http.h11_impl.H11Protocol": "http/server.py",
+    "uvicorn.protocols.http.flow_control.CLOSE_HEADER": "http/server.py",
+}
+FOREIGN = ("torch", "transformers", "uvicorn", "fastapi", "starlette", "sqlalchemy", "tokenizers", "peft", "gguf")
+
+
+def dotted(node):
+    """``torch.ops.x`` of the nodes that spell it; nothing of what is no chain of names."""
+    if isinstance(node, ast.Name):
+        return node.id
+    inside = dotted(node.value) if isinstance(node, ast.Attribute) else None
+    return inside and f"{inside}.{node.attr}"
+
+
+def private_names(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            found = [alias.name for alias in node.names]
+        elif isinstance(node, ast.Attribute):
+            found = [dotted(node) or ""]
+        else:
+            continue
+        for name in found:
+            head, *rest = name.split(".")
+            if head in FOREIGN and rest and any(re.match(r"_[a-z]", part) for part in rest):
+                yield name
+
+
+def test_nothing_private_of_a_library_is_used_but_where_that_is_said():
+    used = {(name, path) for path in SOURCE.rglob("*.py") for name in private_names(path)}
+    assert used
+    for name, path in used:
+        place = next((place for reach, place in REACHES.items() if name.startswith(reach)), None)
+        assert place == str(path.relative_to(SOURCE)), f"{path} reaches into {name}"
+
+
+@pytest.mark.parametrize(("name", "place"), REACHES.items())
+def test_what_is_reached_into_is_there_and_used_in_its_one_place(name, place):
+    parts = name.split(".")
+    found = importlib.import_module(parts[0])
+    for number, part in enumerate(parts[1:], start=2):
+        if not hasattr(found, part):
+            importlib.import_module(".".join(parts[:number]))
+        found = getattr(found, part)
+    users = [path for path in SOURCE.rglob("*.py") if re.search(rf"\b{parts[-1]}\b", path.read_text())]
+    assert [str(path.relative_to(SOURCE)) for path in users] == [place]
+    assert f"`{place}`" in (ROOT / "CONTRIBUTING.md").read_text()
+
+
+def test_only_libraries_that_are_reached_into_are_bound_at_a_minor_version():
+    everything = [*CORE, *(each for name, extra in EXTRAS.items() if name != "dev" for each in extra)]
+    bound = {re.match(r"[\w-]+", each)[0] for each in everything if re.search(r"<\d+\.\d", each)}
+    assert bound == {name.partition(".")[0] for name in REACHES}
