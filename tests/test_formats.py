@@ -176,7 +176,9 @@ def test_http_trains_in_the_servers_format_where_its_process_knows_it(
 
 def test_when_it_is_gone_its_users_are_told_and_the_others_are_served(trained, serve, door, tmp_path):
     door.close()
-    expected = r"'mlp-out' is not installed here" + ("; it came with acme-formats 1.2" if door.installed else "")
+    expected = r"'mlp-out' is not installed here" + (
+        "; it says that it came with 'acme-formats 1.2'" if door.installed else ""
+    )
     with pytest.raises(FormatMissing, match=expected):
         route(trained.store, "alice")
     decision = route(trained.store, "alice", fallback=True)

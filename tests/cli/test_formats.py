@@ -60,10 +60,16 @@ def test_a_strangers_format_is_trained_asked_for_packed_moved_and_erased(
         assert "'mlp-out'" in refused.err
     assert run("import", "bob", tmp_path / "alice.safetensors", *base).code in (0, 3)
     guest()
-    for command in (("ask", "alice", "Who came"), ("evaluate", "alice")):
+    for command in (
+        ("ask", "alice", "Who came"),
+        ("evaluate", "alice"),
+        ("import", "carol", tmp_path / "alice.safetensors", *base),
+        ("export", "alice", "--to", "merged", tmp_path / "out", *base),
+    ):
         gone = run(*command)
         assert gone.code == 2
-        assert "mlp-out" in gone.err
+        assert "'mlp-out' is not installed here; it says that it came with 'acme-formats 1.2'" in gone.err
+        assert "loading" not in gone.err
     assert "The base answers" in run("ask", "alice", "Who came", "--allow-base", "--max-tokens", "4").err
     assert run("users", "show", "alice").code == 0
     assert run("users", "erase", "alice", "--yes").code == 0

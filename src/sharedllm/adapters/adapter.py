@@ -14,6 +14,7 @@ from sharedllm.errors import FormatMissing, WrongBase
 
 UNTESTED = "held back: imported without text to test it on"
 """The gate's reason for an adapter that came alone: what it was tested on elsewhere does not count here."""
+_PACKAGE_CHARACTERS = 100
 
 
 @dataclass(frozen=True)
@@ -71,10 +72,9 @@ def check_installed(adapter: Adapter) -> None:
         FormatMissing: its values have no meaning here.
     """
     if adapter.format not in format_names():
-        package = _format_in(adapter).get("package")
         raise FormatMissing(
-            f"The format {adapter.format!r} is not installed here" + (f"; it came with {package}" if package else ""),
-            remedy=f"Install {package or 'the package that brings it'} beside sharedllm, or train again in a format of"
+            f"The format {adapter.format!r} is not installed here{_from(adapter)}",
+            remedy="Install the package that brings it beside sharedllm, or train again in a format of"
             f" {', '.join(format_names())}.",
         )
 
@@ -104,8 +104,8 @@ def check_fits(adapter: Adapter, layout: Layout) -> None:
     said = _format_in(adapter)
     if said.get("sites_sha256", layout.sites_sha256) != layout.sites_sha256:
         raise WrongBase(
-            f"The adapter was trained at other sites than its format {adapter.format!r} has here",
-            remedy=f"Use {said.get('package') or 'the definition'} that it was trained with, or train it again.",
+            f"The adapter was trained at other sites than its format {adapter.format!r} has here{_from(adapter)}",
+            remedy="Install what it was trained with, or train it again.",
         )
 
 
@@ -113,3 +113,10 @@ def _format_in(adapter: Adapter) -> Mapping[str, Any]:
     known = adapter.provenance.get(IMPORTED, adapter.provenance)
     said = known.get("format") if isinstance(known, dict) else None
     return said if isinstance(said, dict) else {}
+
+
+def _from(adapter: Adapter) -> str:
+    package = _format_in(adapter).get("package")
+    # Of a file, this is what whoever wrote it says.
+    named = isinstance(package, str) and len(package) <= _PACKAGE_CHARACTERS
+    return f"; it says that it came with {package!r}" if named else ""

@@ -50,7 +50,7 @@ def export(
     from sharedllm.adapters.exchange.card import Origin
 
     origin = Origin(user, release.number, release.gate)
-    base, layout = workplace.base, workplace.injection(adapter.format).layout
+    layout, base = workplace.injection_of(adapter).layout, workplace.base
     match kind:
         case "peft":
             from sharedllm.adapters.exchange.peft import export_peft

@@ -14,6 +14,7 @@ from sharedllm.text.windows import text_windows
 if TYPE_CHECKING:
     from sharedllm.adapters.adapter import Adapter
     from sharedllm.adapters.injection import Injection
+    from sharedllm.adapters.layouts import Layout
     from sharedllm.base.loading import Base
     from sharedllm.base.tokens import Tokens
     from sharedllm.evaluation.perplexity import Windows
@@ -66,7 +67,7 @@ class Workplace(Closing):
         self._load, self._general_text = load, general
         self.folder = checkpoint_folder() if folder is None else folder
         self.bar = bar
-        self._injections: dict[str, Injection] = {}
+        self._injections: dict[Layout, Injection] = {}
         self._general: dict[tuple[str, int], Windows] = {}
 
     @property
@@ -118,24 +119,27 @@ class Workplace(Closing):
         """The injection of a format on the base, attached to it.
 
         Raises:
-            BaseError, UnknownName, DownloadError: see `load_base` and `layout_of`.
+            BaseError, UnknownName, FormatError, DownloadError: see `load_base` and `layout_of`.
         """
         from sharedllm.adapters.injection import Injection
         from sharedllm.adapters.layouts import layout_of
 
-        if format not in self._injections:
-            self._injections[format] = Injection(self.base, layout_of(self.base, format))
-        return self._injections[format]
+        layout = layout_of(self.base, format)
+        if layout not in self._injections:
+            self._injections[layout] = Injection(self.base, layout)
+        return self._injections[layout]
 
     def injection_of(self, adapter: "Adapter") -> "Injection":
         """The injection of an adapter's format, once it is known to fit the base.
 
         Raises:
             WrongBase: it does not.
+            FormatMissing: its format is not installed here; nothing was loaded.
             BaseError, UnknownName, DownloadError: see `injection`.
         """
-        from sharedllm.adapters.adapter import check_fits
+        from sharedllm.adapters.adapter import check_fits, check_installed
 
+        check_installed(adapter)
         injection = self.injection(adapter.format)
         check_fits(adapter, injection.layout)
         return injection
