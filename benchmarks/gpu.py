@@ -114,7 +114,7 @@ def main() -> None:
 def bundle(folder: Path) -> None:
     """Put there what this machine has in its cache and another cannot fetch: base, texts and people."""
     from sharedllm.base.resolve import DEFAULT_BASE, built_in_gguf, resolve_base
-    from sharedllm.cache import cache_dir
+    from sharedllm.cache_folder import cache_dir
     from sharedllm.text.people import people
     from sharedllm.text.samples import SAMPLES, sample_text
 
@@ -136,7 +136,7 @@ def bundle(folder: Path) -> None:
 def unbundle(folder: Path) -> None:
     """Make of the bundle's files a cache like the one that they are from."""
     from sharedllm.base.resolve import DEFAULT_BASE, resolve_base
-    from sharedllm.cache import cache_dir
+    from sharedllm.cache_folder import cache_dir
 
     cache = cache_dir()
     if cache.exists():

@@ -32,7 +32,7 @@ import numpy as np
 
 from benchmarks.plots import write_curve
 from benchmarks.turns import Ask, contender
-from sharedllm.base.attention import NAME as STACKED
+from sharedllm.base.cpu_attention import NAME as STACKED
 from sharedllm.reporting.environment import describe
 
 RESULT = Path(__file__).parent / "results" / "serving.json"

@@ -36,7 +36,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from benchmarks.turns import contender, take_orders
-from sharedllm.http.allocator import bound_shapes
+from sharedllm.http.free_memory import bound_shapes
 from sharedllm.reporting.environment import describe
 
 RESULT = Path(__file__).parent / "results" / "serving_http.json"

@@ -16,10 +16,10 @@ CORE, EXTRAS = (
 )
 REACHES = {
     "torch.utils._python_dispatch.TorchDispatchMode": "serving/attention/cuda_graphs.py",
-    "torch.ops.mkldnn._reorder_linear_weight": "base/products.py",
-    "torch.ops.mkldnn._linear_pointwise": "base/products.py",
-    "torch.ops.mkldnn._is_mkldnn_bf16_supported": "base/products.py",
-    "transformers.masking_utils.eager_mask": "base/attention.py",
+    "torch.ops.mkldnn._reorder_linear_weight": "base/prepacked_weights.py",
+    "torch.ops.mkldnn._linear_pointwise": "base/prepacked_weights.py",
+    "torch.ops.mkldnn._is_mkldnn_bf16_supported": "base/prepacked_weights.py",
+    "transformers.masking_utils.eager_mask": "base/cpu_attention.py",
     "transformers.convert_slow_tokenizer.bytes_to_unicode": "base/tokens.py",
     "uvicorn.protocols.http.h11_impl.H11Protocol": "http/server.py",
     "uvicorn.protocols.http.flow_control.CLOSE_HEADER": "http/server.py",

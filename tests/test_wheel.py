@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from openai import OpenAI
 
-from sharedllm.cache import cache_dir
+from sharedllm.cache_folder import cache_dir
 from sharedllm.extras import EXTRAS
 from sharedllm.text.samples import sample_text
 

@@ -28,7 +28,7 @@ from sharedllm.errors import CorruptAdapter, InvalidInput
 from sharedllm.operations.train import already_trained
 from sharedllm.reporting.fleet.members import find_fleet
 from sharedllm.store import open_store
-from sharedllm.store.encoding import Head, reveal, summarise
+from sharedllm.store.release_format import Head, reveal, summarise
 from sharedllm.store.snapshots import Snapshot, pack
 from sharedllm.training.recipes import Recipe, recipe_in
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from sharedllm.cache import cache_dir
+from sharedllm.cache_folder import cache_dir
 from sharedllm.cli.main import main
 from sharedllm.store import open_store
 from sharedllm.training.recipes import RECIPES, Recipe

@@ -47,12 +47,12 @@ main()
 """`sharedllm`, which sends itself a signal before or after a function."""
 
 STEPS = {
-    "the account": ("sharedllm.store.sql.store", "SQLStore.note_erasure"),
+    "the account": ("sharedllm.store.sql.sql_store", "SQLStore.note_erasure"),
     "the checkpoints": ("sharedllm.training.checkpoints", "UnfinishedTraining.forget"),
-    "the rows": ("sharedllm.store.sql.store", "SQLStore._remove"),
+    "the rows": ("sharedllm.store.sql.sql_store", "SQLStore._remove"),
     "the file": ("sharedllm.store.sql.sqlite", "SQLite.scrub"),
-    "the store": ("sharedllm.store.sql.store", "SQLStore.erase"),
-    "the receipt": ("sharedllm.store.sql.store", "SQLStore.keep_receipt"),
+    "the store": ("sharedllm.store.sql.sql_store", "SQLStore.erase"),
+    "the receipt": ("sharedllm.store.sql.sql_store", "SQLStore.keep_receipt"),
     "giving it": ("sharedllm.cli.receipts", "give_receipt"),
 }
 MOMENTS = [(step, when) for step in STEPS for when in ("before", "after") if (step, when) != ("giving it", "after")]

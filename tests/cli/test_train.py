@@ -25,7 +25,7 @@ from sharedllm.operations.locks import not_in_training
 from sharedllm.store import open_store
 from sharedllm.training import vectors
 from sharedllm.training.recipes import RECIPES
-from sharedllm.users import MAX_USER_ID_CHARACTERS
+from sharedllm.user_ids import MAX_USER_ID_CHARACTERS
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from sharedllm.printable import printable
 from sharedllm.store import open_store
 from sharedllm.store.opening import open_keys
 from sharedllm.store.sql import entries
-from sharedllm.store.sql.store import SQLStore
+from sharedllm.store.sql.sql_store import SQLStore
 from sharedllm.training.checkpoints import checkpoint_folder
 
 BETTER = GateOutcome(True, "improves by 1.2", {"improvement": 1.2})

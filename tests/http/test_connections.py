@@ -13,11 +13,11 @@ import pytest
 from tests.http.conftest import FakeEngine, connected, until_closed
 
 from sharedllm.http import connections as connections_module
+from sharedllm.http import off_loop as turns_module
 from sharedllm.http import server as server_module
-from sharedllm.http import turns as turns_module
-from sharedllm.http.address import network_of
 from sharedllm.http.connections import Connections, connections_at_most
 from sharedllm.http.identity import USER_HEADER
+from sharedllm.http.listen_address import network_of
 from sharedllm.http.metrics import Metrics
 
 HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

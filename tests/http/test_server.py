@@ -12,7 +12,7 @@ from tests.http.conftest import FakeEngine, connected, until_closed
 
 from sharedllm.errors import InvalidInput, ServingError
 from sharedllm.http import server as server_module
-from sharedllm.http.address import listen
+from sharedllm.http.listen_address import listen
 from sharedllm.http.server import serve
 from sharedllm.http.service import Service
 

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from sharedllm.http.errors import Refused
+from sharedllm.http.error_responses import Refused
 from sharedllm.http.logs import JSONLines
 from sharedllm.http.submission import Running
 from sharedllm.serving.request import Finished, Request, Scored, Token

@@ -26,11 +26,11 @@ from sharedllm.operations.erase import HOLDERS, erase_user
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Limits, Request, Token
 from sharedllm.store import open_keys, open_store
-from sharedllm.store.encoding import STORED, id_sha256
 from sharedllm.store.encryption.master_key import write_master_key
 from sharedllm.store.encryption.migrate import encrypt_store
 from sharedllm.store.erasure import Holder
 from sharedllm.store.evidence.signing import default_key, make_key, read_private
+from sharedllm.store.release_format import STORED, id_sha256
 from sharedllm.store.snapshots import SnapshotFolder, pack
 from sharedllm.training.checkpoints import Checkpoints, Progress, checkpoint_folder, digest, report_folder
 from sharedllm.training.recipes import RECIPES, Recipe
@@ -42,7 +42,7 @@ WAITING = "import sys; sys.stdin.readline(); print('{\"step\": 1}', flush=True);
 KEPT_UNDER_AN_ID = {
     "sharedllm.training.checkpoints": "checkpoints",
     "sharedllm.operations.measure_fleet": "readings",
-    "sharedllm.store.encoding": "store",
+    "sharedllm.store.release_format": "store",
     "sharedllm.store.sql.protection": "store",
     "sharedllm.store.encryption.migrate": "store",
     "sharedllm.store.snapshots.read": "snapshots",

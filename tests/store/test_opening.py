@@ -13,7 +13,7 @@ from sharedllm.errors import CorruptStore, StoreError, UnknownName
 from sharedllm.store import open_store
 from sharedllm.store.memory import MemoryStore
 from sharedllm.store.sql.schema import HEAD, metadata
-from sharedllm.store.sql.store import SQLStore
+from sharedllm.store.sql.sql_store import SQLStore
 
 
 def test_a_path_or_an_address_is_a_file(path):

@@ -10,7 +10,7 @@ import pytest
 from sharedllm.text import people as module
 from sharedllm.text.people import CHATS, LIBRARIES, PRESIDENTS, chat_users, people, presidents, source
 from sharedllm.text.samples import SAMPLES
-from sharedllm.users import check_user_id
+from sharedllm.user_ids import check_user_id
 
 
 def wheel(files):

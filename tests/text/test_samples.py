@@ -1,6 +1,6 @@
 import pytest
 
-from sharedllm.cache import fetch_package
+from sharedllm.cache_folder import fetch_package
 from sharedllm.errors import UnknownName
 from sharedllm.evaluation.gate import REPEATS_TOLD
 from sharedllm.text import samples

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from sharedllm.cache import cache_dir
+from sharedllm.cache_folder import cache_dir
 from sharedllm.errors import BaseError
 from sharedllm.files import replace_private
 from sharedllm.printable import printable

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sharedllm.base.attention import register_attention
+from sharedllm.base.cpu_attention import register_attention
 from sharedllm.base.fingerprint import fingerprint
 from sharedllm.base.resolve import DEFAULT_BASE, resolve_base
 from sharedllm.base.tokens import Tokens

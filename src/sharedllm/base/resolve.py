@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock
 
 from sharedllm.base.fingerprint import fingerprint
-from sharedllm.cache import PinnedPackage, cache_dir, fetch_package, hold
+from sharedllm.cache_folder import PinnedPackage, cache_dir, fetch_package, hold
 from sharedllm.errors import BaseError, DownloadError, UnknownName
 from sharedllm.files import replace_private
 

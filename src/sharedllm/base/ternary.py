@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sharedllm.base.attention import register_attention
+from sharedllm.base.cpu_attention import register_attention
 from sharedllm.base.loading import Base
 from sharedllm.errors import BaseError, InvalidInput, UnsupportedBase
 

@@ -11,7 +11,7 @@ from sharedllm.cli.printing import print_json
 from sharedllm.cli.telling import workplace
 from sharedllm.printable import printable
 from sharedllm.serving.request import DEFAULT_SAMPLING, Sampling
-from sharedllm.users import check_user_id
+from sharedllm.user_ids import check_user_id
 
 if TYPE_CHECKING:
     from sharedllm.operations.route import Decision

@@ -13,7 +13,7 @@ from sharedllm.errors import InvalidInput
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
-    from sharedllm.base.cached import Entry
+    from sharedllm.base.cache_entries import Entry
 
 
 @click.group()
@@ -52,8 +52,8 @@ def prune(older_than: float | None, everything: bool, yes: bool, as_json: bool) 
       sharedllm cache prune --older-than 30
       sharedllm cache prune --older-than 30 --yes
     """
-    from sharedllm.base.cached import prune as remove
-    from sharedllm.base.cached import removable
+    from sharedllm.base.cache_entries import prune as remove
+    from sharedllm.base.cache_entries import removable
 
     if everything and older_than is not None:
         raise InvalidInput("--all is whatever its age", remedy="Give --all or --older-than.")
@@ -79,7 +79,7 @@ def prune(older_than: float | None, everything: bool, yes: bool, as_json: bool) 
 
 
 def _entries() -> "list[Entry]":
-    from sharedllm.base.cached import entries
+    from sharedllm.base.cache_entries import entries
     from sharedllm.base.resolve import BUILT_IN
     from sharedllm.text.people import CHATS, LIBRARIES, PRESIDENTS
     from sharedllm.text.samples import SAMPLES
@@ -92,8 +92,8 @@ def _entries() -> "list[Entry]":
 
 
 def _print(found: "Iterable[Entry]") -> None:
-    from sharedllm.base.cached import AGAIN
-    from sharedllm.cache import cache_dir
+    from sharedllm.base.cache_entries import AGAIN
+    from sharedllm.cache_folder import cache_dir
 
     shown = list(found)
     if not shown:

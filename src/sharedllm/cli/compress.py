@@ -10,7 +10,7 @@ from sharedllm.cli.options import base_option, json_option, store_option
 from sharedllm.cli.printing import print_json, print_table
 from sharedllm.cli.telling import workplace
 from sharedllm.printable import printable
-from sharedllm.users import check_user_id
+from sharedllm.user_ids import check_user_id
 
 if TYPE_CHECKING:
     from sharedllm.evaluation.perplexity import Losses

@@ -9,7 +9,7 @@ from sharedllm.cli.printing import print_json
 from sharedllm.cli.telling import workplace
 from sharedllm.extras import need
 from sharedllm.printable import printable
-from sharedllm.users import check_user_id
+from sharedllm.user_ids import check_user_id
 
 
 @click.command()

@@ -1,5 +1,9 @@
 """`sharedllm keys`: who may use the API, and as whom."""
 
+import csv
+import io
+import json
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -7,14 +11,17 @@ from typing import TYPE_CHECKING
 import click
 
 from sharedllm.cli.hints import as_given
-from sharedllm.cli.key_holders import FORMATS, as_csv, as_json_lines, check_distinct, read_holders
 from sharedllm.cli.options import json_option, store_option
 from sharedllm.cli.printing import print_json, print_table
 from sharedllm.errors import InvalidInput
 from sharedllm.printable import printable
+from sharedllm.user_ids import check_user_id
 
 if TYPE_CHECKING:
     from sharedllm.store.keys import Key, Keys
+
+_FORMATS = ("csv", "jsonl")
+_COLUMNS = ("user", "id", "label", "secret")
 
 
 @click.group()
@@ -37,7 +44,7 @@ def command() -> None:
 )
 @click.option("--service", is_flag=True, help="Make a key that may act for any user.")
 @click.option("--label", default="", help="What you will know the key by in the list.")
-@click.option("--format", "format", type=click.Choice(FORMATS), help="How several are printed. [default: csv]")
+@click.option("--format", "format", type=click.Choice(_FORMATS), help="How several are printed. [default: csv]")
 @store_option
 def create(
     users: tuple[str, ...], path: Path | None, service: bool, label: str, format: str | None, store: str | None
@@ -55,10 +62,10 @@ def create(
         raise InvalidInput(
             "A key is either a user's or a service's", remedy="Give --user USER, or --service, or --file FILE."
         )
-    check_distinct(users, "--user")
+    _check_distinct(users, "--user")
     holders: list[tuple[str | None, str]] = [(user, label) for user in users] or [(None, label)]
     if path is not None:
-        holders = list(read_holders(path, label))
+        holders = list(_read_holders(path, label))
     with _open(store) as keys:
         made = keys.create_many(holders)
         try:
@@ -119,10 +126,88 @@ def _show(made: "list[tuple[str, Key]]", format: str | None) -> None:
         click.echo(secret)
     else:
         click.echo(f"{len(made):,} keys made. Keep their secrets; they cannot be shown again:", err=True)
-        click.echo(as_csv(made) if format == "csv" else as_json_lines(made), nl=False)
+        click.echo(_as_csv(made) if format == "csv" else _as_json_lines(made), nl=False)
 
 
 def _open(store: str | None) -> "Keys":
     from sharedllm.store import open_keys
 
     return open_keys(store)
+
+
+def _read_holders(path: Path, label: str) -> list[tuple[str, str]]:
+    """Users and the labels of their keys, from a file of one user a line, or of CSV with a column ``user``.
+
+    Args:
+        path: CSV if it is called so; a column ``label`` may name the key.
+        label: where the file has none.
+
+    Raises:
+        InvalidInput: the file cannot be read, has nobody in it, or names on a line, which the message tells, nobody or
+            somebody who was named before.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} cannot be read: {error}", remedy="Give a file of UTF-8 text.") from None
+    if path.suffix.lower() == ".csv":
+        return _checked(path, _rows(path, text, label))
+    return _checked(
+        path, ((number, line.strip(), label) for number, line in enumerate(text.split("\n"), 1) if line.strip())
+    )
+
+
+def _as_csv(made: Sequence[tuple[str, "Key"]]) -> str:
+    """Keys and their secrets as CSV with a header."""
+    out = io.StringIO()
+    table = csv.writer(out, lineterminator="\n")
+    table.writerow(_COLUMNS)
+    table.writerows((key.user or "", key.id, key.label, secret) for secret, key in made)
+    return out.getvalue()
+
+
+def _as_json_lines(made: Sequence[tuple[str, "Key"]]) -> str:
+    """Keys and their secrets, a JSON object a line."""
+    return "".join(
+        json.dumps(dict(zip(_COLUMNS, (key.user, key.id, key.label, secret), strict=True))) + "\n"
+        for secret, key in made
+    )
+
+
+def _check_distinct(users: Iterable[str], where: str) -> None:
+    """Refuse a list in which somebody is named twice, as by mistake.
+
+    Raises:
+        InvalidInput: somebody is.
+    """
+    seen: set[str] = set()
+    for user in users:
+        if user in seen:
+            raise InvalidInput(f"{where} names {user!r} twice", remedy="Name everybody once; no key was made.")
+        seen.add(user)
+
+
+def _rows(path: Path, text: str, label: str) -> Iterable[tuple[int, str, str]]:
+    table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    try:
+        if "user" not in (table.fieldnames or ()):
+            raise InvalidInput(
+                f"{path} has no column 'user'", remedy="Write `user` on its first line, or name it .txt."
+            )
+        for row in table:
+            yield table.line_num, row["user"] or "", row.get("label") or label
+    except csv.Error as error:
+        raise InvalidInput(f"Line {table.line_num} of {path} is not CSV: {error}", remedy="Correct it.") from None
+
+
+def _checked(path: Path, lines: Iterable[tuple[int, str, str]]) -> list[tuple[str, str]]:
+    holders = []
+    for number, user, label in lines:
+        try:
+            holders.append((check_user_id(user), label))
+        except InvalidInput as error:
+            raise InvalidInput(f"Line {number} of {path}: {error.message}", remedy=error.remedy) from None
+    if not holders:
+        raise InvalidInput(f"{path} names nobody", remedy="Write a user a line in it.")
+    _check_distinct((user for user, _ in holders), str(path))
+    return holders

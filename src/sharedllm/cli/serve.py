@@ -117,8 +117,8 @@ def command(
     """
     from contextlib import ExitStack, closing
 
-    from sharedllm.http.address import check_address
-    from sharedllm.http.allocator import bound_shapes
+    from sharedllm.http.free_memory import bound_shapes
+    from sharedllm.http.listen_address import check_address
 
     bound_shapes()
     check_address(host, port, open=insecure_no_auth)

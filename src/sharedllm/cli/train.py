@@ -14,7 +14,7 @@ from sharedllm.cli.printing import exit_status, print_json
 from sharedllm.cli.telling import train_all, workplace
 from sharedllm.errors import InvalidInput, TextError
 from sharedllm.printable import printable
-from sharedllm.users import check_user_id
+from sharedllm.user_ids import check_user_id
 
 if TYPE_CHECKING:
     from sharedllm.operations.train import Author, Outcome

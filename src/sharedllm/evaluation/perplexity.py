@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharedllm.adapters.injection import Injection
-from sharedllm.base.context import check_window
+from sharedllm.base.context_length import check_window
 from sharedllm.base.loading import Base
 from sharedllm.errors import InvalidInput
 

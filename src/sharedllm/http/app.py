@@ -20,9 +20,9 @@ from sharedllm import __version__
 from sharedllm.base.tokens import Vocabulary
 from sharedllm.errors import SharedLLMError
 from sharedllm.http import status, users
-from sharedllm.http.allocator import give_back_often
 from sharedllm.http.erased import watch
-from sharedllm.http.errors import ANSWERS, on_error
+from sharedllm.http.error_responses import ANSWERS, on_error
+from sharedllm.http.free_memory import give_back_often
 from sharedllm.http.limits import Bounds
 from sharedllm.http.logs import Watched
 from sharedllm.http.metrics import Metrics

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sharedllm.errors import ErasedMeanwhile
-from sharedllm.http.errors import Refused
+from sharedllm.http.error_responses import Refused
 from sharedllm.store import Stay, Store
 from sharedllm.store.erasure import Derived, Holder, Removed
 

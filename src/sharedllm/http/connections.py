@@ -10,7 +10,7 @@ import time
 from collections import OrderedDict
 from typing import Protocol
 
-from sharedllm.http.address import network_of
+from sharedllm.http.listen_address import network_of
 from sharedllm.http.logs import log
 
 CONNECTIONS = 2048

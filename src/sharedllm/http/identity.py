@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 from sharedllm.errors import Forbidden, InvalidInput, NotAuthenticated, OperatorOnly
 from sharedllm.http.paths import decoded
 from sharedllm.http.service import Service
-from sharedllm.users import check_user_id
+from sharedllm.user_ids import check_user_id
 
 USER_HEADER = "X-SharedLLM-User"
 _bearer = HTTPBearer(auto_error=False, description="An API key, or a JSON Web Token of the configured issuer.")

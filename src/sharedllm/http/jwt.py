@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 
 from sharedllm.errors import InvalidInput, InvalidUserId, NotAuthenticated
 from sharedllm.http.jwks import FETCH_SECONDS, FetchedKeys, KeySet, keys_in
-from sharedllm.users import check_user_id
+from sharedllm.user_ids import check_user_id
 
 LEEWAY_SECONDS = 30
 SECRET_BYTES = 32

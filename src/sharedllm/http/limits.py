@@ -9,7 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sharedllm.http.errors import Refused
+from sharedllm.http.error_responses import Refused
 from sharedllm.http.service import Policy
 
 DISCARDED_BYTES = 64 * 1024**2

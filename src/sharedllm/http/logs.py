@@ -18,10 +18,10 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sharedllm.errors import SharedLLMError
-from sharedllm.http.errors import UNKNOWN_PARAMETER, unforeseen
+from sharedllm.http.error_responses import UNKNOWN_PARAMETER, unforeseen
 from sharedllm.http.metrics import Metrics
-from sharedllm.http.public import for_log, is_hidden
-from sharedllm.http.release import Routed
+from sharedllm.http.public_errors import for_log, is_hidden
+from sharedllm.http.routing import Routed
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 """What is logged of a method; anything else is what somebody wrote."""

@@ -12,7 +12,7 @@ from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from sharedllm.http.errors import Refused, on_error
+from sharedllm.http.error_responses import Refused, on_error
 
 _CUT_ESCAPE = re.compile("%(?![0-9A-Fa-f]{2})")
 # Whoever stands between a client and us may take them for a step up, and ask for something else.

@@ -19,10 +19,10 @@ from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from sharedllm.errors import ServingError
-from sharedllm.http.address import check_address, listen
 from sharedllm.http.app import create_app
 from sharedllm.http.connections import SWEEP_SECONDS, Connections, connections_at_most
-from sharedllm.http.errors import Refused, told
+from sharedllm.http.error_responses import Refused, told
+from sharedllm.http.listen_address import check_address, listen
 from sharedllm.http.logs import JSONLines
 from sharedllm.http.service import Service
 

@@ -8,7 +8,7 @@ from threading import Condition
 from typing import TYPE_CHECKING
 
 from sharedllm.http.arrivals import Arrivals
-from sharedllm.http.turns import Turns
+from sharedllm.http.off_loop import Turns
 from sharedllm.operations.quotas import WRITES, WRITES_PER_HOUR, Quotas
 from sharedllm.store import Store
 from sharedllm.store.erasure import Derived, Holder, Removed

@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from sharedllm.errors import SharedLLMError, UnknownUser
-from sharedllm.http.errors import ANSWERS, Refused
+from sharedllm.http.error_responses import ANSWERS, Refused
 from sharedllm.http.identity import Authenticated
 from sharedllm.http.service import Service
 

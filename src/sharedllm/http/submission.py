@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sharedllm.http.errors import Refused
+from sharedllm.http.error_responses import Refused
 from sharedllm.http.logs import log
 from sharedllm.serving.request import Event, Finished, Request, Scored, Token
 

@@ -18,7 +18,7 @@ from dataclasses import asdict
 from typing import Any, NoReturn
 
 from sharedllm.errors import InvalidInput, SharedLLMError
-from sharedllm.http.public import for_log, public
+from sharedllm.http.public_errors import for_log, public
 
 _NICENESS = 10
 _UNFORESEEN = "Something went wrong in the training process. It was logged; send the text again later."

@@ -15,7 +15,7 @@ from sharedllm.adapters.adapter import UNTESTED, GateOutcome, check_fits
 from sharedllm.adapters.adapter_file import as_imported, parse_adapter
 from sharedllm.errors import CorruptAdapter, InTraining, InvalidInput, UnknownUser
 from sharedllm.http.arrivals import Arrival
-from sharedllm.http.errors import Refused
+from sharedllm.http.error_responses import Refused
 from sharedllm.http.identity import Authenticated, Caller
 from sharedllm.http.jobs import MAX_TEXT_BYTES, Job, Jobs
 from sharedllm.http.protocol.body import read
@@ -25,7 +25,7 @@ from sharedllm.operations.erase import erase_user
 from sharedllm.operations.quotas import ERASURE
 from sharedllm.store import ReleaseSummary, Store
 from sharedllm.store.contract import RELEASES_PER_PAGE
-from sharedllm.store.encoding import check_reason
+from sharedllm.store.release_format import check_reason
 from sharedllm.training.checkpoints import checkpoint_folder
 from sharedllm.training.recipes import DEFAULT_RECIPE, Recipe, recipe_named, tuned
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from sharedllm.adapters.adapter import check_fits
 from sharedllm.adapters.formats.registry import DEFAULT_FORMAT
 from sharedllm.adapters.layouts import layout_of
-from sharedllm.base.context import context_of
+from sharedllm.base.context_length import context_of
 from sharedllm.base.conversations import Turn, chat_ids
 from sharedllm.base.loading import Base
 from sharedllm.errors import EngineStopped, InvalidInput, SharedLLMError

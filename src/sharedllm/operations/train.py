@@ -22,7 +22,7 @@ from sharedllm.store.rules import erased_meanwhile
 from sharedllm.text.splits import Split, split_text
 from sharedllm.text.windows import TokenizedText, tokenize
 from sharedllm.training.recipes import recipe_in
-from sharedllm.users import check_user_id
+from sharedllm.user_ids import check_user_id
 
 if TYPE_CHECKING:
     from sharedllm.adapters.adapter import Adapter, GateOutcome

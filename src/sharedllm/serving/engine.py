@@ -13,7 +13,7 @@ from concurrent.futures import Future
 from contextlib import suppress
 
 from sharedllm.adapters.formats.registry import DEFAULT_FORMAT
-from sharedllm.base.context import exact_context, steady_context
+from sharedllm.base.context_length import exact_context, steady_context
 from sharedllm.base.loading import Base
 from sharedllm.errors import EngineStopped, InvalidInput
 from sharedllm.serving.request import Counters, Deliver, Limits, Request

@@ -11,7 +11,7 @@ from weakref import WeakSet
 from sharedllm.adapters.injection import Cut, Injection
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.loading import Base
-from sharedllm.base.products import Prepacked
+from sharedllm.base.prepacked_weights import Prepacked
 from sharedllm.errors import InvalidInput, UnsupportedBase
 from sharedllm.serving.attention.cpu import CpuAttention
 from sharedllm.serving.attention.cuda import CudaAttention, Decoding

@@ -19,7 +19,7 @@ import numpy as np
 from sharedllm.adapters.formats.registry import Format, format_named
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import Layout
-from sharedllm.base.context import steady_context
+from sharedllm.base.context_length import steady_context
 from sharedllm.base.loading import Base
 from sharedllm.errors import UnsupportedBase
 from sharedllm.serving.request import Counters, Event, Limits, Request, Sampling, Scored, Token

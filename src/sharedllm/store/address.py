@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sharedllm.cache import data_dir
+from sharedllm.cache_folder import data_dir
 from sharedllm.errors import InvalidInput, StoreError, UnknownName
 from sharedllm.files import private_folder
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from sharedllm.closing import Closing
 from sharedllm.errors import CorruptStore, InvalidInput, UnknownKey, UnknownName
-from sharedllm.store.encoding import check_text, now, read_time
+from sharedllm.store.release_format import check_text, now, read_time
 from sharedllm.store.sql.checksums import COMING, checksum, is_sound
 from sharedllm.store.sql.database import Database, Row
 from sharedllm.store.sql.entries import remove

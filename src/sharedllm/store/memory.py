@@ -24,9 +24,9 @@ from sharedllm.store.contract import (
     Store,
     UserSummary,
 )
-from sharedllm.store.encoding import Draft, Record, check_reason, draft, now, seal, summarise, unseal
 from sharedllm.store.erasure import Account, Derived, Erased, Removed, has_any, rows_removed
-from sharedllm.users import check_user_id
+from sharedllm.store.release_format import Draft, Record, check_reason, draft, now, seal, summarise, unseal
+from sharedllm.user_ids import check_user_id
 
 
 @dataclass

@@ -40,7 +40,7 @@ def open_store(where: str | Path | Store | None = None) -> Store:
         from sharedllm.store.memory import MemoryStore
 
         return MemoryStore()
-    from sharedllm.store.sql.store import SQLStore
+    from sharedllm.store.sql.sql_store import SQLStore
 
     return _opened(address, SQLStore)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sharedllm.errors import InvalidInput, ManifestError
 from sharedllm.text.reading import Part, UserText, normalise_newlines, read_user
-from sharedllm.users import check_user_id
+from sharedllm.user_ids import check_user_id
 
 MAX_LINE_BYTES = 64_000_000
 _MARK = b"\xef\xbb\xbf"

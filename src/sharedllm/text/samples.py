@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from zipfile import ZipFile
 
-from sharedllm.cache import PinnedPackage, cache_dir, fetch_package
+from sharedllm.cache_folder import PinnedPackage, cache_dir, fetch_package
 from sharedllm.errors import UnknownName
 from sharedllm.files import replace_private
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 
-from sharedllm.cache import data_dir
+from sharedllm.cache_folder import data_dir
 from sharedllm.errors import TrainingError
 from sharedllm.files import keep_private, private_folder, refused, replace_private
 from sharedllm.store.contract import Position, Stay, Store

@@ -16,7 +16,7 @@ from sharedllm import __version__
 from sharedllm.adapters.adapter import Adapter, meaning
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import Layout
-from sharedllm.base.context import check_window
+from sharedllm.base.context_length import check_window
 from sharedllm.base.loading import Base
 from sharedllm.base.sites import site_gains
 from sharedllm.errors import Diverged, InvalidInput, SharedLLMError, TrainingError

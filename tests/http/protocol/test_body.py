@@ -9,7 +9,7 @@ import threading
 import httpx
 import pytest
 
-from sharedllm.http.errors import Refused
+from sharedllm.http.error_responses import Refused
 from sharedllm.http.protocol import body
 from sharedllm.http.protocol.body import CONTAINERS, check_values, parsed
 from sharedllm.http.protocol.schemas import ChatRequest, CompletionRequest
@@ -22,7 +22,7 @@ TIME = 10
 COSTS = """
 import json, resource, sys, time
 from sharedllm.http.protocol.body import parsed
-from sharedllm.http.errors import Refused
+from sharedllm.http.error_responses import Refused
 from sharedllm.http.protocol.schemas import ChatRequest, CompletionRequest
 from tests.http.protocol.test_body import HOSTILE, long_body
 

@@ -22,8 +22,8 @@ from sharedllm.store import open_store
 from sharedllm.store.encryption.migrate import encryption_state
 from sharedllm.store.encryption.vault import Vault
 from sharedllm.store.snapshots import SnapshotStore, follow
+from sharedllm.store.sql.sql_store import SQLStore
 from sharedllm.store.sql.sqlite import SQLite
-from sharedllm.store.sql.store import SQLStore
 
 from .conftest import USERS
 

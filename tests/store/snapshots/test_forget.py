@@ -6,7 +6,7 @@ from tests.store.samples import BETTER, adapter
 
 from sharedllm.errors import SnapshotError
 from sharedllm.store import open_store
-from sharedllm.store.encoding import id_sha256
+from sharedllm.store.release_format import id_sha256
 from sharedllm.store.snapshots import forget, forget_erased, pack, write
 
 from .conftest import USERS, contents, read

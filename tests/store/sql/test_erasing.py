@@ -18,7 +18,7 @@ from sharedllm.store.encryption.vault import Vault
 from sharedllm.store.erasure import Removed
 from sharedllm.store.evidence.audit import head, verify, written
 from sharedllm.store.evidence.signing import signing_key
-from sharedllm.store.sql.store import SQLStore
+from sharedllm.store.sql.sql_store import SQLStore
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -8,7 +8,7 @@ from fastapi import Request
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 
-from sharedllm.http.errors import Refused, invalid
+from sharedllm.http.error_responses import Refused, invalid
 from sharedllm.http.limits import Body
 from sharedllm.http.service import Service
 

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response
 
 from sharedllm.base.conversations import Turn, chat_ids
 from sharedllm.base.tokens import Vocabulary
-from sharedllm.http.errors import ANSWERS
+from sharedllm.http.error_responses import ANSWERS
 from sharedllm.http.identity import Authenticated
 from sharedllm.http.protocol.body import described, read
 from sharedllm.http.protocol.forms import Form, Wanted

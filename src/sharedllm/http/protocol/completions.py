@@ -6,7 +6,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from sharedllm.base.tokens import Stream, Vocabulary
-from sharedllm.http.errors import ANSWERS
+from sharedllm.http.error_responses import ANSWERS
 from sharedllm.http.identity import Authenticated
 from sharedllm.http.protocol.body import described, read
 from sharedllm.http.protocol.forms import Form, Wanted

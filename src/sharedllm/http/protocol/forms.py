@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from sharedllm.base.tokens import Vocabulary
 from sharedllm.errors import InvalidInput
-from sharedllm.http.errors import Refused
+from sharedllm.http.error_responses import Refused
 from sharedllm.http.protocol.schemas import Common
 from sharedllm.http.service import Service
 from sharedllm.http.submission import Answer

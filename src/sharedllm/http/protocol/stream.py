@@ -14,12 +14,12 @@ from starlette.types import Receive, Scope, Send
 
 from sharedllm.base.tokens import Vocabulary
 from sharedllm.errors import SharedLLMError
-from sharedllm.http.errors import GONE, Refused, code_of, gone, param_of, status_of, told
+from sharedllm.http.error_responses import GONE, Refused, code_of, gone, param_of, status_of, told
 from sharedllm.http.identity import Caller
+from sharedllm.http.large_json import InPieces, to_json
 from sharedllm.http.logs import Record
-from sharedllm.http.pieces import InPieces, to_json
 from sharedllm.http.protocol.forms import Form, glass_box, usage
-from sharedllm.http.release import routed
+from sharedllm.http.routing import routed
 from sharedllm.http.service import Service
 from sharedllm.http.submission import Running
 from sharedllm.serving.request import Token

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from sharedllm.base.attention import stacked_attention
+from sharedllm.base.cpu_attention import stacked_attention
 
 if TYPE_CHECKING:
     import torch

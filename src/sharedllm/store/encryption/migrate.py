@@ -12,13 +12,13 @@ import sqlalchemy as sa
 
 from sharedllm.errors import CorruptAdapter, MasterKeyError
 from sharedllm.store.address import open_database
-from sharedllm.store.encoding import Record, id_sha256
 from sharedllm.store.encryption.master_key import master_key_file
 from sharedllm.store.encryption.sealing import Sealed, check_vault
 from sharedllm.store.encryption.vault import ENVIRONMENT_VARIABLE as VARIABLE
 from sharedllm.store.encryption.vault import Vault, vault_file
 from sharedllm.store.evidence.audit import FIRST
 from sharedllm.store.evidence.signing import signing_key
+from sharedllm.store.release_format import Record, id_sha256
 from sharedllm.store.sql.checksums import checksum, is_sound
 from sharedllm.store.sql.database import ROWS_PER_PAGE, Database, Row
 from sharedllm.store.sql.protection import Note, Owner, PlainOwner, head_of

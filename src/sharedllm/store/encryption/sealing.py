@@ -21,13 +21,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sharedllm.errors import CorruptStore, InvalidInput, MasterKeyError, StoreBusy, StoreError
 from sharedllm.store import rules
 from sharedllm.store.contract import Release
-from sharedllm.store.encoding import Head, Record, corrupt, reveal
 from sharedllm.store.encryption.master_key import master_key_file
 from sharedllm.store.encryption.vault import ENVIRONMENT_VARIABLE as VAULT_VARIABLE
 from sharedllm.store.encryption.vault import NONCE_BYTES, UserKey, Vault, vault_file
 from sharedllm.store.erasure import AuditHead, damaged_account
 from sharedllm.store.evidence import audit
 from sharedllm.store.evidence.signing import signing_key
+from sharedllm.store.release_format import Head, Record, corrupt, reveal
 from sharedllm.store.sql.database import Database, Row
 from sharedllm.store.sql.protection import Note, Owner, Plain, Protection, canonical, head_of
 from sharedllm.store.sql.schema import vaults

@@ -20,12 +20,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from sharedllm.errors import CorruptStore, MasterKeyError
 from sharedllm.files import make_folder, make_private
-from sharedllm.store.encoding import now
 from sharedllm.store.encryption.master_key import KEY_BYTES, coming, master_key_file, read_master_key
+from sharedllm.store.release_format import now
 from sharedllm.store.sql.database import ROWS_PER_PAGE, Row
 from sharedllm.store.sql.sqlite import SQLite
 from sharedllm.store.sql.watermark import Watermark
-from sharedllm.users import check_user_id
+from sharedllm.user_ids import check_user_id
 
 ENVIRONMENT_VARIABLE = "SHAREDLLM_VAULT"
 NONCE_BYTES = 12

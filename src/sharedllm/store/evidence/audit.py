@@ -21,8 +21,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from sharedllm.errors import AuditError, InvalidInput
-from sharedllm.store.encoding import now, read_time
 from sharedllm.store.erasure import AuditHead
+from sharedllm.store.release_format import now, read_time
 from sharedllm.store.sql.database import Database, Row
 from sharedllm.store.sql.protection import canonical
 from sharedllm.store.sql.schema import audit, vaults

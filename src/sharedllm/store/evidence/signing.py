@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from sharedllm.cache import data_dir
+from sharedllm.cache_folder import data_dir
 from sharedllm.errors import InvalidInput, StoreError
 from sharedllm.files import write_private
 

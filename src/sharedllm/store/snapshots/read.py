@@ -15,7 +15,7 @@ from sharedllm.adapters.provenance import as_read
 from sharedllm.errors import CorruptAdapter, SnapshotError, WrongBase
 from sharedllm.files import keep_private
 from sharedllm.store.contract import Release
-from sharedllm.store.encoding import STORED, id_sha256
+from sharedllm.store.release_format import STORED, id_sha256
 from sharedllm.store.snapshots.format import (
     HASH_BYTES,
     INDEX_TENSORS,

@@ -16,7 +16,7 @@ from sharedllm.adapters.provenance import own
 from sharedllm.errors import CorruptAdapter, InvalidInput, StoreError
 from sharedllm.files import make_folder, make_private, refused, replace_private, sync_folder
 from sharedllm.store.contract import Release, Store
-from sharedllm.store.encoding import STORED, id_sha256, now
+from sharedllm.store.release_format import STORED, id_sha256, now
 from sharedllm.store.snapshots.format import (
     MANIFEST,
     PLACE,

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from sharedllm.store import rules
 from sharedllm.store.contract import KEPT_RELEASES, Event, EventKind, Release, UserSummary
-from sharedllm.store.encoding import Draft, Head, Record, corrupt, now, read_time, seal
+from sharedllm.store.release_format import Draft, Head, Record, corrupt, now, read_time, seal
 from sharedllm.store.sql.checksums import COMING, check_entry, checksum, damaged_entry, labelled
 from sharedllm.store.sql.database import Database, Row
 from sharedllm.store.sql.protection import Owner

@@ -12,11 +12,11 @@ import sqlalchemy as sa
 
 from sharedllm.errors import StoreError
 from sharedllm.store.contract import Release
-from sharedllm.store.encoding import Head, Record, id_sha256, unseal
 from sharedllm.store.erasure import AuditHead
+from sharedllm.store.release_format import Head, Record, id_sha256, unseal
 from sharedllm.store.sql.database import ROWS_PER_PAGE, Row
 from sharedllm.store.sql.schema import vaults
-from sharedllm.users import check_user_id
+from sharedllm.user_ids import check_user_id
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,7 +18,17 @@ from sharedllm.store.contract import (
     Stay,
     UserSummary,
 )
-from sharedllm.store.encoding import Draft, Record, check_reason, corrupt, draft, outlined, read_time, summarise, unseal
+from sharedllm.store.release_format import (
+    Draft,
+    Record,
+    check_reason,
+    corrupt,
+    draft,
+    outlined,
+    read_time,
+    summarise,
+    unseal,
+)
 from sharedllm.store.sql import stay_rows
 from sharedllm.store.sql.checksums import check_entry, is_sound, unlabelled
 from sharedllm.store.sql.database import Database, Row

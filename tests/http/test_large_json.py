@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sharedllm.http import pieces
-from sharedllm.http.pieces import ITEMS, to_json
+from sharedllm.http import large_json
+from sharedllm.http.large_json import ITEMS, to_json
 from sharedllm.http.protocol.completions import Completion
 
 JSON = st.recursive(
@@ -35,7 +35,7 @@ def test_no_piece_is_longer_than_a_few_tokens(monkeypatch):
     encoded = []
     dumps = json.dumps
     monkeypatch.setattr(
-        pieces.json, "dumps", lambda content, **options: encoded.append(content) or dumps(content, **options)
+        large_json.json, "dumps", lambda content, **options: encoded.append(content) or dumps(content, **options)
     )
     token = {"token": "a", "logprob": -1.0, "bytes": [97], "top_logprobs": 20 * [{"token": "b", "logprob": -2.0}]}
     to_json({"choices": 64 * [{"logprobs": {"content": iter(1024 * [token])}, "message": {"content": "a" * 5000}}]})
@@ -72,7 +72,7 @@ def test_an_answer_with_scores_is_written_off_the_loop_and_a_short_one_on_it(ser
 
 
 def test_a_long_body_is_sent_in_pieces_and_whole(serving, monkeypatch):
-    monkeypatch.setattr(pieces, "SENT_BYTES", 100)
+    monkeypatch.setattr(large_json, "SENT_BYTES", 100)
     server = serving()
     body = {"model": server.model, "prompt": "hi", "max_tokens": 20, "logprobs": 5}
     answer = server.alice.post("/v1/completions", json=body)

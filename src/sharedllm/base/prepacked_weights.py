@@ -2,7 +2,7 @@
 
 torch lays a bfloat16 weight out anew for every product, and with the few tokens of a decoding batch that takes longer
 than the product itself. The results are the same. Two operations reached for here are private to torch;
-`tests/base/test_products.py` fails when they move.
+`tests/base/test_prepacked_weights.py` fails when they move.
 """
 
 from collections.abc import Iterator, Sequence

@@ -7,8 +7,8 @@ import httpx
 import pytest
 from anyio import to_thread
 
-from sharedllm.http import turns as turns_module
-from sharedllm.http.turns import Turns
+from sharedllm.http import off_loop as turns_module
+from sharedllm.http.off_loop import Turns
 
 
 class Work:

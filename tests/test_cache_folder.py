@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sharedllm.cache import PinnedPackage, cache_dir, fetch_package
+from sharedllm.cache_folder import PinnedPackage, cache_dir, fetch_package
 from sharedllm.errors import DownloadError
 
 PEEWEE = PinnedPackage("peewee", "4.5.3", "4c5db9d2a3c4ae9a5725b229c29af51dbd063193f3a6c03b837974a90e44548c", 0.2)
@@ -114,7 +114,7 @@ def test_a_cache_that_cannot_be_written_is_named(cache):
 
 
 def test_processes_at_the_same_time_download_once():
-    program = f"from sharedllm.cache import *; print(fetch_package({PEEWEE!r}))"
+    program = f"from sharedllm.cache_folder import *; print(fetch_package({PEEWEE!r}))"
     both = [
         subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(3)
@@ -130,7 +130,7 @@ def test_a_terminal_gets_the_progress_on_standard_error():
     import pty
 
     leader, follower = pty.openpty()
-    program = f"from sharedllm.cache import *; print(fetch_package({PEEWEE!r}))"
+    program = f"from sharedllm.cache_folder import *; print(fetch_package({PEEWEE!r}))"
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=follower) as process:
         os.close(follower)
         out, _ = process.communicate(timeout=60)

@@ -10,10 +10,10 @@ from datetime import timedelta
 import pytest
 from filelock import FileLock
 
-from sharedllm.base.cached import entries, prune, removable
+from sharedllm.base.cache_entries import entries, prune, removable
 from sharedllm.base.fingerprint import fingerprint, remembered_folder
 from sharedllm.base.resolve import resolve_base
-from sharedllm.cache import hold
+from sharedllm.cache_folder import hold
 
 OLD = time.time() - 40 * 86_400
 
@@ -127,7 +127,7 @@ def test_what_was_used_of_late_is_not_old(cache):
 
 @pytest.mark.parametrize("name", IN_USE)
 def test_what_a_process_uses_stays_until_it_ends(cache, name):
-    program = "import sys; from pathlib import Path; from sharedllm.cache import hold\n"
+    program = "import sys; from pathlib import Path; from sharedllm.cache_folder import hold\n"
     program += "assert hold(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
     user = subprocess.Popen(
         [sys.executable, "-c", program, str(cache / name)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

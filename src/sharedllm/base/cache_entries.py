@@ -1,7 +1,7 @@
 """What lies in the cache folder, what each entry is for, and which may go: all of it can be fetched or made again.
 
 Only what is called as entries of the cache are is ever touched, whatever else lies in that folder. Nothing in use is
-removed: whoever uses a base, a model file or a package holds it, see `sharedllm.cache.hold`.
+removed: whoever uses a base, a model file or a package holds it, see `sharedllm.cache_folder.hold`.
 """
 
 import json
@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from sharedllm.base.fingerprint import forget, is_current, remembered_folder
 from sharedllm.base.resolve import BUILT_IN
-from sharedllm.cache import alone_with, cache_dir
+from sharedllm.cache_folder import alone_with, cache_dir
 
 Kind = Literal["package", "model file", "base", "fingerprint", "text", "unfinished"]
 

@@ -5,7 +5,7 @@ import torch
 from tests import models
 from transformers import AutoModelForCausalLM
 
-from sharedllm.base.attention import register_attention
+from sharedllm.base.cpu_attention import register_attention
 from sharedllm.errors import UnsupportedBase
 
 

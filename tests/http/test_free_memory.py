@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from sharedllm.http.allocator import give_back
+from sharedllm.http.free_memory import give_back
 
 BLOCK, BLOCKS = 64 * 1024, 2048
 

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sharedllm.http.errors import code_of
-from sharedllm.http.public import without_places
+from sharedllm.http.error_responses import code_of
+from sharedllm.http.public_errors import without_places
 from sharedllm.http.service import Service
 from sharedllm.operations.route import Decision, route
 

@@ -14,7 +14,7 @@ from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.adapters.provenance import as_read
 from sharedllm.errors import CorruptAdapter, CorruptStore, InvalidInput
 from sharedllm.store.contract import Release, ReleaseSummary
-from sharedllm.users import check_user_id
+from sharedllm.user_ids import check_user_id
 
 STORED = np.dtype("<f2")
 """How exact a stored value has to be is decided by Bet 63; see docs/bets/63.md."""

@@ -13,7 +13,7 @@ from sharedllm import errors
 from sharedllm.errors import SharedLLMError
 from sharedllm.http.jobs import Jobs
 from sharedllm.http.logs import JSONLines
-from sharedllm.http.public import for_log, is_hidden, public
+from sharedllm.http.public_errors import for_log, is_hidden, public
 from sharedllm.training.recipes import Recipe
 
 REMEDY = "Do something else"

@@ -33,7 +33,7 @@ from sharedllm.errors import (
     UnknownKey,
     UnknownUser,
 )
-from sharedllm.http.public import public
+from sharedllm.http.public_errors import public
 
 MESSAGE_CHARACTERS = 1000
 PARAM_CHARACTERS = 200

@@ -1,11 +1,11 @@
-"""What `products.py` reaches for in torch, and that prepacked weights give what plain ones do."""
+"""What `prepacked_weights.py` reaches for in torch, and that prepacked weights give what plain ones do."""
 
 import pytest
 import torch
 from tests import models
 
 from sharedllm.base.loading import load_base
-from sharedllm.base.products import Prepacked, multiplies_bfloat16
+from sharedllm.base.prepacked_weights import Prepacked, multiplies_bfloat16
 
 needs_bfloat16 = pytest.mark.skipif(not multiplies_bfloat16(), reason="oneDNN does not multiply bfloat16 here")
 

@@ -9,7 +9,7 @@ from tests import models
 
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
-from sharedllm.base.context import check_window, context_of, exact_context, steady_context
+from sharedllm.base.context_length import check_window, context_of, exact_context, steady_context
 from sharedllm.errors import UnsupportedBase
 from sharedllm.evaluation.perplexity import base_losses
 from sharedllm.training.recipes import Recipe
