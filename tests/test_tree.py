@@ -1,5 +1,6 @@
 """The tree is the architecture: small files, ideas for names, and a layer for everything."""
 
+import ast
 import tomllib
 from pathlib import Path
 
@@ -37,3 +38,30 @@ def test_everything_at_the_top_has_a_layer():
 def test_every_module_says_what_it_is(path):
     if "migrations" not in path.parts and path.name != "__main__.py":
         assert path.read_text().startswith('"""')
+
+
+def commands():
+    """The files of the command line that hold commands."""
+    return {
+        path.stem
+        for path in (PACKAGE / "cli").glob("*.py")
+        if ".command(" in (text := path.read_text()) or ".group(" in text
+    }
+
+
+@pytest.mark.parametrize("command", sorted(commands()))
+def test_no_command_imports_another_but_to_have_it_among_its_own(command):
+    tree = ast.parse((PACKAGE / "cli" / f"{command}.py").read_text())
+    own = {
+        call.args[0].id
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute) and call.func.attr == "add_command"
+    }
+    siblings = {f"sharedllm.cli.{each}" for each in commands()}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert not siblings & {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module in siblings:
+            assert {alias.name for alias in node.names} <= own
+        elif isinstance(node, ast.ImportFrom) and node.module == "sharedllm.cli":
+            assert not commands() & {alias.name for alias in node.names}

@@ -53,7 +53,7 @@ STEPS = {
     "the file": ("sharedllm.store.sql.sqlite", "SQLite.scrub"),
     "the store": ("sharedllm.store.sql.sql_store", "SQLStore.erase"),
     "the receipt": ("sharedllm.store.sql.sql_store", "SQLStore.keep_receipt"),
-    "giving it": ("sharedllm.cli.receipts", "give_receipt"),
+    "giving it": ("sharedllm.cli.receipt_file", "give_receipt"),
 }
 MOMENTS = [(step, when) for step in STEPS for when in ("before", "after") if (step, when) != ("giving it", "after")]
 

@@ -235,7 +235,7 @@ def erase(user: str, yes: bool, receipt_file: Path | None, snapshots: tuple[Path
     A run that may be training them would write more of them, so end it first: train, fleet train or fleet report.
     Files that you exported are yours to delete, and so are backups that you made of a store that is not encrypted.
     """
-    from sharedllm.cli.receipts import check_receipt_place, give_receipt
+    from sharedllm.cli.receipt_file import check_receipt_place, give_receipt
     from sharedllm.operations.erase import erase_user
     from sharedllm.store.evidence.signing import signing_key
     from sharedllm.store.snapshots import SnapshotFolder
