@@ -7,9 +7,13 @@ import pytest
 import torch
 from tests.models import ARCHITECTURES
 
+from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.adapters.layouts import layout_of
-from sharedllm.errors import EngineStopped, InvalidInput
-from sharedllm.operations.ask import generate
+from sharedllm.errors import EngineStopped, InvalidInput, NotServed, UnknownUser
+from sharedllm.operations.ask import ask, generate
+from sharedllm.operations.workplace import Workplace
+from sharedllm.serving.request import Sampling
+from sharedllm.store import open_store
 
 PROMPTS = ["A", "Who came to the door?", "def main():\n    return", "Wer hat an der Uhr gedreht?"]
 TOKENS = 12
@@ -158,3 +162,55 @@ def test_a_model_that_fails_is_a_typed_error(base_of, monkeypatch):
     monkeypatch.setattr("sharedllm.serving.sampler.draw", fail)
     with pytest.raises(EngineStopped, match="out of memory"):
         generate(base, [(base.encode("A"), None)], max_tokens=4)
+
+
+@pytest.fixture
+def alice(base_of):
+    """A workplace, and a store in which alice has a release that is served, and bob one that is held back."""
+    base = base_of("llama")
+    row = rows(base, 2)[1]
+    with open_store(":memory:") as store, Workplace(base) as workplace:
+        for user, gate in (("alice", GateOutcome(True, "made up")), ("bob", GateOutcome(False, "made up"))):
+            store.publish(user, Adapter("norm", base.fingerprint, row), gate)
+        yield workplace, store
+
+
+def test_a_user_is_answered_with_their_own_row_and_the_base_with_none(alice, base_of):
+    workplace, store = alice
+    base, row = base_of("llama"), store.served("alice").adapter.values
+    drawn = Sampling(temperature=1, seed=7)
+    own, plain = generate(base, [(base.encode(PROMPTS[1]), each) for each in (row, None)], max_tokens=8, sampling=drawn)
+    answer = ask(workplace, store, "alice", PROMPTS[1], max_tokens=8, sampling=drawn, compare=True)
+    assert (answer.text, answer.base_text) == (own, plain)
+    assert (answer.decision.kind, answer.decision.release.number) == ("own", 1)
+    assert ask(workplace, None, "whoever", PROMPTS[1], max_tokens=8, sampling=drawn).text == plain
+
+
+def test_who_answers_is_told_before_they_do(alice):
+    workplace, store = alice
+    told = []
+    ask(
+        workplace,
+        store,
+        "alice",
+        PROMPTS[1],
+        max_tokens=8,
+        on_route=told.append,
+        on_text=lambda place, text: told.append(place),
+    )
+    assert told[0].release.number == 1
+    assert set(told[1:]) == {0}
+
+
+@pytest.mark.parametrize(("user", "error"), [("carol", UnknownUser), ("bob", NotServed)])
+def test_whom_no_release_may_answer_is_refused_before_a_base_is_looked_for_unless_the_base_may(alice, user, error):
+    workplace, store = alice
+    with pytest.raises(error):
+        ask(Workplace("no such base"), store, user, PROMPTS[1])
+    answer = ask(workplace, store, user, PROMPTS[1], max_tokens=2, fallback=True)
+    assert (answer.decision.kind, type(answer.decision.refusal)) == ("base", error)
+
+
+def test_a_prompt_that_is_no_text_is_refused_before_anything_else():
+    with pytest.raises(InvalidInput, match="not valid Unicode"):
+        ask(Workplace("no such base"), None, "alice", "\udcff")

@@ -4,7 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharedllm.operations.compress import WORST_RATIO, decide
+from sharedllm.adapters.adapter import GateOutcome
+from sharedllm.compression.int8 import quantise
+from sharedllm.errors import ErasedMeanwhile, InvalidInput, NotServed, UnknownUser
+from sharedllm.evaluation.gate import Gate
+from sharedllm.operations import compress as operation
+from sharedllm.operations.compress import WORST_RATIO, compress, decide
 
 PERPLEXITY = st.floats(1, 1e6)
 
@@ -54,3 +59,51 @@ def test_int8_is_kept_exactly_when_both_hold(none, raw, int8):
     decision = decide(none, raw, int8)
     assert (decision.kept == "int8") == (int8 <= WORST_RATIO * raw and int8 < none)
     assert decision.reason.startswith("int8 is kept" if decision.kept == "int8" else "raw stays")
+
+
+@pytest.fixture
+def alice(people):
+    people.train("alice")
+    return people
+
+
+def test_what_survives_becomes_the_release_that_answers_with_the_way_back_to_its_integers(alice):
+    before = alice.store.served("alice")
+    found = compress(alice.workplace, alice.store, "alice")
+    after = alice.store.served("alice")
+    assert (found.kept, found.release.id, found.published.id) == ("int8", before.id, after.id)
+    packed = quantise(before.adapter.values, alice.workplace.injection("norm").layout.widths)
+    assert after.adapter.provenance["compression"]["scales"] == pytest.approx(packed.scales.tolist())
+    assert found.raw.perplexity < found.none.perplexity
+    with pytest.raises(InvalidInput, match="int8 already"):
+        compress(alice.workplace, alice.store, "alice")
+
+
+def test_what_is_decided_against_is_not_stored(alice, monkeypatch):
+    monkeypatch.setattr(operation, "WORST_RATIO", 0.5)
+    found = compress(alice.workplace, alice.store, "alice")
+    assert (found.kept, found.published, alice.store.user("alice").releases) == ("raw", None, 1)
+
+
+def test_the_gate_has_the_last_word(alice, monkeypatch):
+    monkeypatch.setattr(Gate, "decide", lambda *losses: GateOutcome(False, "held back: a test says so", {}))
+    found = compress(alice.workplace, alice.store, "alice")
+    assert (found.kept, found.published.number, alice.store.user("alice").served) == ("raw", 2, 1)
+    assert found.reason.startswith("raw stays: the gate holds int8 back")
+
+
+def test_nobody_is_begun_for_who_is_not_there_or_has_nothing_that_answers(alice, monkeypatch):
+    monkeypatch.setattr(type(alice.workplace), "base", property(lambda _: pytest.fail("the base was loaded")))
+    with pytest.raises(UnknownUser):
+        compress(alice.workplace, alice.store, "bob")
+    alice.store.revoke("alice", "asked to")
+    with pytest.raises(NotServed):
+        compress(alice.workplace, alice.store, "alice")
+
+
+def test_whoever_is_erased_meanwhile_does_not_come_back(alice, monkeypatch):
+    measure = operation._measure
+    monkeypatch.setattr(operation, "_measure", lambda *given: (alice.store.erase("alice"), measure(*given))[1])
+    with pytest.raises((ErasedMeanwhile, UnknownUser)):
+        compress(alice.workplace, alice.store, "alice")
+    assert not list(alice.store.users())

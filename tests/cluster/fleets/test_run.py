@@ -16,11 +16,13 @@ from sharedllm.errors import (
     CorruptStore,
     DiskFull,
     Diverged,
+    InTraining,
     OutcomeUnknown,
     StoreBusy,
     StoreUnreachable,
     TrainingError,
 )
+from sharedllm.operations import locks
 from sharedllm.text import manifest as manifests
 from sharedllm.training import vectors
 from sharedllm.training.checkpoints import digest
@@ -382,3 +384,15 @@ def test_a_run_that_ends_early_keeps_no_checkpoint_of_who_was_erased(eight):
     left = {path.name.split("-")[0] for path in eight.checkpoints.rglob("*.safetensors")}
     assert digest("user 1") not in left
     assert digest("user 2") in left
+
+
+def test_nobody_is_erased_here_while_a_run_may_train_them_and_nobody_is_trained_while_they_are(eight, monkeypatch):
+    monkeypatch.setattr(locks, "_PATIENCE_SECONDS", 0.0)
+    running = eight.start()
+    next(running)
+    with pytest.raises(InTraining), locks.not_in_training(eight.checkpoints, USERS[0]):
+        pass
+    running.close()
+    eight.executors[-1].place.workplace.close()
+    with locks.not_in_training(eight.checkpoints, USERS[0]), pytest.raises(InTraining):
+        eight.train()
