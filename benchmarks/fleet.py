@@ -35,7 +35,7 @@ from sharedllm.training.recipes import RECIPES
 
 if TYPE_CHECKING:
     from sharedllm.base.loading import Base
-    from sharedllm.cluster.fleets.executors import Executor, Job
+    from sharedllm.cluster.fleets.executors import Executor, FleetJob
 
 RESULT = Path(__file__).parent / "results" / "fleet.json"
 BASE = "smollm2-135m"
@@ -145,19 +145,19 @@ def _fleet(base_name: str, texts: Texts, people: int, *, workers: int = 1, on_ra
     }
 
 
-def _job(base_name: str, checkpoints: Path) -> "Job":
+def _job(base_name: str, checkpoints: Path) -> "FleetJob":
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.resolve import resolve_base
-    from sharedllm.cluster.fleets.executors import Job
+    from sharedllm.cluster.fleets.executors import FleetJob
     from sharedllm.evaluation.gate import Gate
     from sharedllm.text.samples import general_text
     from sharedllm.text.splits import split_text
 
     general = split_text(general_text()).validation
-    return Job(base_name, fingerprint(resolve_base(base_name)), RECIPE, general, checkpoints, Gate())
+    return FleetJob(base_name, fingerprint(resolve_base(base_name)), RECIPE, general, checkpoints, Gate())
 
 
-def _executor(job: "Job", workers: int, *, on_ray: bool) -> "Executor":
+def _executor(job: "FleetJob", workers: int, *, on_ray: bool) -> "Executor":
     if on_ray:
         from sharedllm.cluster.fleets.ray import RayExecutor
 

@@ -16,7 +16,7 @@ from sharedllm.errors import InvalidInput, UnknownName
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
-    from experiments.report.results import Bet, Run
+    from experiments.report.results import BetResults, Run
     from sharedllm.reporting.charts import Number
 
 # Below the checkout's root.
@@ -145,7 +145,7 @@ def _name(root: Path, number: str) -> str:
     return found[0]
 
 
-def _read(root: Path) -> "list[Bet]":
+def _read(root: Path) -> "list[BetResults]":
     from experiments.report.results import read_bets
 
     return read_bets(root / BETS / "results", root / DOCUMENTS)
@@ -169,7 +169,7 @@ def _start(root: Path, name: str, arguments: list[str]) -> int:
     return code if code >= 0 else 128 - code
 
 
-def _about(bet: "Bet", run: "Run") -> dict[str, Any]:
+def _about(bet: "BetResults", run: "Run") -> dict[str, Any]:
     flags = {
         tier: {"holds": flag.holds, "share_of_resamples": flag.share, "score": flag.score, "missing": flag.missing}
         for tier, flag in run.flags.items()

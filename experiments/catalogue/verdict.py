@@ -80,20 +80,20 @@ class Criterion:
     relation: Relation
     bound: float
 
-    def judge(self, measured: Measured) -> "Outcome":
+    def judge(self, measured: Measured) -> "CriterionOutcome":
         """Whether the condition holds, or None where a measurement it needs is missing or not finite."""
         names = [name for template in self.needs for name in measured.names(template)]
         missing = tuple(name for name in names if not _is_number(measured.values.get(name)))
         if missing or not names:
-            return Outcome(None, None, missing)
+            return CriterionOutcome(None, None, missing)
         score = float(self.score(measured))
         if not math.isfinite(score):
-            return Outcome(None, None, ())
-        return Outcome(_RELATIONS[self.relation](score, self.bound), score, ())
+            return CriterionOutcome(None, None, ())
+        return CriterionOutcome(_RELATIONS[self.relation](score, self.bound), score, ())
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CriterionOutcome:
     """What one criterion says.
 
     Attributes:

@@ -11,8 +11,7 @@ from experiments.catalogue.results import RESULTS
 from experiments.catalogue.verdict import TIERS, Measured, flag_in_words
 from experiments.report.meaning import meanings
 from experiments.report.page import fixed_text, number_text, share_text
-from experiments.report.results import MEASURED, NOT_RUN, Flag, Run, read_bets
-from experiments.report.results import Bet as Reported
+from experiments.report.results import MEASURED, NOT_RUN, BetResults, Flag, Run, read_bets
 from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.intervals import CONFIDENCE
 from sharedllm.files import replacing
@@ -49,7 +48,7 @@ def accounts(results: Path = RESULTS, folder: Path = ACCOUNTS) -> dict[str, str]
     }
 
 
-def with_numbers(account: str, reported: Reported, bet: Bet) -> str:
+def with_numbers(account: str, reported: BetResults, bet: Bet) -> str:
     """An account with its claim, criteria, results and decisions as they are.
 
     Args:
@@ -73,7 +72,7 @@ def with_numbers(account: str, reported: Reported, bet: Bet) -> str:
     return account
 
 
-def _claim(reported: Reported) -> list[str]:
+def _claim(reported: BetResults) -> list[str]:
     return [
         f"# Bet {reported.number}: {reported.title.lower()}",
         "",
@@ -85,7 +84,7 @@ def _claim(reported: Reported) -> list[str]:
     ]
 
 
-def _result(reported: Reported, bet: Bet) -> list[str]:
+def _result(reported: BetResults, bet: Bet) -> list[str]:
     lines = ["## Result"]
     for run in reported.runs.values():
         lines += ["", f"### {run.protocol.capitalize()} protocol", ""]
@@ -94,7 +93,7 @@ def _result(reported: Reported, bet: Bet) -> list[str]:
     return [*lines, "", "## What it decides", "", *decisions]
 
 
-def _measured(reported: Reported, run: Run, bet: Bet) -> list[str]:
+def _measured(reported: BetResults, run: Run, bet: Bet) -> list[str]:
     lines = [_world(run), "", fixed_text(run)]
     if run.state == MEASURED:
         lines += ["", *_verdict(reported, run)]
@@ -124,7 +123,7 @@ def _world(run: Run) -> str:
     )
 
 
-def _verdict(reported: Reported, run: Run) -> list[str]:
+def _verdict(reported: BetResults, run: Run) -> list[str]:
     document = reported.documents_say
     header = ["", "flag", "score", "asked", "distance", "share of resamples", *(["the document"] if document else [])]
     rows = []

@@ -10,8 +10,8 @@ from markupsafe import Markup
 
 from experiments.catalogue import figures as declared
 from experiments.catalogue.bet import all_bets
-from experiments.report.ratios import Row, Scale, compared, over_base
-from experiments.report.results import NOT_RUN, SUMMARY, TO_ROLL_UP, Bet, Run
+from experiments.report.ratios import RatioAxis, Row, compared, over_base
+from experiments.report.results import NOT_RUN, SUMMARY, TO_ROLL_UP, BetResults, Run
 from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.intervals import CONFIDENCE
 from sharedllm.reporting import charts
@@ -71,14 +71,14 @@ class Ratios:
     title: str
     caption: str
     rows: Sequence[Row]
-    scale: Scale
+    scale: RatioAxis
     kind: str = "ratios"
 
 
 Figure = Chart | Heat | Ratios
 
 
-def figures(bet: Bet) -> list[Figure]:
+def figures(bet: BetResults) -> list[Figure]:
     """What a bet states that it shows; a protocol that has not been run says so in each.
 
     Raises:
@@ -90,7 +90,7 @@ def figures(bet: Bet) -> list[Figure]:
     return [figure for each in stated.figures if (figure := _figure(bet, each)) is not None]
 
 
-def _figure(bet: Bet, stated: declared.Figure) -> Figure | None:
+def _figure(bet: BetResults, stated: declared.Figure) -> Figure | None:
     match stated:
         case declared.AgainstBase():
             return _ratios(stated.title, "the base's on the same text", over_base(bet, stated.ending))
@@ -118,7 +118,7 @@ def _ratios(title: str, of: str, rows: Sequence[Row]) -> Ratios | None:
     )
     if any(row.document is not None for row in rows):
         caption += " The hollow diamond is the documents' value, which they give without an interval."
-    return Ratios(title, caption, rows, Scale.of(rows))
+    return Ratios(title, caption, rows, RatioAxis.of(rows))
 
 
 def _sizes(stated: declared.Sizes, run: Run, title: str) -> Markup:
@@ -167,7 +167,7 @@ def _trace(stated: declared.Trace, run: Run, title: str) -> Markup:
     return charts.trace(title, saved.get(stated.readers[0], []), sums)
 
 
-def _heat(bet: Bet, stated: declared.Matrix) -> Heat:
+def _heat(bet: BetResults, stated: declared.Matrix) -> Heat:
     users = list(dict.fromkeys(user for run in bet.runs.values() for user in run.users))
     controls = [author for author, _ in stated.controls]
     rows = {
@@ -177,7 +177,7 @@ def _heat(bet: Bet, stated: declared.Matrix) -> Heat:
     return Heat(stated.title, stated.caption, [*users, *(name for _, name in stated.controls)], rows)
 
 
-def _charts(bet: Bet, title: str, draw: Callable[[Run, str], Markup]) -> dict[str, Markup]:
+def _charts(bet: BetResults, title: str, draw: Callable[[Run, str], Markup]) -> dict[str, Markup]:
     found = {}
     for protocol, run in bet.runs.items():
         named = f"{title}, {protocol} protocol"

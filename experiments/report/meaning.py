@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from experiments.report.results import MEASURED, NOT_RUN, STALE, Bet, Run
+from experiments.report.results import MEASURED, NOT_RUN, STALE, BetResults, Run
 
 _WHY = {
     MEASURED: "a measurement that the criteria need is missing or not finite, so nothing is decided",
@@ -25,7 +25,7 @@ class Meaning:
     sentence: str
 
 
-def meanings(bet: Bet) -> list[Meaning]:
+def meanings(bet: BetResults) -> list[Meaning]:
     """One sentence for each protocol."""
     return [_meaning(bet, run) for run in bet.runs.values()]
 
@@ -38,7 +38,7 @@ def allowed(run: Run) -> bool | None:
     return lenient and not catastrophic
 
 
-def headline(bets: Iterable[Bet]) -> str:
+def headline(bets: Iterable[BetResults]) -> str:
     """All bets in one sentence, under the last measured of each one's protocols: the tuned one, where there is one."""
     last = [allowed(_last_measured(bet)) for bet in bets]
     total, met, unknown = len(last), last.count(True), last.count(None)
@@ -49,12 +49,12 @@ def headline(bets: Iterable[Bet]) -> str:
     return f"{sentence}; {without}." if unknown else f"{sentence}."
 
 
-def _last_measured(bet: Bet) -> Run:
+def _last_measured(bet: BetResults) -> Run:
     runs = list(bet.runs.values())
     return next((run for run in reversed(runs) if run.state == MEASURED), runs[-1])
 
 
-def _meaning(bet: Bet, run: Run) -> Meaning:
+def _meaning(bet: BetResults, run: Run) -> Meaning:
     rule = allowed(run)
     if rule is None:
         return Meaning(run.protocol, f"No data: {_WHY[run.state]}.")

@@ -8,7 +8,7 @@ from pathlib import Path
 from experiments.catalogue.verdict import TIERS, flag_in_words
 from experiments.report.figures import HEAT_LIMIT, Figure, figures
 from experiments.report.meaning import Meaning, headline, meanings
-from experiments.report.results import Bet, Run
+from experiments.report.results import BetResults, Run
 from sharedllm.evaluation.intervals import CONFIDENCE
 from sharedllm.reporting import findings as story
 from sharedllm.reporting.html import templates, write_html
@@ -26,14 +26,14 @@ class Section:
         names: of all measurements.
     """
 
-    bet: Bet
+    bet: BetResults
     meanings: Sequence[Meaning]
     figures: Sequence[Figure]
     compared: Sequence[str]
     names: Sequence[str]
 
 
-def write_bets_page(bets: Sequence[Bet], path: Path) -> Path:
+def write_bets_page(bets: Sequence[BetResults], path: Path) -> Path:
     """Write the page to ``path``, whole or not at all, and return the path.
 
     Raises:
@@ -91,7 +91,7 @@ def fixed_text(run: Run) -> str:
     return f"Criteria {run.run_under[:12]}, fixed before the run; {after}."
 
 
-def _section(bet: Bet) -> Section:
+def _section(bet: BetResults) -> Section:
     names = dict.fromkeys(name for run in bet.runs.values() for name in run.numbers)
     return Section(
         bet=bet,
@@ -102,9 +102,9 @@ def _section(bet: Bet) -> Section:
     )
 
 
-def _bases(bets: Iterable[Bet]) -> set[str]:
+def _bases(bets: Iterable[BetResults]) -> set[str]:
     return {run.world["base"]["name"] for bet in bets for run in bet.runs.values() if run.world}
 
 
-def _dates(bets: Iterable[Bet]) -> list[str]:
+def _dates(bets: Iterable[BetResults]) -> list[str]:
     return [run.world["date"] for bet in bets for run in bet.runs.values() if run.world]

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from experiments.catalogue.figures import Complement, Multiple, Multiples
-from experiments.report.results import Bet
+from experiments.report.results import BetResults
 from sharedllm.reporting.charts import Number
 
 # Beyond these a model is broken or the comparison is, and on its scale nothing else could be told apart.
@@ -29,7 +29,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Scale:
+class RatioAxis:
     """A logarithmic axis around 1.
 
     Attributes:
@@ -41,7 +41,7 @@ class Scale:
     high: float
 
     @classmethod
-    def of(cls, rows: Iterable[Row]) -> "Scale":
+    def of(cls, rows: Iterable[Row]) -> "RatioAxis":
         """Wide enough for every interval, every document's value and 1, between limits."""
         values = [1 / 1.02, 1.02]
         for row in rows:
@@ -67,7 +67,7 @@ class Scale:
         return [1 + step * count for count in range(math.ceil(first), math.floor(last) + 1)]
 
 
-def over_base(bet: Bet, ending: str = "") -> list[Row]:
+def over_base(bet: BetResults, ending: str = "") -> list[Row]:
     """Every reader of every text against the base on it, or those whose names end so."""
     pairs = {
         (text, reader): None
@@ -83,7 +83,7 @@ def over_base(bet: Bet, ending: str = "") -> list[Row]:
     ]
 
 
-def compared(bet: Bet, multiples: Multiples) -> list[Row]:
+def compared(bet: BetResults, multiples: Multiples) -> list[Row]:
     """What a bet compares, for each user of its runs in turn."""
     users = dict.fromkeys(user for run in bet.runs.values() for user in run.users)
     found: dict[str, Row] = {}
@@ -95,7 +95,7 @@ def compared(bet: Bet, multiples: Multiples) -> list[Row]:
     return list(found.values())
 
 
-def _row(bet: Bet, stated: Multiple | Complement, user: str) -> Row:
+def _row(bet: BetResults, stated: Multiple | Complement, user: str) -> Row:
     label = stated.label.format(user=user)
     if isinstance(stated, Complement):
         name = stated.measurement.format(user=user)

@@ -96,7 +96,7 @@ class Run:
 
 
 @dataclass(frozen=True, eq=False)
-class Bet:
+class BetResults:
     """One bet of the catalogue.
 
     Attributes:
@@ -130,7 +130,7 @@ class Bet:
         return self.name[3:].replace("_", " ").capitalize()
 
 
-def read_bets(results: Path, documents: Path | None = None) -> list[Bet]:
+def read_bets(results: Path, documents: Path | None = None) -> list[BetResults]:
     """Every bet of a catalogue, in its order.
 
     Args:
@@ -152,11 +152,11 @@ def read_bets(results: Path, documents: Path | None = None) -> list[Bet]:
         raise InvalidInput(f"A file in {results} is damaged: {error!r:.80}", remedy="Run its bet again.") from error
 
 
-def _bet(results: Path, name: str, rows: list[dict[str, Any]], recorded: dict[str, Any]) -> Bet:
+def _bet(results: Path, name: str, rows: list[dict[str, Any]], recorded: dict[str, Any]) -> BetResults:
     path = results / f"{name}.json"
     stored = load_result(path) if path.is_file() else {"protocols": {}}
     documents = {key: value for key, value in recorded.items() if key != "verdict"}
-    return Bet(
+    return BetResults(
         name=name,
         claim=rows[0]["claim"],
         criteria={tier: rows[0]["criteria"][tier] for tier in TIERS},

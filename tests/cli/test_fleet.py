@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.cluster.fleets.conftest import Here
 
-from sharedllm.cluster.fleets.executors import Event, Stepped, Trainer
+from sharedllm.cluster.fleets.executors import ShardEvent, Stepped, Trainer
 from sharedllm.errors import InTraining
 from sharedllm.operations.erase import erase_user
 from sharedllm.store import open_store
@@ -133,7 +133,7 @@ def test_steps_of_users_who_are_not_done_count_as_progress(train, here, monkeypa
 
     def wait(executor, ordinary=Here.wait):
         if len(told) < 6:
-            told.append(Event(next(iter(executor._busy)), Stepped(1)))
+            told.append(ShardEvent(next(iter(executor._busy)), Stepped(1)))
             return told[-1]
         return ordinary(executor)
 

@@ -10,7 +10,7 @@ import pytest
 from experiments.catalogue.bet import all_bets
 from experiments.catalogue.results import RESULTS
 from experiments.report.accounts import ACCOUNTS, PROSE, accounts, with_numbers, write_accounts
-from experiments.report.results import MEASURED, NOT_RUN, STALE, Bet, Flag, Run
+from experiments.report.results import MEASURED, NOT_RUN, STALE, BetResults, Flag, Run
 
 from sharedllm.errors import InvalidInput
 from sharedllm.reporting.charts import Number
@@ -111,7 +111,7 @@ def measured(**changes):
 
 def account_of(run, **changes):
     criteria = {"strict": "all of it", "lenient": "some of it", "catastrophic": "none of it"}
-    reported = Bet("54_adapter_averaging", "averages help", criteria, {run.protocol: run})
+    reported = BetResults("54_adapter_averaging", "averages help", criteria, {run.protocol: run})
     text = f"{MARKS[0]}{MARKS[1]}\nprose before\n\n{MARKS[2]}old\n{MARKS[3]}\nprose after\n"
     return with_numbers(text, replace(reported, **changes), all_bets()["54"])
 
@@ -178,7 +178,7 @@ def test_prose_stays_as_it_is_and_writing_twice_changes_nothing():
     assert "old" not in account
     assert "\nprose before\n\n" in account
     assert account.endswith("\nprose after\n")
-    reported = Bet(
+    reported = BetResults(
         "54_adapter_averaging", "averages help", dict.fromkeys(("strict", "lenient", "catastrophic"), "x"), {}
     )
     once = with_numbers(account, reported, all_bets()["54"])
@@ -192,7 +192,9 @@ def test_a_number_that_is_not_finite_is_no_data():
 
 def test_an_account_without_its_marks_or_not_there_is_refused(tmp_path):
     with pytest.raises(InvalidInput, match="no marks around its claim"):
-        with_numbers("prose\n", Bet("54_x", "", dict.fromkeys(("strict", "lenient", "catastrophic"), ""), {}), None)
+        with_numbers(
+            "prose\n", BetResults("54_x", "", dict.fromkeys(("strict", "lenient", "catastrophic"), ""), {}), None
+        )
     rollup.write(tmp_path)
     with pytest.raises(InvalidInput, match=r"04\.md"):
         write_accounts(tmp_path, tmp_path)

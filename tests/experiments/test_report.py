@@ -11,8 +11,8 @@ from experiments.catalogue.verdict import TIERS
 from experiments.report.figures import figures
 from experiments.report.meaning import headline, meanings
 from experiments.report.page import number_text, ratio_text, share_text, write_bets_page
-from experiments.report.ratios import Row, Scale, compared, over_base
-from experiments.report.results import NOT_RUN, STALE, SUMMARY, UNSTATED, Bet, Flag, Run, read_bets
+from experiments.report.ratios import RatioAxis, Row, compared, over_base
+from experiments.report.results import NOT_RUN, STALE, SUMMARY, UNSTATED, BetResults, Flag, Run, read_bets
 from tests.experiments.bet_results import USERS, result, rollup, write_result, write_results
 from tests.reporting.test_page import HOSTILE, Outline
 
@@ -217,7 +217,7 @@ def test_a_gain_of_the_base_has_an_interval_paired_with_it(bets):
 def test_what_a_deployment_may_do_follows_from_two_flags(lenient, catastrophic, said):
     flags = {"strict": Flag(True), "lenient": Flag(lenient), "catastrophic": Flag(catastrophic)}
     runs = {"tuned": Run("tuned", "measured", flags=flags)}
-    bet = Bet("53_x", "a claim", dict.fromkeys(TIERS, ""), runs, all_bets()["53"].decision)
+    bet = BetResults("53_x", "a claim", dict.fromkeys(TIERS, ""), runs, all_bets()["53"].decision)
     (meaning,) = meanings(bet)
     assert meaning.sentence.startswith(said)
     assert ("1 of 1" in headline([bet])) == (lenient is True and catastrophic is False)
@@ -269,7 +269,7 @@ def test_a_missing_number_is_never_a_zero():
 
 @pytest.mark.parametrize("values", [(0.99, 1.01), (0.8, 1.1), (0.3, 3.0), (1.0, 14.0), (0.0, 1e9)])
 def test_one_is_on_every_axis_of_multiples(values):
-    scale = Scale.of([Row("x", {"tuned": Number(value)}) for value in values])
+    scale = RatioAxis.of([Row("x", {"tuned": Number(value)}) for value in values])
     ticks = scale.ticks()
     assert 2 <= len(ticks) <= 6
     assert any(tick == pytest.approx(1) for tick in ticks)

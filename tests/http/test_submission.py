@@ -7,7 +7,7 @@ import pytest
 
 from sharedllm.http.error_responses import Refused
 from sharedllm.http.logs import JSONLines
-from sharedllm.http.submission import Running
+from sharedllm.http.submission import Submission
 from sharedllm.serving.request import Finished, Request, Scored, Token
 
 
@@ -33,7 +33,7 @@ class Counting:
 def test_a_stream_is_told_every_token_and_whoever_waits_for_the_whole_answer_its_end_alone(stream):
     async def run():
         firsts = []
-        running = Running(Counting(), firsts.append, stream=stream)
+        running = Submission(Counting(), firsts.append, stream=stream)
         running.submit([Request([5], "alice"), Request([5], "alice")])
         told = [(index, type(event)) async for index, event in running.events()]
         return told, firsts, running.answers
@@ -50,7 +50,7 @@ def test_a_stream_is_told_every_token_and_whoever_waits_for_the_whole_answer_its
 
 def test_a_failure_is_logged_by_its_class_since_its_message_may_quote_an_answer(caplog):
     async def run():
-        running = Running(Failing(), lambda seconds: None, stream=False)
+        running = Submission(Failing(), lambda seconds: None, stream=False)
         running.submit([Request([5], "alice")])
         async for _ in running.events():
             pass

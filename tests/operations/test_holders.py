@@ -29,7 +29,7 @@ from sharedllm.store import open_keys, open_store
 from sharedllm.store.encryption.master_key import write_master_key
 from sharedllm.store.encryption.migrate import encrypt_store
 from sharedllm.store.erasure import Holder
-from sharedllm.store.evidence.signing import default_key, make_key, read_private
+from sharedllm.store.evidence.signing import make_key, read_private, snapshot_key_file
 from sharedllm.store.release_format import STORED, id_sha256
 from sharedllm.store.snapshots import SnapshotFolder, pack
 from sharedllm.training.checkpoints import Checkpoints, Progress, checkpoint_folder, digest, report_folder
@@ -156,8 +156,8 @@ def test_nobody_has_anything_of_who_is_erased_and_the_receipt_says_what_each_had
         for user, seed in (("bob", 1), (USER, 2)):
             release = store.publish(user, Adapter("norm", base.fingerprint, row_of(base, seed)), PASSED)
         keys.create(user=USER)
-        make_key(default_key())
-        pack(store, place / "monday", read_private(default_key()), base=base.fingerprint, format="norm")
+        make_key(snapshot_key_file())
+        pack(store, place / "monday", read_private(snapshot_key_file()), base=base.fingerprint, format="norm")
         row = torch.tensor(release.adapter.values)
         progress = Progress(1, row, row, row, row, 1.0, 0, [])
         Checkpoints(checkpoint_folder(), base.fingerprint).save(USER, text, RECIPES["default"], progress)

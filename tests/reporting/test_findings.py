@@ -6,7 +6,7 @@ from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.confusion import Confusion
 from sharedllm.evaluation.intervals import Interval
 from sharedllm.evaluation.perplexity import Losses
-from sharedllm.reporting.findings import Scale, findings, gate_reason, headline, labels, percent, perplexity_text
+from sharedllm.reporting.findings import IntervalAxis, findings, gate_reason, headline, labels, percent, perplexity_text
 from sharedllm.reporting.report import Report
 from sharedllm.text.repeats import Repeats
 
@@ -158,11 +158,11 @@ def test_numbers_keep_the_digits_that_matter() -> None:
 
 
 def test_one_broken_adapter_does_not_crush_the_scale() -> None:
-    scale = Scale.of([Interval(0.1, 0.05, 0.15, 0.95, 9), Interval(-90, -99, -80, 0.95, 9), None])
+    scale = IntervalAxis.of([Interval(0.1, 0.05, 0.15, 0.95, 9), Interval(-90, -99, -80, 0.95, 9), None])
     assert -1 < scale.low < scale.high < 1
     assert scale.at(-99) == 0
     assert 0.0 in scale.ticks()
-    assert Scale.of([]).ticks()
+    assert IntervalAxis.of([]).ticks()
 
 
 def test_a_reason_does_not_repeat_its_verdict() -> None:

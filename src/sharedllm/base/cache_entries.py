@@ -53,7 +53,7 @@ _ENTRIES: tuple[tuple[str, str, Kind], ...] = (
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """One thing in the cache.
 
     Attributes:
@@ -73,7 +73,7 @@ class Entry:
     useless: str | None = None
 
 
-def entries(purposes: Mapping[str, str]) -> list[Entry]:
+def entries(purposes: Mapping[str, str]) -> list[CacheEntry]:
     """Everything in the cache folder that may be removed, kind by kind.
 
     Args:
@@ -87,7 +87,7 @@ def entries(purposes: Mapping[str, str]) -> list[Entry]:
     ]
 
 
-def removable(found: Iterable[Entry], *, older_than: timedelta | None, everything: bool) -> list[Entry]:
+def removable(found: Iterable[CacheEntry], *, older_than: timedelta | None, everything: bool) -> list[CacheEntry]:
     """Which entries may go: those that nothing needs, and those not used for so long, or all."""
     now = datetime.now(UTC)
     return [
@@ -97,7 +97,7 @@ def removable(found: Iterable[Entry], *, older_than: timedelta | None, everythin
     ]
 
 
-def prune(chosen: Iterable[Entry]) -> Iterator[tuple[Entry, bool]]:
+def prune(chosen: Iterable[CacheEntry]) -> Iterator[tuple[CacheEntry, bool]]:
     """Remove entries, and tell of each whether it was: not, where somebody uses it, or it cannot be removed."""
     for entry in chosen:
         yield entry, _remove(entry)
@@ -110,12 +110,12 @@ def _children(folder: Path) -> list[Path]:
         return []
 
 
-def _entry(kind: Kind, path: Path, purposes: Mapping[str, str]) -> Entry:
+def _entry(kind: Kind, path: Path, purposes: Mapping[str, str]) -> CacheEntry:
     about = path.lstat()
     # A folder's own time of access is that of the last listing.
     used = about.st_mtime if path.is_dir() else max(about.st_mtime, about.st_atime)
     purpose, useless = _purpose(kind, path, purposes)
-    return Entry(kind, path, _bytes(path), datetime.fromtimestamp(used, UTC), purpose, useless)
+    return CacheEntry(kind, path, _bytes(path), datetime.fromtimestamp(used, UTC), purpose, useless)
 
 
 def _purpose(kind: Kind, path: Path, purposes: Mapping[str, str]) -> tuple[str, str | None]:
@@ -155,7 +155,7 @@ def _bytes(path: Path) -> int:
     return total
 
 
-def _remove(entry: Entry) -> bool:
+def _remove(entry: CacheEntry) -> bool:
     path = entry.path
     if entry.kind == "unfinished" and time.time() - path.lstat().st_mtime < _UNFINISHED_SECONDS:
         return False

@@ -14,7 +14,7 @@ from sharedllm.serving.request import DEFAULT_SAMPLING, Sampling
 from sharedllm.user_ids import check_user_id
 
 if TYPE_CHECKING:
-    from sharedllm.operations.route import Decision
+    from sharedllm.operations.route import Route
 
 
 @click.command()
@@ -94,7 +94,7 @@ def command(
     streams = sys.stdout.isatty() and not (compare or as_json)
     answering = False
 
-    def tell(decision: "Decision") -> None:
+    def tell(decision: "Route") -> None:
         nonlocal answering
         answering = True
         if not as_json:

@@ -13,7 +13,7 @@ from sharedllm.errors import InvalidInput
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
-    from sharedllm.base.cache_entries import Entry
+    from sharedllm.base.cache_entries import CacheEntry
 
 
 @click.group()
@@ -78,7 +78,7 @@ def prune(older_than: float | None, everything: bool, yes: bool, as_json: bool) 
         click.echo(f"kept {printable(str(entry.path))}: it is in use, or cannot be removed", err=True)
 
 
-def _entries() -> "list[Entry]":
+def _entries() -> "list[CacheEntry]":
     from sharedllm.base.cache_entries import entries
     from sharedllm.base.resolve import BUILT_IN
     from sharedllm.text.people import CHATS, LIBRARIES, PRESIDENTS
@@ -91,7 +91,7 @@ def _entries() -> "list[Entry]":
     return entries(purposes)
 
 
-def _print(found: "Iterable[Entry]") -> None:
+def _print(found: "Iterable[CacheEntry]") -> None:
     from sharedllm.base.cache_entries import AGAIN
     from sharedllm.cache_folder import cache_dir
 
@@ -115,7 +115,7 @@ def _print(found: "Iterable[Entry]") -> None:
     click.echo(f"\n{_size(sum(entry.bytes for entry in shown))} in {printable(str(cache_dir()))}")
 
 
-def _as_dict(entry: "Entry") -> dict[str, Any]:
+def _as_dict(entry: "CacheEntry") -> dict[str, Any]:
     return asdict(entry) | {"path": str(entry.path)}
 
 

@@ -20,7 +20,7 @@ from sharedllm.files import refused, replacing
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
-    from sharedllm.cluster.fleets.executors import Executor, Job
+    from sharedllm.cluster.fleets.executors import Executor, FleetJob
     from sharedllm.cluster.fleets.run import Result
 import json
 from collections import Counter
@@ -94,7 +94,7 @@ def train(
     if executor_name == "ray":
         need("ray")
 
-    from sharedllm.cluster.fleets.executors import Job
+    from sharedllm.cluster.fleets.executors import FleetJob
     from sharedllm.cluster.fleets.run import Result, train_fleet
     from sharedllm.cluster.fleets.shards import plan_fleet
     from sharedllm.store import open_store
@@ -103,7 +103,7 @@ def train(
         raise InvalidInput(f"An address, {address!r}, is given to local workers", remedy="Add --executor ray.")
     recipe = chosen_recipe(recipe_name, steps, learning_rate, format, seed)
     plan = plan_fleet(manifest, shard_size)
-    job = Job.of(workplace(base_name), recipe)
+    job = FleetJob.of(workplace(base_name), recipe)
     with open_store(store) as opened, _Tally(len(plan.lines), job.recipe.steps, as_json) as tally:
         executor = _executor(executor_name, job, address, workers)
         training = train_fleet(opened, plan, job, executor, origin=f"manifest:{manifest.absolute()}")
@@ -118,7 +118,7 @@ def train(
     sys.exit(exit_status(failed=tally.states["failed"] > 0, held_back=tally.states["held back"] > 0))
 
 
-def _executor(name: str, job: "Job", address: str | None, workers: int | None) -> "Executor":
+def _executor(name: str, job: "FleetJob", address: str | None, workers: int | None) -> "Executor":
     if name == "ray":
         from sharedllm.cluster.fleets.ray import RayExecutor
 

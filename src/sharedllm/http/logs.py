@@ -30,7 +30,7 @@ log = logging.getLogger("sharedllm.http")
 
 
 @dataclass
-class Record:
+class RequestRecord:
     """What is found out about a request on its way: for its line, and for its response, an error among them.
 
     Attributes:
@@ -94,7 +94,7 @@ class Watched:
             await self._app(scope, receive, send)
             return
         id = secrets.token_hex(16)
-        record = scope["record"] = Record()
+        record = scope["record"] = RequestRecord()
         began = time.perf_counter()
         status = 0
 

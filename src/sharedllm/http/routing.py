@@ -7,7 +7,7 @@ from typing import Any
 from sharedllm.http.error_responses import code_of
 from sharedllm.http.public_errors import without_places
 from sharedllm.http.service import Service
-from sharedllm.operations.route import Decision, route
+from sharedllm.operations.route import Route, route
 
 FINGERPRINT_CHARACTERS = 12
 
@@ -16,7 +16,7 @@ FINGERPRINT_CHARACTERS = 12
 class Routed:
     """A decision, and the fingerprint of the base it was made for."""
 
-    decision: Decision
+    decision: Route
     base: str
 
     @property

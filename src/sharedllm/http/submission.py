@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Answer:
+class PartialAnswer:
     """One answer as it grows; ``finished`` is None until it has ended."""
 
     tokens: list[Scored] = field(default_factory=list)
@@ -39,7 +39,7 @@ class Answer:
         return self.finished
 
 
-class Running:
+class Submission:
     """Requests on their way. Make it on the event loop; whatever happens then, `stop` it in the end."""
 
     def __init__(self, engine: "Engine", first_token: Callable[[float], None], *, stream: bool) -> None:
@@ -58,7 +58,7 @@ class Running:
         self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
         self._numbers: dict[int, int] = {}
         self._since = time.monotonic()
-        self.answers: list[Answer] = []
+        self.answers: list[PartialAnswer] = []
 
     def submit(self, requests: Sequence[Request]) -> None:
         """Hand them to the engine, from any thread.
@@ -66,7 +66,7 @@ class Running:
         Raises:
             QueueFull, EngineStopped, InvalidInput: the engine does not take one of them; those before it are running.
         """
-        self.answers = [Answer() for _ in requests]
+        self.answers = [PartialAnswer() for _ in requests]
         for index, request in enumerate(requests):
             self._numbers[index] = self._engine.submit(request, partial(self._deliver, index))
 

@@ -16,7 +16,7 @@ from sharedllm.base.context_length import context_of
 from sharedllm.base.conversations import Turn, chat_ids
 from sharedllm.base.loading import Base
 from sharedllm.errors import EngineStopped, InvalidInput, SharedLLMError
-from sharedllm.operations.route import Decision, route
+from sharedllm.operations.route import Route, route
 from sharedllm.operations.workplace import Workplace
 from sharedllm.serving.cache import places
 from sharedllm.serving.engine import Engine
@@ -41,7 +41,7 @@ class Answer:
         base_text: what the base says to the same prompt; None where that was not asked for.
     """
 
-    decision: Decision
+    decision: Route
     text: str
     base_text: str | None = None
 
@@ -57,7 +57,7 @@ def ask(
     fallback: bool = False,
     continuing: bool = False,
     compare: bool = False,
-    on_route: Callable[[Decision], Any] | None = None,
+    on_route: Callable[[Route], Any] | None = None,
     on_text: Callable[[int, str], Any] | None = None,
 ) -> Answer:
     """Answer a prompt with a user's served release.
@@ -84,7 +84,7 @@ def ask(
     if any("\ud800" <= character <= "\udfff" for character in prompt):
         raise InvalidInput(f"The prompt {prompt[:40]!a} is not valid Unicode text", remedy="Give it in UTF-8.")
     if store is None:
-        decision = Decision("base", user, None, "The base answers, as asked.")
+        decision = Route("base", user, None, "The base answers, as asked.")
     else:
         # Whoever has no release that may answer is told so before a base is fetched for them.
         route(store, user, fallback=fallback)

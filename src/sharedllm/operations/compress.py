@@ -26,7 +26,7 @@ WORST_RATIO = 1.5
 
 
 @dataclass(frozen=True)
-class Decision:
+class CompressionDecision:
     """Which form of an adapter to keep.
 
     Attributes:
@@ -38,7 +38,7 @@ class Decision:
     reason: str
 
 
-def decide(none: float, raw: float, int8: float) -> Decision:
+def decide(none: float, raw: float, int8: float) -> CompressionDecision:
     """Keep int8 only if it stays within `WORST_RATIO` of the raw adapter and is better than no adapter.
 
     The second condition is the one that protects: an adapter that barely helps can lose all of its help well within the
@@ -51,15 +51,17 @@ def decide(none: float, raw: float, int8: float) -> Decision:
     """
     for name, perplexity in (("no adapter", none), ("the raw adapter", raw), ("the int8 adapter", int8)):
         if not math.isfinite(perplexity):
-            return Decision("raw", f"raw stays: the perplexity of {name} is not a finite number")
+            return CompressionDecision("raw", f"raw stays: the perplexity of {name} is not a finite number")
     ratio = int8 / raw
     if int8 > WORST_RATIO * raw:
-        return Decision(
+        return CompressionDecision(
             "raw", f"raw stays: int8 has {ratio:.2f} times the raw adapter's perplexity, more than {WORST_RATIO}"
         )
     if int8 >= none:
-        return Decision("raw", f"raw stays: int8 is no better than no adapter ({int8:.4g} against {none:.4g})")
-    return Decision(
+        return CompressionDecision(
+            "raw", f"raw stays: int8 is no better than no adapter ({int8:.4g} against {none:.4g})"
+        )
+    return CompressionDecision(
         "int8",
         f"int8 is kept: it has {ratio:.3f} times the raw adapter's perplexity, and {1 - int8 / none:.1%} less than no"
         " adapter",

@@ -15,7 +15,7 @@ from sharedllm.store import Release, Store
 
 
 @dataclass(frozen=True)
-class Decision:
+class Route:
     """Who answers.
 
     Attributes:
@@ -35,7 +35,7 @@ class Decision:
 
 def route(
     store: Store, user: str, *, base: str | None = None, layout: Layout | None = None, fallback: bool = False
-) -> Decision:
+) -> Route:
     """Decide who answers ``user``: their served release or, if the caller allows it, the base. Never anybody else's.
 
     Args:
@@ -63,5 +63,5 @@ def route(
     except (UnknownUser, NotServed, AdapterError) as refusal:
         if not fallback and not isinstance(refusal, ResetToBase):
             raise
-        return Decision("base", user, None, f"The base answers. {refusal.message}", refusal)
-    return Decision("own", user, release, f"Release {release.number} of {user!r} answers.")
+        return Route("base", user, None, f"The base answers. {refusal.message}", refusal)
+    return Route("own", user, release, f"Release {release.number} of {user!r} answers.")

@@ -9,7 +9,7 @@ from sharedllm.evaluation.intervals import Interval
 from sharedllm.text.repeats import Repeats
 
 
-class Outcome(Protocol):
+class GainAndCost(Protocol):
     """What one person's adapter brought and cost; None where it was not measured."""
 
     @property
@@ -29,12 +29,12 @@ class Outcome(Protocol):
         """What the training text gives away of the text that they were tested on."""
 
 
-def caveats(outcomes: Sequence[Outcome]) -> list[str]:
+def caveats(outcomes: Sequence[GainAndCost]) -> list[str]:
     """Clauses, in words, on everything that speaks against the adapters of one or several people."""
     return list(_caveats(outcomes, several=len(outcomes) > 1))
 
 
-def _caveats(outcomes: Sequence[Outcome], *, several: bool) -> Iterator[str]:
+def _caveats(outcomes: Sequence[GainAndCost], *, several: bool) -> Iterator[str]:
     harmed = sum(each.gain is not None and each.gain.high < 0 for each in outcomes)
     unknown = sum(each.gain is None for each in outcomes)
     worse = [each.general for each in outcomes if each.general is not None and each.general.high < 0]

@@ -181,7 +181,7 @@ def percent(value: float) -> str:
 
 
 @dataclass(frozen=True)
-class Scale:
+class IntervalAxis:
     """The one axis on which every interval of a report is drawn.
 
     Attributes:
@@ -193,7 +193,7 @@ class Scale:
     high: float
 
     @classmethod
-    def of(cls, intervals: Iterable[Interval | None]) -> "Scale":
+    def of(cls, intervals: Iterable[Interval | None]) -> "IntervalAxis":
         """Wide enough for every interval and for zero."""
         ends = [end for each in intervals if each is not None for end in (each.low, each.high)]
         low, high = max(min([0.0, *ends]), _LOWEST_PLOTTED), max([0.02, *ends])

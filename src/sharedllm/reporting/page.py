@@ -68,7 +68,7 @@ def _render(report: Report) -> str:
         names=names,
         shortened=[user for user, name in names.items() if name != printable(user)],
         limit=limit,
-        scale=story.Scale.of(each for finding in found for each in (finding.gain, finding.general)),
+        scale=story.IntervalAxis.of(each for finding in found for each in (finding.gain, finding.general)),
         windows=story.windows(report),
         general_windows=sorted({each.windows for each in report.general.values()}),
         confidence=CONFIDENCE,

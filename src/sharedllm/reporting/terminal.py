@@ -127,7 +127,7 @@ def _cell(report: Report, text: str, reader: str | None) -> "Text":
 def _gains(found: Sequence[story.Finding], names: Mapping[str, str]) -> "Table":
     from rich.text import Text
 
-    scale = story.Scale.of(each for finding in found for each in (finding.gain, finding.general))
+    scale = story.IntervalAxis.of(each for finding in found for each in (finding.gain, finding.general))
     table = _table("adapter of")
     table.add_column(Text("own held-out text"), width=_PLOT_CELLS)
     table.add_column(Text("general text"), width=_PLOT_CELLS)
@@ -136,7 +136,7 @@ def _gains(found: Sequence[story.Finding], names: Mapping[str, str]) -> "Table":
     return table
 
 
-def _interval(interval: Interval | None, scale: story.Scale) -> "Text":
+def _interval(interval: Interval | None, scale: story.IntervalAxis) -> "Text":
     from rich.text import Text
 
     if interval is None:

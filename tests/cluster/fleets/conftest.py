@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from sharedllm.cluster.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Trainer, Work
+from sharedllm.cluster.fleets.executors import Executor, FleetJob, Halted, Lost, Over, ShardEvent, Trainer, Work
 from sharedllm.cluster.fleets.run import Result, train_fleet
 from sharedllm.cluster.fleets.shards import plan_fleet
 from sharedllm.errors import SharedLLMError
@@ -72,17 +72,17 @@ class Here(Executor):
         number, training = next(iter(self._busy.items()))
         del self._busy[number]
         if self.startless:
-            return Event(number, Lost("no memory for the base", ready=False))
+            return ShardEvent(number, Lost("no memory for the base", ready=False))
         try:
             judged = next(training)
         except StopIteration:
-            return Event(number, Over())
+            return ShardEvent(number, Over())
         except SharedLLMError as error:
-            return Event(number, Halted(error))
+            return ShardEvent(number, Halted(error))
         except RuntimeError as error:
-            return Event(number, Lost(str(error), ready=True))
+            return ShardEvent(number, Lost(str(error), ready=True))
         self._busy[number] = training
-        return Event(number, judged)
+        return ShardEvent(number, judged)
 
     def close(self):
         for training in self._busy.values():
@@ -110,7 +110,7 @@ class Fleet:
 
     def job(self):
         general = writing("general", 600)
-        return Job("small", self.base.fingerprint, self.recipe, general, self.checkpoints, Gate())
+        return FleetJob("small", self.base.fingerprint, self.recipe, general, self.checkpoints, Gate())
 
     def start(self, deadly=(), startless=False):
         """The results as they come; what the run leaves behind can be looked at in between."""

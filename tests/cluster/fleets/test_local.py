@@ -15,7 +15,7 @@ from tests.strangers import install_guides
 from sharedllm import Format, norm_sites, register_format
 from sharedllm.adapters.formats import registry
 from sharedllm.base.fingerprint import fingerprint
-from sharedllm.cluster.fleets.executors import Job, Trainer
+from sharedllm.cluster.fleets.executors import FleetJob, Trainer
 from sharedllm.cluster.fleets.local import LocalExecutor
 from sharedllm.cluster.fleets.run import Result, train_fleet
 from sharedllm.cluster.fleets.shards import plan_fleet
@@ -35,7 +35,7 @@ USERS = ["alice", "bob", "carol", "dave"]
 def job(tmp_path, folder_of, monkeypatch):
     monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path / "cache"))
     folder = folder_of("llama")
-    return Job(str(folder), fingerprint(folder), RECIPE, writing("general", 600), tmp_path / "training", Gate())
+    return FleetJob(str(folder), fingerprint(folder), RECIPE, writing("general", 600), tmp_path / "training", Gate())
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from sharedllm.base.fingerprint import fingerprint
-from sharedllm.cluster.fleets.executors import Job, Stepped
+from sharedllm.cluster.fleets.executors import FleetJob, Stepped
 from sharedllm.cluster.fleets.placement import place
 from sharedllm.cluster.fleets.ray import RayExecutor
 from sharedllm.cluster.fleets.run import Result, train_fleet
@@ -36,7 +36,7 @@ def job(tmp_path, folder_of, monkeypatch):
     # Starting a cluster in this process sets it for all that come later.
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     folder = folder_of("llama")
-    return Job(str(folder), fingerprint(folder), RECIPE, writing("general", 600), tmp_path / "training", Gate())
+    return FleetJob(str(folder), fingerprint(folder), RECIPE, writing("general", 600), tmp_path / "training", Gate())
 
 
 def assert_trained_as(expected, store, **tolerance):

@@ -33,7 +33,7 @@ def test_every_constant_is_what_its_result_file_says(name):
 
 
 def test_no_constant_is_left_out_of_the_comparison():
-    assert set(MEASURED) == {name for name, value in vars(sizing).items() if isinstance(value, sizing.Measured)}
+    assert set(MEASURED) == {name for name, value in vars(sizing).items() if isinstance(value, sizing.Measurement)}
 
 
 def test_what_the_code_decides_is_what_is_reckoned_with():

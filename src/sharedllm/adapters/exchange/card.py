@@ -31,7 +31,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Kind:
+class ExportKind:
     """What one way of exporting writes.
 
     Attributes:
@@ -71,7 +71,7 @@ def loading(loader: str, model: str, tokenizer: str) -> str:
     )
 
 
-def write_card(path: Path, kind: Kind, base: Base, adapter: Adapter, origin: Origin | None) -> None:
+def write_card(path: Path, kind: ExportKind, base: Base, adapter: Adapter, origin: Origin | None) -> None:
     """Write the page of an export.
 
     Args:
@@ -94,7 +94,7 @@ def base_licence(base: Base) -> str | None:
     return _licence_of_gguf(Path(base.name)) if base.name.endswith(".gguf") else _licence_of_folder(base.folder)
 
 
-def _card(kind: Kind, base: Base, adapter: Adapter, origin: Origin | None) -> str:
+def _card(kind: ExportKind, base: Base, adapter: Adapter, origin: Origin | None) -> str:
     whose = _code(origin.user) if origin else "one person"
     name = _code(base.name if base.name in BUILT_IN or _hub(base) else Path(base.name).resolve().name)
     release = f"release {origin.release} of it" if origin else "it"
@@ -115,7 +115,7 @@ def _card(kind: Kind, base: Base, adapter: Adapter, origin: Origin | None) -> st
     return "\n\n".join(filter(None, sections)) + "\n"
 
 
-def _tools(kind: Kind) -> str:
+def _tools(kind: ExportKind) -> str:
     return {"peft": "PEFT and transformers", "gguf": "transformers and gguf"}.get(kind.library, "transformers")
 
 
@@ -153,7 +153,7 @@ def _row(text: str, figures: dict[str, Any], difference: str) -> str:
     return f"| {text} | {figures['base']:.2f} | {figures['adapter']:.2f} | {bounds} |"
 
 
-def _licence(kind: Kind, base: Base, whose: str) -> str:
+def _licence(kind: ExportKind, base: Base, whose: str) -> str:
     own = (
         f"The adapter was made of text of {whose} and is theirs. They have licensed it to nobody: ask them before you"
         " use it or hand it on."

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharedllm.adapters.adapter import Adapter
-from sharedllm.adapters.exchange.card import CARD, Kind, Origin, loading, write_card
+from sharedllm.adapters.exchange.card import CARD, ExportKind, Origin, loading, write_card
 from sharedllm.adapters.exchange.folding import Stored, check_gains, stored_weights
 from sharedllm.adapters.layouts import Layout
 from sharedllm.base.loading import Base
@@ -69,7 +69,7 @@ def export_gguf(
     check_gains(adapter, layout, "A GGUF file")
     weights = stored_weights(base, layout)
     patches = _patches(source, weights, adapter)
-    kind = Kind(
+    kind = ExportKind(
         title="A person's model, for llama.cpp",
         library="gguf",
         loading=loading(

@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 
 from sharedllm.adapters.adapter import Adapter
-from sharedllm.adapters.exchange.card import CARD, Kind, Origin, loading, write_card
+from sharedllm.adapters.exchange.card import CARD, ExportKind, Origin, loading, write_card
 from sharedllm.adapters.exchange.folding import Stored, check_folds, stored_weights, weight_files
 from sharedllm.adapters.layouts import Layout
 from sharedllm.base.loading import Base
@@ -17,7 +17,7 @@ _INDEX = "model.safetensors.index.json"
 _BESIDE_WEIGHTS = ("*.json", "*.jinja", "*.model", "*.txt", "LICENSE*", "NOTICE*")
 _NOT_COPIED = {_INDEX, "config.json", "adapter_config.json"}
 
-_KIND = Kind(
+_KIND = ExportKind(
     title="A person's model",
     library="transformers",
     loading=loading("transformers.AutoModelForCausalLM", '"."', '"."'),

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from sharedllm.adapters.adapter import Adapter, meaning
 from sharedllm.adapters.adapter_file import read_tensors
-from sharedllm.adapters.exchange.card import CARD, Kind, Origin, loading, write_card
+from sharedllm.adapters.exchange.card import CARD, ExportKind, Origin, loading, write_card
 from sharedllm.adapters.exchange.folding import Stored, check_gains, stored_weights
 from sharedllm.adapters.layouts import Layout
 from sharedllm.adapters.provenance import imported, parse_provenance
@@ -30,7 +30,7 @@ _MAX_CONFIG_BYTES = 4 * 2**20
 # PEFT reads past this metadata of the tensor file; an import finds in it which base the gains are for.
 _OURS = "sharedllm"
 
-_KIND = Kind(
+_KIND = ExportKind(
     title="A person's adapter, for PEFT",
     library="peft",
     loading=loading("peft.AutoPeftModelForCausalLM", '"."', 'model.peft_config["default"].base_model_name_or_path'),

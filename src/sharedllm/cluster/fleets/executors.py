@@ -22,7 +22,7 @@ from sharedllm.training.recipes import Recipe
 
 
 @dataclass(frozen=True)
-class Job:
+class FleetJob:
     """What all shards of a run have in common. It travels to every worker once.
 
     Attributes:
@@ -42,14 +42,14 @@ class Job:
     gate: Gate
 
     @staticmethod
-    def of(workplace: Workplace, recipe: Recipe) -> "Job":
+    def of(workplace: Workplace, recipe: Recipe) -> "FleetJob":
         """What is to be done at a workplace, whose base is not loaded for it.
 
         Raises:
             BaseError, UnknownName, DownloadError: the base or general text cannot be had.
         """
         general, folder = workplace.general_text("validation"), workplace.folder.absolute()
-        return Job(workplace.name, workplace.fingerprint, recipe, general, folder, Gate())
+        return FleetJob(workplace.name, workplace.fingerprint, recipe, general, folder, Gate())
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +97,7 @@ class Halted:
 
 
 @dataclass(frozen=True, eq=False)
-class Event:
+class ShardEvent:
     """Something that happened to a piece of work, by its number."""
 
     work: int
@@ -125,7 +125,7 @@ class Executor(Closing):
         """Give work to an idle worker."""
 
     @abstractmethod
-    def wait(self) -> Event:
+    def wait(self) -> ShardEvent:
         """The next thing that happens; there must be work."""
 
     @abstractmethod
@@ -136,7 +136,7 @@ class Executor(Closing):
 class Trainer:
     """What a worker makes once and uses for every piece of work of a job."""
 
-    def __init__(self, job: Job, base: "str | Base | None" = None) -> None:
+    def __init__(self, job: FleetJob, base: "str | Base | None" = None) -> None:
         """Load the base.
 
         Args:

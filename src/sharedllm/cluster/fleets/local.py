@@ -8,7 +8,17 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 
-from sharedllm.cluster.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Stepped, Trainer, Work
+from sharedllm.cluster.fleets.executors import (
+    Executor,
+    FleetJob,
+    Halted,
+    Lost,
+    Over,
+    ShardEvent,
+    Stepped,
+    Trainer,
+    Work,
+)
 from sharedllm.errors import SharedLLMError
 from sharedllm.operations.train import Judged
 
@@ -42,7 +52,7 @@ class LocalExecutor(Executor):
     Each waits for an answer to every judged user, which the next `wait` gives: until then the checkpoint stays.
     """
 
-    def __init__(self, job: Job, workers: int = 1) -> None:
+    def __init__(self, job: FleetJob, workers: int = 1) -> None:
         self._job, self._workers = job, workers
         self._idle: list[_Worker] = []
         self._busy: dict[Connection, tuple[_Worker, int]] = {}
@@ -64,7 +74,7 @@ class LocalExecutor(Executor):
             worker = self._start(work)
         self._busy[worker.connection] = worker, work.number
 
-    def wait(self) -> Event:
+    def wait(self) -> ShardEvent:
         while True:
             self._answer()
             heard = wait(list(self._busy))
@@ -90,7 +100,7 @@ class LocalExecutor(Executor):
                 del self._busy[connection]
                 connection.close()
                 worker.process.join(_SECONDS_TO_STOP)
-            return Event(number, what)
+            return ShardEvent(number, what)
 
     def close(self) -> None:
         workers = [worker for worker, _ in self._busy.values()] + self._idle
@@ -118,7 +128,7 @@ class LocalExecutor(Executor):
             _send(connection, None)
 
 
-def _send(connection: Connection, what: tuple[Job, Work | None] | Work | None) -> None:
+def _send(connection: Connection, what: tuple[FleetJob, Work | None] | Work | None) -> None:
     # A worker that is gone meanwhile is noticed by `wait`, as one that goes later would be.
     with contextlib.suppress(ConnectionError):
         connection.send(what)

@@ -9,7 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from sharedllm.base.threads import WAITING
-from sharedllm.cluster.fleets.executors import Event, Executor, Halted, Job, Lost, Over, Stepped, Trainer, Work
+from sharedllm.cluster.fleets.executors import (
+    Executor,
+    FleetJob,
+    Halted,
+    Lost,
+    Over,
+    ShardEvent,
+    Stepped,
+    Trainer,
+    Work,
+)
 from sharedllm.cluster.fleets.placement import Machine, place
 from sharedllm.errors import InvalidInput, SharedLLMError, TrainingError
 from sharedllm.extras import need
@@ -37,7 +47,7 @@ class RayExecutor(Executor):
     trained on a machine that is gone, all machines have to see one folder of checkpoints.
     """
 
-    def __init__(self, job: Job, address: str | None = None, workers: int | None = None) -> None:
+    def __init__(self, job: FleetJob, address: str | None = None, workers: int | None = None) -> None:
         """Connect to a cluster, or start one on this machine.
 
         Args:
@@ -82,7 +92,7 @@ class RayExecutor(Executor):
         worker = self._idle.pop() if self._idle else self._start()
         self._begin(worker, self._ray.put(work), work.number)
 
-    def wait(self) -> Event:
+    def wait(self) -> ShardEvent:
         if self._unanswered is not None:
             self._busy[self._unanswered.actor.next.remote()] = self._unanswered
             self._unanswered = None
@@ -97,9 +107,9 @@ class RayExecutor(Executor):
                 stepped = self._ray.get(answer)
                 self._ask_for_steps(worker)
                 if stepped.steps:
-                    return Event(worker.number, stepped)
+                    return ShardEvent(worker.number, stepped)
 
-    def _heard(self, answer: Any) -> Event:
+    def _heard(self, answer: Any) -> ShardEvent:
         worker = self._busy.pop(answer)
         try:
             what = self._ray.get(answer)
@@ -112,7 +122,7 @@ class RayExecutor(Executor):
             self._idle.append(worker)
         else:
             self._ray.kill(worker.actor)
-        return Event(worker.number, what)
+        return ShardEvent(worker.number, what)
 
     def close(self) -> None:
         at_work = [*self._busy.values(), *([self._unanswered] if self._unanswered else [])]
@@ -189,7 +199,7 @@ class _Stopped(BaseException):
 class _Actor:
     """A worker's process. Errors of ours are answers, because Ray would dress them up."""
 
-    def __init__(self, job: Job, threads: int) -> None:
+    def __init__(self, job: FleetJob, threads: int) -> None:
         import torch
 
         torch.set_num_threads(threads)

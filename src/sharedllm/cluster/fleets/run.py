@@ -12,8 +12,8 @@ from itertools import count, islice
 from typing import Literal, TypeVar
 
 from sharedllm.adapters.formats.registry import check_reaches_others
-from sharedllm.cluster.fleets.executors import Executor, Halted, Job, Lost, Over, Stepped, Work
-from sharedllm.cluster.fleets.shards import Plan, Shard
+from sharedllm.cluster.fleets.executors import Executor, FleetJob, Halted, Lost, Over, Stepped, Work
+from sharedllm.cluster.fleets.shards import Shard, ShardPlan
 from sharedllm.errors import (
     CorruptAdapter,
     CorruptStore,
@@ -69,7 +69,7 @@ class Result:
 
 
 def train_fleet(
-    store: Store, plan: Plan, job: Job, executor: Executor, *, origin: str
+    store: Store, plan: ShardPlan, job: FleetJob, executor: Executor, *, origin: str
 ) -> Generator[Result | Stepped, None, None]:
     """Train every user of a plan who has no release of their text, recipe and base yet; one result each.
 
@@ -108,7 +108,7 @@ class _InHand:
 
 
 class _Driver:
-    def __init__(self, store: Store, plan: Plan, job: Job, executor: Executor, origin: str) -> None:
+    def __init__(self, store: Store, plan: ShardPlan, job: FleetJob, executor: Executor, origin: str) -> None:
         self._store, self._plan, self._job, self._executor = store, plan, job, executor
         self._origin = [origin]
         self._checkpoints = Checkpoints(job.checkpoints, job.fingerprint)

@@ -29,7 +29,7 @@ class Shard:
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class ShardPlan:
     """A fleet cut into shards, in the manifest's order. The same manifest and size give the same shards.
 
     Attributes:
@@ -71,7 +71,7 @@ class Plan:
                 yield line, entry.user, error
 
 
-def plan_fleet(manifest: Path, size: int) -> Plan:
+def plan_fleet(manifest: Path, size: int) -> ShardPlan:
     """Look through a manifest once, checking every line and reading no file that it names.
 
     Args:
@@ -93,7 +93,7 @@ def plan_fleet(manifest: Path, size: int) -> Plan:
             f"The manifest {manifest} names no user", remedy='Begin with a line {"user": "…", "files": ["…"]}.'
         )
     _check_one_line_each(manifest, users)
-    return Plan(manifest, lines, size)
+    return ShardPlan(manifest, lines, size)
 
 
 def _digest(user: str) -> int:

@@ -14,7 +14,7 @@ from sharedllm.http.protocol.forms import Form, Wanted
 from sharedllm.http.protocol.schemas import ChatRequest, Message
 from sharedllm.http.protocol.stream import answer
 from sharedllm.http.service import Service
-from sharedllm.http.submission import Answer
+from sharedllm.http.submission import PartialAnswer
 from sharedllm.serving.request import Scored, Token
 
 router = APIRouter(prefix="/v1", tags=["answers"])
@@ -61,7 +61,7 @@ class Chat(Form):
             asked or min(room, self.service.policy.chat_tokens), top_logprobs=top if self._asked.logprobs else None
         )
 
-    def choice(self, index: int, answer: Answer, vocabulary: Vocabulary) -> dict[str, Any]:
+    def choice(self, index: int, answer: PartialAnswer, vocabulary: Vocabulary) -> dict[str, Any]:
         return {
             "index": index,
             "message": {"role": "assistant", "content": answer.text, "refusal": None},

@@ -13,7 +13,7 @@ from sharedllm.http.protocol.forms import Form, Wanted
 from sharedllm.http.protocol.schemas import CompletionRequest
 from sharedllm.http.protocol.stream import answer
 from sharedllm.http.service import Service
-from sharedllm.http.submission import Answer
+from sharedllm.http.submission import PartialAnswer
 from sharedllm.serving.request import Scored, Token
 
 MAX_TOKENS = 16
@@ -68,7 +68,7 @@ class Completion(Form):
             score_prompt=bool(asked.echo) and asked.logprobs is not None,
         )
 
-    def choice(self, index: int, answer: Answer, vocabulary: Vocabulary) -> dict[str, Any]:
+    def choice(self, index: int, answer: PartialAnswer, vocabulary: Vocabulary) -> dict[str, Any]:
         scored = [*answer.end.prompt_scores, *answer.tokens]
         return _choice(
             index, self._echo(index) + answer.text, self._logprobs(index, scored, vocabulary), answer.end.reason

@@ -11,8 +11,8 @@ from sharedllm.errors import InvalidInput
 from sharedllm.http.error_responses import Refused
 from sharedllm.http.protocol.schemas import Common
 from sharedllm.http.service import Service
-from sharedllm.http.submission import Answer
-from sharedllm.operations.route import Decision
+from sharedllm.http.submission import PartialAnswer
+from sharedllm.operations.route import Route
 from sharedllm.serving.request import DEFAULT_SAMPLING, Request, Token
 
 _CHARACTERS_PER_TOKEN = 8
@@ -54,7 +54,7 @@ class Form(ABC):
         """What is asked of the engine for one prompt."""
 
     @abstractmethod
-    def choice(self, index: int, answer: Answer, vocabulary: Vocabulary) -> dict[str, Any]:
+    def choice(self, index: int, answer: PartialAnswer, vocabulary: Vocabulary) -> dict[str, Any]:
         """One finished answer, in a response that is not streamed."""
 
     @abstractmethod
@@ -69,7 +69,7 @@ class Form(ABC):
     def ending(self, index: int, text: str, reason: str) -> dict[str, Any]:
         """The last of a streamed choice."""
 
-    def requests(self, decision: Decision, seed: int) -> list[Request]:
+    def requests(self, decision: Route, seed: int) -> list[Request]:
         """Everything the engine is to do, in the order of the choices.
 
         Raises:
@@ -115,7 +115,7 @@ class Form(ABC):
                 )
             beginning *= 2
 
-    def _request(self, ids: Sequence[int], wanted: "Wanted", decision: Decision, seed: int, choice: int) -> Request:
+    def _request(self, ids: Sequence[int], wanted: "Wanted", decision: Route, seed: int, choice: int) -> Request:
         asked = self.common
         release = decision.release
         if len(ids) + wanted.max_tokens > self.service.engine.context:
@@ -163,14 +163,14 @@ class Wanted:
     score_prompt: bool = False
 
 
-def usage(answers: Sequence[Answer], n: int) -> dict[str, int]:
+def usage(answers: Sequence[PartialAnswer], n: int) -> dict[str, int]:
     """Token counts. A prompt counts once, however many answers it has; an end token counts as one that was drawn."""
     prompt = sum(answer.end.prompt_tokens for answer in answers[::n])
     new = sum(answer.end.new_tokens for answer in answers)
     return {"prompt_tokens": prompt, "completion_tokens": new, "total_tokens": prompt + new}
 
 
-def glass_box(answers: Sequence[Answer], vocabulary: Vocabulary) -> list[dict[str, Any]]:
+def glass_box(answers: Sequence[PartialAnswer], vocabulary: Vocabulary) -> list[dict[str, Any]]:
     """Per choice, every new token's log-probability under the base and under the adapter, and their sums."""
     return [
         {

@@ -17,11 +17,11 @@ from sharedllm.errors import SharedLLMError
 from sharedllm.http.error_responses import GONE, Refused, code_of, gone, param_of, status_of, told
 from sharedllm.http.identity import Caller
 from sharedllm.http.large_json import InPieces, to_json
-from sharedllm.http.logs import Record
+from sharedllm.http.logs import RequestRecord
 from sharedllm.http.protocol.forms import Form, glass_box, usage
 from sharedllm.http.routing import routed
 from sharedllm.http.service import Service
-from sharedllm.http.submission import Running
+from sharedllm.http.submission import Submission
 from sharedllm.serving.request import Token
 
 SEED_BITS = 53
@@ -48,9 +48,9 @@ async def answer(request: Request, caller: Caller, form: Form) -> Response:
         )
     user = caller.acting_for(form.common.user)
     seed = secrets.randbits(SEED_BITS) if form.common.seed is None else form.common.seed
-    record: Record = request.scope["record"]
+    record: RequestRecord = request.scope["record"]
     first_token = request.app.state.metrics.first_token.observe
-    running = Running(service.engine, first_token, stream=bool(form.common.stream))
+    running = Submission(service.engine, first_token, stream=bool(form.common.stream))
     try:
         await service.turns.run(user, partial(_begin, form, user, seed, running, record))
         request.scope["body"].let_go()
@@ -69,7 +69,7 @@ async def answer(request: Request, caller: Caller, form: Form) -> Response:
     return InPieces(body)
 
 
-def _begin(form: Form, user: str, seed: int, running: Running, record: Record) -> None:
+def _begin(form: Form, user: str, seed: int, running: Submission, record: RequestRecord) -> None:
     """Route, encode and submit; in a thread, as the first two block."""
     with form.service.admission():
         decided = routed(form.service, user)
@@ -78,7 +78,7 @@ def _begin(form: Form, user: str, seed: int, running: Running, record: Record) -
 
 
 async def _whole(
-    form: Form, user: str, head: "_Head", running: Running, vocabulary: Vocabulary, record: Record
+    form: Form, user: str, head: "_Head", running: Submission, vocabulary: Vocabulary, record: RequestRecord
 ) -> bytes:
     async for _ in running.events():
         pass
@@ -94,7 +94,7 @@ async def _whole(
 
 
 async def _events(
-    form: Form, user: str, head: "_Head", running: Running, vocabulary: Vocabulary, record: Record
+    form: Form, user: str, head: "_Head", running: Submission, vocabulary: Vocabulary, record: RequestRecord
 ) -> AsyncIterator[bytes]:
     """The stream: routing in the first and the last chunk, an error as an event that ends it.
 
@@ -144,7 +144,7 @@ async def _made(form: Form, user: str, make: Callable[[], bytes]) -> bytes:
     return await form.service.turns.run(user, make) if form.is_long else make()
 
 
-def _ours(form: Form, head: "_Head", running: Running, vocabulary: Vocabulary) -> Mapping[str, Any]:
+def _ours(form: Form, head: "_Head", running: Submission, vocabulary: Vocabulary) -> Mapping[str, Any]:
     if not form.common.extensions.glass_box:
         return head.told
     return {**head.told, "glass_box": glass_box(running.answers, vocabulary)}
@@ -171,7 +171,9 @@ class _Head:
 class _Stream(StreamingResponse):
     """Server-sent events; whatever ends them, the client going away among it, stops the requests."""
 
-    def __init__(self, events: AsyncIterator[bytes], running: Running, record: Record, service: Service) -> None:
+    def __init__(
+        self, events: AsyncIterator[bytes], running: Submission, record: RequestRecord, service: Service
+    ) -> None:
         # Proxies are told not to hold events back.
         headers = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
         super().__init__(events, headers=headers, media_type="text/event-stream")

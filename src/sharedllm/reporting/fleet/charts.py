@@ -27,7 +27,7 @@ from sharedllm.reporting.charts import (
     words,
 )
 from sharedllm.reporting.findings import percent
-from sharedllm.reporting.fleet.findings import Person
+from sharedllm.reporting.fleet.findings import MeasuredPerson
 
 _LOWEST = -0.5
 """On a broken adapter's scale nobody else could be seen; whatever is lower is drawn here."""
@@ -39,13 +39,13 @@ _PERCENT = "{:+.0%}"
 
 @dataclass(frozen=True)
 class _Spot:
-    person: Person
+    person: MeasuredPerson
     x: float
     y: float
     interval: Interval | None = None
 
 
-def ranked(people: Sequence[Person], kinds: Mapping[str, str]) -> Markup:
+def ranked(people: Sequence[MeasuredPerson], kinds: Mapping[str, str]) -> Markup:
     """Everybody's improvement with its interval, from the greatest to the least."""
     spots = [_Spot(each, place, each.gain.estimate, each.gain) for place, each in enumerate(people)]
     ends = [end for each in people for end in (each.gain.low, each.gain.high)]
@@ -61,7 +61,7 @@ def ranked(people: Sequence[Person], kinds: Mapping[str, str]) -> Markup:
     ).draw(spots)
 
 
-def growth(people: Sequence[Person], kinds: Mapping[str, str]) -> Markup:
+def growth(people: Sequence[MeasuredPerson], kinds: Mapping[str, str]) -> Markup:
     """Everybody's improvement over the size of their text."""
     spots = [_Spot(each, each.text_bytes, each.gain.estimate) for each in people]
     told = ", ".join(f"{size_text(each.text_bytes)}: {percent(each.gain.estimate)}" for each in people)
@@ -77,7 +77,9 @@ def growth(people: Sequence[Person], kinds: Mapping[str, str]) -> Markup:
     ).draw(spots)
 
 
-def control(title: str, people: Sequence[Person], kinds: Mapping[str, str], by: Callable[[Person], Interval]) -> Markup:
+def control(
+    title: str, people: Sequence[MeasuredPerson], kinds: Mapping[str, str], by: Callable[[MeasuredPerson], Interval]
+) -> Markup:
     """What a control's adapter brings everybody over what their own does; on the line it is the same."""
     spots = [_Spot(each, each.gain.estimate, by(each).estimate) for each in people]
     ends = _gains([end for spot in spots for end in (spot.x, spot.y)])
@@ -95,7 +97,7 @@ def control(title: str, people: Sequence[Person], kinds: Mapping[str, str], by: 
     ).draw(spots)
 
 
-def plane(people: Sequence[Person], kinds: Mapping[str, str], variance: tuple[float, float]) -> Markup:
+def plane(people: Sequence[MeasuredPerson], kinds: Mapping[str, str], variance: tuple[float, float]) -> Markup:
     """The map of the fleet, with the same scale in both directions."""
     spots = [_Spot(each, *each.place) for each in people]
     reach = max([1e-9, *(abs(value) for each in people for value in each.place)]) * 1.08

@@ -39,7 +39,7 @@ class Reading:
 
 
 @dataclass(frozen=True)
-class Person:
+class MeasuredPerson:
     """One person of the fleet. Improvements are of perplexity on their held-out text, paired per window.
 
     Attributes:
@@ -162,7 +162,7 @@ class FleetReport:
     fingerprint: str
     recipe: str
     window: int
-    people: Sequence[Person]
+    people: Sequence[MeasuredPerson]
     missing: Mapping[str, str]
     everyone: Group
     kinds: Mapping[str, Group]
@@ -197,7 +197,7 @@ def report_on(fleet: Fleet, readings: Mapping[str, Reading], *, base: str, made_
     members = fleet.members
     drawn = draw_map(np.stack([member.release.adapter.values for member in members]))
     kinds = [member.kind for member in members]
-    people: list[Person] = []
+    people: list[MeasuredPerson] = []
     missing = dict(fleet.missing)
     for number, member in enumerate(members):
         nearest = members[int(drawn.nearest[number])].user
@@ -330,9 +330,9 @@ def _between(value: float, resampled: Values) -> Number:
     return Number(value, float(low), float(high))
 
 
-def _person(fleet: Fleet, number: int, read: Reading, nearest: str, place: Any) -> Person:
+def _person(fleet: Fleet, number: int, read: Reading, nearest: str, place: Any) -> MeasuredPerson:
     member = fleet.members[number]
-    return Person(
+    return MeasuredPerson(
         user=member.user,
         kind=member.kind,
         text_bytes=member.text_bytes,
@@ -362,7 +362,7 @@ def _general(gate: GateOutcome) -> Interval | None:
     return None if measured is None else Interval(**measured["change"])
 
 
-def _group(people: Sequence[Person]) -> Group:
+def _group(people: Sequence[MeasuredPerson]) -> Group:
     gains = np.array([each.gain.estimate for each in people])
     nats, by_other, by_everyone = (
         np.array([-math.log1p(-getattr(each, name).estimate) for each in people])

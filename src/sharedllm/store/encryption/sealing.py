@@ -220,9 +220,9 @@ class Sealed(Protection):
         self._vault.close()
 
 
-def _entry(note: Note) -> audit.Entry:
+def _entry(note: Note) -> audit.AuditEntry:
     owner = note.owner
-    return audit.Entry(note.kind, owner.key.audit if isinstance(owner, SealedOwner) else None, note.number)
+    return audit.AuditEntry(note.kind, owner.key.audit if isinstance(owner, SealedOwner) else None, note.number)
 
 
 def _about(head: Head | Row) -> tuple[object, ...]:

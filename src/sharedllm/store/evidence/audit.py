@@ -35,7 +35,7 @@ _LAST = sa.select(audit).order_by(audit.c.key.desc()).limit(1)
 
 
 @dataclass(frozen=True)
-class Entry:
+class AuditEntry:
     """Something to write down.
 
     Attributes:
@@ -60,7 +60,7 @@ class Written:
     number: int | None
 
 
-def append(connection: sa.Connection, key: Ed25519PrivateKey, vault: str, entries: Sequence[Entry]) -> None:
+def append(connection: sa.Connection, key: Ed25519PrivateKey, vault: str, entries: Sequence[AuditEntry]) -> None:
     """Write entries in the caller's transaction, as the last thing that it does: others wait from here to its end.
 
     Args:

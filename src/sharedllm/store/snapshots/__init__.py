@@ -7,6 +7,6 @@ log of changes tells the node whose answer is no longer the one that was packed.
 from sharedllm.store.snapshots.follow import SnapshotStore
 from sharedllm.store.snapshots.forget import SnapshotFolder, forget_erased
 from sharedllm.store.snapshots.read import Snapshot
-from sharedllm.store.snapshots.write import Report, pack
+from sharedllm.store.snapshots.write import Packed, pack
 
-__all__ = ["Report", "Snapshot", "SnapshotFolder", "SnapshotStore", "forget_erased", "pack"]
+__all__ = ["Packed", "Snapshot", "SnapshotFolder", "SnapshotStore", "forget_erased", "pack"]

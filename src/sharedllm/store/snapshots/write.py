@@ -37,7 +37,7 @@ SHARD_BYTES = 64 * 2**20
 
 
 @dataclass
-class Report:
+class Packed:
     """What became of everybody whom the store serves.
 
     Attributes:
@@ -60,7 +60,7 @@ def pack(
     *,
     base: str,
     format: str,
-) -> Report:
+) -> Packed:
     """Write every adapter of a base that is served, with the index and the signed manifest, into a new folder.
 
     The folder appears when all of it is on the disk. Memory: one shard, and 96 bytes a user for the index, twice
@@ -98,8 +98,8 @@ def pack(
     return report
 
 
-def _pack(store: Store, folder: Path, key: "Ed25519PrivateKey", base: str, format: str) -> Report:
-    report = Report()
+def _pack(store: Store, folder: Path, key: "Ed25519PrivateKey", base: str, format: str) -> Packed:
+    report = Packed()
     # Before anybody is read: what changes while packing goes on then comes after it in the log.
     position = store.position()
     created_at = now()
