@@ -18,7 +18,7 @@ from sharedllm.http.app import create_app
 from sharedllm.http.jobs import Jobs
 from sharedllm.http.service import Policy, Service
 from sharedllm.operations.ask import generate
-from sharedllm.operations.erase import erase_user
+from sharedllm.operations.erase import erase
 from sharedllm.operations.route import route
 from sharedllm.operations.train import train_tokenized
 from sharedllm.operations.workplace import Workplace
@@ -186,7 +186,7 @@ def test_when_it_is_gone_its_users_are_told_and_the_others_are_served(trained, s
     server = serve("norm")
     assert code_of(complete(server, "alice")) == (409, "format_missing")
     assert complete(server, "bob").headers["x-sharedllm-route"] == "own"
-    assert erase_user(trained.store, tmp_path / "checkpoints", "alice").counts["releases"] == 1
+    assert erase(trained.store, "alice", folder=tmp_path / "checkpoints").counts["releases"] == 1
 
 
 def test_the_base_stands_in_for_a_missing_format_only_where_that_is_allowed(trained, serve, door):

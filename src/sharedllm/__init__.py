@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         AdapterError,
         BaseError,
         InvalidInput,
+        MissingExtra,
         NotServed,
         ServingError,
         SharedLLMError,
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     )
     from sharedllm.evaluation.confusion import Confusion
     from sharedllm.evaluation.gate import Gate
+    from sharedllm.operations.ask import Answer, ask
+    from sharedllm.operations.compress import Compression, compress
+    from sharedllm.operations.erase import erase
+    from sharedllm.operations.evaluate import Evaluation, evaluate
+    from sharedllm.operations.exchange import export, import_
+    from sharedllm.operations.train import Author, Outcome, train
+    from sharedllm.operations.workplace import Workplace
     from sharedllm.serving.engine import Engine
     from sharedllm.serving.request import Finished, Limits, Request, Sampling, Token
     from sharedllm.store.contract import Release, Store
@@ -38,17 +46,23 @@ __all__ = [
     "AccessError",
     "Adapter",
     "AdapterError",
+    "Answer",
+    "Author",
     "Base",
     "BaseError",
+    "Compression",
     "Confusion",
     "Engine",
+    "Evaluation",
     "Finished",
     "Format",
     "Gate",
     "GateOutcome",
     "InvalidInput",
     "Limits",
+    "MissingExtra",
     "NotServed",
+    "Outcome",
     "Recipe",
     "Release",
     "Request",
@@ -60,13 +74,21 @@ __all__ = [
     "StoreError",
     "Token",
     "TrainingError",
+    "Workplace",
     "__version__",
+    "ask",
     "blocks",
+    "compress",
+    "erase",
     "errors",
+    "evaluate",
+    "export",
+    "import_",
     "load_base",
     "norm_sites",
     "open_store",
     "register_format",
+    "train",
 ]
 
 # Where each name is defined: the imports above once more, which only type checkers follow.
@@ -80,6 +102,7 @@ _HOMES = {
         "AdapterError",
         "BaseError",
         "InvalidInput",
+        "MissingExtra",
         "NotServed",
         "ServingError",
         "SharedLLMError",
@@ -88,6 +111,13 @@ _HOMES = {
     ),
     "evaluation.confusion": ("Confusion",),
     "evaluation.gate": ("Gate",),
+    "operations.ask": ("Answer", "ask"),
+    "operations.compress": ("Compression", "compress"),
+    "operations.erase": ("erase",),
+    "operations.evaluate": ("Evaluation", "evaluate"),
+    "operations.exchange": ("export", "import_"),
+    "operations.train": ("Author", "Outcome", "train"),
+    "operations.workplace": ("Workplace",),
     "serving.engine": ("Engine",),
     "serving.request": ("Finished", "Limits", "Request", "Sampling", "Token"),
     "store.contract": ("Release", "Store"),

@@ -12,7 +12,7 @@ from tests.cluster.fleets.conftest import Here
 
 from sharedllm.cluster.fleets.executors import ShardEvent, Stepped, Trainer
 from sharedllm.errors import InTraining
-from sharedllm.operations.erase import erase_user
+from sharedllm.operations.erase import erase
 from sharedllm.store import open_store
 
 USERS = ["alice", "bob", "carol"]
@@ -65,7 +65,7 @@ def test_nobody_is_erased_while_they_may_be_in_training(train, machine, here, mo
 
     def watched(executor):
         with open_store(machine.store) as store, pytest.raises(InTraining, match=str(machine.training)) as caught:
-            erase_user(store, machine.training, "alice")
+            erase(store, "alice", folder=machine.training)
         refused.append(caught.value)
         return wait(executor)
 
@@ -75,7 +75,7 @@ def test_nobody_is_erased_while_they_may_be_in_training(train, machine, here, mo
     assert refused
     assert sorted(machine.users()) == USERS
     with open_store(machine.store) as store:
-        assert erase_user(store, machine.training, "alice").counts["releases"] == 1
+        assert erase(store, "alice", folder=machine.training).counts["releases"] == 1
     assert machine.users() == USERS[1:]
 
 

@@ -1,10 +1,12 @@
 """Everybody's text read with everybody's adapter."""
 
 import json
+import sys
 
 import numpy as np
 import pytest
 
+from sharedllm.errors import InvalidInput, MissingExtra
 from sharedllm.evaluation.confusion import BASE, Confusion, confusion
 from sharedllm.evaluation.intervals import improvement
 from sharedllm.evaluation.perplexity import Losses, base_losses, row_losses
@@ -102,3 +104,26 @@ def test_every_cell_is_what_its_reader_scores_alone(base_of, inject):
     assert sum(advanced) == 3 * (8 + 5)
     expected = improvement(table.losses["alice"]["bob"], table.losses["alice"]["alice"])
     assert table.improvement("alice", "alice", over="bob") == expected
+
+
+def test_a_data_frame_has_texts_for_rows_and_readers_for_columns(recorded):
+    pytest.importorskip("pandas")
+    frame = recorded.to_frame()
+    assert list(frame.index) == USERS
+    assert list(frame.columns) == ["base", *USERS]
+    assert frame.loc["novelist", "scientist"] == pytest.approx(136)
+    assert recorded.to_frame("improvement").loc["novelist", "scientist"] == pytest.approx(
+        recorded.improvement("novelist", "scientist").estimate
+    )
+    assert not recorded.to_frame("improvement")["base"].any()
+
+
+def test_without_pandas_a_data_frame_is_one_error_that_says_how_to_get_it(recorded, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtra, match="pip install pandas"):
+        recorded.to_frame()
+
+
+def test_a_data_frame_of_what_is_not_measured_is_refused_by_name(recorded):
+    with pytest.raises(InvalidInput, match="'perplexty'"):
+        recorded.to_frame("perplexty")

@@ -9,7 +9,7 @@ import torch
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import InTraining, StoreBusy, UnknownUser
 from sharedllm.operations import locks
-from sharedllm.operations.erase import erase_user
+from sharedllm.operations.erase import erase
 from sharedllm.operations.locks import in_training
 from sharedllm.store import open_store
 from sharedllm.store.erasure import Holder
@@ -57,7 +57,7 @@ def files(folder):
 def test_everything_of_one_user_goes_and_nothing_of_anybody_elses(store, begin, tmp_path):
     for user, text in (("alice", "a" * 64), ("alice", "b" * 64), ("bob", "a" * 64)):
         begin(user, text)
-    receipt = erase_user(store, tmp_path, "alice")
+    receipt = erase(store, "alice", folder=tmp_path)
     assert receipt.is_about("alice")
     assert (receipt.counts["releases"], receipt.counts["checkpoints of training"]) == (1, 2)
     assert [user.user for user in store.users()] == ["bob"]
@@ -66,14 +66,14 @@ def test_everything_of_one_user_goes_and_nothing_of_anybody_elses(store, begin, 
 
 def test_someone_whose_first_training_never_ended_can_be_erased(store, begin, tmp_path):
     begin("carol")
-    receipt = erase_user(store, tmp_path, "carol")
+    receipt = erase(store, "carol", folder=tmp_path)
     assert (receipt.counts["releases"], receipt.counts["checkpoints of training"]) == (0, 1)
     assert not files(tmp_path)
 
 
 def test_someone_of_whom_nothing_is_here_is_an_error(store, tmp_path):
     with pytest.raises(UnknownUser):
-        erase_user(store, tmp_path, "carol")
+        erase(store, "carol", folder=tmp_path)
 
 
 def test_checkpoints_are_gone_even_where_the_store_fails(store, begin, tmp_path, monkeypatch):
@@ -83,17 +83,17 @@ def test_checkpoints_are_gone_even_where_the_store_fails(store, begin, tmp_path,
     begin("alice")
     monkeypatch.setattr(store, "erase", busy)
     with pytest.raises(StoreBusy):
-        erase_user(store, tmp_path, "alice")
+        erase(store, "alice", folder=tmp_path)
     assert not files(tmp_path)
 
 
 def test_what_a_report_made_of_everybodys_adapters_goes_and_the_receipt_says_so(store, reported, tmp_path):
-    receipt = erase_user(store, tmp_path, "alice")
+    receipt = erase(store, "alice", folder=tmp_path)
     assert not reported.exists()
     (derived,) = receipt.derived
     assert "fleet report" in derived.what
     assert derived.outcome == "dropped"
-    assert erase_user(store, tmp_path, "bob").derived == ()
+    assert erase(store, "bob", folder=tmp_path).derived == ()
 
 
 def test_what_a_report_has_kept_goes_when_the_next_begins_after_an_erasure_on_another_machine(store, tmp_path):
@@ -112,7 +112,7 @@ def test_what_a_report_has_kept_goes_when_the_next_begins_after_an_erasure_on_an
 
 def test_a_report_is_kept_where_nobody_is_erased(store, reported, tmp_path):
     with pytest.raises(UnknownUser):
-        erase_user(store, tmp_path, "carol")
+        erase(store, "carol", folder=tmp_path)
     assert files(reported)
 
 
@@ -122,7 +122,7 @@ def test_a_report_is_gone_even_where_the_store_fails(store, reported, tmp_path, 
 
     monkeypatch.setattr(store, "erase", half)
     with pytest.raises(StoreBusy):
-        erase_user(store, tmp_path, "alice")
+        erase(store, "alice", folder=tmp_path)
     assert not reported.exists()
 
 
@@ -130,10 +130,10 @@ def test_nobody_is_erased_while_a_run_may_train_them(store, begin, reported, tmp
     monkeypatch.setattr(locks, "_PATIENCE_SECONDS", 0.0)
     begin("alice")
     with in_training(tmp_path), pytest.raises(InTraining, match=str(tmp_path)):
-        erase_user(store, tmp_path, "alice")
+        erase(store, "alice", folder=tmp_path)
     assert store.served("alice")
     assert len(files(tmp_path)) == 2
-    assert erase_user(store, tmp_path, "alice").counts["checkpoints of training"] == 1
+    assert erase(store, "alice", folder=tmp_path).counts["checkpoints of training"] == 1
 
 
 def test_what_an_interrupted_erasure_had_removed_stands_in_the_receipt_that_it_ends_with(
@@ -146,11 +146,11 @@ def test_what_an_interrupted_erasure_had_removed_stands_in_the_receipt_that_it_e
     with monkeypatch.context() as patch:
         patch.setattr(store, "erase", busy)
         with pytest.raises(StoreBusy):
-            erase_user(store, tmp_path, "alice")
-    receipt = erase_user(store, tmp_path, "alice")
+            erase(store, "alice", folder=tmp_path)
+    receipt = erase(store, "alice", folder=tmp_path)
     assert (receipt.counts["releases"], receipt.counts["checkpoints of training"]) == (1, 1)
     assert [each.outcome for each in receipt.derived] == ["dropped"]
-    assert erase_user(store, tmp_path, "alice") == receipt
+    assert erase(store, "alice", folder=tmp_path) == receipt
 
 
 class Told(Holder):
@@ -175,7 +175,7 @@ class Told(Holder):
 @pytest.mark.parametrize("holds", [["uploads", "trainings", "requests"], ["requests", "uploads", "trainings"]])
 def test_holders_forget_in_one_order_however_they_are_given_once_all_have_stopped(store, tmp_path, holds):
     told = []
-    erase_user(store, tmp_path, "alice", [Told(each, told) for each in holds])
+    erase(store, "alice", folder=tmp_path, others=[Told(each, told) for each in holds])
     assert [(what, each) for what in ("stops", "forgets") for each in ("uploads", "trainings", "requests")] == told[:6]
     assert {what for what, _ in told[6:]} == {"goes on"}
 
@@ -184,14 +184,14 @@ def test_all_forget_although_one_cannot_and_the_first_failure_is_told(store, tmp
     told = []
     failing = Told("trainings", told, ZeroDivisionError("first")), Told("requests", told, OSError("second"))
     with pytest.raises(ZeroDivisionError, match="first"):
-        erase_user(store, tmp_path, "alice", failing)
+        erase(store, "alice", folder=tmp_path, others=failing)
     assert [what for what, _ in told].count("forgets") == 2
     assert [user.user for user in store.users()] == ["bob"]
-    assert erase_user(store, tmp_path, "alice").counts["releases"] == 1
+    assert erase(store, "alice", folder=tmp_path).counts["releases"] == 1
 
 
 def test_an_erasure_that_is_over_is_told_again_to_whoever_has_taken_something_out_of_the_store(store, tmp_path):
-    receipt, told = erase_user(store, tmp_path, "alice"), []
+    receipt, told = erase(store, "alice", folder=tmp_path), []
     others = [Told(each, told) for each in ("trainings", "requests", "snapshots")]
-    assert erase_user(store, tmp_path, "alice", others) == receipt
+    assert erase(store, "alice", folder=tmp_path, others=others) == receipt
     assert [each for what, each in told if what == "forgets"] == ["requests", "snapshots"]

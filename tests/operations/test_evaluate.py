@@ -52,7 +52,7 @@ def test_one_of_the_others_that_is_damaged_is_left_out_by_name(three, monkeypatc
 def test_a_release_can_be_named_and_where_the_text_is_now(three, tmp_path):
     three.train("alice", recipe=replace(QUICK, seed=1))
     moved = three.file("alice").rename(tmp_path / "moved.txt")
-    found = evaluate(three.workplace, three.store, ["alice"], numbers={"alice": 1}, sources={"alice": [str(moved)]})
+    found = evaluate(three.workplace, three.store, {"alice": [str(moved)]}, numbers={"alice": 1})
     assert found.releases["alice"].number == 1
     with pytest.raises(TextError):
         evaluate(three.workplace, three.store, ["alice"])
@@ -89,7 +89,7 @@ def test_what_cannot_be_measured_is_refused_before_a_base_is_loaded(three, monke
 
 def test_another_text_than_was_trained_on_is_refused(three, tmp_path):
     with pytest.raises(InvalidInput, match="may have been trained on"):
-        evaluate(three.workplace, three.store, ["alice"], sources={"alice": [str(three.file("bob"))]})
+        evaluate(three.workplace, three.store, {"alice": [str(three.file("bob"))]})
 
 
 def test_an_adapter_of_another_base_is_refused(three):

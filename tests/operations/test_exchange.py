@@ -32,7 +32,7 @@ def test_an_adapter_alone_is_exported_without_a_base(alice, tmp_path, monkeypatc
 @pytest.mark.parametrize("kind", ["peft", "adapter"])
 def test_an_import_is_tested_on_the_text_that_is_given(alice, tmp_path, kind):
     export(alice.workplace, alice.store, "alice", kind, tmp_path / "out")
-    release = import_(alice.workplace, alice.store, "bob", tmp_path / "out", read=lambda: writing("alice", 20_000))
+    release = import_(alice.workplace, alice.store, "bob", tmp_path / "out", wrote=writing("alice", 20_000))
     assert "on validation text" in release.gate.reason
     assert (alice.store.user("bob").served == 1) == release.gate.passed
 
@@ -43,7 +43,7 @@ def test_nothing_is_stored_of_what_cannot_be_imported_or_tested(alice, tmp_path)
         import_(alice.workplace, alice.store, "bob", tmp_path / "no adapter")
     export(alice.workplace, alice.store, "alice", "adapter", tmp_path / "out")
     with pytest.raises(TooLittleText):
-        import_(alice.workplace, alice.store, "bob", tmp_path / "out", read=lambda: "short")
+        import_(alice.workplace, alice.store, "bob", tmp_path / "out", wrote="short")
     assert [user.user for user in alice.store.users()] == ["alice"]
 
 

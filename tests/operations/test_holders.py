@@ -22,7 +22,7 @@ from sharedllm.adapters.layouts import layout_of
 from sharedllm.http import jobs as jobs_module
 from sharedllm.http.jobs import Jobs
 from sharedllm.http.service import Service
-from sharedllm.operations.erase import HOLDERS, erase_user
+from sharedllm.operations.erase import HOLDERS, erase
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Limits, Request, Token
 from sharedllm.store import open_keys, open_store
@@ -177,7 +177,7 @@ def test_nobody_has_anything_of_who_is_erased_and_the_receipt_says_what_each_had
                 assert all(set(in_memory(holder, release)) for holder in service.holders)
                 assert any(found.startswith("a row in") for found in in_memory(engine, release))
                 snapshot = SnapshotFolder(store, place / "monday")
-                receipt = erase_user(store, checkpoint_folder(), USER, [*service.holders, snapshot])
+                receipt = erase(store, USER, others=[*service.holders, snapshot])
             assert job.state == "cancelled"
             assert receipt.counts == {
                 "uploads on their way": 1,

@@ -11,7 +11,7 @@ from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import InvalidInput, WrongBase
 from sharedllm.evaluation.perplexity import row_losses, spread
 from sharedllm.operations import measure_fleet
-from sharedllm.operations.erase import erase_user
+from sharedllm.operations.erase import erase
 from sharedllm.operations.measure_fleet import read_fleet
 from sharedllm.operations.workplace import Workplace
 from sharedllm.reporting.fleet.members import WINDOWS, find_fleet
@@ -226,7 +226,7 @@ def test_what_was_interrupted_is_gone_on_with(desk, what, when):
 
 def test_erasing_a_user_removes_what_was_read_with_their_adapter(desk):
     desk.read()
-    erase_user(desk.store, desk.folder, "chat/alice")
+    erase(desk.store, "chat/alice", folder=desk.folder)
     assert not desk.files()
 
 
@@ -242,7 +242,7 @@ def test_erasing_a_user_removes_the_unfinished_adapter_for_everybody(desk):
     with pytest.raises(KeyboardInterrupt):
         read_fleet(desk.workplace_with(impatient), desk.find())
     assert desk.files()
-    erase_user(desk.store, desk.folder, "chat/alice")
+    erase(desk.store, "chat/alice", folder=desk.folder)
     assert not desk.files()
 
 

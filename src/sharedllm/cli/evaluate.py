@@ -39,7 +39,7 @@ def command(
     check_user_id(user)
     numbers = {} if number is None else {user: number}
     with open_store(store) as opened, workplace(base_name) as place:
-        measured = evaluate(place, opened, [user], numbers=numbers, sources={user: sources}, others=OTHERS)
+        measured = evaluate(place, opened, {user: sources}, numbers=numbers, others=OTHERS)
     for other, error in measured.damaged.items():
         click.echo(f"left out {printable(other)}: {printable(error.message)}", err=True)
     release, matrix, others = measured.releases[user], measured.confusion, measured.others

@@ -42,14 +42,10 @@ def command(user: str, path: Path, texts: tuple[str, ...], base_name: str, store
     from sharedllm.operations.exchange import import_
     from sharedllm.store import open_store
     from sharedllm.store.rules import override_command
-    from sharedllm.text.sources import read_sources
-
-    def read() -> str:
-        return read_sources(user, texts).text
 
     check_user_id(user)
     with open_store(store) as opened, workplace(base_name) as place:
-        release = import_(place, opened, user, path, read=read if texts else None)
+        release = import_(place, opened, user, path, wrote=texts or None)
     gate, verified = release.gate, release.adapter.provenance["imported"]["base_verified"]
     if as_json:
         outcome = {"passed": gate.passed, "reason": gate.reason, "figures": gate.figures}

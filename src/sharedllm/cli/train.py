@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 _FILES_SHOWN = 20
 
-# Longer names cannot be files, and asking about one is an error.
-_LONGEST_PATH = 255
-
 
 @click.command()
 @click.argument("user", required=False)
@@ -87,7 +84,7 @@ def command(
         print_json([_as_dict(outcome) for outcome in outcomes.values()])
     else:
         for outcome in outcomes.values():
-            click.echo(f"{printable(outcome.user)}: {printable(as_given(_sentence(outcome)))}")
+            click.echo(f"{printable(outcome.user)}: {printable(as_given(outcome.sentence))}")
             if outcome.release is not None and not outcome.release.gate.passed:
                 serve_it = as_given(override_command(outcome.user, outcome.release.number))
                 click.echo(f"  next: train on more or other text, or {printable(serve_it)}")
@@ -130,7 +127,7 @@ def _authors(user: str | None, sources: tuple[str, ...], manifest: Path | None) 
     """Who is trained. What they wrote is told as it is read."""
     from sharedllm.operations.train import Author
     from sharedllm.text.manifest import readers
-    from sharedllm.text.sources import MANIFEST, read_sources, remembered
+    from sharedllm.text.sources import LONGEST_PATH, MANIFEST, read_sources, remembered
 
     def author(user: str, read: "Callable[[], UserText]", sources: Sequence[str]) -> Author:
         def read_and_tell() -> str:
@@ -149,19 +146,13 @@ def _authors(user: str | None, sources: tuple[str, ...], manifest: Path | None) 
             "No text is given", remedy="Name a user and their files, `sharedllm train alice notes/*.md`, or --manifest."
         )
     check_user_id(user)
-    if len(user) <= _LONGEST_PATH and Path(user).is_file():
+    if len(user) <= LONGEST_PATH and Path(user).is_file():
         # `train notes/*.md` without a user would otherwise quietly train a person called notes/a.md.
         raise InvalidInput(
             f"{user!r} is a file here, and it stands where the user's name goes",
             remedy="Name the user first: sharedllm train alice notes/*.md (or --manifest, for a user of that name).",
         )
     return [author(user, partial(read_sources, user, sources), remembered(sources))]
-
-
-def _sentence(outcome: "Outcome") -> str:
-    if outcome.release is None:
-        return f"failed: {outcome.error}"
-    return f"release {outcome.release.number} {outcome.release.gate.reason}"
 
 
 def _as_dict(outcome: "Outcome") -> dict[str, Any]:

@@ -236,10 +236,9 @@ def erase(user: str, yes: bool, receipt_file: Path | None, snapshots: tuple[Path
     Files that you exported are yours to delete, and so are backups that you made of a store that is not encrypted.
     """
     from sharedllm.cli.receipt_file import check_receipt_place, give_receipt
-    from sharedllm.operations.erase import erase_user
+    from sharedllm.operations.erase import erase
     from sharedllm.store.evidence.signing import signing_key
     from sharedllm.store.snapshots import SnapshotFolder
-    from sharedllm.training.checkpoints import checkpoint_folder
 
     # Nobody is erased who could not be given a receipt.
     check_receipt_place(receipt_file, user, signing_key().public_key())
@@ -253,7 +252,7 @@ def erase(user: str, yes: bool, receipt_file: Path | None, snapshots: tuple[Path
                     "That is not their id, and nothing was erased", remedy="Type it exactly, or give --yes."
                 )
         packed = [SnapshotFolder(opened, folder) for folder in snapshots]
-        receipt = erase_user(opened, checkpoint_folder(), user, packed)
+        receipt = erase(opened, user, others=packed)
     for each in packed:
         if each.failure is not None:
             click.echo(f"{printable(str(each.folder))} still holds them: {printable(str(each.failure))}", err=True)

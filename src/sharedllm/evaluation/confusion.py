@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from importlib import import_module
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
+from sharedllm.errors import InvalidInput, MissingExtra
 from sharedllm.evaluation.intervals import Interval, improvement
 from sharedllm.evaluation.perplexity import Losses, Windows, row_losses
 
@@ -74,6 +76,31 @@ class Confusion:
         own = self.perplexity(user, user)
         best = self.perplexity(user, self.rival(user))
         return Margins(*(1 - own / other for other in (float(np.mean(others)), best, max(others))))
+
+    def to_frame(self, of: Literal["perplexity", "improvement"] = "perplexity") -> Any:
+        """The matrix as a pandas float64 ``DataFrame``: rows are texts, columns readers, the base first, as ``base``.
+
+        Args:
+            of: ``perplexity``, or ``improvement``, how much lower it is than the base's on the same text as a fraction.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+            InvalidInput: it is of neither.
+        """
+        if of not in ("perplexity", "improvement"):
+            raise InvalidInput(f"There is no frame of {of!r}", remedy="Use perplexity or improvement.")
+        try:
+            # By its name alone: nothing of ours needs it, and no extra brings it.
+            pandas = import_module("pandas")
+        except ImportError as error:
+            raise MissingExtra(
+                "A data frame needs what is not installed here: pandas", remedy="Install it: pip install pandas"
+            ) from error
+        readers = ["base" if reader is BASE else reader for reader in self.readers]
+        table = np.array([[self.perplexity(text, reader) for reader in self.readers] for text in self.texts])
+        if of == "improvement":
+            table = 1 - table / table[:, :1]
+        return pandas.DataFrame(table, pandas.Index(self.texts, name="text"), pandas.Index(readers, name="reader"))
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, perplexities and per-window losses; the base is the first reader."""

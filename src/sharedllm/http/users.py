@@ -21,12 +21,11 @@ from sharedllm.http.jobs import MAX_TEXT_BYTES, Job, Jobs
 from sharedllm.http.protocol.body import read
 from sharedllm.http.protocol.schemas import Strict
 from sharedllm.http.service import Service
-from sharedllm.operations.erase import erase_user
+from sharedllm.operations import erase as erasing
 from sharedllm.operations.quotas import ERASURE
 from sharedllm.store import ReleaseSummary, Store
 from sharedllm.store.contract import RELEASES_PER_PAGE
 from sharedllm.store.release_format import check_reason
-from sharedllm.training.checkpoints import checkpoint_folder
 from sharedllm.training.recipes import DEFAULT_RECIPE, Recipe, recipe_named, tuned
 
 JOBS_PER_PAGE = 25
@@ -224,7 +223,7 @@ def _erase(service: Service, user: str, caller: Caller) -> dict[str, Any]:
         caller.check_operator("Erasing a user who was revoked")
     service.quotas.charge(user, ERASURE)
     try:
-        receipt = erase_user(service.store, checkpoint_folder(), user, service.holders)
+        receipt = erasing.erase(service.store, user, others=service.holders)
     except InTraining:
         # Which folder is for the operator, whose run it is.
         raise Refused(

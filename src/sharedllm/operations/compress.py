@@ -4,13 +4,13 @@ That int8 is opt-in, and the bounds, are decided by Bet 53; see docs/bets/53.md.
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from sharedllm.errors import InvalidInput
 from sharedllm.operations.release_text import read_again, window_of
 from sharedllm.operations.workplace import Workplace
+from sharedllm.text.sources import Wrote
 from sharedllm.text.windows import tokenize
 
 if TYPE_CHECKING:
@@ -93,14 +93,14 @@ class Compression:
     published: "Release | None"
 
 
-def compress(workplace: Workplace, store: "Store", user: str, sources: Sequence[str] = ()) -> Compression:
+def compress(workplace: Workplace, store: "Store", user: str, wrote: Wrote = ()) -> Compression:
     """Measure a user's adapter in int8, and store that as a new release through the gate if it survives.
 
     Args:
         workplace: where.
         store: where their releases are.
         user: whose.
-        sources: where their text is now; empty for where the release remembers it.
+        wrote: their text, or where it is now; empty for where the release remembers it.
 
     Raises:
         UnknownUser, NotServed, CorruptAdapter: no release answers for them.
@@ -123,7 +123,7 @@ def compress(workplace: Workplace, store: "Store", user: str, sources: Sequence[
             f"Release {release.number} of {user!r} is int8 already",
             remedy="There is nothing to do, unless you roll the user back to a release that is not.",
         )
-    split = read_again(release, sources)
+    split = read_again(release, wrote)
     injection = workplace.injection_of(release.adapter)
     packed, window = quantise(release.adapter.values, injection.layout.widths), window_of(release)
     none, raw, int8 = _measure(workplace, injection, release, packed, split)

@@ -9,7 +9,7 @@ from sharedllm.store.contract import Store
 from sharedllm.store.erasure import Derived, Holder, Removed
 from sharedllm.store.evidence.receipts import Receipt, make_receipt, receipt_of
 from sharedllm.store.evidence.signing import signing_key
-from sharedllm.training.checkpoints import FleetReadings, UnfinishedTraining
+from sharedllm.training.checkpoints import FleetReadings, UnfinishedTraining, checkpoint_folder
 
 HOLDERS = ("uploads", "trainings", "checkpoints", "readings", "store", "requests", "snapshots")
 """Who forgets after whom, by `Holder.holds`.
@@ -19,7 +19,7 @@ or more would be taken out afterwards.
 """
 
 
-def erase_user(store: Store, folder: Path, user: str, others: Sequence[Holder] = ()) -> Receipt:
+def erase(store: Store, user: str, *, folder: Path | None = None, others: Sequence[Holder] = ()) -> Receipt:
     """Erase a user from a store, from a folder of checkpoints and from other holders; the signed receipt of it.
 
     Somebody whose first training never ended has checkpoints and no place in the store, and can be erased too, and so
@@ -28,8 +28,8 @@ def erase_user(store: Store, folder: Path, user: str, others: Sequence[Holder] =
 
     Args:
         store: where their releases are, and where the receipt is kept.
-        folder: of checkpoints.
         user: who is erased. The receipt does not name them.
+        folder: of checkpoints; by default the one in the user's own data folder.
         others: who else may hold something of theirs.
 
     Raises:
@@ -40,6 +40,7 @@ def erase_user(store: Store, folder: Path, user: str, others: Sequence[Holder] =
     """
     # Nobody is erased who could not be given a receipt.
     key = signing_key()
+    folder = checkpoint_folder() if folder is None else folder
     holders = sorted(
         [UnfinishedTraining(folder), FleetReadings(folder), store, *others], key=lambda each: HOLDERS.index(each.holds)
     )

@@ -1,12 +1,13 @@
 """People's adapters on text that they never saw, against the base and against other people's adapters."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sharedllm.errors import CorruptAdapter, InvalidInput
 from sharedllm.operations.release_text import read_again, window_of
 from sharedllm.operations.workplace import Workplace
+from sharedllm.text.sources import Wrote
 from sharedllm.text.windows import tokenize
 
 if TYPE_CHECKING:
@@ -46,14 +47,22 @@ class Evaluation:
     others: Sequence[str]
     damaged: Mapping[str, CorruptAdapter]
 
+    def svg(self) -> str:
+        """The confusion matrix as a picture, which notebooks show by themselves."""
+        from sharedllm.reporting.heat_map import heat_map
+
+        return heat_map(self.confusion)
+
+    def _repr_svg_(self) -> str:
+        return self.svg()
+
 
 def evaluate(
     workplace: Workplace,
     store: "Store",
-    users: Sequence[str],
+    users: str | Iterable[str] | Mapping[str, Wrote],
     *,
     numbers: Mapping[str, int] | None = None,
-    sources: Mapping[str, Sequence[str]] | None = None,
     others: int = 0,
 ) -> Evaluation:
     """Measure users' adapters on the held-out blocks of their texts, and on general text.
@@ -63,9 +72,9 @@ def evaluate(
     Args:
         workplace: where.
         store: where releases are.
-        users: at least one, with adapters of one format.
+        users: at least one, with adapters of one format; by user, the text that their release was trained on, or where
+            it is now. By default it is read where the release remembers it.
         numbers: by user, which release; by default the one that is served, or the newest.
-        sources: by user, where their text is; by default where their release remembers it.
         others: at most so many other people's served adapters read the texts too, to tell what is a person's own from
             what any adapter would do: those of the same base and format who arrived first.
 
@@ -79,16 +88,19 @@ def evaluate(
     from sharedllm.evaluation.confusion import confusion
     from sharedllm.evaluation.perplexity import spread
 
-    if not users:
+    wrote: Mapping[str, Wrote] = (
+        users if isinstance(users, Mapping) else dict.fromkeys([users] if isinstance(users, str) else users, ())
+    )
+    if not wrote:
         raise InvalidInput("Nobody is named whose adapter is to be measured", remedy="Name at least one user.")
-    releases = {user: _release(store, user, (numbers or {}).get(user)) for user in users}
-    first = releases[users[0]]
+    releases = {user: _release(store, user, (numbers or {}).get(user)) for user in wrote}
+    first = next(iter(releases.values()))
     if len({release.adapter.format for release in releases.values()}) > 1:
         raise InvalidInput(
-            f"The releases of {', '.join(map(repr, users))} are of different formats", remedy="Measure them apart."
+            f"The releases of {', '.join(map(repr, releases))} are of different formats", remedy="Measure them apart."
         )
     beside, damaged = _others(store, releases, others)
-    splits = {user: read_again(release, (sources or {}).get(user, ())) for user, release in releases.items()}
+    splits = {user: read_again(release, wrote[user]) for user, release in releases.items()}
     for release in releases.values():
         injection = workplace.injection_of(release.adapter)
     base = workplace.base

@@ -1,13 +1,14 @@
 """Adapters to and from other tools and machines."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from sharedllm.adapters.adapter import UNTESTED, GateOutcome
 from sharedllm.adapters.formats.registry import DEFAULT_FORMAT
+from sharedllm.errors import UnknownName
 from sharedllm.operations.workplace import Workplace
+from sharedllm.text.sources import Wrote, read_sources
 from sharedllm.text.splits import split_text
 from sharedllm.text.windows import tokenize
 
@@ -19,7 +20,7 @@ Kind = Literal["peft", "merged", "gguf", "adapter"]
 
 
 def export(
-    workplace: Workplace, store: "Store", user: str, kind: Kind, out: Path, *, number: int | None = None
+    workplace: Workplace, store: "Store", user: str, kind: Kind, out: str | Path, *, number: int | None = None
 ) -> "Release":
     """Write a user's adapter for other tools; the release that was written.
 
@@ -33,11 +34,15 @@ def export(
         number: of the release; by default the one that answers for them.
 
     Raises:
+        UnknownName: nothing of the kind can be written.
         UnknownUser, NotServed, UnknownName, CorruptAdapter: there is no such release, or it is damaged.
         WrongBase: it was made for another base.
         InvalidInput: the place is taken, or cannot be written to.
         UnsupportedBase, AdapterError: the tool cannot express the base, or the adapter's format.
     """
+    out = Path(out)
+    if kind not in get_args(Kind):
+        raise UnknownName(f"{kind!r} cannot be exported to", remedy=f"Use one of: {', '.join(get_args(Kind))}.")
     release = store.served(user) if number is None else store.release(user, number)
     # Where a user's own files lie is no business of whoever gets the export.
     provenance = {name: value for name, value in release.adapter.provenance.items() if name != "sources"}
@@ -68,7 +73,7 @@ def export(
 
 
 def import_(
-    workplace: Workplace, store: "Store", user: str, path: Path, *, read: Callable[[], str] | None = None
+    workplace: Workplace, store: "Store", user: str, path: str | Path, *, wrote: Wrote | None = None
 ) -> "Release":
     """Store an adapter from elsewhere as a new release, which answers if it passes the gate here.
 
@@ -77,8 +82,8 @@ def import_(
         store: where the release goes.
         user: whose it is.
         path: a folder with PEFT's ``LN_TUNING`` adapter, or a file that `export` wrote.
-        read: reads text of theirs to test it on, of which the block is used that training validates on. Without, it is
-            held back.
+        wrote: text of theirs to test it on, or where it is; of it the block is read that training validates on.
+            Without, it is held back.
 
     Raises:
         InvalidUserId: the user cannot be named so.
@@ -90,8 +95,8 @@ def import_(
     """
     # Before anything of theirs is read: who is erased after that is not to come back by this.
     stay = store.begin([user])[user]
-    adapter = _read(workplace, path)
-    return store.publish(user, adapter, _judge(workplace, user, adapter, read), stay)
+    adapter = _read(workplace, Path(path))
+    return store.publish(user, adapter, _judge(workplace, user, adapter, wrote), stay)
 
 
 def _read(workplace: Workplace, path: Path) -> "Adapter":
@@ -104,12 +109,12 @@ def _read(workplace: Workplace, path: Path) -> "Adapter":
     return as_imported(adapter, workplace.injection_of(adapter).layout)
 
 
-def _judge(workplace: Workplace, user: str, adapter: "Adapter", read: Callable[[], str] | None) -> GateOutcome:
+def _judge(workplace: Workplace, user: str, adapter: "Adapter", wrote: Wrote | None) -> GateOutcome:
     from sharedllm.evaluation.gate import Gate, mind_repeats
 
-    if read is None:
+    if wrote is None:
         return GateOutcome(False, UNTESTED)
-    own = tokenize(user, split_text(read(), user=user), workplace.base.encode)
+    own = tokenize(user, split_text(read_sources(user, wrote).text, user=user), workplace.base.encode)
     general = workplace.general("validation", own.validation.shape[1])
     injection = workplace.injection_of(adapter)
     return mind_repeats(Gate().judge(workplace.base, injection, adapter, own.validation, general), own.repeats)

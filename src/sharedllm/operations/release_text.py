@@ -1,21 +1,19 @@
 """The text that a release was trained on, read again: what it is measured on, since no text is kept."""
 
-from collections.abc import Sequence
-
 from sharedllm.adapters.provenance import is_imported, sources_in, text_in
 from sharedllm.errors import InvalidInput, TextError
 from sharedllm.store.contract import Release
-from sharedllm.text.sources import read_sources
+from sharedllm.text.sources import Wrote, read_sources
 from sharedllm.text.splits import Split, split_text
 from sharedllm.training.recipes import Recipe, recipe_in
 
 
-def read_again(release: Release, sources: Sequence[str]) -> Split:
+def read_again(release: Release, wrote: Wrote = ()) -> Split:
     """The text a release was trained on, split as it was then.
 
     Args:
         release: which release.
-        sources: where the text is now; empty for where the release remembers it.
+        wrote: the text, or where it is now; empty for where the release remembers it.
 
     Raises:
         TextError: the text cannot be found, or not be read.
@@ -27,13 +25,14 @@ def read_again(release: Release, sources: Sequence[str]) -> Split:
             " and what is held out now may have been trained on",
             remedy="Train them here to measure that, or import it again with --text, which its gate reads.",
         )
-    origin = sources or sources_in(release.adapter.provenance)
-    if not origin or ("-" in origin and not sources):
-        raise TextError(
-            f"Release {release.number} of {release.user!r} does not say where its text is",
-            remedy="Name the files, after the user.",
-        )
-    split = split_text(read_sources(release.user, origin).text, user=release.user)
+    if not wrote:
+        wrote = sources = sources_in(release.adapter.provenance)
+        if not sources or "-" in sources:
+            raise TextError(
+                f"Release {release.number} of {release.user!r} does not say where its text is",
+                remedy="Name the files, after the user.",
+            )
+    split = split_text(read_sources(release.user, wrote).text, user=release.user)
     if split.sha256 != text_in(release.adapter.provenance):
         raise InvalidInput(
             f"The text of {release.user!r} is not what release {release.number} was trained on, so what is held out now"

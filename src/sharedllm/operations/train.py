@@ -19,9 +19,10 @@ from sharedllm.errors import (
 from sharedllm.operations.locks import in_training, training_into
 from sharedllm.operations.workplace import Workplace
 from sharedllm.store.rules import erased_meanwhile
+from sharedllm.text.sources import Wrote, read_sources, remembered
 from sharedllm.text.splits import Split, split_text
 from sharedllm.text.windows import TokenizedText, tokenize
-from sharedllm.training.recipes import recipe_in
+from sharedllm.training.recipes import DEFAULT_RECIPE, recipe_in, recipe_named
 from sharedllm.user_ids import check_user_id
 
 if TYPE_CHECKING:
@@ -77,12 +78,22 @@ class Outcome:
     error: SharedLLMError | None
     before: bool = False
 
+    @property
+    def sentence(self) -> str:
+        """What is to be told of it, after their name."""
+        if self.release is None:
+            return f"failed: {self.error}"
+        return f"release {self.release.number} {self.release.gate.reason}"
+
+    def __str__(self) -> str:
+        return f"{self.user}: {self.sentence}"
+
 
 def train(
     workplace: Workplace,
     store: "Store",
-    authors: Iterable[Author],
-    recipe: "Recipe",
+    authors: Mapping[str, Wrote] | Iterable[Author],
+    recipe: "Recipe | None" = None,
     *,
     gate: "Gate | None" = None,
     on_begin: Callable[[TokenizedText], Any] | None = None,
@@ -100,8 +111,8 @@ def train(
     Args:
         workplace: where. Its bar is told of the steps of everybody together.
         store: where releases go.
-        authors: who, each once.
-        recipe: how to train.
+        authors: who, each once: by user, the text that they wrote, or where it is, which the release then remembers.
+        recipe: how to train; by default the one called ``default``.
         gate: by default `Gate()`.
         on_begin: told of everyone who will be trained, before the base is loaded.
 
@@ -114,7 +125,8 @@ def train(
         BaseError: the base does not load, or cannot be trained in this format or window.
         DiskFull, TrainingError: a checkpoint cannot be written.
     """
-    authors = list(authors)
+    recipe = recipe or recipe_named(DEFAULT_RECIPE)
+    authors = [_author(*each) for each in authors.items()] if isinstance(authors, Mapping) else list(authors)
     check_format(recipe.method)
     named: dict[str, None] = {}
     for author in authors:
@@ -125,6 +137,10 @@ def train(
     splits = {author.user: _split(author) for author in authors}
     sources = {author.user: author.sources for author in authors}
     return _train(workplace, store, splits, recipe, gate, on_begin, sources, stays)
+
+
+def _author(user: str, wrote: Wrote) -> Author:
+    return Author(user, lambda: read_sources(user, wrote).text, remembered(wrote))
 
 
 def _begun(store: "Store", users: Iterable[str], before: "Mapping[str, Stay]") -> "dict[str, Stay]":

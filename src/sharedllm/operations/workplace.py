@@ -172,6 +172,7 @@ class Workplace(Closing):
         return Checkpoints(self.folder, self.fingerprint, stays)
 
     def close(self) -> None:
+        """Take its injections off the base, which can be used on."""
         for injection in self._injections.values():
             injection.remove()
         self._injections = {}

@@ -8,7 +8,7 @@ import pytest
 from tests.store.samples import BETTER, adapter
 
 from sharedllm.errors import StoreBusy, StoreUnreachable, UnknownUser
-from sharedllm.operations.erase import erase_user
+from sharedllm.operations.erase import erase
 from sharedllm.store import open_keys, open_store
 from sharedllm.store.address import open_database
 from sharedllm.store.encryption import vault
@@ -149,10 +149,10 @@ def test_one_that_was_killed_without_an_account_as_of_an_earlier_version_ends_wi
     with open_store(where) as store:
         with failing(store, step, monkeypatch, Killed()), pytest.raises(Killed):
             store.erase("alice")
-        receipt = erase_user(store, tmp_path / "training", "alice")
+        receipt = erase(store, "alice", folder=tmp_path / "training")
         assert Removed("encryption key", "vault", 1) in receipt.removed
         assert kept(where, private) == (1, 1, 0)
-        assert erase_user(store, tmp_path / "training", "alice") == receipt
+        assert erase(store, "alice", folder=tmp_path / "training") == receipt
 
 
 def test_a_minute_is_left_to_whoever_is_erasing(where, private, monkeypatch):
