@@ -5,7 +5,7 @@ import pytest
 from tests.cli.conftest import writing
 
 from sharedllm.adapters.adapter import Adapter
-from sharedllm.errors import TooLittleText, UnknownName, WrongBase
+from sharedllm.errors import FormatMissing, TooLittleText, WrongBase
 from sharedllm.operations.workplace import Workplace
 from sharedllm.training.checkpoints import checkpoint_folder
 
@@ -70,7 +70,7 @@ def test_an_adapter_of_another_base_or_format_is_refused(base_of):
     with Workplace(base_of("llama")) as workplace:
         with pytest.raises(WrongBase):
             workplace.injection_of(Adapter("norm", "another", values))
-        with pytest.raises(UnknownName, match="'nothing'"):
+        with pytest.raises(FormatMissing, match="'nothing'"):
             workplace.injection_of(Adapter("nothing", workplace.fingerprint, values))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -98,9 +99,8 @@ class Workplace(Closing):
         if self._loaded is not None:
             return self._loaded.fingerprint
         from sharedllm.base.fingerprint import fingerprint
-        from sharedllm.base.resolve import resolve_base
 
-        return fingerprint(resolve_base(self._name))
+        return fingerprint(self._folder)
 
     @property
     def tokens(self) -> "Tokens":
@@ -113,7 +113,13 @@ class Workplace(Closing):
             return self._loaded.tokens
         from sharedllm.base.loading import load_tokens
 
-        return load_tokens(self._name)
+        return load_tokens(str(self._folder))
+
+    @cached_property
+    def _folder(self) -> Path:
+        from sharedllm.base.resolve import resolve_base
+
+        return resolve_base(self._name)
 
     def injection(self, format: str) -> "Injection":
         """The injection of a format on the base, attached to it.
