@@ -16,7 +16,7 @@ from sharedllm.errors import InvalidInput, UnknownName
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
-    from experiments.report.results import BetResults, Run
+    from experiments.report.bet_results import BetResults, Run
     from sharedllm.reporting.charts import Number
 
 # Below the checkout's root.
@@ -61,8 +61,8 @@ def list_bets(as_json: bool) -> None:
 def show(number: str, as_json: bool) -> None:
     """Show what bet NUMBER claims, its criteria, its verdict and everything that it measured."""
     from experiments.catalogue.verdict import TIERS
+    from experiments.report.bet_results import TO_ROLL_UP
     from experiments.report.meaning import meanings
-    from experiments.report.results import TO_ROLL_UP
 
     root = checkout()
     name = _name(root, number)
@@ -146,7 +146,7 @@ def _name(root: Path, number: str) -> str:
 
 
 def _read(root: Path) -> "list[BetResults]":
-    from experiments.report.results import read_bets
+    from experiments.report.bet_results import read_bets
 
     return read_bets(root / BETS / "results", root / DOCUMENTS)
 

@@ -2,14 +2,28 @@
 
 import ast
 import tomllib
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "src" / "sharedllm"
+EXPERIMENTS = ROOT / "experiments"
 MODULES = sorted(path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py")
 LINES = 420
+
+ONE_THING = {
+    # What each report finds, draws, and puts on its page.
+    "charts",
+    "findings",
+    "page",
+    # The job, and the files that it reads and writes.
+    "exchange",
+    # The command, and that of the experiments.
+    "cli",
+}
+"""Names of modules and folders that several have, each of which says the same wherever it stands."""
 
 
 def name(path):
@@ -65,3 +79,33 @@ def test_no_command_imports_another_but_to_have_it_among_its_own(command):
             assert {alias.name for alias in node.names} <= own
         elif isinstance(node, ast.ImportFrom) and node.module == "sharedllm.cli":
             assert not commands() & {alias.name for alias in node.names}
+
+
+def named(paths):
+    found = defaultdict(set)
+    for path in paths:
+        found[path.stem].add(str(path.relative_to(ROOT)))
+    return found
+
+
+def test_no_two_modules_of_one_name_hold_different_things():
+    # A command is named for its operation, or for what it shows: `cli/keys.py` and `store/keys.py` are one thing.
+    commands = {
+        path
+        for path in (PACKAGE / "cli").glob("*.py")
+        if "@click.command" in (text := path.read_text()) or "@click.group" in text
+    }
+    packages = [path.parent for top in (PACKAGE, EXPERIMENTS) for path in top.rglob("__init__.py")]
+    bets = [path for path in EXPERIMENTS.rglob("*.py") if path.name != "__init__.py"]
+    found = named([*(path for path in MODULES if path not in commands), *packages, *bets])
+    alike = {stem: places for stem, places in found.items() if len(places) > 1}
+    assert alike.keys() == ONE_THING, alike
+
+
+def test_no_two_classes_of_one_name_mean_different_things():
+    found = defaultdict(set)
+    for path in [*MODULES, *EXPERIMENTS.rglob("*.py")]:
+        for node in ast.parse(path.read_text()).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                found[node.name].add(str(path.relative_to(ROOT)))
+    assert not {each: places for each, places in found.items() if len(places) > 1}

@@ -14,7 +14,7 @@ from experiments.catalogue.bet import all_bets
 from experiments.catalogue.results import RESULTS, load_result
 from experiments.catalogue.verdict import TIERS, flag_in_words
 from experiments.report.accounts import ACCOUNTS, write_accounts
-from experiments.report.results import MEASURED, NOT_RUN, STALE, SUMMARY
+from experiments.report.bet_results import MEASURED, NOT_RUN, STALE, SUMMARY
 from sharedllm.files import replacing
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from experiments.catalogue.figures import Figure
+from experiments.catalogue.protocols import PROTOCOLS, Protocol
 from experiments.catalogue.readings import Readings
-from experiments.catalogue.recipes import PROTOCOLS, Protocol
 from experiments.catalogue.verdict import Criterion, criteria_hash
 from sharedllm.errors import InvalidInput, UnknownName
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from experiments.catalogue.recipes import FULL, STEPS, Protocol, Size
+from experiments.catalogue.protocols import FULL, STEPS, Protocol, Size
 from experiments.catalogue.specialists import Copy, Row, Workshop, baseline, vector
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import Layout, layout_of

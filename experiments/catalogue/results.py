@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 from experiments.catalogue.bet import BETS, Bet
 from experiments.catalogue.context import Context
+from experiments.catalogue.protocols import FULL, RATES, recipes
 from experiments.catalogue.readings import Readings, doubt
-from experiments.catalogue.recipes import FULL, RATES, recipes
 from experiments.catalogue.verdict import Measured, judge
 from sharedllm.errors import InvalidInput
 from sharedllm.files import replacing

@@ -10,7 +10,7 @@ import click
 
 from experiments.catalogue.bet import Bet
 from experiments.catalogue.context import Context
-from experiments.catalogue.recipes import FULL, PROTOCOLS, QUICK, Protocol
+from experiments.catalogue.protocols import FULL, PROTOCOLS, QUICK, Protocol
 from experiments.catalogue.results import (
     RESULTS,
     Status,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from experiments.catalogue.recipes import STEPS, Protocol, Size, recipes
+from experiments.catalogue.protocols import STEPS, Protocol, Size, recipes
 from sharedllm.adapters.adapter import Adapter
 from sharedllm.adapters.adapter_file import load_adapter, save_adapter
 from sharedllm.adapters.injection import Injection

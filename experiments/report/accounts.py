@@ -9,9 +9,9 @@ from pathlib import Path
 from experiments.catalogue.bet import BETS, Bet, all_bets
 from experiments.catalogue.results import RESULTS
 from experiments.catalogue.verdict import TIERS, Measured, flag_in_words
+from experiments.report.bet_results import MEASURED, NOT_RUN, BetResults, Flag, Run, read_bets
 from experiments.report.meaning import meanings
 from experiments.report.page import fixed_text, number_text, share_text
-from experiments.report.results import MEASURED, NOT_RUN, BetResults, Flag, Run, read_bets
 from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.intervals import CONFIDENCE
 from sharedllm.files import replacing

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from experiments.report.results import MEASURED, NOT_RUN, STALE, BetResults, Run
+from experiments.report.bet_results import MEASURED, NOT_RUN, STALE, BetResults, Run
 
 _WHY = {
     MEASURED: "a measurement that the criteria need is missing or not finite, so nothing is decided",

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from experiments.catalogue.verdict import TIERS, flag_in_words
-from experiments.report.figures import HEAT_LIMIT, Figure, figures
+from experiments.report.bet_results import BetResults, Run
+from experiments.report.drawings import HEAT_LIMIT, Figure, figures
 from experiments.report.meaning import Meaning, headline, meanings
-from experiments.report.results import BetResults, Run
 from sharedllm.evaluation.intervals import CONFIDENCE
 from sharedllm.reporting import findings as story
 from sharedllm.reporting.html import templates, write_html

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from experiments.catalogue.figures import Complement, Multiple, Multiples
-from experiments.report.results import BetResults
+from experiments.report.bet_results import BetResults
 from sharedllm.reporting.charts import Number
 
 # Beyond these a model is broken or the comparison is, and on its scale nothing else could be told apart.

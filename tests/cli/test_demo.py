@@ -5,7 +5,7 @@ import json
 import pytest
 
 from sharedllm.cli import demo
-from sharedllm.reporting.report import Report
+from sharedllm.reporting.report_data import Report
 from sharedllm.store import open_store
 
 

@@ -10,7 +10,7 @@ import pytest
 from experiments.catalogue.bet import all_bets
 from experiments.catalogue.results import RESULTS
 from experiments.report.accounts import ACCOUNTS, PROSE, accounts, with_numbers, write_accounts
-from experiments.report.results import MEASURED, NOT_RUN, STALE, BetResults, Flag, Run
+from experiments.report.bet_results import MEASURED, NOT_RUN, STALE, BetResults, Flag, Run
 
 from sharedllm.errors import InvalidInput
 from sharedllm.reporting.charts import Number

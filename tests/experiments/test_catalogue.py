@@ -11,7 +11,7 @@ import pytest
 import torch
 from experiments.catalogue.bet import BETS, bet_named
 from experiments.catalogue.context import Context
-from experiments.catalogue.recipes import QUICK, recipes
+from experiments.catalogue.protocols import QUICK, recipes
 from experiments.catalogue.verdict import Measured, criteria_hash, judge
 
 from sharedllm.errors import InvalidInput, UnknownName

@@ -8,11 +8,11 @@ import pytest
 from experiments.catalogue.bet import BETS, all_bets
 from experiments.catalogue.running import run_bet
 from experiments.catalogue.verdict import TIERS
-from experiments.report.figures import figures
+from experiments.report.bet_results import NOT_RUN, STALE, SUMMARY, UNSTATED, BetResults, Flag, Run, read_bets
+from experiments.report.drawings import figures
 from experiments.report.meaning import headline, meanings
 from experiments.report.page import number_text, ratio_text, share_text, write_bets_page
 from experiments.report.ratios import RatioAxis, Row, compared, over_base
-from experiments.report.results import NOT_RUN, STALE, SUMMARY, UNSTATED, BetResults, Flag, Run, read_bets
 from tests.experiments.bet_results import USERS, result, rollup, write_result, write_results
 from tests.reporting.test_page import HOSTILE, Outline
 

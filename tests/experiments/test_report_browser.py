@@ -1,8 +1,8 @@
 """The catalogue's page in a real browser; skipped where there is none."""
 
 import pytest
+from experiments.report.bet_results import read_bets
 from experiments.report.page import write_bets_page
-from experiments.report.results import read_bets
 from tests.experiments.bet_results import USERS, write_results
 from tests.experiments.test_report import RECORDED
 from tests.reporting.browser import CHARTS, measured, needs_chromium

@@ -8,8 +8,8 @@ from experiments.catalogue import results, running
 from experiments.catalogue.bet import Decision, all_bets
 from experiments.catalogue.context import Context
 from experiments.catalogue.figures import AgainstBase
+from experiments.catalogue.protocols import FULL, QUICK
 from experiments.catalogue.readings import Readings
-from experiments.catalogue.recipes import FULL, QUICK
 from experiments.catalogue.results import RESULTS, load_result, save_result
 from experiments.catalogue.verdict import Measured, criteria_hash, judge
 

@@ -8,7 +8,7 @@ from sharedllm.adapters.adapter import GateOutcome
 from sharedllm.evaluation.confusion import Confusion
 from sharedllm.evaluation.intervals import Interval
 from sharedllm.evaluation.perplexity import Losses
-from sharedllm.reporting.report import Report, Voice
+from sharedllm.reporting.report_data import Report, Voice
 from sharedllm.text.repeats import Repeats
 
 WINDOWS, TOKENS = 24, 255

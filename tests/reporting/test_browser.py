@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sharedllm.reporting.page import write_page
-from sharedllm.reporting.report import Report
+from sharedllm.reporting.report_data import Report
 
 from .browser import measured, needs_chromium
 from .reports import make_report

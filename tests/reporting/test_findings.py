@@ -7,7 +7,7 @@ from sharedllm.evaluation.confusion import Confusion
 from sharedllm.evaluation.intervals import Interval
 from sharedllm.evaluation.perplexity import Losses
 from sharedllm.reporting.findings import IntervalAxis, findings, gate_reason, headline, labels, percent, perplexity_text
-from sharedllm.reporting.report import Report
+from sharedllm.reporting.report_data import Report
 from sharedllm.text.repeats import Repeats
 
 from .reports import TOKENS, losses, make_report

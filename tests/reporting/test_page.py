@@ -9,7 +9,7 @@ from sharedllm.reporting import page
 from sharedllm.reporting.findings import percent, perplexity_text
 from sharedllm.reporting.page import write_page
 from sharedllm.reporting.palette import DARK, LIGHT, Palette
-from sharedllm.reporting.report import Report, Voice
+from sharedllm.reporting.report_data import Report, Voice
 
 from .reports import make_report
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from sharedllm.reporting.page import write_page
-from sharedllm.reporting.report import Report
+from sharedllm.reporting.report_data import Report
 
 from .reports import make_report
 

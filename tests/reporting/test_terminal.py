@@ -5,7 +5,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from sharedllm.reporting.findings import headline, percent, perplexity_text
-from sharedllm.reporting.report import Report, Voice
+from sharedllm.reporting.report_data import Report, Voice
 from sharedllm.reporting.terminal import render
 from sharedllm.text.repeats import Repeats
 

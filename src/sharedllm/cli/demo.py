@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sharedllm.base.loading import Base
     from sharedllm.evaluation.perplexity import Windows
     from sharedllm.operations.workplace import Workplace
-    from sharedllm.reporting.report import Report, Voice
+    from sharedllm.reporting.report_data import Report, Voice
     from sharedllm.store import Release, Store
 
 USERS = ("programmer", "novelist", "scientist")
@@ -84,7 +84,7 @@ def _read(user: str, sources: Sequence[str]) -> str:
 
 def _measured(numbers: Path, key: str) -> "Report | None":
     """The report of an earlier run on the same releases, if its numbers are there and whole."""
-    from sharedllm.reporting.report import Report
+    from sharedllm.reporting.report_data import Report
 
     try:
         stored = json.loads(numbers.read_text(encoding="utf-8"))
@@ -110,7 +110,7 @@ def _measure(place: "Workplace", store: "Store", releases: "Mapping[str, Release
     from sharedllm.evaluation.intervals import improvement
     from sharedllm.operations.evaluate import evaluate
     from sharedllm.operations.release_text import window_of
-    from sharedllm.reporting.report import Report
+    from sharedllm.reporting.report_data import Report
 
     numbers = {user: release.number for user, release in releases.items()}
     found = evaluate(place, store, list(releases), numbers=numbers)
@@ -136,7 +136,7 @@ def _voices(
 ) -> "list[Voice]":
     """Each user's own held-out words, continued by the base and by their adapter, all in one batch."""
     from sharedllm.operations.ask import generate
-    from sharedllm.reporting.report import Voice
+    from sharedllm.reporting.report_data import Voice
     from sharedllm.serving.request import DEFAULT_SAMPLING
 
     prompts = {user: heldout[user][0, :PROMPT_TOKENS].tolist() for user in adapters}

@@ -11,7 +11,7 @@ from sharedllm.evaluation.confusion import BASE, Confusion, Margins
 from sharedllm.evaluation.intervals import CONFIDENCE, Interval
 from sharedllm.printable import printable
 from sharedllm.reporting.caveats import caveats
-from sharedllm.reporting.report import Report
+from sharedllm.reporting.report_data import Report
 from sharedllm.text.repeats import Repeats
 
 BASE_LABEL = "base"

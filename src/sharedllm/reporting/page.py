@@ -12,7 +12,7 @@ from sharedllm.printable import printable
 from sharedllm.reporting import findings as story
 from sharedllm.reporting.html import templates, write_html
 from sharedllm.reporting.palette import DARK, LIGHT
-from sharedllm.reporting.report import Report
+from sharedllm.reporting.report_data import Report
 
 _LABEL_CHARACTERS = 32
 

@@ -8,7 +8,7 @@ from sharedllm.evaluation.gate import flattering, given_away_in_words
 from sharedllm.evaluation.intervals import CONFIDENCE, Interval
 from sharedllm.printable import printable
 from sharedllm.reporting import findings as story
-from sharedllm.reporting.report import Report
+from sharedllm.reporting.report_data import Report
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

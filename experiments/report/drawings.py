@@ -10,8 +10,8 @@ from markupsafe import Markup
 
 from experiments.catalogue import figures as declared
 from experiments.catalogue.bet import all_bets
+from experiments.report.bet_results import NOT_RUN, SUMMARY, TO_ROLL_UP, BetResults, Run
 from experiments.report.ratios import RatioAxis, Row, compared, over_base
-from experiments.report.results import NOT_RUN, SUMMARY, TO_ROLL_UP, BetResults, Run
 from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.intervals import CONFIDENCE
 from sharedllm.reporting import charts
