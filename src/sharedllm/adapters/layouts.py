@@ -91,12 +91,14 @@ def _sites(format: Format, model: Any) -> tuple[Site, ...]:
 
 
 def _check_reached(format: Format, model: Any, sites: tuple[Site, ...]) -> None:
-    modules = dict(model.named_modules())
+    modules, body = dict(model.named_modules()), set(model.base_model.modules())
     for site in sites:
         if site.name not in modules:
             raise _refusal(format, model, f"names the module {site.name!r}, which is not there")
         if format.gains and (site.kind, site.at, is_norm(modules[site.name])) != ("scale", "output", True):
             raise _refusal(format, model, f"calls {site.name!r} a norm whose gain it scales, which it is not")
+        if modules[site.name] not in body:
+            raise _refusal(format, model, f"names {site.name!r}, which comes after the last hidden state")
     (batch, tokens), shapes = activations(model, sites)
     for site in sites:
         if site not in shapes:

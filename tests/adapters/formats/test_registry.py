@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import pytest
+from tests import models
 from tests.strangers import install
 
 from sharedllm import Format, Site, blocks, norm_sites, register_format
@@ -152,6 +153,10 @@ def test_a_package_that_is_broken_harms_its_own_format_alone(code, expected, ins
         ([Site("model.nowhere", 32)], "'model.nowhere', which is not there"),
         ([Site("model.norm", 32), Site("model.norm", 32)], "output of 'model.norm' more than once"),
         ([Site("model.norm", 32), Site("model.norm", 32, kind="shift")], "more than once"),
+        ([Site("lm_head", models.VOCABULARY)], "'lm_head', which comes after the last hidden state"),
+        ([Site("model", 32)], "no text passes through"),
+        ([Site("", 32)], "which comes after"),
+        ([Site("model.embed_tokens", 32, at="input")], "32 wide"),
         ([Site("model.norm", 31)], r"31 wide.*\[2, \d+, 32\]"),
         ([Site("model.norm", 1)], "1 wide"),
         ([Site("model.norm", 32, token_axis=2)], "axis 2"),
