@@ -13,6 +13,7 @@ from fastapi.testclient import TestClient
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.errors import EngineStopped
+from sharedllm.holder import Removed
 from sharedllm.http import server as server_module
 from sharedllm.http.app import create_app
 from sharedllm.http.server import serve
@@ -48,9 +49,9 @@ class FakeEngine:
     def cancel(self, number):
         self.cancelled.append(number)
 
-    def stop_owner(self, user):
+    def forget(self, user):
         self.stopped.append(user)
-        return 0
+        return [Removed("running requests", "server", 0)]
 
     def releases(self):
         return set(), set()

@@ -10,8 +10,8 @@ import pytest
 from tests.http.conftest import PASSED
 
 from sharedllm.adapters.adapter_file import save_adapter
+from sharedllm.holder import Holder, Removed
 from sharedllm.http.jobs import Job
-from sharedllm.store.erasure import Holder, Removed
 
 ORDER = json.dumps({"text": "to learn from " * 1000}).encode()
 

@@ -96,7 +96,7 @@ def test_watching_survives_whatever_goes_wrong_and_says_so_without_a_name(servic
 
     async def watching():
         loop = asyncio.get_running_loop()
-        monkeypatch.setattr(service.engine, "stop_owner", lambda user: loop.call_soon_threadsafe(stopped.set) and 0)
+        monkeypatch.setattr(service.engine, "forget", lambda user: loop.call_soon_threadsafe(stopped.set) or [])
         task = asyncio.create_task(watch(service))
         await asyncio.wait_for(stopped.wait(), 30)
         task.cancel()

@@ -9,11 +9,11 @@ import pytest
 from tests.cli.conftest import writing
 
 from sharedllm.errors import EngineStopped, InTraining, InvalidInput, QueueFull, TextError, TooLittleText, UnknownJob
+from sharedllm.holder import Removed
 from sharedllm.http import jobs as jobs_module
 from sharedllm.http.jobs import Jobs
 from sharedllm.operations.locks import not_in_training
 from sharedllm.store import open_store
-from sharedllm.store.erasure import Removed
 from sharedllm.text.splits import split_text
 from sharedllm.training.checkpoints import Checkpoints, checkpoint_folder
 from sharedllm.training.recipes import Recipe

@@ -17,6 +17,7 @@ from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.adapters.adapter_file import save_adapter
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.errors import StoreBusy
+from sharedllm.holder import Removed
 from sharedllm.http import jobs as jobs_module
 from sharedllm.http.app import create_app
 from sharedllm.http.jobs import Jobs
@@ -58,9 +59,9 @@ class Stub:
         self.context, self.limits = 512, Limits()
         self.store, self.stopped = store, []
 
-    def stop_owner(self, user):
+    def forget(self, user):
         self.stopped.append((user, [each.user for each in self.store.users()]))
-        return 2
+        return [Removed("running requests", "server", 2)]
 
 
 @pytest.fixture

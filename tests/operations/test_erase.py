@@ -8,11 +8,11 @@ import torch
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import InTraining, StoreBusy, UnknownUser
+from sharedllm.holder import Holder
 from sharedllm.operations import locks
 from sharedllm.operations.erase import erase
 from sharedllm.operations.locks import in_training
 from sharedllm.store import open_store
-from sharedllm.store.erasure import Holder
 from sharedllm.training.checkpoints import Checkpoints, Progress, begin_report, report_folder
 from sharedllm.training.recipes import Recipe
 

@@ -19,6 +19,7 @@ from tests.cli.conftest import writing
 import sharedllm
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.adapters.layouts import layout_of
+from sharedllm.holder import Holder
 from sharedllm.http import jobs as jobs_module
 from sharedllm.http.jobs import Jobs
 from sharedllm.http.service import Service
@@ -28,7 +29,6 @@ from sharedllm.serving.request import Limits, Request, Token
 from sharedllm.store import open_keys, open_store
 from sharedllm.store.encryption.master_key import write_master_key
 from sharedllm.store.encryption.migrate import encrypt_store
-from sharedllm.store.erasure import Holder
 from sharedllm.store.evidence.signing import make_key, read_private, snapshot_key_file
 from sharedllm.store.release_format import STORED, id_sha256
 from sharedllm.store.snapshots import SnapshotFolder, pack

@@ -220,7 +220,7 @@ def test_nothing_of_whoever_is_erased_is_left_in_what_was_recorded(engine_of, as
     kept = list(engine._runner._decoding._passes._recordings.values())
     assert len(kept) == 2
     assert all(each.inputs["ids"].any() for each in kept)
-    engine.stop_owner("gone")
+    engine.forget("gone")
     for each in kept:
         assert not any(each.inputs[name].any() for name in ("ids", "positions", "slots", "lines", "keys"))
         assert not any(output.any() for output in each.outputs.values())
@@ -252,7 +252,7 @@ def test_a_gpu_answers_like_a_cpu_and_forgets(folder_of, ask, row, caplog):
             ask(engine, [5 + n] * (1 + 20 * n), f"{n}", release=f"{n}", values=rows[n], max_tokens=40) for n in range(5)
         ]
         passes(engine, lambda clients=clients: len(clients[4].tokens) == 20)
-        engine.stop_owner("2")
+        engine.forget("2")
         passes(engine, lambda clients=clients: all(client.finished for client in clients))
         found.append([client.ids for client in clients if client.finished.reason == "length"])
         if device == "cuda":

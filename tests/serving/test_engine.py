@@ -11,6 +11,7 @@ from tests.serving.conftest import alone, likely
 
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.errors import EngineStopped, InvalidInput, QueueFull
+from sharedllm.holder import Removed
 from sharedllm.serving.request import Limits, Sampling
 
 GREEDY = Sampling(temperature=0)
@@ -82,12 +83,12 @@ def test_an_erased_owners_row_is_gone_and_their_requests_end(engine_of, ask, row
     expected = ask(engine, owner="other", release="o", values=row(engine.layout.size, 2), max_tokens=40).wait().ids
     theirs = [ask(engine, owner="gone", release="r", values=values, max_tokens=400) for _ in range(6)]
     other = ask(engine, owner="other", release="o", values=row(engine.layout.size, 2), max_tokens=40)
-    assert engine.stop_owner("gone") == 6
+    assert engine.forget("gone") == [Removed("running requests", "server", 6)]
     assert {client.wait().finished.reason for client in theirs} == {"erased"}
     rows = engine._runner.table.rows
     assert not any(torch.equal(held, torch.from_numpy(values).half()) for held in rows)
     assert other.wait().ids == expected
-    engine.stop_owner("other")
+    engine.forget("other")
     cached = engine._runner.cache._layers.values()
     assert not any(each.any() for layer in cached for each in layer)
 
@@ -360,7 +361,7 @@ def test_a_thread_that_fails_tells_everybody_and_takes_nothing_new(engine_of, as
     assert not engine.healthy
     with pytest.raises(EngineStopped):
         ask(engine)
-    assert engine.stop_owner("anybody") == 0
+    assert engine.forget("anybody") == [Removed("running requests", "server", 0)]
 
 
 def test_requests_from_many_threads_all_end(engine_of, ask):

@@ -204,7 +204,7 @@ def test_whoever_erases_is_told_that_the_device_could_not_be_overwritten(engine_
     with ThreadPoolExecutor(3) as threads:
         engine.start()
         with engine._changed:
-            erasures = [threads.submit(engine.stop_owner, owner) for owner in ("gone", "lost", "left")]
+            erasures = [threads.submit(engine.forget, owner) for owner in ("gone", "lost", "left")]
         for each in erasures:
             with pytest.raises(ZeroDivisionError):
                 each.result(20)

@@ -77,7 +77,7 @@ def run(engine, planned, chance, erased):
         for thread in threads:
             thread.join()
         if numbers.start == 0:
-            engine.stop_owner(erased)
+            engine.forget(erased)
     return [client.wait() for client in clients]
 
 

@@ -134,7 +134,7 @@ def test_whoever_is_erased_or_cancelled_while_read_again_leaves_others_alone(bas
         for number, (prompt, values, new) in enumerate(people)
     ]
     passes(engine, lambda: len(clients[3].tokens) == 15)
-    engine.stop_owner("3")
+    engine.forget("3")
     passes(engine, lambda: len(clients[7].tokens) == 64)
     engine.cancel(clients[7].number)
     passes(engine, lambda: all(client.finished for client in clients))

@@ -44,7 +44,7 @@ def test_after_an_erasure_nothing_waits_for_the_next_request_to_be_overwritten(e
     passes(engine, lambda: len(gone.tokens) == 40)
     gathered = engine._runner._gathered[1].pieces
     assert all(piece.any() for piece in gathered)
-    engine.stop_owner("gone")
+    engine.forget("gone")
     assert not any(piece.any() for piece in gathered)
     gc.collect()
     held = [each for each in gc.get_objects() if type(each) is list and each is not prompt]

@@ -22,8 +22,8 @@ from sharedllm.errors import (
     UnknownName,
     UnknownUser,
 )
+from sharedllm.holder import Derived, Removed
 from sharedllm.store.contract import KEPT_RELEASES
-from sharedllm.store.erasure import Derived, Removed
 
 IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60)
 ODD_IDS = [

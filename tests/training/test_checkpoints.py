@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from sharedllm.errors import DiskFull
-from sharedllm.store.erasure import Removed
+from sharedllm.holder import Removed
 from sharedllm.training.checkpoints import Checkpoints, Progress, UnfinishedTraining, digest
 from sharedllm.training.recipes import Recipe
 

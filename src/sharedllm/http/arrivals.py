@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from sharedllm.errors import ErasedMeanwhile
+from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.http.error_responses import Refused
 from sharedllm.store import Stay, Store
-from sharedllm.store.erasure import Derived, Holder, Removed
 
 
 @dataclass(eq=False)

@@ -23,8 +23,8 @@ from typing import IO, Any, Literal, cast
 
 from sharedllm.adapters.formats.registry import check_reaches_others
 from sharedllm.errors import EngineStopped, InvalidInput, QueueFull, TextError, UnknownJob
+from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.store import Stay, Store
-from sharedllm.store.erasure import Derived, Holder, Removed
 from sharedllm.text.reading import normalise_newlines
 from sharedllm.text.splits import split_text
 from sharedllm.training.recipes import Recipe

@@ -7,11 +7,11 @@ from pathlib import Path
 from threading import Condition
 from typing import TYPE_CHECKING
 
+from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.http.arrivals import Arrivals
 from sharedllm.http.off_loop import Turns
 from sharedllm.operations.quotas import WRITES, WRITES_PER_HOUR, Quotas
 from sharedllm.store import Store
-from sharedllm.store.erasure import Derived, Holder, Removed
 
 if TYPE_CHECKING:
     from sharedllm.http.jobs import Jobs
@@ -135,4 +135,4 @@ class Service(Holder):
         with self._admitted:
             under_way = set(self._admitting)
             self._admitted.wait_for(lambda: under_way.isdisjoint(self._admitting))
-        return [Removed("running requests", "server", self.engine.stop_owner(user))]
+        return self.engine.forget(user)

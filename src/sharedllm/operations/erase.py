@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.operations.locks import not_in_training
 from sharedllm.store.contract import Store
-from sharedllm.store.erasure import Derived, Holder, Removed
 from sharedllm.store.evidence.receipts import Receipt, make_receipt, receipt_of
 from sharedllm.store.evidence.signing import signing_key
 from sharedllm.training.checkpoints import FleetReadings, UnfinishedTraining, checkpoint_folder

@@ -16,6 +16,7 @@ from sharedllm.adapters.formats.registry import DEFAULT_FORMAT
 from sharedllm.base.context_length import exact_context, steady_context
 from sharedllm.base.loading import Base
 from sharedllm.errors import EngineStopped, InvalidInput
+from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.serving.request import Counters, Deliver, Limits, Request
 from sharedllm.serving.runner import Runner
 from sharedllm.serving.sampler import sample
@@ -26,7 +27,7 @@ from sharedllm.serving.sequence import Sequence
 _IDLE_SECONDS = 0.5
 
 
-class Engine:
+class Engine(Holder):
     """Serves requests of many releases from one base. Until it is closed, nothing else may use the base's model.
 
     Raises:
@@ -41,6 +42,8 @@ class Engine:
         context: tokens that a prompt and its answer may have together.
         healthy: False once its thread has failed; it takes no requests then.
     """
+
+    holds = "requests"
 
     def __init__(self, base: Base, limits: Limits | None = None, *, format: str = DEFAULT_FORMAT) -> None:
         self.base, self.limits, self.counters = base, limits or Limits(), Counters()
@@ -105,8 +108,8 @@ class Engine:
         """End a request, waiting or running; one that is over already is left alone."""
         self._order(lambda: self._scheduler.end(lambda each: each.number == number, "cancelled"), wait=False)
 
-    def stop_owner(self, owner: str) -> int:
-        """End all requests of an owner, and overwrite the rows of their releases; returns how many ended.
+    def forget(self, user: str) -> list[Removed | Derived]:
+        """End all requests of a user, and overwrite the rows of their releases.
 
         When it returns none of them runs, and no row, key or value of theirs is on the device.
 
@@ -116,12 +119,12 @@ class Engine:
         ended: list[int] = []
 
         def stop() -> None:
-            ended.append(self._scheduler.end(lambda each: each.request.owner == owner, "erased"))
-            self._scheduler.forget(owner)
+            ended.append(self._scheduler.end(lambda each: each.request.owner == user, "erased"))
+            self._scheduler.forget(user)
             self._runner.forget()
 
         self._order(stop, wait=True)
-        return ended[0]
+        return [Removed("running requests", "server", ended[0])]
 
     def releases(self) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
         """Owners and releases: those that answer a request, waiting or running, and those with a row on the device."""

@@ -9,7 +9,8 @@ from typing import Any, Literal
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.closing import Closing
 from sharedllm.errors import CorruptAdapter, UnknownUser
-from sharedllm.store.erasure import Accounts, AuditHead, Derived, Erased, Holder, Removed
+from sharedllm.holder import Derived, Holder, Removed
+from sharedllm.store.erasure import Accounts, AuditHead, Erased
 
 KEPT_RELEASES = 20
 """Of each user, the newest. Beside them are kept the one that is served, and the one that a rollback goes back to."""

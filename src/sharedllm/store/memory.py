@@ -10,6 +10,7 @@ from typing import Any
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import CorruptAdapter
+from sharedllm.holder import Derived, Removed
 from sharedllm.store import rules
 from sharedllm.store.contract import (
     RELEASES_PER_PAGE,
@@ -24,7 +25,7 @@ from sharedllm.store.contract import (
     Store,
     UserSummary,
 )
-from sharedllm.store.erasure import Account, Derived, Erased, Removed, has_any, rows_removed
+from sharedllm.store.erasure import Account, Erased, has_any, rows_removed
 from sharedllm.store.release_format import Draft, Record, check_reason, draft, now, seal, summarise, unseal
 from sharedllm.user_ids import check_user_id
 

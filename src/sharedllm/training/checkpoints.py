@@ -15,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from sharedllm.cache_folder import data_dir
 from sharedllm.errors import TrainingError
 from sharedllm.files import keep_private, private_folder, refused, replace_private
+from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.store.contract import Position, Stay, Store
-from sharedllm.store.erasure import Derived, Holder, Removed
 from sharedllm.training.recipes import Recipe
 
 if TYPE_CHECKING:

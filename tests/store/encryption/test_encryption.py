@@ -18,10 +18,10 @@ from sharedllm.errors import (
     UnknownKey,
     UnknownUser,
 )
+from sharedllm.holder import Removed
 from sharedllm.store import open_keys, open_store
 from sharedllm.store.encryption.master_key import write_master_key
 from sharedllm.store.encryption.migrate import encrypt_store, encryption_state
-from sharedllm.store.erasure import Removed
 from sharedllm.store.sql.protection import Plain
 from sharedllm.store.sql.sqlite import SQLite
 

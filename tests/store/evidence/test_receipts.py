@@ -6,7 +6,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from sharedllm.errors import InvalidInput, ReceiptError, StoreError
-from sharedllm.store.erasure import AuditHead, Derived, Removed
+from sharedllm.holder import Derived, Removed
+from sharedllm.store.erasure import AuditHead
 from sharedllm.store.evidence.receipts import make_receipt, read_receipt
 from sharedllm.store.evidence.signing import public_pem, signing_key, verifying_key
 

@@ -8,6 +8,7 @@ import pytest
 from tests.store.samples import BETTER, adapter
 
 from sharedllm.errors import StoreBusy, StoreUnreachable, UnknownUser
+from sharedllm.holder import Removed
 from sharedllm.operations.erase import erase
 from sharedllm.store import open_keys, open_store
 from sharedllm.store.address import open_database
@@ -15,7 +16,6 @@ from sharedllm.store.encryption import vault
 from sharedllm.store.encryption.migrate import encryption_state
 from sharedllm.store.encryption.sealing import Sealed
 from sharedllm.store.encryption.vault import Vault
-from sharedllm.store.erasure import Removed
 from sharedllm.store.evidence.audit import head, verify, written
 from sharedllm.store.evidence.signing import signing_key
 from sharedllm.store.sql.sql_store import SQLStore

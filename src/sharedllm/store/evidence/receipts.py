@@ -11,7 +11,8 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from sharedllm.errors import ReceiptError
-from sharedllm.store.erasure import AuditHead, Derived, Removed
+from sharedllm.holder import Derived, Removed
+from sharedllm.store.erasure import AuditHead
 from sharedllm.store.sql.protection import canonical
 from sharedllm.strict_json import read_strictly
 

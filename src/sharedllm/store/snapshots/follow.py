@@ -14,6 +14,7 @@ from typing import Any
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import CorruptAdapter, SharedLLMError, SnapshotError
+from sharedllm.holder import Derived, Removed
 from sharedllm.store.contract import (
     RELEASES_PER_PAGE,
     Change,
@@ -25,7 +26,7 @@ from sharedllm.store.contract import (
     Store,
     UserSummary,
 )
-from sharedllm.store.erasure import Account, AuditHead, Derived, Erased, Removed
+from sharedllm.store.erasure import Account, AuditHead, Erased
 from sharedllm.store.snapshots.format import Manifest
 from sharedllm.store.snapshots.read import Snapshot
 

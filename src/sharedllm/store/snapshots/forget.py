@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from sharedllm.errors import SharedLLMError
 from sharedllm.files import make_private, sync_folder
+from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.store.contract import Store
-from sharedllm.store.erasure import Derived, Holder, Removed
 from sharedllm.store.evidence.signing import read_private, snapshot_key_file
 from sharedllm.store.release_format import STORED
 from sharedllm.store.snapshots.follow import check_log

@@ -7,18 +7,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from sharedllm.errors import StoreError, UnknownUser
+from sharedllm.holder import Derived, Removed
 from sharedllm.store import rules
 from sharedllm.store.contract import ChangeKind, Store
-from sharedllm.store.erasure import (
-    Account,
-    AuditHead,
-    Derived,
-    Erased,
-    Removed,
-    has_any,
-    key_removed,
-    rows_removed,
-)
+from sharedllm.store.erasure import Account, AuditHead, Erased, has_any, key_removed, rows_removed
 from sharedllm.store.sql.database import Database, Row
 from sharedllm.store.sql.entries import LOG, holds, remove
 from sharedllm.store.sql.protection import Note, Owner, Protection
