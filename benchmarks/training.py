@@ -150,7 +150,7 @@ def _peft(base: Any, text: Any, heldout: Any, *, precise: bool) -> tuple[list[fl
 def _batches(text: Any, recipe: Any) -> Iterator[Any]:
     import torch
 
-    from sharedllm.training.sampling import step_windows
+    from sharedllm.training.step_windows import step_windows
 
     for step in range(recipe.steps):
         yield torch.from_numpy(step_windows(text, recipe, step))

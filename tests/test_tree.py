@@ -89,7 +89,7 @@ def named(paths):
 
 
 def test_no_two_modules_of_one_name_hold_different_things():
-    # A command is named for its operation, or for what it shows: `cli/keys.py` and `store/keys.py` are one thing.
+    # A command is named for its operation, or for what it shows: `cli/users.py` and `http/users.py` are one thing.
     commands = {
         path
         for path in (PACKAGE / "cli").glob("*.py")

@@ -21,7 +21,7 @@ from sharedllm.operations.route import route
 from sharedllm.printable import printable
 from sharedllm.store import open_store
 from sharedllm.store.opening import open_keys
-from sharedllm.store.sql import entries
+from sharedllm.store.sql import user_rows
 from sharedllm.store.sql.sql_store import SQLStore
 from sharedllm.training.checkpoints import checkpoint_folder
 
@@ -186,7 +186,7 @@ def test_history_json(store):
 def test_a_long_history_is_shown_in_pages(store, monkeypatch):
     assert "older ones" not in run("history", "alice")
     # As a store holds them in which releases were not pruned yet.
-    monkeypatch.setattr(entries, "KEPT_RELEASES", 100)
+    monkeypatch.setattr(user_rows, "KEPT_RELEASES", 100)
     adapter = Adapter("norm", "base-1", np.array([0.5], np.float32))
     store.publish_many(("bob", adapter, BETTER) for _ in range(30))
     assert "older ones: sharedllm users history bob --before 6" in run("history", "bob")
@@ -228,7 +228,7 @@ def test_reset_lets_the_base_answer_and_says_how_to_undo_it(store):
 
 @pytest.mark.parametrize("user", ["-x", "--to", "bob smith", "it's"])
 def test_a_command_that_is_named_works_as_it_is_typed_whoever_it_is_for(store, user, monkeypatch):
-    monkeypatch.setattr(entries, "KEPT_RELEASES", 100)
+    monkeypatch.setattr(user_rows, "KEPT_RELEASES", 100)
     adapter = Adapter("norm", "base-1", np.array([0.5], np.float32))
     store.publish_many((user, adapter, BETTER) for _ in range(30))
     older = run("history", "--", user).partition("older ones: sharedllm users ")[2].partition("\n")[0]

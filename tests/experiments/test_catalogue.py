@@ -16,7 +16,7 @@ from experiments.catalogue.verdict import Measured, criteria_hash, judge
 
 from sharedllm.errors import InvalidInput, UnknownName
 from sharedllm.evaluation.perplexity import base_losses
-from sharedllm.training import sampling, vectors
+from sharedllm.training import step_windows, vectors
 from sharedllm.training.baselines import train_baseline
 
 NUMBERS = ["04", "13", "18", "31", "46", "49", "52", "53", "54", "55", "58", "60", "61", "63"]
@@ -152,7 +152,7 @@ def test_a_longer_training_goes_on_from_a_shorter_one_and_gives_what_it_gives_al
     monkeypatch.setattr(
         vectors, "step_windows", lambda text, recipe, step: taken.append(step) or draw(text, recipe, step)
     )
-    draw = sampling.step_windows
+    draw = step_windows.step_windows
 
     def context(name):
         size = replace(QUICK, max_steps=5)

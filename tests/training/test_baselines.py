@@ -10,7 +10,7 @@ from sharedllm.errors import Diverged, InvalidInput, UnsupportedBase, WrongBase
 from sharedllm.evaluation.perplexity import base_losses
 from sharedllm.training.baselines import train_baseline
 from sharedllm.training.recipes import Recipe
-from sharedllm.training.sampling import step_windows
+from sharedllm.training.step_windows import step_windows
 
 LORA = Recipe("r", method="lora-r4", learning_rate=1e-2, steps=20, window=16, check_every=10)
 FULL = replace(LORA, method="full", learning_rate=3e-3)

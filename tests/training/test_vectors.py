@@ -19,7 +19,7 @@ from sharedllm.evaluation.perplexity import base_losses, row_losses
 from sharedllm.training import vectors
 from sharedllm.training.checkpoints import Checkpoints
 from sharedllm.training.recipes import Recipe, recipe_named
-from sharedllm.training.sampling import step_windows
+from sharedllm.training.step_windows import step_windows
 from sharedllm.training.vectors import train_vectors
 
 RECIPE = Recipe("r", learning_rate=2e-2, steps=8, window=16, check_every=3)

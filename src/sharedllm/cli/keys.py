@@ -18,7 +18,7 @@ from sharedllm.printable import printable
 from sharedllm.user_ids import check_user_id
 
 if TYPE_CHECKING:
-    from sharedllm.store.keys import Key, Keys
+    from sharedllm.store.api_keys import Key, Keys
 
 _FORMATS = ("csv", "jsonl")
 _COLUMNS = ("user", "id", "label", "secret")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from click.decorators import FC
 
     from sharedllm.http.jwt import JWT
-    from sharedllm.store.keys import Keys
+    from sharedllm.store.api_keys import Keys
     from sharedllm.store.snapshots import Snapshot
 
 # Not an option, because whoever may list processes sees their options.

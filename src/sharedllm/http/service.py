@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sharedllm.http.jobs import Jobs
     from sharedllm.http.jwt import JWT
     from sharedllm.serving.engine import Engine
-    from sharedllm.store.keys import Keys
+    from sharedllm.store.api_keys import Keys
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from sharedllm.store.contract import Store
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sharedllm.store.keys import Keys
+    from sharedllm.store.api_keys import Keys
     from sharedllm.store.sql.database import Database
     from sharedllm.store.sql.protection import Protection
 
@@ -58,7 +58,7 @@ def open_keys(where: str | Path | None = None) -> "Keys":
     address = address_of(where)
     if address == MEMORY:
         raise InvalidInput("API keys cannot be kept in memory", remedy="Name a file or a database for the store.")
-    from sharedllm.store.keys import Keys
+    from sharedllm.store.api_keys import Keys
 
     return _opened(address, Keys)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from sharedllm.errors import TextError
-from sharedllm.text.kinds import kind_of
+from sharedllm.text.file_kinds import kind_of
 from sharedllm.text.prose import why_not_prose
 
 MAX_TEXT_BYTES = 64_000_000

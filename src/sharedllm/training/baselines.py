@@ -17,7 +17,7 @@ from sharedllm.evaluation.perplexity import base_losses, spread
 from sharedllm.extras import need
 from sharedllm.text.windows import TokenizedText
 from sharedllm.training.recipes import BASELINES, Recipe
-from sharedllm.training.sampling import step_windows
+from sharedllm.training.step_windows import step_windows
 from sharedllm.training.vectors import VALIDATION_WINDOWS
 
 if TYPE_CHECKING:

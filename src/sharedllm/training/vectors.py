@@ -26,7 +26,7 @@ from sharedllm.text.windows import TokenizedText
 from sharedllm.training.checkpoints import Checkpoints, Progress
 from sharedllm.training.optimiser import RowState
 from sharedllm.training.recipes import Recipe
-from sharedllm.training.sampling import step_windows
+from sharedllm.training.step_windows import step_windows
 
 if TYPE_CHECKING:
     import torch

@@ -4,9 +4,9 @@ A node opens a snapshot in the time it takes to check a signature and hash an in
 log of changes tells the node whose answer is no longer the one that was packed.
 """
 
-from sharedllm.store.snapshots.follow import SnapshotStore
 from sharedllm.store.snapshots.forget import SnapshotFolder, forget_erased
 from sharedllm.store.snapshots.read import Snapshot
+from sharedllm.store.snapshots.snapshot_store import SnapshotStore
 from sharedllm.store.snapshots.write import Packed, pack
 
 __all__ = ["Packed", "Snapshot", "SnapshotFolder", "SnapshotStore", "forget_erased", "pack"]

@@ -14,9 +14,9 @@ from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.store.contract import Store
 from sharedllm.store.evidence.signing import read_private, snapshot_key_file
 from sharedllm.store.release_format import STORED
-from sharedllm.store.snapshots.follow import check_log
 from sharedllm.store.snapshots.format import HASH_BYTES, INDEX_TENSORS, PLACES, File, Manifest, tensor_places
 from sharedllm.store.snapshots.read import Snapshot, check_hash
+from sharedllm.store.snapshots.snapshot_store import check_log
 from sharedllm.store.snapshots.write import packing_lock, synced, write_manifest, write_tensors, writing_errors
 
 if TYPE_CHECKING:

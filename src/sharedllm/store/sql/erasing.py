@@ -12,9 +12,9 @@ from sharedllm.store import rules
 from sharedllm.store.contract import ChangeKind, Store
 from sharedllm.store.erasure import Account, AuditHead, Erased, has_any, key_removed, rows_removed
 from sharedllm.store.sql.database import Database, Row
-from sharedllm.store.sql.entries import LOG, holds, remove
 from sharedllm.store.sql.protection import Note, Owner, Protection
 from sharedllm.store.sql.schema import HEAD, changes, erasures
+from sharedllm.store.sql.user_rows import LOG, holds, remove
 
 
 class Erasing(Store):

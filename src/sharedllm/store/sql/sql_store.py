@@ -32,7 +32,10 @@ from sharedllm.store.release_format import (
 from sharedllm.store.sql import stay_rows
 from sharedllm.store.sql.checksums import check_entry, is_sound, unlabelled
 from sharedllm.store.sql.database import Database, Row
-from sharedllm.store.sql.entries import (
+from sharedllm.store.sql.erasing import Erasing
+from sharedllm.store.sql.protection import Note, Owner, Plain, Protection, owned
+from sharedllm.store.sql.schema import changes, events, releases, users
+from sharedllm.store.sql.user_rows import (
     ANSWERS,
     POSITION,
     SERVED,
@@ -47,9 +50,6 @@ from sharedllm.store.sql.entries import (
     read_event,
     read_standing,
 )
-from sharedllm.store.sql.erasing import Erasing
-from sharedllm.store.sql.protection import Note, Owner, Plain, Protection, owned
-from sharedllm.store.sql.schema import changes, events, releases, users
 
 
 class SQLStore(Erasing):

@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from sharedllm.store import rules
 from sharedllm.store.contract import Stay
 from sharedllm.store.sql.database import ROWS_PER_PAGE, Database
-from sharedllm.store.sql.entries import LOG
 from sharedllm.store.sql.protection import Owner
 from sharedllm.store.sql.schema import stays
+from sharedllm.store.sql.user_rows import LOG
 
 
 def found(connection: sa.Connection, owners: Sequence[Owner]) -> dict[str, Stay]:

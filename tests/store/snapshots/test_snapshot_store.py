@@ -21,7 +21,7 @@ from sharedllm.errors import (
 from sharedllm.store import open_store
 from sharedllm.store.encryption.migrate import encryption_state
 from sharedllm.store.encryption.vault import Vault
-from sharedllm.store.snapshots import SnapshotStore, follow
+from sharedllm.store.snapshots import SnapshotStore, snapshot_store
 from sharedllm.store.sql.sql_store import SQLStore
 from sharedllm.store.sql.sqlite import SQLite
 
@@ -62,7 +62,7 @@ def still(monkeypatch):
             return self.now
 
     clock = Clock()
-    monkeypatch.setattr(follow, "time", clock)
+    monkeypatch.setattr(snapshot_store, "time", clock)
     monkeypatch.setattr(SnapshotStore, "_follow", lambda node: None)
     return clock
 

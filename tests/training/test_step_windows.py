@@ -9,7 +9,7 @@ from sharedllm.errors import TooLittleText
 from sharedllm.text.repeats import Repeats
 from sharedllm.text.windows import TokenizedText
 from sharedllm.training.recipes import Recipe
-from sharedllm.training.sampling import step_windows
+from sharedllm.training.step_windows import step_windows
 
 RECIPE = Recipe("r", window=8, windows_per_step=2)
 

@@ -15,9 +15,9 @@ from sharedllm.errors import CorruptStore, InvalidInput, UnknownKey, UnknownName
 from sharedllm.store.release_format import check_text, now, read_time
 from sharedllm.store.sql.checksums import COMING, checksum, is_sound
 from sharedllm.store.sql.database import Database, Row
-from sharedllm.store.sql.entries import remove
 from sharedllm.store.sql.protection import Note, Owner, Plain, Protection, owned
 from sharedllm.store.sql.schema import keys
+from sharedllm.store.sql.user_rows import remove
 
 PREFIX = "sllm_"
 SECRET_BYTES = 32
