@@ -55,11 +55,7 @@ def stacked_attention(
     """
     import torch
 
-    if softcap is not None or s_aux is not None:
-        raise UnsupportedBase(
-            f"{type(module).__name__} caps its attention scores or has attention sinks",
-            remedy="Use a base with plain softmax attention.",
-        )
+    check_plain_softmax(module, softcap, s_aux)
     batch, heads, queries, width = query.shape
     key_heads, keys = key.shape[1], key.shape[2]
     group = heads // key_heads
@@ -79,3 +75,16 @@ def stacked_attention(
     scores = torch.baddbmm(mask, stacked, transposed, alpha=scale)
     output = torch.bmm(scores.softmax(dim=-1), value.reshape(batch * key_heads, keys, -1))
     return output.view(batch, heads, queries, -1).transpose(1, 2).contiguous(), None
+
+
+def check_plain_softmax(module: Any, softcap: float | None, s_aux: "torch.Tensor | None") -> None:
+    """Refuse attention that caps its scores or has sinks, which is computed here nowhere.
+
+    Raises:
+        UnsupportedBase: the layer ``module`` does.
+    """
+    if softcap is not None or s_aux is not None:
+        raise UnsupportedBase(
+            f"{type(module).__name__} caps its attention scores or has attention sinks",
+            remedy="Use a base with plain softmax attention.",
+        )

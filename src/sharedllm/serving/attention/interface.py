@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sharedllm.errors import UnsupportedBase
+from sharedllm.base.cpu_attention import check_plain_softmax
 from sharedllm.serving.attention.metadata import Metadata, Stretch
 
 if TYPE_CHECKING:
@@ -116,11 +116,7 @@ def paged_attention(
     """
     from torch.nn.functional import scaled_dot_product_attention
 
-    if softcap is not None or s_aux is not None:
-        raise UnsupportedBase(
-            f"{type(module).__name__} caps its attention scores or has attention sinks",
-            remedy="Use a base with plain softmax attention.",
-        )
+    check_plain_softmax(module, softcap, s_aux)
     if paged is None:
         whole = Stretch(slice(0, query.shape[2]), None, query.shape[2]).mask(query.device, sliding_window)
         grouped = query.shape[1] != key.shape[1]
