@@ -37,6 +37,8 @@ class Detokenizer:
         return text
 
     def _pass_on(self, new: str) -> str:
+        if not self._stop:
+            return new
         text = self._held + new
         found = [place for stop in self._stop if (place := text.find(stop)) >= 0]
         if found:

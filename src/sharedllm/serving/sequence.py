@@ -87,6 +87,9 @@ class Sequence:
         """The next so many tokens, as a pass reads them."""
         end = self.read + length
         draws = end == len(self.ids) and self.draws
+        # As most are.
+        if draws and length == 1:
+            return Chunk(self, self.read, end, range(self.read, end), True)
         first, last = max(self.read, self.scored.start), min(end, self.scored.stop)
         if draws:
             # What is scored of a prompt ends with the place before.
