@@ -68,6 +68,9 @@ def test_a_wait_is_not_saved_up(clock):
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."), True),
         # Seen once: an import that could not list a folder.
         (OSError(errno.ENOMEM, "Cannot allocate memory", "torch/fx/passes/infra"), True),
+        # A build of torch with CUDA in 200 MB.
+        (ImportError("torch/_C.cpython-313-x86_64-linux-gnu.so: failed to map segment from shared object"), True),
+        (ImportError("libtorch_cuda.so: cannot map zero-fill pages"), True),
         (OSError(errno.ENOENT, "No such file or directory"), False),
         (ValueError("something else"), False),
     ],

@@ -23,6 +23,8 @@ from sharedllm.http.public_errors import for_log, public
 _NICENESS = 10
 _UNFORESEEN = "Something went wrong in the training process. It was logged; send the text again later."
 _ROOM_BYTES = 64 * 1024**2
+# As torch says it, and the loader, which may find no room for a library of torch with CUDA while there still is some.
+_NO_ROOM = ("can't allocate memory", "failed to map segment", "cannot map zero-fill pages")
 
 
 def main() -> None:
@@ -63,7 +65,7 @@ def out_of_memory(error: Exception, room_bytes: int = _ROOM_BYTES) -> bool:
     The error's traceback still holds what was there when it was raised, so that the room can be looked at.
     """
     said = isinstance(error, OSError) and error.errno == errno.ENOMEM
-    if said or isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+    if said or isinstance(error, MemoryError) or any(words in str(error) for words in _NO_ROOM):
         return True
     try:
         bytearray(room_bytes)
