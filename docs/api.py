@@ -58,8 +58,8 @@ def signature(each: Definition) -> str:
                 part for part in each.body if isinstance(part, ast.AnnAssign) and "init=False" not in ast.unparse(part)
             ]
             return f"{each.name}({', '.join(map(ast.unparse, fields))})"
-        made = [part for part in each.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
-        return f"{each.name}({_arguments(made[0])})" if made else each.name
+        made = _init(each)
+        return f"{each.name}({_arguments(made)})" if made else each.name
     gives = f"{ast.unparse(each.returns)}" if each.returns else ""
     if any("property" in ast.unparse(decorator) for decorator in each.decorator_list):
         return f"{each.name}: {gives}"
@@ -92,6 +92,11 @@ def _definition(each: object) -> Definition:
     return found
 
 
+def _init(each: Definition) -> ast.FunctionDef | None:
+    made = [part for part in each.body if isinstance(part, ast.FunctionDef) and part.name == "__init__"]
+    return made[0] if made else None
+
+
 def _arguments(each: ast.FunctionDef) -> str:
     said = ast.unparse(each.args)
     return said.removeprefix("self").removeprefix(", ")
@@ -105,7 +110,8 @@ def _described(each: Definition) -> Iterator[str]:
         "",
     )
     in_list = False
-    for line in (ast.get_docstring(each) or "").splitlines():
+    documented = [ast.get_docstring(part) for part in (each, _init(each)) if part]
+    for line in "\n\n".join(filter(None, documented)).splitlines():
         if line in ("Args:", "Attributes:", "Raises:", "Returns:", "Yields:"):
             in_list = True
             yield from (f"{line[:-1]}:", "")

@@ -2,6 +2,8 @@
 
 import ast
 import re
+import threading
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -108,6 +110,57 @@ def test_the_name_of_a_source_is_not_taken_for_the_text_itself(notebook, wrote):
     notebook()
     with sharedllm.open_store(":memory:") as store, pytest.raises(sharedllm.InvalidInput, match="a list of sources"):
         sharedllm.train(sharedllm.Workplace(), store, {"alice": wrote})
+
+
+@pytest.mark.parametrize("wrote", ["", "short", "sample: " + "so it is. " * 40])
+def test_text_that_is_too_little_is_its_users_outcome(notebook, folder_of, wrote):
+    notebook()
+    with sharedllm.open_store(":memory:") as store:
+        (outcome,) = sharedllm.train(sharedllm.Workplace(str(folder_of("llama"))), store, {"alice": wrote})
+    assert isinstance(outcome.error, sharedllm.errors.TextError)
+    assert str(outcome).startswith("alice: failed: ")
+
+
+@pytest.mark.parametrize("wrote", [None, b"bytes", 7, [b"notes/a.md"]])
+def test_what_is_neither_text_nor_a_path_is_refused_before_anybody_is_trained(notebook, wrote):
+    notebook()
+    with sharedllm.open_store(":memory:") as store, pytest.raises(sharedllm.InvalidInput, match="is neither text nor"):
+        sharedllm.train(sharedllm.Workplace(), store, {"alice": wrote})
+
+
+def test_an_engine_answers_several_peoples_requests_with_their_own_rows(notebook):
+    _, names = notebook(BEGINNING)
+    base, release = names["place"].base, names["store"].served("alice")
+    finished, told = threading.Event(), {"alice": "", "nobody": ""}
+
+    def deliver(who, event):
+        told[who] += event.text
+        if isinstance(event, sharedllm.Finished):
+            told[f"{who} ended"] = event.reason
+            if {"alice ended", "nobody ended"} <= told.keys():
+                finished.set()
+
+    prompt, greedy = base.encode("When"), sharedllm.Sampling(temperature=0)
+    engine = sharedllm.Engine(base, sharedllm.Limits(running=2))
+    try:
+        engine.start()
+        own = {"release": release.id, "values": release.adapter.values}
+        engine.submit(sharedllm.Request(prompt, "alice", **own, sampling=greedy), partial(deliver, "alice"))
+        engine.submit(sharedllm.Request(prompt, "nobody", sampling=greedy), partial(deliver, "nobody"))
+        assert finished.wait(60)
+    finally:
+        engine.close()
+    asked = {"max_tokens": 16, "sampling": greedy, "continuing": True, "compare": True}
+    answer = sharedllm.ask(names["place"], names["store"], "alice", "When", **asked)
+    assert (told["alice"], told["nobody"]) == (answer.text, answer.base_text)
+
+
+def test_whoever_is_erased_has_nothing_left_to_answer_with(notebook):
+    _, names = notebook(BEGINNING)
+    receipt = sharedllm.erase(names["store"], "alice")
+    assert receipt.counts["releases"] == 1
+    with pytest.raises(sharedllm.errors.UnknownUser):
+        sharedllm.ask(names["place"], names["store"], "alice", "Hello?")
 
 
 def test_a_path_is_read_and_remembered(notebook):

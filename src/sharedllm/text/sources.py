@@ -23,16 +23,18 @@ def read_sources(user: str, wrote: Wrote) -> UserText:
 
     Raises:
         TextError: a source cannot be read, or cannot be read a second time.
-        InvalidInput: a sample is mixed with other sources, or a source is given where the text itself would be.
+        InvalidInput: a sample is mixed with other sources, a source is given where the text itself would be, or it is
+            neither text nor sources.
     """
     if isinstance(wrote, str):
-        if wrote.startswith((SAMPLE, MANIFEST)) or (len(wrote) <= LONGEST_PATH and Path(wrote).exists()):
+        short = 0 < len(wrote) <= LONGEST_PATH
+        if short and (wrote.startswith((SAMPLE, MANIFEST)) or Path(wrote).exists()):
             raise InvalidInput(
                 f"{wrote!r} is where text is, and it stands where the text of {user!r} goes",
                 remedy=f"Give a list of sources: [{wrote!r}].",
             )
         return UserText(user, wrote)
-    sources = [wrote] if isinstance(wrote, Path) else wrote
+    sources = _listed(wrote)
     special = [source for source in sources if isinstance(source, str) and source.startswith((SAMPLE, MANIFEST))]
     if not special:
         return read_user(user, sources)
@@ -53,6 +55,9 @@ def remembered(wrote: Wrote) -> list[str]:
     """Sources as a release should remember them: paths made absolute, so that they mean the same from any folder.
 
     Of the text itself there are none.
+
+    Raises:
+        InvalidInput: it is neither text nor sources.
     """
     if isinstance(wrote, str):
         return []
@@ -60,5 +65,15 @@ def remembered(wrote: Wrote) -> list[str]:
         source
         if isinstance(source, str) and (source == "-" or source.startswith((SAMPLE, MANIFEST)))
         else str(Path(source).absolute())
-        for source in ([wrote] if isinstance(wrote, Path) else wrote)
+        for source in _listed(wrote)
     ]
+
+
+def _listed(wrote: Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    sources = [wrote] if isinstance(wrote, Path) else wrote
+    if not (isinstance(sources, Sequence) and all(isinstance(source, str | Path) for source in sources)):
+        raise InvalidInput(
+            f"A value of type {type(wrote).__name__} is neither text nor where text is",
+            remedy="Give a str for the text itself, a Path, or a list of sources.",
+        )
+    return sources
