@@ -2,9 +2,11 @@
 
 import ast
 import inspect
+import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import sharedllm
 
@@ -83,13 +85,25 @@ def reference() -> str:
 def _definition(each: object) -> Definition:
     (found,) = ast.parse(textwrap.dedent(inspect.getsource(each))).body  # type: ignore[arg-type]
     assert isinstance(found, Definition)
+    home = vars(sys.modules[each.__module__])
     for part in ast.walk(found):
+        if isinstance(part, ast.arguments):
+            part.defaults = [_value(default, home) for default in part.defaults]
+            part.kw_defaults = [default and _value(default, home) for default in part.kw_defaults]
+        if isinstance(part, ast.AnnAssign) and part.value:
+            part.value = _value(part.value, home)
         # Types in quotes are types.
         if isinstance(part, ast.arg | ast.AnnAssign) and isinstance(part.annotation, ast.Constant):
             part.annotation = ast.Name(str(part.annotation.value))
         if isinstance(part, ast.FunctionDef) and isinstance(part.returns, ast.Constant):
             part.returns = ast.Name(str(part.returns.value))
     return found
+
+
+def _value(default: ast.expr, home: dict[str, Any]) -> ast.expr:
+    """A default that is a constant of its module, as what it is."""
+    known = home.get(default.id) if isinstance(default, ast.Name) else None
+    return ast.Constant(known) if isinstance(known, str | int | float) else default
 
 
 def _init(each: Definition) -> ast.FunctionDef | None:

@@ -72,7 +72,15 @@ class Base:
             yield from ends if isinstance(ends, (list, tuple)) else (ends,)
 
     def encode(self, text: str, *, controls: bool = False) -> list[int]:
-        """Token ids of a text; see `Tokens.encode`."""
+        """Token ids of a text, from the tokenizer's opening on, and without the end that some tokenizers add.
+
+        Args:
+            text: what to encode.
+            controls: whether control tokens that ``text`` spells are read as such; never for what somebody wrote.
+
+        Raises:
+            InvalidInput: the base has no embedding for one of them, or the text is not valid Unicode.
+        """
         return self.tokens.encode(text, controls=controls)
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -57,11 +57,28 @@ class Confusion:
         return list(next(iter(self.losses.values())))
 
     def perplexity(self, text: str, reader: str | None) -> float:
-        """Of one reader on one text."""
+        """Of one reader on one text: ``exp(nats / predicted tokens)`` over all of its windows, 1 or more.
+
+        Args:
+            text: whose text.
+            reader: whose adapter; None is the base.
+        """
         return self.losses[text][reader].perplexity
 
     def improvement(self, text: str, reader: str | None, over: str | None = BASE) -> Interval:
-        """How much better one reader does than another on one text, paired per window."""
+        """How much lower one reader's perplexity is than another's on one text, paired per window.
+
+        Args:
+            text: whose text.
+            reader: whose adapter; None is the base.
+            over: the other; by default the base.
+
+        Returns:
+            The fraction ``1 - perplexity / other's`` as ``estimate``, and its 95 % interval as ``low`` and ``high``.
+
+        Raises:
+            InvalidInput: there are fewer than two windows, or a loss is not finite.
+        """
         return improvement(self.losses[text][over], self.losses[text][reader])
 
     def rival(self, user: str) -> str | None:
