@@ -175,7 +175,7 @@ def _prepare(folder: Path) -> tuple[Any, list[Any], Asked]:
 
 def _through(engine: Any, releases: list[Any], asked: Asked) -> float:
     """Tokens a second of the same requests, handed to the engine itself: a user's next when the last has ended."""
-    from sharedllm.serving.request import Event, Finished, Request, Sampling
+    from sharedllm.serving.request import Finished, Request, RequestEvent, Sampling
 
     ended: SimpleQueue[Finished] = SimpleQueue()
 
@@ -184,7 +184,7 @@ def _through(engine: Any, releases: list[Any], asked: Asked) -> float:
         if length is None:
             return
 
-        def deliver(event: Event) -> None:
+        def deliver(event: RequestEvent) -> None:
             if isinstance(event, Finished):
                 ended.put(event)
                 ask(user, lengths)

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from experiments.catalogue import figures as declared
 from experiments.catalogue.bet import all_bets
 from experiments.report.bet_results import NOT_RUN, SUMMARY, TO_ROLL_UP, BetResults, Run
-from experiments.report.ratios import RatioAxis, Row, compared, over_base
+from experiments.report.ratios import RatioAxis, RatioRow, compared, over_base
 from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.intervals import CONFIDENCE
 from sharedllm.reporting import charts
@@ -70,15 +70,15 @@ class Ratios:
 
     title: str
     caption: str
-    rows: Sequence[Row]
+    rows: Sequence[RatioRow]
     scale: RatioAxis
     kind: str = "ratios"
 
 
-Figure = Chart | Heat | Ratios
+Drawing = Chart | Heat | Ratios
 
 
-def figures(bet: BetResults) -> list[Figure]:
+def figures(bet: BetResults) -> list[Drawing]:
     """What a bet states that it shows; a protocol that has not been run says so in each.
 
     Raises:
@@ -90,7 +90,7 @@ def figures(bet: BetResults) -> list[Figure]:
     return [figure for each in stated.figures if (figure := _figure(bet, each)) is not None]
 
 
-def _figure(bet: BetResults, stated: declared.Figure) -> Figure | None:
+def _figure(bet: BetResults, stated: declared.Figure) -> Drawing | None:
     match stated:
         case declared.AgainstBase():
             return _ratios(stated.title, "the base's on the same text", over_base(bet, stated.ending))
@@ -109,7 +109,7 @@ def _figure(bet: BetResults, stated: declared.Figure) -> Figure | None:
     return Chart(stated.title, stated.caption, _charts(bet, stated.title, draw))
 
 
-def _ratios(title: str, of: str, rows: Sequence[Row]) -> Ratios | None:
+def _ratios(title: str, of: str, rows: Sequence[RatioRow]) -> Ratios | None:
     if not rows:
         return None
     caption = (

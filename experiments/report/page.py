@@ -7,7 +7,7 @@ from pathlib import Path
 
 from experiments.catalogue.verdict import TIERS, flag_in_words
 from experiments.report.bet_results import BetResults, Run
-from experiments.report.drawings import HEAT_LIMIT, Figure, figures
+from experiments.report.drawings import HEAT_LIMIT, Drawing, figures
 from experiments.report.meaning import Meaning, headline, meanings
 from sharedllm.evaluation.intervals import CONFIDENCE
 from sharedllm.reporting import findings as story
@@ -28,7 +28,7 @@ class Section:
 
     bet: BetResults
     meanings: Sequence[Meaning]
-    figures: Sequence[Figure]
+    figures: Sequence[Drawing]
     compared: Sequence[str]
     names: Sequence[str]
 

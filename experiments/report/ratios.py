@@ -14,7 +14,7 @@ _STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
-class Row:
+class RatioRow:
     """One comparison.
 
     Attributes:
@@ -41,7 +41,7 @@ class RatioAxis:
     high: float
 
     @classmethod
-    def of(cls, rows: Iterable[Row]) -> "RatioAxis":
+    def of(cls, rows: Iterable[RatioRow]) -> "RatioAxis":
         """Wide enough for every interval, every document's value and 1, between limits."""
         values = [1 / 1.02, 1.02]
         for row in rows:
@@ -67,7 +67,7 @@ class RatioAxis:
         return [1 + step * count for count in range(math.ceil(first), math.floor(last) + 1)]
 
 
-def over_base(bet: BetResults, ending: str = "") -> list[Row]:
+def over_base(bet: BetResults, ending: str = "") -> list[RatioRow]:
     """Every reader of every text against the base on it, or those whose names end so."""
     pairs = {
         (text, reader): None
@@ -78,15 +78,17 @@ def over_base(bet: BetResults, ending: str = "") -> list[Row]:
         if reader != "base" and reader.endswith(ending)
     }
     return [
-        Row(f"{text}: {reader.replace(':', ' of ')}", {name: run.ratio(text, reader) for name, run in bet.runs.items()})
+        RatioRow(
+            f"{text}: {reader.replace(':', ' of ')}", {name: run.ratio(text, reader) for name, run in bet.runs.items()}
+        )
         for text, reader in pairs
     ]
 
 
-def compared(bet: BetResults, multiples: Multiples) -> list[Row]:
+def compared(bet: BetResults, multiples: Multiples) -> list[RatioRow]:
     """What a bet compares, for each user of its runs in turn."""
     users = dict.fromkeys(user for run in bet.runs.values() for user in run.users)
-    found: dict[str, Row] = {}
+    found: dict[str, RatioRow] = {}
     for user in users:
         for stated in multiples.rows:
             row = _row(bet, stated, user)
@@ -95,15 +97,15 @@ def compared(bet: BetResults, multiples: Multiples) -> list[Row]:
     return list(found.values())
 
 
-def _row(bet: BetResults, stated: Multiple | Complement, user: str) -> Row:
+def _row(bet: BetResults, stated: Multiple | Complement, user: str) -> RatioRow:
     label = stated.label.format(user=user)
     if isinstance(stated, Complement):
         name = stated.measurement.format(user=user)
         document = 1 - bet.documents[name] if name in bet.documents else None
-        return Row(label, {protocol: run.number(name).rest for protocol, run in bet.runs.items()}, document)
+        return RatioRow(label, {protocol: run.number(name).rest for protocol, run in bet.runs.items()}, document)
     text, reader, over = (each.format(user=user) for each in (stated.text, stated.reader, stated.over))
     cells = {protocol: run.ratio(text, reader, over) for protocol, run in bet.runs.items()}
     if stated.document is None:
-        return Row(label, cells)
+        return RatioRow(label, cells)
     part, whole = (bet.documents.get(name.format(user=user)) for name in stated.document)
-    return Row(label, cells, part / whole if part is not None and whole else None)
+    return RatioRow(label, cells, part / whole if part is not None and whole else None)

@@ -12,7 +12,7 @@ from experiments.report.bet_results import NOT_RUN, STALE, SUMMARY, UNSTATED, Be
 from experiments.report.drawings import figures
 from experiments.report.meaning import headline, meanings
 from experiments.report.page import number_text, ratio_text, share_text, write_bets_page
-from experiments.report.ratios import RatioAxis, Row, compared, over_base
+from experiments.report.ratios import RatioAxis, RatioRow, compared, over_base
 from tests.experiments.bet_results import USERS, result, rollup, write_result, write_results
 from tests.reporting.test_page import HOSTILE, Outline
 
@@ -269,7 +269,7 @@ def test_a_missing_number_is_never_a_zero():
 
 @pytest.mark.parametrize("values", [(0.99, 1.01), (0.8, 1.1), (0.3, 3.0), (1.0, 14.0), (0.0, 1e9)])
 def test_one_is_on_every_axis_of_multiples(values):
-    scale = RatioAxis.of([Row("x", {"tuned": Number(value)}) for value in values])
+    scale = RatioAxis.of([RatioRow("x", {"tuned": Number(value)}) for value in values])
     ticks = scale.ticks()
     assert 2 <= len(ticks) <= 6
     assert any(tick == pytest.approx(1) for tick in ticks)

@@ -23,9 +23,9 @@ from sharedllm.base.fingerprint import forget, is_current, remembered_folder
 from sharedllm.base.resolve import BUILT_IN
 from sharedllm.cache_folder import alone_with, cache_dir
 
-Kind = Literal["package", "model file", "base", "fingerprint", "text", "unfinished"]
+CacheKind = Literal["package", "model file", "base", "fingerprint", "text", "unfinished"]
 
-AGAIN: Mapping[Kind, str] = {
+AGAIN: Mapping[CacheKind, str] = {
     "package": "fetched again",
     "model file": "unpacked again from its package",
     "base": "converted again from its model file",
@@ -38,7 +38,7 @@ AGAIN: Mapping[Kind, str] = {
 _UNFINISHED_SECONDS = 3600.0
 """For which something half-made may still be worked on, where nobody could hold it yet."""
 
-_ENTRIES: tuple[tuple[str, str, Kind], ...] = (
+_ENTRIES: tuple[tuple[str, str, CacheKind], ...] = (
     ("packages", r".+\.whl", "package"),
     ("packages", r".+\.part", "unfinished"),
     ("gguf", r".+\.gguf", "model file"),
@@ -65,7 +65,7 @@ class CacheEntry:
         useless: why nothing will need it; None where something may.
     """
 
-    kind: Kind
+    kind: CacheKind
     path: Path
     bytes: int
     used_at: datetime
@@ -110,7 +110,7 @@ def _children(folder: Path) -> list[Path]:
         return []
 
 
-def _entry(kind: Kind, path: Path, purposes: Mapping[str, str]) -> CacheEntry:
+def _entry(kind: CacheKind, path: Path, purposes: Mapping[str, str]) -> CacheEntry:
     about = path.lstat()
     # A folder's own time of access is that of the last listing.
     used = about.st_mtime if path.is_dir() else max(about.st_mtime, about.st_atime)
@@ -118,7 +118,7 @@ def _entry(kind: Kind, path: Path, purposes: Mapping[str, str]) -> CacheEntry:
     return CacheEntry(kind, path, _bytes(path), datetime.fromtimestamp(used, UTC), purpose, useless)
 
 
-def _purpose(kind: Kind, path: Path, purposes: Mapping[str, str]) -> tuple[str, str | None]:
+def _purpose(kind: CacheKind, path: Path, purposes: Mapping[str, str]) -> tuple[str, str | None]:
     if kind == "unfinished":
         return "left behind by something that was interrupted", "it was never finished"
     if kind == "fingerprint":

@@ -12,7 +12,7 @@ from sharedllm.extras import need
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
-    from sharedllm.operations.exchange import Kind
+    from sharedllm.operations.exchange import ExchangeKind
 
 
 @click.command()
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @store_option
 @json_option
 def command(
-    user: str, kind: "Kind", out: Path, number: int | None, base_name: str, store: str | None, as_json: bool
+    user: str, kind: "ExchangeKind", out: Path, number: int | None, base_name: str, store: str | None, as_json: bool
 ) -> None:
     """Write a user's adapter for other tools: PEFT, merged, GGUF.
 

@@ -46,7 +46,7 @@ _USUAL_SECONDS = 300.0
 _BYTES_BESIDE_THE_BASE = 3 * 2**30
 
 
-State = Literal["queued", "running", "done", "held_back", "failed", "cancelled"]
+JobState = Literal["queued", "running", "done", "held_back", "failed", "cancelled"]
 
 
 @dataclass(eq=False)
@@ -73,7 +73,7 @@ class Job:
     user: str
     recipe: Recipe
     stay: Stay | None = None
-    state: State = "queued"
+    state: JobState = "queued"
     step: int = 0
     release: int | None = None
     gate: dict[str, Any] | None = None
@@ -133,7 +133,7 @@ class Job:
         self.error = why
         self.settle("failed")
 
-    def settle(self, state: State) -> None:
+    def settle(self, state: JobState) -> None:
         """Nothing changes any more."""
         self.state, self.process, self.text = state, None, ""
         self.over.set()

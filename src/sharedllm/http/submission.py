@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sharedllm.http.error_responses import Refused
 from sharedllm.http.logs import log
-from sharedllm.serving.request import Event, Finished, Request, Scored, Token
+from sharedllm.serving.request import Finished, Request, RequestEvent, Scored, Token
 
 if TYPE_CHECKING:
     from sharedllm.serving.engine import Engine
@@ -24,7 +24,7 @@ class PartialAnswer:
     text: str = ""
     finished: Finished | None = None
 
-    def add(self, event: Event) -> None:
+    def add(self, event: RequestEvent) -> None:
         self.text += event.text
         if isinstance(event, Token):
             self.tokens.append(event.scored)
@@ -55,7 +55,7 @@ class Submission:
         self._first_token = first_token
         self._stream = stream
         self._loop = asyncio.get_running_loop()
-        self._events: asyncio.Queue[tuple[int, Event]] = asyncio.Queue()
+        self._events: asyncio.Queue[tuple[int, RequestEvent]] = asyncio.Queue()
         self._numbers: dict[int, int] = {}
         self._since = time.monotonic()
         self.answers: list[PartialAnswer] = []
@@ -70,7 +70,7 @@ class Submission:
         for index, request in enumerate(requests):
             self._numbers[index] = self._engine.submit(request, partial(self._deliver, index))
 
-    async def events(self) -> AsyncIterator[tuple[int, Event]]:
+    async def events(self) -> AsyncIterator[tuple[int, RequestEvent]]:
         """What is told of them, by index, until all have ended.
 
         Raises:
@@ -94,7 +94,7 @@ class Submission:
         while self._numbers:
             self._engine.cancel(self._numbers.popitem()[1])
 
-    def _deliver(self, index: int, event: Event) -> None:
+    def _deliver(self, index: int, event: RequestEvent) -> None:
         """Take what the engine tells, on its thread."""
         if isinstance(event, Token) and not self.answers[index].tokens:
             self._first_token(time.monotonic() - self._since)

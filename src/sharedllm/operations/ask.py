@@ -20,7 +20,7 @@ from sharedllm.operations.route import Route, route
 from sharedllm.operations.workplace import Workplace
 from sharedllm.serving.cache import places
 from sharedllm.serving.engine import Engine
-from sharedllm.serving.request import DEFAULT_SAMPLING, Event, Finished, Limits, Request, Sampling
+from sharedllm.serving.request import DEFAULT_SAMPLING, Finished, Limits, Request, RequestEvent, Sampling
 from sharedllm.store.contract import Store
 
 Row = npt.NDArray[np.float32]
@@ -133,7 +133,7 @@ def generate(
     if not all(len(ids) for ids, _ in prompts):
         raise InvalidInput("The prompt is empty", remedy="Give at least one token.")
     engine = Engine(base, _limits(base, [len(ids) + max_tokens for ids, _ in prompts]), format=format)
-    news: SimpleQueue[tuple[int, Event]] = SimpleQueue()
+    news: SimpleQueue[tuple[int, RequestEvent]] = SimpleQueue()
     try:
         engine.start()
         for place, (ids, row) in enumerate(prompts):
@@ -163,12 +163,12 @@ def _limits(base: Base, tokens: Sequence[int]) -> Limits:
     )
 
 
-def _put(news: "SimpleQueue[tuple[int, Event]]", place: int, event: Event) -> None:
+def _put(news: "SimpleQueue[tuple[int, RequestEvent]]", place: int, event: RequestEvent) -> None:
     news.put((place, event))
 
 
 def _collect(
-    news: "SimpleQueue[tuple[int, Event]]", answers: int, on_text: Callable[[int, str], Any] | None
+    news: "SimpleQueue[tuple[int, RequestEvent]]", answers: int, on_text: Callable[[int, str], Any] | None
 ) -> list[str]:
     texts = [""] * answers
     while answers:

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from sharedllm.adapters.adapter import Adapter
     from sharedllm.store.contract import Release, Store
 
-Kind = Literal["peft", "merged", "gguf", "adapter"]
+ExchangeKind = Literal["peft", "merged", "gguf", "adapter"]
 
 
 def export(
-    workplace: Workplace, store: "Store", user: str, kind: Kind, out: str | Path, *, number: int | None = None
+    workplace: Workplace, store: "Store", user: str, kind: ExchangeKind, out: str | Path, *, number: int | None = None
 ) -> "Release":
     """Write a user's adapter for other tools; the release that was written.
 
@@ -41,8 +41,8 @@ def export(
         UnsupportedBase, AdapterError: the tool cannot express the base, or the adapter's format.
     """
     out = Path(out)
-    if kind not in get_args(Kind):
-        raise UnknownName(f"{kind!r} cannot be exported to", remedy=f"Use one of: {', '.join(get_args(Kind))}.")
+    if kind not in get_args(ExchangeKind):
+        raise UnknownName(f"{kind!r} cannot be exported to", remedy=f"Use one of: {', '.join(get_args(ExchangeKind))}.")
     release = store.served(user) if number is None else store.release(user, number)
     # Where a user's own files lie is no business of whoever gets the export.
     provenance = {name: value for name, value in release.adapter.provenance.items() if name != "sources"}

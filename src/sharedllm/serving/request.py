@@ -142,8 +142,8 @@ class Finished:
     error: Exception | None = None
 
 
-Event = Token | Finished
-Deliver = Callable[[Event], None]
+RequestEvent = Token | Finished
+Deliver = Callable[[RequestEvent], None]
 """Called on the engine's thread, in order, ending with `Finished`; it must return at once."""
 
 

@@ -22,7 +22,7 @@ from sharedllm.adapters.layouts import Layout
 from sharedllm.base.context_length import steady_context
 from sharedllm.base.loading import Base
 from sharedllm.errors import UnsupportedBase
-from sharedllm.serving.request import Counters, Event, Limits, Request, Sampling, Scored, Token
+from sharedllm.serving.request import Counters, Limits, Request, RequestEvent, Sampling, Scored, Token
 from sharedllm.serving.runner import Runner
 from sharedllm.serving.sampler import sample
 from sharedllm.serving.scheduler import Scheduler
@@ -121,7 +121,7 @@ def _serve(base: Base, format: str) -> tuple[list[_Told], Layout]:
         original = steady_context(base)
         scheduler = Scheduler(runner.table, runner.cache, _LIMITS, Counters(), ends=base.end_tokens, original=original)
         requests = list(_requests(base, runner.layout.size, original))
-        news: list[list[Event]] = [[] for _ in requests]
+        news: list[list[RequestEvent]] = [[] for _ in requests]
         for step in itertools.count():
             for number, case in enumerate(_CASES):
                 if case.joins == step:
@@ -161,7 +161,7 @@ def _requests(base: Base, width: int, context: int) -> Iterator[Request]:
         )
 
 
-def _told(base: Base, request: Request, news: list[Event]) -> _Told:
+def _told(base: Base, request: Request, news: list[RequestEvent]) -> _Told:
     drawn: list[Scored] = []
     given: list[Scored] = []
     for event in news:

@@ -14,7 +14,7 @@ from sharedllm.closing import Closing
 from sharedllm.errors import CorruptStore, InvalidInput, UnknownKey, UnknownName
 from sharedllm.store.release_format import check_text, now, read_time
 from sharedllm.store.sql.checksums import COMING, checksum, is_sound
-from sharedllm.store.sql.database import Database, Row
+from sharedllm.store.sql.database import Database, SqlRow
 from sharedllm.store.sql.protection import Note, Owner, Plain, Protection, owned
 from sharedllm.store.sql.schema import keys
 from sharedllm.store.sql.user_rows import remove
@@ -151,14 +151,14 @@ class Keys(Closing):
         self._database.close()
         self._protection.close()
 
-    def _keys(self, rows: Iterator[Row]) -> Iterator[Key]:
+    def _keys(self, rows: Iterator[SqlRow]) -> Iterator[Key]:
         for owner, row in owned(self._protection, rows, token="holder_sha256", stored="holder"):
             if not is_sound(keys, row._mapping):
                 raise _damaged(row.id)
             yield _key(owner, row)
 
 
-def _inserted(connection: sa.Connection, row: dict[str, object]) -> Row:
+def _inserted(connection: sa.Connection, row: dict[str, object]) -> SqlRow:
     made = connection.execute(sa.insert(keys).returning(keys), {**row, "checksum": COMING}).one()
     this = sa.update(keys).where(keys.c.key == made.key)
     connection.execute(this.values(checksum=checksum(keys, made._mapping)))
@@ -195,7 +195,7 @@ def _sha256(secret: str) -> bytes:
     return hashlib.sha256(secret.encode(errors="surrogatepass")).digest()
 
 
-def _key(owner: Owner | None, row: Row) -> Key:
+def _key(owner: Owner | None, row: SqlRow) -> Key:
     return Key(
         id=row.id,
         kind="service" if owner is None else "user",

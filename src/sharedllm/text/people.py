@@ -18,8 +18,8 @@ from sharedllm.cache_folder import PinnedPackage, fetch_package
 from sharedllm.text.reading import normalise_newlines
 from sharedllm.text.samples import SAMPLES, sample_text
 
-Kind = Literal["president", "chat", "library", "sample"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+PersonKind = Literal["president", "chat", "library", "sample"]
+KINDS: tuple[PersonKind, ...] = get_args(PersonKind)
 
 PRESIDENT_BYTES = 150_000
 """Of annual messages that a president must have given."""
@@ -45,7 +45,7 @@ class Person:
     """
 
     user: str
-    kind: Kind
+    kind: PersonKind
     text: str
 
 

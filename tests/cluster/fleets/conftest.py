@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from sharedllm.cluster.fleets.executors import Executor, FleetJob, Halted, Lost, Over, ShardEvent, Trainer, Work
+from sharedllm.cluster.fleets.executors import Executor, FleetJob, Halted, Lost, Over, ShardEvent, ShardWork, Trainer
 from sharedllm.cluster.fleets.run import Result, train_fleet
 from sharedllm.cluster.fleets.shards import plan_fleet
 from sharedllm.errors import SharedLLMError
@@ -39,7 +39,7 @@ def in_this_process(plan, job):
     values = {}
     for shard in plan.shards():
         texts = [text for _, _, text in plan.read(shard)]
-        for judged in place.train(Work(shard.number, texts)):
+        for judged in place.train(ShardWork(shard.number, texts)):
             values[judged.user] = judged.adapter.values.astype(np.float16)
     return values
 

@@ -53,7 +53,7 @@ class FleetJob:
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class ShardWork:
     """The texts of a shard, by the number that its events carry, and the stays in which their users' training began.
 
     The worker empties the list as it reads.
@@ -121,7 +121,7 @@ class Executor(Closing):
         """Pieces of work that are not over, lost or halted."""
 
     @abstractmethod
-    def submit(self, work: Work) -> None:
+    def submit(self, work: ShardWork) -> None:
         """Give work to an idle worker."""
 
     @abstractmethod
@@ -156,7 +156,7 @@ class Trainer:
             )
         self._general = text_windows(job.general, self.workplace.base.encode, job.recipe.window)
 
-    def train(self, work: Work, on_step: Callable[[str, int], Any] | None = None) -> Generator[Judged, None, None]:
+    def train(self, work: ShardWork, on_step: Callable[[str, int], Any] | None = None) -> Generator[Judged, None, None]:
         """Train and judge every user of some work; one whose text is too short comes with that error.
 
         Closing the iterator writes checkpoints of everyone who is not done, among them the one just judged.
@@ -182,7 +182,7 @@ class Trainer:
                 yield judged
         yield from refused
 
-    def _tokenized(self, work: Work, refused: deque[Judged]) -> Iterator[TokenizedText]:
+    def _tokenized(self, work: ShardWork, refused: deque[Judged]) -> Iterator[TokenizedText]:
         work.texts.reverse()
         while work.texts:
             text = work.texts.pop()

@@ -15,9 +15,9 @@ from sharedllm.cluster.fleets.executors import (
     Lost,
     Over,
     ShardEvent,
+    ShardWork,
     Stepped,
     Trainer,
-    Work,
 )
 from sharedllm.errors import SharedLLMError
 from sharedllm.operations.train import Judged
@@ -42,7 +42,7 @@ class _Worker:
 
     process: SpawnProcess
     connection: Connection
-    first: Work | None
+    first: ShardWork | None
     ready: bool = False
 
 
@@ -66,7 +66,7 @@ class LocalExecutor(Executor):
     def busy(self) -> int:
         return len(self._busy)
 
-    def submit(self, work: Work) -> None:
+    def submit(self, work: ShardWork) -> None:
         if self._idle:
             worker = self._idle.pop()
             _send(worker.connection, work)
@@ -113,7 +113,7 @@ class LocalExecutor(Executor):
             worker.process.join(_SECONDS_TO_STOP)
             worker.process.kill()
 
-    def _start(self, work: Work) -> _Worker:
+    def _start(self, work: ShardWork) -> _Worker:
         # Forking would copy a process that may have threads and database connections.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
@@ -128,7 +128,7 @@ class LocalExecutor(Executor):
             _send(connection, None)
 
 
-def _send(connection: Connection, what: tuple[FleetJob, Work | None] | Work | None) -> None:
+def _send(connection: Connection, what: tuple[FleetJob, ShardWork | None] | ShardWork | None) -> None:
     # A worker that is gone meanwhile is noticed by `wait`, as one that goes later would be.
     with contextlib.suppress(ConnectionError):
         connection.send(what)

@@ -16,9 +16,9 @@ from sharedllm.cluster.fleets.executors import (
     Lost,
     Over,
     ShardEvent,
+    ShardWork,
     Stepped,
     Trainer,
-    Work,
 )
 from sharedllm.cluster.fleets.placement import Machine, place
 from sharedllm.errors import InvalidInput, SharedLLMError, TrainingError
@@ -88,7 +88,7 @@ class RayExecutor(Executor):
     def busy(self) -> int:
         return len(self._busy) + (self._unanswered is not None)
 
-    def submit(self, work: Work) -> None:
+    def submit(self, work: ShardWork) -> None:
         worker = self._idle.pop() if self._idle else self._start()
         self._begin(worker, self._ray.put(work), work.number)
 
@@ -216,7 +216,7 @@ class _Actor:
     def ready(self) -> None:
         """Returns once the base is loaded."""
 
-    def begin(self, work: Work) -> Judged | Over | Halted:
+    def begin(self, work: ShardWork) -> Judged | Over | Halted:
         if isinstance(self._trainer, SharedLLMError):
             return Halted(self._trainer)
         self._training = self._trainer.train(work, self._go_on)

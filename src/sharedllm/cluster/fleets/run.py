@@ -12,7 +12,7 @@ from itertools import count, islice
 from typing import Literal, TypeVar
 
 from sharedllm.adapters.formats.registry import check_reaches_others
-from sharedllm.cluster.fleets.executors import Executor, FleetJob, Halted, Lost, Over, Stepped, Work
+from sharedllm.cluster.fleets.executors import Executor, FleetJob, Halted, Lost, Over, ShardWork, Stepped
 from sharedllm.cluster.fleets.shards import Shard, ShardPlan
 from sharedllm.errors import (
     CorruptAdapter,
@@ -30,7 +30,7 @@ from sharedllm.store.rules import erased_meanwhile
 from sharedllm.text.reading import UserText
 from sharedllm.training.checkpoints import Checkpoints
 
-State = Literal["served", "held back", "failed"]
+FleetState = Literal["served", "held back", "failed"]
 
 _LARGEST_WORK = 256_000_000
 """Characters of text handed over at once; what is more waits for the next worker."""
@@ -62,7 +62,7 @@ class Result:
     """
 
     user: str
-    state: State
+    state: FleetState
     release: int | None
     reason: str
     before: bool = False
@@ -189,7 +189,7 @@ class _Driver:
             self._submitted += 1
             self._in_hand[self._submitted] = _InHand(replace(shard, lines=tuple(waiting.values())), waiting)
             stays = {user: self._stay(line) for user, line in waiting.items()}
-            self._executor.submit(Work(self._submitted, texts, stays))
+            self._executor.submit(ShardWork(self._submitted, texts, stays))
 
     def _known(self, user: str, sha256: str) -> ReleaseSummary | None:
         known = already_trained(self._store, self._job.fingerprint, user, sha256, self._job.recipe)
@@ -248,5 +248,5 @@ def _patiently(ask: Callable[[], _T]) -> _T:
 
 
 def _result_of(release: Release | ReleaseSummary, *, before: bool) -> Result:
-    state: State = "served" if release.gate.passed else "held back"
+    state: FleetState = "served" if release.gate.passed else "held back"
     return Result(release.user, state, release.number, release.gate.reason, before)

@@ -88,7 +88,7 @@ _MEASURED_ON = SHAPES["smollm2-135m"]
 
 
 @dataclass(frozen=True)
-class Figure:
+class Quantity:
     """One line of the answer.
 
     Attributes:
@@ -117,7 +117,7 @@ class Figure:
         return f"{self.value:,.0f} bytes"
 
 
-def size_fleet(users: int, base: str, requests_per_second: float | None = None) -> list[Figure]:
+def size_fleet(users: int, base: str, requests_per_second: float | None = None) -> list[Quantity]:
     """Everything there is to know about a fleet of so many users before it is trained.
 
     Args:
@@ -128,31 +128,31 @@ def size_fleet(users: int, base: str, requests_per_second: float | None = None) 
     shape = SHAPES[base]
     row = 2 * shape.values
     figures = [
-        Figure("a user, norm float16, as stored", row, "bytes", "2 bytes a value"),
-        Figure("a user, norm float32", 2 * row, "bytes", "4 bytes a value"),
-        Figure("a user, norm int8", shape.values + 4 * shape.sites, "bytes", "1 byte a value, 4 a site"),
-        Figure("a user, LoRA-r4 float16, for comparison", 2 * shape.lora_values, "bytes", "2 bytes a value"),
-        Figure("disk, store", users * (row + _store_overhead()), "bytes", STORE_BYTES.source),
-        Figure("disk, packed snapshot", users * (row + _packed_overhead()), "bytes", PACKED_BYTES.source),
-        Figure("disk, checkpoints while training on a CPU", _checkpoints("cpu", shape), "bytes", "16 bytes a value"),
-        Figure("memory, base in bfloat16", 2 * shape.parameters, "bytes", "2 bytes a parameter"),
-        Figure("memory, all adapters in one table", users * row, "bytes", "2 bytes a value"),
-        Figure("RAM to train on a CPU, at most", _training("cpu", shape), "bytes", TRAINING_PEAK_BYTES.source),
-        Figure("GPU memory to train, at most", _training("cuda", shape), "bytes", TRAINING_PEAK_BYTES.source),
-        Figure("RAM of the driver, per fleet", DRIVER_BYTES * users, "bytes", "8 bytes a line, 9 a user"),
-        Figure("training, one machine of two cores", _training_hours(users, shape), "hours", STEP_SECONDS.source),
-        Figure(
+        Quantity("a user, norm float16, as stored", row, "bytes", "2 bytes a value"),
+        Quantity("a user, norm float32", 2 * row, "bytes", "4 bytes a value"),
+        Quantity("a user, norm int8", shape.values + 4 * shape.sites, "bytes", "1 byte a value, 4 a site"),
+        Quantity("a user, LoRA-r4 float16, for comparison", 2 * shape.lora_values, "bytes", "2 bytes a value"),
+        Quantity("disk, store", users * (row + _store_overhead()), "bytes", STORE_BYTES.source),
+        Quantity("disk, packed snapshot", users * (row + _packed_overhead()), "bytes", PACKED_BYTES.source),
+        Quantity("disk, checkpoints while training on a CPU", _checkpoints("cpu", shape), "bytes", "16 bytes a value"),
+        Quantity("memory, base in bfloat16", 2 * shape.parameters, "bytes", "2 bytes a parameter"),
+        Quantity("memory, all adapters in one table", users * row, "bytes", "2 bytes a value"),
+        Quantity("RAM to train on a CPU, at most", _training("cpu", shape), "bytes", TRAINING_PEAK_BYTES.source),
+        Quantity("GPU memory to train, at most", _training("cuda", shape), "bytes", TRAINING_PEAK_BYTES.source),
+        Quantity("RAM of the driver, per fleet", DRIVER_BYTES * users, "bytes", "8 bytes a line, 9 a user"),
+        Quantity("training, one machine of two cores", _training_hours(users, shape), "hours", STEP_SECONDS.source),
+        Quantity(
             "users an hour, one machine of two cores",
             users / _training_hours(users, shape),
             "users",
             STEP_SECONDS.source,
         ),
-        Figure("storing all releases", users / PUTS_PER_SECOND.value / 3600, "hours", PUTS_PER_SECOND.source),
+        Quantity("storing all releases", users / PUTS_PER_SECOND.value / 3600, "hours", PUTS_PER_SECOND.source),
     ]
     if requests_per_second is not None:
         rate = TOKENS_PER_SECOND.value * _MEASURED_ON.multiplied / shape.multiplied
         nodes = math.ceil(requests_per_second * ANSWER_TOKENS / rate)
-        figures.append(Figure("serving, machines of two cores", nodes, "nodes", TOKENS_PER_SECOND.source))
+        figures.append(Quantity("serving, machines of two cores", nodes, "nodes", TOKENS_PER_SECOND.source))
     return figures
 
 

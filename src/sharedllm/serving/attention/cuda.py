@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sharedllm.base.loading import Base
 from sharedllm.serving.attention.cpu import CpuAttention
-from sharedllm.serving.attention.cuda_graphs import Record, Recordings, Tensors
+from sharedllm.serving.attention.cuda_graphs import Recorder, Recordings, Tensors
 from sharedllm.serving.attention.interface import Attention, Paged
 from sharedllm.serving.attention.metadata import Metadata, Singles, padded, power_of_two
 from sharedllm.serving.cache import Cache
@@ -56,7 +56,7 @@ class Decoding:
         attention: Attention,
         most: int,
         gathered: Callable[["torch.Tensor"], AbstractContextManager["torch.Tensor"]],
-        record: Record,
+        record: Recorder,
     ) -> None:
         """Nothing is recorded yet.
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Tensors = Mapping[str, "torch.Tensor"]
 Compute = Callable[[Tensors], Tensors]
 """From inputs to outputs, by work for the device alone; what it writes elsewhere it writes again if it is repeated."""
-Record = Callable[[Callable[[], Tensors]], tuple[Tensors, Callable[[], None]]]
+Recorder = Callable[[Callable[[], Tensors]], tuple[Tensors, Callable[[], None]]]
 """From a computation to its outputs, and to what computes them anew in the same memory."""
 
 _TRIALS = 2
@@ -39,7 +39,7 @@ class Recordings:
     says so.
     """
 
-    def __init__(self, compute: Compute, record: Record, device: "torch.device") -> None:
+    def __init__(self, compute: Compute, record: Recorder, device: "torch.device") -> None:
         """Nothing is recorded yet.
 
         Args:
@@ -48,7 +48,7 @@ class Recordings:
             device: where it runs.
         """
         self._compute, self._device = compute, device
-        self._record: Record | None = record
+        self._record: Recorder | None = record
         self._recordings: dict[tuple[tuple[int, ...], ...], _Recording] = {}
 
     @property
@@ -125,7 +125,7 @@ def _alike(replayed: "torch.Tensor", expected: "torch.Tensor") -> bool:
     return bool((replayed - expected).abs().max() <= _ROUNDING * expected.abs().max())
 
 
-def recorder(device: "torch.device") -> Record | None:
+def recorder(device: "torch.device") -> Recorder | None:
     """How computations are recorded on a device, if they are."""
     return cuda_graphs(device) if device.type == "cuda" else None
 
@@ -133,7 +133,7 @@ def recorder(device: "torch.device") -> Record | None:
 _one_at_a_time = threading.Lock()
 
 
-def cuda_graphs(device: "torch.device") -> Record:
+def cuda_graphs(device: "torch.device") -> Recorder:
     """Record on a CUDA device; what is recorded shares its memory, since one is replayed at a time.
 
     Recording raises RuntimeError where the computation looks at what is on the device, or does what else cannot be

@@ -20,7 +20,7 @@ from sharedllm.store.evidence.audit import FIRST
 from sharedllm.store.evidence.signing import signing_key
 from sharedllm.store.release_format import Record, id_sha256
 from sharedllm.store.sql.checksums import checksum, is_sound
-from sharedllm.store.sql.database import ROWS_PER_PAGE, Database, Row
+from sharedllm.store.sql.database import ROWS_PER_PAGE, Database, SqlRow
 from sharedllm.store.sql.protection import Note, Owner, PlainOwner, head_of
 from sharedllm.store.sql.schema import erasures, events, keys, releases, stays, users, vaults
 
@@ -97,9 +97,9 @@ def _claim(database: Database, vault: Vault) -> None:
     database.write(claim)
 
 
-def _plain_pages(database: Database, table: sa.Table, stored: str, token: str) -> Iterator[list[Row]]:
+def _plain_pages(database: Database, table: sa.Table, stored: str, token: str) -> Iterator[list[SqlRow]]:
     """Rows that are not encrypted yet, which the hash of the id in them tells."""
-    page: list[Row] = []
+    page: list[SqlRow] = []
     for row in database.rows(table):
         user = getattr(row, stored)
         if user is not None and id_sha256(user) == getattr(row, token):
@@ -111,7 +111,7 @@ def _plain_pages(database: Database, table: sa.Table, stored: str, token: str) -
         yield page
 
 
-def _seal_user(connection: sa.Connection, owner: Owner, found: Row) -> None:
+def _seal_user(connection: sa.Connection, owner: Owner, found: SqlRow) -> None:
     plain = PlainOwner(found.id, found.id_sha256)
     row = connection.execute(sa.select(users).where(users.c.key == found.key).with_for_update()).one()
     mine = sa.select(releases).where(releases.c.user_key == row.key)
@@ -130,7 +130,7 @@ def _seal_user(connection: sa.Connection, owner: Owner, found: Row) -> None:
     connection.execute(moved.values(id_sha256=owner.token))
 
 
-def _resealed(plain: Owner, owner: Owner, row: Row) -> dict[str, object]:
+def _resealed(plain: Owner, owner: Owner, row: SqlRow) -> dict[str, object]:
     head = head_of(plain.user, row)
     try:
         plain.release(row)
@@ -141,14 +141,14 @@ def _resealed(plain: Owner, owner: Owner, row: Row) -> dict[str, object]:
     return owner.row(Record(head, row.deviations, row.checksum))
 
 
-def _seal_key(connection: sa.Connection, owner: Owner, row: Row) -> None:
+def _seal_key(connection: sa.Connection, owner: Owner, row: SqlRow) -> None:
     sealed: dict[str, Any] = {"holder": owner.seal(owner.user, "id"), "holder_sha256": owner.token}
     sealed["label"] = owner.seal(row.label, "label", row.id)
     sealed |= _checksum(keys, row, sealed)
     connection.execute(sa.update(keys).where(keys.c.key == row.key).values(sealed))
 
 
-def _checksum(table: sa.Table, row: Row, change: dict[str, Any]) -> dict[str, Any]:
+def _checksum(table: sa.Table, row: SqlRow, change: dict[str, Any]) -> dict[str, Any]:
     """A row's checksum after a change; damaged it was and damaged it stays."""
     return {"checksum": checksum(table, {**row._mapping, **change})} if is_sound(table, row._mapping) else {}
 

@@ -28,7 +28,7 @@ from sharedllm.store.erasure import AuditHead, damaged_account
 from sharedllm.store.evidence import audit
 from sharedllm.store.evidence.signing import signing_key
 from sharedllm.store.release_format import Head, Record, corrupt, reveal
-from sharedllm.store.sql.database import Database, Row
+from sharedllm.store.sql.database import Database, SqlRow
 from sharedllm.store.sql.protection import Note, Owner, Plain, Protection, canonical, head_of
 from sharedllm.store.sql.schema import vaults
 
@@ -65,17 +65,17 @@ class SealedOwner(Owner):
             "deviations": _encrypted(self.key.cipher, record.deviations, ("values", *about)),
         }
 
-    def head(self, row: Row) -> tuple[Head, int]:
+    def head(self, row: SqlRow) -> tuple[Head, int]:
         return self._head(row), row.stored_bytes - NONCE_BYTES - TAG_BYTES
 
-    def release(self, row: Row) -> Release:
+    def release(self, row: SqlRow) -> Release:
         head = self._head(row)
         try:
             return reveal(head, _decrypted(self.key.cipher, row.deviations, ("values", *_about(row))))
         except (InvalidTag, TypeError, ValueError):
             raise corrupt(self.user, row.number) from None
 
-    def _head(self, row: Row) -> Head:
+    def _head(self, row: SqlRow) -> Head:
         about = _about(row)
         try:
             opened = {name: self.open(getattr(row, name), name, *about) for name in ("provenance", "gate")}
@@ -84,7 +84,7 @@ class SealedOwner(Owner):
         return head_of(self.user, row, **opened)
 
 
-def open_sealed(database: Database, kept: Row) -> "Sealed":
+def open_sealed(database: Database, kept: SqlRow) -> "Sealed":
     """The protection of an encrypted database, by its row in the vaults.
 
     Raises:
@@ -126,7 +126,7 @@ def audit_key(database: Database, user: str) -> bytes:
     return key.audit
 
 
-def check_vault(vault: Vault, kept: Row) -> None:
+def check_vault(vault: Vault, kept: SqlRow) -> None:
     """Refuse a vault that is not the one of an encrypted database.
 
     Raises:
@@ -225,7 +225,7 @@ def _entry(note: Note) -> audit.AuditEntry:
     return audit.AuditEntry(note.kind, owner.key.audit if isinstance(owner, SealedOwner) else None, note.number)
 
 
-def _about(head: Head | Row) -> tuple[object, ...]:
+def _about(head: Head | SqlRow) -> tuple[object, ...]:
     return head.id, head.number, head.format, head.base, head.created_at
 
 

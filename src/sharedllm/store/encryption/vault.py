@@ -22,7 +22,7 @@ from sharedllm.errors import CorruptStore, MasterKeyError
 from sharedllm.files import make_folder, make_private
 from sharedllm.store.encryption.master_key import KEY_BYTES, coming, master_key_file, read_master_key
 from sharedllm.store.release_format import now
-from sharedllm.store.sql.database import ROWS_PER_PAGE, Row
+from sharedllm.store.sql.database import ROWS_PER_PAGE, SqlRow
 from sharedllm.store.sql.sqlite import SQLite
 from sharedllm.store.sql.watermark import Watermark
 from sharedllm.user_ids import check_user_id
@@ -183,7 +183,7 @@ class Vault:
         upsert = self._file.insert(erasing)
         upsert = upsert.on_conflict_do_update(set_={"token": upsert.excluded.token, "at": upsert.excluded.at})
 
-        def note(connection: sa.Connection) -> tuple[Row | None, Row | None]:
+        def note(connection: sa.Connection) -> tuple[SqlRow | None, SqlRow | None]:
             row = connection.execute(FIND, lookup).one_or_none()
             if row is not None:
                 connection.execute(upsert, lookup | {"token": row.token, "at": now()})
@@ -255,13 +255,13 @@ class Vault:
     def _lookup(self, user: str) -> bytes:
         return hmac.digest(self._index, check_user_id(user).encode(), "sha256")
 
-    def _rows(self, select: sa.Select[Any], column: sa.Column[bytes], values: Sequence[bytes]) -> list[Row]:
-        found: list[Row] = []
+    def _rows(self, select: sa.Select[Any], column: sa.Column[bytes], values: Sequence[bytes]) -> list[SqlRow]:
+        found: list[SqlRow] = []
         for start in range(0, len(values), ROWS_PER_PAGE):
             found += self._file.find(select.where(column.in_(values[start : start + ROWS_PER_PAGE])), {})
         return found
 
-    def _key(self, row: Row) -> UserKey:
+    def _key(self, row: SqlRow) -> UserKey:
         secret = self._unwrap(row.wrapped, row.lookup)
         if row.token != _derived(secret, b"token"):
             raise CorruptStore(

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from sharedllm.errors import AuditError, InvalidInput
 from sharedllm.store.erasure import AuditHead
 from sharedllm.store.release_format import now, read_time
-from sharedllm.store.sql.database import Database, Row
+from sharedllm.store.sql.database import Database, SqlRow
 from sharedllm.store.sql.protection import canonical
 from sharedllm.store.sql.schema import audit, vaults
 
@@ -137,7 +137,7 @@ def _compare(kept: AuditHead | None, place: int, found: bytes) -> None:
         raise _broken(place, "is not the one that was kept")
 
 
-def _end(key: Ed25519PublicKey, vault: str, last: Row) -> bytes:
+def _end(key: Ed25519PublicKey, vault: str, last: SqlRow) -> bytes:
     """The hash of the log's last row, once it is known that this store signed it."""
     try:
         key.verify(last.signature, _signed(vault, last.hash))
@@ -147,7 +147,7 @@ def _end(key: Ed25519PublicKey, vault: str, last: Row) -> bytes:
     return found
 
 
-def _checked(key: Ed25519PublicKey, vault: str, row: Row, previous: bytes) -> bytes:
+def _checked(key: Ed25519PublicKey, vault: str, row: SqlRow, previous: bytes) -> bytes:
     """A row's hash."""
     try:
         expected = _hash(previous, row.key, row.at, row.kind, row.subject, row.number)

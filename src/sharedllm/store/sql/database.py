@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 ROWS_PER_PAGE = 500
 
-Row = sa.Row[*tuple[Any, ...]]
+SqlRow = sa.Row[*tuple[Any, ...]]
 Result = TypeVar("Result")
 Work = Callable[[sa.Connection], Result]
 
@@ -26,14 +26,14 @@ class Database(ABC):
     scrubbed_by: str
 
     @abstractmethod
-    def find(self, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> list[Row]:
+    def find(self, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> list[SqlRow]:
         """The rows that one statement finds."""
 
     @abstractmethod
     def read(self, work: Work[Result]) -> Result:
         """Run ``work`` on one consistent state of the tables. It waits for nobody who writes."""
 
-    def rows(self, table: sa.Table, *, after: int = 0, select: sa.Select[Any] | None = None) -> Iterator[Row]:
+    def rows(self, table: sa.Table, *, after: int = 0, select: sa.Select[Any] | None = None) -> Iterator[SqlRow]:
         """The rows of ``table`` whose ``key`` is above ``after``, by that key, read as the iterator advances.
 
         A page at a time: a transaction that a slow reader left open would keep erased rows in the files.

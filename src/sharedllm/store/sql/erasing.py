@@ -11,7 +11,7 @@ from sharedllm.holder import Derived, Removed
 from sharedllm.store import rules
 from sharedllm.store.contract import ChangeKind, Store
 from sharedllm.store.erasure import Account, AuditHead, Erased, has_any, key_removed, rows_removed
-from sharedllm.store.sql.database import Database, Row
+from sharedllm.store.sql.database import Database, SqlRow
 from sharedllm.store.sql.protection import Note, Owner, Protection
 from sharedllm.store.sql.schema import HEAD, changes, erasures
 from sharedllm.store.sql.user_rows import LOG, holds, remove
@@ -126,7 +126,7 @@ class Erasing(Store):
         this = sa.select(erasures).where(erasures.c.person == person)
         return self._shown(connection.execute(this.with_for_update()).one())
 
-    def _shown(self, row: Row) -> Account:
+    def _shown(self, row: SqlRow) -> Account:
         return Account.from_json(self._protection.show(row.person, row.account))
 
     def _write(self, connection: sa.Connection, person: bytes, account: Account, token: bytes | None) -> None:

@@ -18,7 +18,7 @@ from sharedllm.errors import (
     StoreUnreachable,
 )
 from sharedllm.extras import need
-from sharedllm.store.sql.database import Database, Result, Row, Work
+from sharedllm.store.sql.database import Database, Result, SqlRow, Work
 from sharedllm.store.sql.schema import HEAD, metadata
 from sharedllm.store.sql.upgrade import migrate, version
 
@@ -83,8 +83,8 @@ class Postgres(Database):
         if self.read(version) != HEAD:
             self.write(_migrate)
 
-    def find(self, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> list[Row]:
-        def attempt() -> list[Row]:
+    def find(self, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> list[SqlRow]:
+        def attempt() -> list[SqlRow]:
             with self._finding.connect() as connection:
                 return list(connection.execute(statement, parameters))
 

@@ -14,7 +14,7 @@ from sharedllm.errors import StoreError
 from sharedllm.store.contract import Release
 from sharedllm.store.erasure import AuditHead
 from sharedllm.store.release_format import Head, Record, id_sha256, unseal
-from sharedllm.store.sql.database import ROWS_PER_PAGE, Row
+from sharedllm.store.sql.database import ROWS_PER_PAGE, SqlRow
 from sharedllm.store.sql.schema import vaults
 from sharedllm.user_ids import check_user_id
 
@@ -48,7 +48,7 @@ class Owner(ABC):
         """A release as a row of the releases, less ``user_key`` and ``passed``."""
 
     @abstractmethod
-    def head(self, row: Row) -> tuple[Head, int]:
+    def head(self, row: SqlRow) -> tuple[Head, int]:
         """A release without its values, and how many bytes those are; from a row with ``stored_bytes``.
 
         Raises:
@@ -56,7 +56,7 @@ class Owner(ABC):
         """
 
     @abstractmethod
-    def release(self, row: Row) -> Release:
+    def release(self, row: SqlRow) -> Release:
         """A release read back from its row.
 
         Raises:
@@ -187,10 +187,10 @@ class PlainOwner(Owner):
         del row["user"]
         return row
 
-    def head(self, row: Row) -> tuple[Head, int]:
+    def head(self, row: SqlRow) -> tuple[Head, int]:
         return head_of(self.user, row), row.stored_bytes
 
-    def release(self, row: Row) -> Release:
+    def release(self, row: SqlRow) -> Release:
         return unseal(Record(head_of(self.user, row), row.deviations, row.checksum))
 
 
@@ -251,8 +251,8 @@ class Plain(Protection):
 
 
 def owned(
-    protection: Protection, rows: Iterator[Row], *, token: str, stored: str
-) -> Iterator[tuple[Owner | None, Row]]:
+    protection: Protection, rows: Iterator[SqlRow], *, token: str, stored: str
+) -> Iterator[tuple[Owner | None, SqlRow]]:
     """Rows with their owners, None for a row without one, read as the iterator advances; who was erased is left out.
 
     Args:
@@ -269,7 +269,7 @@ def owned(
                 yield owner, row
 
 
-def head_of(user: str, row: Row, **opened: str) -> Head:
+def head_of(user: str, row: SqlRow, **opened: str) -> Head:
     """What a row says of a release, with the fields that had to be opened for that."""
     found = {
         name: getattr(row, name) for name in ("id", "number", "format", "base", "provenance", "gate", "created_at")

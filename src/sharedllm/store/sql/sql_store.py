@@ -31,7 +31,7 @@ from sharedllm.store.release_format import (
 )
 from sharedllm.store.sql import stay_rows
 from sharedllm.store.sql.checksums import check_entry, is_sound, unlabelled
-from sharedllm.store.sql.database import Database, Row
+from sharedllm.store.sql.database import Database, SqlRow
 from sharedllm.store.sql.erasing import Erasing
 from sharedllm.store.sql.protection import Note, Owner, Plain, Protection, owned
 from sharedllm.store.sql.schema import changes, events, releases, users
@@ -114,7 +114,7 @@ class SQLStore(Erasing):
     def release(self, user: str, number: int) -> Release:
         owner = self._protection.find(user)
 
-        def find(connection: sa.Connection) -> Row:
+        def find(connection: sa.Connection) -> SqlRow:
             entry = find_entry(connection, owner)
             return find_numbered(connection, sa.select(releases), user, entry, number)
 
@@ -124,7 +124,7 @@ class SQLStore(Erasing):
         rules.check_limit(limit)
         owner = self._protection.find(user)
 
-        def find(connection: sa.Connection) -> list[Row]:
+        def find(connection: sa.Connection) -> list[SqlRow]:
             entry = find_entry(connection, owner)
             end = entry.releases + 1 if before is None else min(before, entry.releases + 1)
             page = SUMMARIES.where(releases.c.user_key == entry.key, releases.c.number < end)
@@ -135,7 +135,7 @@ class SQLStore(Erasing):
     def events(self, user: str) -> list[Event]:
         owner = self._protection.find(user)
 
-        def find(connection: sa.Connection) -> list[Row]:
+        def find(connection: sa.Connection) -> list[SqlRow]:
             entry = find_entry(connection, owner)
             return list(
                 connection.execute(sa.select(events).where(events.c.user_key == entry.key).order_by(events.c.key))

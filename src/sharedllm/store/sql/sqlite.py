@@ -13,7 +13,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from sharedllm.errors import CorruptStore, DiskFull, OutcomeUnknown, StaleStore, StoreBusy, StoreError
 from sharedllm.files import is_full, keep_private, make_private
-from sharedllm.store.sql.database import Database, Result, Row, Work
+from sharedllm.store.sql.database import Database, Result, SqlRow, Work
 from sharedllm.store.sql.schema import HEAD
 from sharedllm.store.sql.upgrade import migrate, version
 from sharedllm.store.sql.watermark import SUFFIX, Watermark, count, counted
@@ -68,7 +68,7 @@ class SQLite(Database):
         except StoreError:
             pass
 
-    def find(self, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> list[Row]:
+    def find(self, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> list[SqlRow]:
         return self.read(lambda connection: list(connection.execute(statement, parameters)))
 
     def read(self, work: Work[Result]) -> Result:

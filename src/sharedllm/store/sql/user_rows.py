@@ -11,7 +11,7 @@ from sharedllm.store import rules
 from sharedllm.store.contract import KEPT_RELEASES, Event, EventKind, Release, UserSummary
 from sharedllm.store.release_format import Draft, Head, Record, corrupt, now, read_time, seal
 from sharedllm.store.sql.checksums import COMING, check_entry, checksum, damaged_entry, labelled
-from sharedllm.store.sql.database import Database, Row
+from sharedllm.store.sql.database import Database, SqlRow
 from sharedllm.store.sql.protection import Owner
 from sharedllm.store.sql.schema import changes, events, keys, releases, stays, users
 
@@ -48,7 +48,7 @@ SUMMARIES = sa.select(
 def change_entry(
     connection: sa.Connection,
     owner: Owner,
-    entry: Row,
+    entry: SqlRow,
     change: dict[str, object],
     *,
     kind: EventKind,
@@ -63,7 +63,7 @@ def change_entry(
     connection.execute(sa.insert(events), event(entry.key, owner, kind=kind, number=number, reason=reason, at=at))
 
 
-def find_entry(connection: sa.Connection, owner: Owner, *, for_change: bool = False) -> Row:
+def find_entry(connection: sa.Connection, owner: Owner, *, for_change: bool = False) -> SqlRow:
     """A user's row.
 
     Raises:
@@ -79,7 +79,7 @@ def find_entry(connection: sa.Connection, owner: Owner, *, for_change: bool = Fa
     return row
 
 
-def newest_before(connection: sa.Connection, entry: Row) -> int | None:
+def newest_before(connection: sa.Connection, entry: SqlRow) -> int | None:
     """The newest release before the served one, or of all where none is, that passed its gate."""
     end = entry.releases + 1 if entry.served is None else entry.served
     earlier = sa.select(sa.func.max(releases.c.number)).where(
@@ -95,7 +95,7 @@ def is_reset(connection: sa.Connection, key: int) -> bool:
     return connection.scalar(found) is not None
 
 
-def find_whole(connection: sa.Connection, owner: Owner, entry: Row, number: int) -> Release:
+def find_whole(connection: sa.Connection, owner: Owner, entry: SqlRow, number: int) -> Release:
     """One of a user's releases, which may be served instead of another.
 
     Raises:
@@ -105,7 +105,7 @@ def find_whole(connection: sa.Connection, owner: Owner, entry: Row, number: int)
     return owner.release(find_numbered(connection, sa.select(releases), owner.user, entry, number))
 
 
-def find_numbered(connection: sa.Connection, select: sa.Select[Any], user: str, entry: Row, number: int) -> Row:
+def find_numbered(connection: sa.Connection, select: sa.Select[Any], user: str, entry: SqlRow, number: int) -> SqlRow:
     """What ``select`` finds of one of a user's releases.
 
     Raises:
@@ -124,13 +124,13 @@ def find_numbered(connection: sa.Connection, select: sa.Select[Any], user: str, 
     return row
 
 
-def read_event(owner: Owner, row: Row) -> Event:
+def read_event(owner: Owner, row: SqlRow) -> Event:
     """An event from its row."""
     reason = owner.open(row.reason, "event", row.kind, row.number, row.at)
     return Event(row.kind, row.number, reason, read_time(row.at))
 
 
-def read_standing(owner: Owner, row: Row) -> UserSummary:
+def read_standing(owner: Owner, row: SqlRow) -> UserSummary:
     """Where a user stands, from their row."""
     return UserSummary(
         user=owner.user,
