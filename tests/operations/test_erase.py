@@ -1,5 +1,6 @@
 """Erasing a user from the store and from what their unfinished training left."""
 
+import json
 from contextlib import contextmanager
 
 import numpy as np
@@ -8,11 +9,14 @@ import torch
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import InTraining, StoreBusy, UnknownUser
-from sharedllm.holder import Holder
+from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.operations import locks
 from sharedllm.operations.erase import erase
 from sharedllm.operations.locks import in_training
 from sharedllm.store import open_store
+from sharedllm.store.encryption.master_key import write_master_key
+from sharedllm.store.encryption.migrate import encrypt_store
+from sharedllm.store.erasure import Account
 from sharedllm.training.checkpoints import Checkpoints, Progress, begin_report, report_folder
 from sharedllm.training.recipes import Recipe
 
@@ -195,3 +199,61 @@ def test_an_erasure_that_is_over_is_told_again_to_whoever_has_taken_something_ou
     others = [Told(each, told) for each in ("trainings", "requests", "snapshots")]
     assert erase(store, "alice", folder=tmp_path, others=others) == receipt
     assert [each for what, each in told if what == "forgets"] == ["requests", "snapshots"]
+
+
+def earlier(account):
+    """An account as version ad0dd21 wrote it."""
+    names = {
+        "releases": "releases",
+        "events": "events",
+        "API keys": "keys",
+        "encryption key": "key",
+        "checkpoints of training": "checkpoints",
+    }
+    removed = {names[each.what]: each.count for each in account.removed} | ({"report": 1} if account.derived else {})
+    return json.dumps({"removed": removed, "receipt": account.receipt}, sort_keys=True)
+
+
+@pytest.fixture(params=["plain", "encrypted"])
+def upgraded(request, tmp_path, monkeypatch):
+    """A store on a disk; what is noted of erasures inside the second is noted as an earlier version did."""
+    where = tmp_path / "store.db"
+    if request.param == "encrypted":
+        monkeypatch.setenv("SHAREDLLM_MASTER_KEY_FILE", str(tmp_path / "private" / "master.key"))
+        write_master_key(tmp_path / "private" / "master.key")
+        encrypt_store(where, lambda _: None)
+
+    @contextmanager
+    def before_the_upgrade():
+        with monkeypatch.context() as patched:
+            patched.setattr(Account, "to_json", earlier)
+            yield
+
+    with open_store(where) as store:
+        store.publish("alice", Adapter("norm", "base-1", np.ones(4, np.float32)), GateOutcome(True, "passed"))
+        yield store, before_the_upgrade
+
+
+def test_an_erasure_that_an_earlier_version_ended_has_its_receipt_and_who_came_back_can_be_erased(upgraded, tmp_path):
+    store, before_the_upgrade = upgraded
+    folder = tmp_path / "training"
+    with before_the_upgrade():
+        receipt = erase(store, "alice", folder=folder)
+    assert erase(store, "alice", folder=folder) == receipt
+    store.publish("alice", Adapter("norm", "base-1", np.ones(4, np.float32)), GateOutcome(True, "passed"))
+    again = erase(store, "alice", folder=folder)
+    assert again != receipt
+    assert again.counts["releases"] == 1
+    with pytest.raises(UnknownUser):
+        store.user("alice")
+
+
+def test_an_erasure_that_an_earlier_version_began_ends_with_all_that_it_had_counted(upgraded, tmp_path):
+    store, before_the_upgrade = upgraded
+    gone = [Removed("checkpoints of training", "data folder", 2), Derived("readings", "data folder", "dropped")]
+    with before_the_upgrade():
+        store.note_erasure("alice", gone)
+        store.erase("alice")
+    receipt = erase(store, "alice", folder=tmp_path / "training")
+    assert (receipt.counts["releases"], receipt.counts["checkpoints of training"]) == (1, 2)
+    assert [each.outcome for each in receipt.derived] == ["dropped"]

@@ -58,6 +58,19 @@ def key_removed(destroyed: bool) -> Removed:
     return Removed("encryption key", "vault", int(destroyed))
 
 
+_EARLIER = {
+    "releases": ("releases", "store"),
+    "events": ("events", "store"),
+    "keys": ("API keys", "store"),
+    "key": ("encryption key", "vault"),
+    "checkpoints": ("checkpoints of training", "data folder"),
+    "jobs": ("trainings", "server"),
+}
+"""What was removed, by the names that version ad0dd21 counted it under."""
+
+_EARLIER_REPORT = Derived("readings of a fleet report, and its adapter for everybody", "data folder", "dropped")
+
+
 def has_any(found: Iterable[Removed | Derived]) -> bool:
     """Whether anything that was found is a user's own."""
     return any(isinstance(each, Removed) and each.count for each in found)
@@ -110,10 +123,18 @@ class Account:
         """
         try:
             kept = json.loads(text)
+            if "derived" not in kept:
+                return _earlier(kept["removed"], kept["receipt"])
             removed = tuple(Removed(**each) for each in kept["removed"])
             return Account(removed, tuple(Derived(**each) for each in kept["derived"]), kept["receipt"])
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise damaged_account() from None
+
+
+def _earlier(counts: Mapping[str, int], receipt: Mapping[str, Any] | None) -> Account:
+    """An account as version ad0dd21 wrote it."""
+    removed = tuple(Removed(*_EARLIER[name], count) for name, count in counts.items() if name in _EARLIER)
+    return Account(removed, (_EARLIER_REPORT,) if counts.get("report") else (), receipt)
 
 
 def damaged_account() -> CorruptStore:
