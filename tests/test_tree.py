@@ -1,6 +1,7 @@
 """The tree is the architecture: small files, ideas for names, and a layer for everything."""
 
 import ast
+import re
 import tomllib
 from collections import defaultdict
 from pathlib import Path
@@ -116,7 +117,11 @@ def types(path):
         if isinstance(node, ast.ClassDef):
             yield node.name
         elif isinstance(node, ast.Assign) and "TypeVar" not in ast.unparse(node.value):
-            yield from (target.id for target in node.targets if isinstance(target, ast.Name) and target.id.istitle())
+            yield from (
+                target.id
+                for target in node.targets
+                if isinstance(target, ast.Name) and re.match("[A-Z][a-z]", target.id)
+            )
 
 
 def test_no_two_types_of_one_name_mean_different_things():
