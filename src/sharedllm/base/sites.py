@@ -38,6 +38,7 @@ class Site:
 
     def __post_init__(self) -> None:
         right = {
+            "name": isinstance(self.name, str),
             "width": isinstance(self.width, int) and self.width > 0,
             "kind": self.kind in ("scale", "shift"),
             "at": self.at in ("output", "input"),
@@ -46,7 +47,8 @@ class Site:
         for field in (field for field, holds in right.items() if not holds):
             raise FormatError(
                 f"The {field} of a site at {self.name!r} is {getattr(self, field)!r}",
-                remedy="Give a width and a token_axis of at least 1, kind scale or shift, at output or input.",
+                remedy="Give a module's path, a width and a token_axis of at least 1, kind scale or shift, at output or"
+                " input.",
             )
 
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
 from tests import models
@@ -185,11 +186,29 @@ def test_a_format_that_fails_on_a_base_says_so(base_of):
 
 
 @pytest.mark.parametrize(
-    "field", [{"kind": "times"}, {"at": "middle"}, {"width": 0}, {"width": 1.5}, {"token_axis": 0}]
+    "field",
+    [{"name": ["model.norm"]}, {"kind": "times"}, {"at": "middle"}, {"width": 0}, {"width": 1.5}, {"token_axis": 0}],
 )
 def test_a_site_that_is_none_is_refused(field):
     with pytest.raises(FormatError, match=next(iter(field))):
         Site(**{"name": "model.norm", "width": 32, **field})
+
+
+def test_what_finds_the_sites_need_not_have_a_hash(base_of):
+    @dataclass
+    class Named:
+        path: str
+
+        def __call__(self, model):
+            return [Site(self.path, 32)]
+
+    register_format(Format("named", Named("model.norm")))
+    first = layout_of(base_of(), "named")
+    register_format(Format("named", Named("model.layers.0.input_layernorm")), replace=True)
+    assert (first.sites[0].name, layout_of(base_of(), "named").sites[0].name) == (
+        "model.norm",
+        "model.layers.0.input_layernorm",
+    )
 
 
 def test_only_outputs_of_norms_are_gains(base_of):

@@ -7,7 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -47,7 +47,8 @@ class Format:
     """
 
     name: str
-    sites: Callable[[Any], Sequence[Site]]
+    # What is called need not have a hash, and most formats differ by their names.
+    sites: Callable[[Any], Sequence[Site]] = field(hash=False)
     about: str = ""
     learning_rate: float | None = None
     gains: bool = False
