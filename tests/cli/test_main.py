@@ -75,6 +75,16 @@ def test_help_imports_nothing_heavy():
     assert json.loads(shown.stdout.splitlines()[-1]) == []
 
 
+def test_what_only_asks_a_store_waits_for_no_library_of_models(tmp_path):
+    script = (
+        "import json, sys\nfrom sharedllm.cli.main import sharedllm\n"
+        f"sharedllm(['users', 'list', '--store', {str(tmp_path / 'store.db')!r}], standalone_mode=False)\n"
+        "print(json.dumps([name for name in ['torch', 'transformers'] if name in sys.modules]))"
+    )
+    shown = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert json.loads(shown.stdout.splitlines()[-1]) == []
+
+
 def test_version(run):
     assert run("--version") == (0, f"sharedllm, version {__version__}\n", "")
 

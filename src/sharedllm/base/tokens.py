@@ -11,10 +11,8 @@ import re
 import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
-
-from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from sharedllm.base.templates import literals_of, rendered, template_of
 from sharedllm.errors import InvalidInput, UnsupportedBase
@@ -22,7 +20,6 @@ from sharedllm.errors import InvalidInput, UnsupportedBase
 _NAMED = re.compile(r"[<＜].+[>＞]|\[.+\]|\{.+\}|[|｜].+[|｜]", re.DOTALL)
 """What looks like the name of a control token: ``<think>``, ``[INST]``, ``<|im_start|>``."""
 _BYTE = re.compile(r"<0x[0-9A-Fa-f]{2}>")
-_BYTE_OF = {character: byte for byte, character in bytes_to_unicode().items()}
 _BYTE_PIECE = re.compile(r"<0x([0-9A-F]{2})>")
 _WORDY = re.compile(r"\w.*\w", re.DOTALL)
 _UNKNOWN = re.compile("(?=([0-9a-f]{32}))")
@@ -276,6 +273,15 @@ class _Guarded:
         return ids
 
 
+@cache
+def _byte_of() -> dict[str, int]:
+    """The byte that each character stands for in the pieces of a tokenizer that works on bytes."""
+    # Whoever asks a store who is in it need not wait for this library.
+    from transformers.convert_slow_tokenizer import bytes_to_unicode
+
+    return {character: byte for byte, character in bytes_to_unicode().items()}
+
+
 def _filled(frame: str, written: Mapping[str, str]) -> str:
     """The frame with what was written for its stand-ins; one pattern of thousands of those would take seconds."""
     parts, end = [], 0
@@ -347,8 +353,8 @@ class Vocabulary:
         piece = self._tokenizer.convert_ids_to_tokens(id)
         if piece is None:
             return b""
-        if self._bytewise and _BYTE_OF.keys() >= set(piece):
-            return bytes(_BYTE_OF[character] for character in piece)
+        if self._bytewise and _byte_of().keys() >= set(piece):
+            return bytes(_byte_of()[character] for character in piece)
         if found := _BYTE_PIECE.fullmatch(piece):
             return bytes([int(found[1], 16)])
         return str(piece).replace("▁", " ").encode()
