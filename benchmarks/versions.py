@@ -22,13 +22,12 @@ from benchmarks.turns import Ask, contender
 from sharedllm.reporting.environment import describe
 
 RESULT = Path(__file__).parent / "results" / "versions.json"
-ROUNDS = 8
+ROUNDS = 6
 ROWS: dict[str, tuple[str, Callable[[Ask], float]]] = {
     "32 users": ("serve", lambda ask: float(ask("run", USERS, True)["rate"])),
     "32 requests of the base": ("serve", lambda ask: float(ask("run", USERS, False)["rate"])),
     "8 users": ("serve", lambda ask: float(ask("run", 8, True)["rate"])),
     "one stream": ("serve", lambda ask: float(ask("run", 1, False)["rate"])),
-    "first token of one": ("serve", lambda ask: 1 / float(ask("run", 1, False)["first"])),
     "31 users beside a long prompt": ("serve", lambda ask: float(ask("beside", USERS - 1)["rate"])),
     "training steps": ("train", lambda ask: float(ask("run"))),
 }
