@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
-from sharedllm.errors import InTraining, StoreBusy, UnknownUser
+from sharedllm.errors import InTraining, InvalidInput, StoreBusy, UnknownUser
 from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.operations import locks
 from sharedllm.operations.erase import erase
@@ -257,3 +257,16 @@ def test_an_erasure_that_an_earlier_version_began_ends_with_all_that_it_had_coun
     receipt = erase(store, "alice", folder=tmp_path / "training")
     assert (receipt.counts["releases"], receipt.counts["checkpoints of training"]) == (1, 2)
     assert [each.outcome for each in receipt.derived] == ["dropped"]
+
+
+def test_a_holder_without_a_place_in_the_order_is_refused_by_name_before_anything_is_erased(store, tmp_path):
+    class Notes(Holder):
+        holds = "notes"
+
+        def forget(self, user):
+            raise AssertionError
+
+    for other in (Notes(), object()):
+        with pytest.raises(InvalidInput, match=rf"{type(other).__name__}.*Give it a place in HOLDERS"):
+            erase(store, "alice", folder=tmp_path, others=[other])
+    assert store.served("alice").number == 1

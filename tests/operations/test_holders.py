@@ -149,7 +149,25 @@ def in_memory(root, release):
                 yield f"a row in {tuple(each.shape)}"
 
 
-def test_nobody_has_anything_of_who_is_erased_and_the_receipt_says_what_each_had(place, base_of, folder_of):
+@pytest.fixture
+def forgetting(monkeypatch):
+    """What each holder holds that was asked to forget somebody, in that order."""
+    asked = []
+
+    def noting(forget):
+        def noted(self, user):
+            asked.append(self.holds)
+            return forget(self, user)
+
+        return noted
+
+    for kind in kinds():
+        if "forget" in vars(kind):
+            monkeypatch.setattr(kind, "forget", noting(kind.forget))
+    return asked
+
+
+def test_nobody_has_anything_of_who_is_erased_and_the_receipt_says_what_each_had(place, base_of, folder_of, forgetting):
     base, text, events = base_of("llama"), writing("alice"), SimpleQueue()
     address = str(place / "store.db")
     with open_store(address) as store, open_keys(address) as keys:
@@ -178,6 +196,7 @@ def test_nobody_has_anything_of_who_is_erased_and_the_receipt_says_what_each_had
                 assert any(found.startswith("a row in") for found in in_memory(engine, release))
                 snapshot = SnapshotFolder(store, place / "monday")
                 receipt = erase(store, USER, others=[*service.holders, snapshot])
+            assert tuple(dict.fromkeys(forgetting)) == HOLDERS, "have erase ask it, or whoever calls erase hand it over"
             assert job.state == "cancelled"
             assert receipt.counts == {
                 "uploads on their way": 1,

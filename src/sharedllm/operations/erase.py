@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
+from sharedllm.errors import InvalidInput
 from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.operations.locks import not_in_training
 from sharedllm.store.contract import Store
@@ -33,11 +34,18 @@ def erase(store: Store, user: str, *, folder: Path | None = None, others: Sequen
         others: who else may hold something of theirs.
 
     Raises:
+        InvalidInput: one of the others has no place in `HOLDERS`; nothing was erased.
         InTraining: a run that may train them has the folder in hand; nothing was erased.
         UnknownUser: nobody holds anything of theirs, and there never was an erasure.
         StoreBusy, DiskFull: see `Store.erase`; the other holders have let go of them.
         StoreError: the signing key cannot be read or made, and nothing was erased; or the receipt cannot be kept.
     """
+    for each in others:
+        if getattr(each, "holds", None) not in HOLDERS:
+            raise InvalidInput(
+                f"Nothing says when {type(each).__name__} forgets a user: it holds {getattr(each, 'holds', None)!r}",
+                remedy=f"Give it a place in HOLDERS ({__name__}).",
+            )
     # Nobody is erased who could not be given a receipt.
     key = signing_key()
     folder = checkpoint_folder() if folder is None else folder
