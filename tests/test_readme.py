@@ -34,7 +34,7 @@ DOCUMENTS = {
 ENOUGH = int(re.search(r"takes about ([\d,]+) characters", README)[1].replace(",", ""))
 """How much text the README asks of a user: every file that its examples train on alone has just that."""
 
-SHOWN = r"(alice|carol): release \d+ passed: .*|.*'route': 'own'.*|reader .* base .* alice .* bob.*"
+SHOWN = r"(alice|ada|carol): release \d+ passed: .*|.*'route': 'own'.*|reader .* base .* ada .* ben.*"
 """What an example prints: that somebody's release passed, that it answered, or the matrix."""
 
 

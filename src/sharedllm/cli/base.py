@@ -16,9 +16,10 @@ def command() -> None:
 @click.argument("name")
 @json_option
 def pull(name: str, as_json: bool) -> None:
-    """Fetch base NAME into the cache, so that later commands need no network.
+    """Fetch base NAME into the cache, so that loading it later needs no network.
 
-    NAME is a built-in name, a folder, a .gguf file or a hub id. What is there already is not fetched again.
+    NAME is a built-in name, a folder, a .gguf file or a hub id. What is there already is not fetched again. What trains
+    or measures an adapter also reads general text, as the gate does, and fetches that once, 85 MB.
     """
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.resolve import resolve_base

@@ -45,9 +45,9 @@ WINDOWS = 32
 def command(out: Path, store: str | None) -> None:
     """Train, prove and compare three sample users, from nothing.
 
-    Fetches the base (93 MB) and the texts of a programmer, a novelist and a scientist (100 MB), trains an adapter for
-    each in one run, puts each through the gate, stores them, and shows whose adapter helps on whose text. A second run
-    reuses what is there.
+    Fetches the base (93 MB), general text (85 MB) and the texts of a programmer, a novelist and a scientist (15 MB),
+    trains an adapter for each in one run, puts each through the gate, stores them, and shows whose adapter helps on
+    whose text. A second run reuses what is there.
     """
     from sharedllm.operations.train import Author
     from sharedllm.reporting.page import write_page
