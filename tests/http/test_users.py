@@ -351,6 +351,16 @@ def test_an_erasure_that_leaves_traces_in_the_file_says_so_and_stops_the_request
     assert [user for user, _ in server.engine.stopped] == ["alice"]
 
 
+def test_what_runs_for_someone_of_whom_the_store_knows_nothing_is_stopped_too(server, monkeypatch):
+    def away(*_):
+        raise StoreBusy("Another process is writing", remedy="Try again.")
+
+    told(server.service_key.delete("/v1/users/erin"), 404)
+    monkeypatch.setattr(server.store, "note_erasure", away)
+    told(server.alice.delete("/v1/users/alice"), 503)
+    assert {user for user, _ in server.engine.stopped} == {"erin", "alice"}
+
+
 def test_an_erasure_whose_receipt_could_not_be_kept_ends_with_it_when_it_is_asked_for_again(server, monkeypatch):
     def busy(*_):
         raise StoreBusy("Another process is writing", remedy="Try again.")

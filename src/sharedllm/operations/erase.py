@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from sharedllm.errors import InvalidInput
+from sharedllm.errors import InvalidInput, SharedLLMError
 from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.operations.locks import not_in_training
 from sharedllm.store.contract import Store
@@ -56,7 +56,12 @@ def erase(store: Store, user: str, *, folder: Path | None = None, others: Sequen
         for holder in holders:
             stopped.enter_context(holder.stopping(user))
         stopped.enter_context(not_in_training(folder, user))
-        account = store.note_erasure(user, [each for holder in holders for each in holder.found(user)])
+        try:
+            account = store.note_erasure(user, [each for holder in holders for each in holder.found(user)])
+        except SharedLLMError:
+            # The base may be answering them, of whom nothing is stored, or whom the store could not look for.
+            _forget((each for each in holders if each.holds == "requests"), user)
+            raise
         if account.receipt is not None:
             # It was over. Somebody of that id may come into the store by now, but nothing is left of who they were.
             _forget(holders[holders.index(store) + 1 :], user)
