@@ -7,7 +7,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
@@ -47,8 +47,7 @@ class Format:
     """
 
     name: str
-    # What is called need not have a hash, and most formats differ by their names.
-    sites: Callable[[Any], Sequence[Site]] = field(hash=False)
+    sites: Callable[[Any], Sequence[Site]]
     about: str = ""
     learning_rate: float | None = None
     gains: bool = False
@@ -69,6 +68,10 @@ class Format:
                 f"The learning rate of format {self.name!r} is {rate!r}",
                 remedy="Give a finite number above 0, or None.",
             )
+
+    def __hash__(self) -> int:
+        # What finds the sites need not have one.
+        return hash(self.name)
 
 
 _registered: dict[str, Format] = {}
