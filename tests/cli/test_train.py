@@ -148,6 +148,17 @@ def test_json(run, notes):
     assert alice["gate"]["figures"]["own"]["improvement"]["low"] > 0
 
 
+def test_of_a_text_that_is_known_it_is_told_what_answers_instead_and_how_to_go_back(run, notes):
+    for user in ("alice", "carol"):
+        assert run("train", "alice", notes(user)).code == 0
+    ran = run("train", "alice", notes("alice"))
+    assert (ran.code, ran.out.strip()) == (
+        0,
+        "alice: nothing new: release 1 is made from it; release 2 answers."
+        " To go back: sharedllm users rollback alice --to 1",
+    )
+
+
 def test_the_same_text_is_not_trained_twice(run, machine, notes, monkeypatch):
     first = run("train", "alice", notes("alice"), "--json").json
     monkeypatch.setattr("sharedllm.base.loading.load_base", None)

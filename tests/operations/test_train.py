@@ -8,7 +8,16 @@ import pytest
 from tests.cli.conftest import writing
 
 from sharedllm.adapters.adapter import GateOutcome
-from sharedllm.errors import Diverged, ErasedMeanwhile, InTraining, InvalidInput, StoreBusy, TextError, UnknownName
+from sharedllm.errors import (
+    Diverged,
+    ErasedMeanwhile,
+    InTraining,
+    InvalidInput,
+    StoreBusy,
+    TextError,
+    TooLittleText,
+    UnknownName,
+)
 from sharedllm.operations import train as operation
 from sharedllm.operations.locks import not_in_training
 from sharedllm.operations.train import Author, already_trained, train_and_judge, train_tokenized
@@ -31,6 +40,13 @@ class Verdict:
     def judge(self, base, injection, adapter, validation, general):
         self.shown.append((adapter, validation, general))
         return GateOutcome(adapter.provenance["text_sha256"] in self.passing, "as the test says")
+
+
+class Passing:
+    """A gate that passes everybody's."""
+
+    def judge(self, *_):
+        return GateOutcome(True, "passed")
 
 
 @pytest.fixture
@@ -221,6 +237,38 @@ def test_whose_text_is_too_little_is_told_first_and_who_is_known_is_not_trained_
     assert isinstance(outcomes[1].error, TextError)
     assert [text.user for text in begun] == ["carol"]
     assert store.user("alice").releases == 1
+
+
+def test_whose_text_is_too_little_for_any_base_is_told_before_one_is_looked_for(store, tmp_path):
+    with Workplace("no base of this name", folder=tmp_path / "training") as workplace:
+        outcomes = operation.train(workplace, store, {"alice": "short.", "bob": "shorter"}, RECIPE)
+        assert [type(outcome.error) for outcome in outcomes] == [TooLittleText, TooLittleText]
+        outcomes = operation.train(workplace, store, [Author("bob", lambda: "short."), of("alice")], RECIPE)
+        assert isinstance(next(outcomes).error, TooLittleText)
+        with pytest.raises(UnknownName, match="no base of this name"):
+            next(outcomes)
+
+
+def test_of_who_is_known_it_is_told_what_answers_in_place_of_the_release_and_how_to_go_back(workplace, store):
+    def again():
+        (outcome,) = operation.train(workplace, store, [of("alice")], RECIPE, gate=Passing())
+        return outcome
+
+    first = again()
+    assert not first.before and again().sentence == first.sentence
+    store.publish("alice", store.release("alice", 1).adapter, GateOutcome(True, "passed"))
+    store.publish("alice", replace(store.release("alice", 1).adapter, provenance={}), GateOutcome(True, "passed"))
+    store.rollback("alice", 1)
+    # The newest that is made from it is another one.
+    assert "release 2 is made from it; release 1 answers" in again().sentence
+    store.rollback("alice", 3)
+    assert again().sentence == (
+        "nothing new: release 2 is made from it; release 3 answers. To go back: sharedllm users rollback alice --to 2"
+    )
+    store.reset("alice")
+    assert "release 2 is made from it; the base answers. To go back" in again().sentence
+    store.rollback("alice", 2)
+    assert again().sentence == "release 2 passed"
 
 
 def test_who_is_trained_cannot_be_erased_here_until_the_last_outcome_is_taken(workplace, store, monkeypatch):

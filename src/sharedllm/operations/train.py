@@ -18,7 +18,7 @@ from sharedllm.errors import (
 )
 from sharedllm.operations.locks import in_training, training_into
 from sharedllm.operations.workplace import Workplace
-from sharedllm.store.rules import erased_meanwhile
+from sharedllm.store.rules import command, erased_meanwhile
 from sharedllm.text.sources import Wrote, read_sources, remembered
 from sharedllm.text.splits import Split, split_text
 from sharedllm.text.windows import TokenizedText, tokenize
@@ -71,18 +71,24 @@ class Outcome:
         release: theirs; None exactly where there is an error.
         error: theirs alone; everybody else goes on.
         before: the store had the release already, from the same text, recipe and base.
+        instead: what answers in place of that release, which passed its gate: another, or the base; empty if it does.
     """
 
     user: str
     release: "Release | ReleaseSummary | None"
     error: SharedLLMError | None
     before: bool = False
+    instead: str = ""
 
     @property
     def sentence(self) -> str:
         """What is to be told of it, after their name."""
         if self.release is None:
             return f"failed: {self.error}"
+        if self.instead:
+            number = self.release.number
+            back = command("rollback", self.user, f"--to {number}")
+            return f"nothing new: release {number} is made from it; {self.instead} answers. To go back: {back}"
         return f"release {self.release.number} {self.release.gate.reason}"
 
     def __str__(self) -> str:
@@ -166,15 +172,17 @@ def _train(
     sources: Mapping[str, Sequence[str]],
     stays: "Mapping[str, Stay]",
 ) -> Generator[Outcome, None, None]:
-    identity, tokens = workplace.fingerprint, None
+    # Nothing is fetched for whoever has too little text for any base.
+    identity, tokens = None, None
     texts: list[TokenizedText] = []
     for user, split in splits.items():
         try:
             if isinstance(split, TextError):
                 raise split
+            identity = identity or workplace.fingerprint
             known = already_trained(store, identity, user, split.sha256, recipe)
             if known is not None:
-                yield Outcome(user, known, None, before=True)
+                yield Outcome(user, known, None, before=True, instead=_instead(store, known))
                 continue
             # The tokenizer alone is there in a second: whoever has too little text need not wait for the weights.
             tokens = tokens or workplace.tokens
@@ -185,6 +193,17 @@ def _train(
         for text in texts:
             on_begin(text)
     yield from train_tokenized(workplace, store, texts, recipe, gate=gate, sources=sources, stays=stays)
+
+
+def _instead(store: "Store", known: "ReleaseSummary") -> str:
+    try:
+        stands = store.user(known.user)
+    except UnknownUser:
+        # Erased since.
+        return ""
+    if not known.gate.passed or stands.state == "revoked" or stands.served == known.number:
+        return ""
+    return "the base" if stands.served is None else f"release {stands.served}"
 
 
 def train_tokenized(
