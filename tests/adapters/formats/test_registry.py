@@ -116,6 +116,25 @@ def test_a_call_cannot_take_a_name_twice_unless_it_says_so():
     assert format_named("own") is second
 
 
+def test_replacing_is_told_only_where_it_helps(installed):
+    installed("first", MODULE.format(name="guest"), {"guest": "first:FORMAT"}, package="first")
+    register_format(Format("own", last_norm))
+    for name, helps in (("norm", False), ("guest", False), ("own", True)):
+        with pytest.raises(FormatError) as refused:
+            register_format(Format(name, norm_sites))
+        assert ("replace=True" in refused.value.remedy) == helps
+        assert ("uninstall" in refused.value.remedy) == (name == "guest")
+
+
+@pytest.mark.parametrize("name", ["norm", "guest"])
+def test_what_is_installed_can_be_registered_again_and_stays_the_packages(name, installed):
+    installed("first", MODULE.format(name="guest"), {"guest": "first:FORMAT"}, package="first")
+    before = brought_by(name)
+    assert register_format(format_named(name)) is format_named(name)
+    assert brought_by(name) == before
+    check_reaches_others(name)
+
+
 @pytest.mark.parametrize("name", ["norm", "guest"])
 def test_a_name_that_two_packages_bring_is_nobodys(name, installed, base_of):
     installed("first", MODULE.format(name=name), {name: "first:FORMAT"}, package="first")

@@ -91,11 +91,15 @@ def register_format(format: Format, *, replace: bool = False) -> Format:
     """
     if not isinstance(format, Format):
         raise FormatError(f"{format!r} is not a Format", remedy='Register Format("its-name", sites).')
-    others = [_package(entry) for entry in _installed().get(format.name, ())]
+    if packages := _installed().get(format.name, ()):
+        if len(packages) == 1 and format_named(format.name) == format:
+            return format
+        raise _taken(format.name, packages)
     if format.name in _registered and not replace and _registered[format.name] != format:
-        others.append("this process")
-    if others:
-        raise _taken(format.name, others)
+        raise FormatError(
+            f"{format.name!r} is the name of a format of this process",
+            remedy="Give one of them another name; in a notebook, register with replace=True.",
+        )
     _registered[format.name] = format
     return format
 
@@ -117,7 +121,7 @@ def format_named(name: str) -> Format:
         return _registered[name]
     entry, *others = _installed()[name]
     if others:
-        raise _taken(name, [_package(each) for each in (entry, *others)])
+        raise _taken(name, (entry, *others))
     try:
         found = entry.load()
     except Exception as error:
@@ -189,8 +193,10 @@ def _package(entry: EntryPoint) -> str:
     return OURS if entry.dist is None else f"{entry.dist.name} {entry.dist.version}"
 
 
-def _taken(name: str, others: Sequence[str]) -> FormatError:
+def _taken(name: str, packages: Sequence[EntryPoint]) -> FormatError:
+    takers = [_package(each) for each in packages]
+    mine = all(each == OURS for each in takers)
     return FormatError(
-        f"{name!r} is the name of a format of {' and of '.join(others)}",
-        remedy="Give one of them another name, or uninstall its package; in a notebook, register with replace=True.",
+        f"{name!r} is the name of a format of {' and of '.join(takers)}",
+        remedy=f"Give {'yours' if mine else 'one of them'} another name{'' if mine else ', or uninstall its package'}.",
     )
