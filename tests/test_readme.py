@@ -29,7 +29,18 @@ README = (ROOT / "README.md").read_text()
 ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text()
 DOCUMENTS = {
     name: (ROOT / name).read_text()
-    for name in ("README.md", "CONTRIBUTING.md", "docs/architecture.md", "docs/serving.md")
+    for name in (
+        "README.md",
+        "CONTRIBUTING.md",
+        "benchmarks/README.md",
+        "docs/architecture.md",
+        "docs/bases.md",
+        "docs/formats.md",
+        "docs/privacy.md",
+        "docs/scale.md",
+        "docs/serving.md",
+        "docs/snapshots.md",
+    )
 }
 ENOUGH = int(re.search(r"takes about ([\d,]+) characters", README)[1].replace(",", ""))
 """How much text the README asks of a user: every file that its examples train on alone has just that."""
@@ -132,7 +143,9 @@ def test_every_make_target_that_is_named_exists(document):
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_file_and_folder_that_is_named_exists(document):
     named = re.findall(r"`([a-z_]+(?:/[a-z_0-9]+)*(?:/|\.py|\.toml|\.txt|\.md))`", DOCUMENTS[document])
-    missing = [path for path in named if not any((root / path).exists() for root in (ROOT, ROOT / "src" / "sharedllm"))]
+    named += [f"{module.replace('.', '/')}.py" for module in re.findall(r"python -m ([\w.]+)", DOCUMENTS[document])]
+    roots = (ROOT, ROOT / "src" / "sharedllm", (ROOT / document).parent)
+    missing = [path for path in named if not any((root / path).exists() for root in roots)]
     assert named
     assert not missing
 
