@@ -61,6 +61,7 @@ def test_revoking_an_unknown_id_says_where_to_look(run):
     refused = run("keys", "revoke", "0123")
     assert refused.code == 2
     assert "There is no API key with the id '0123'. List the keys" in refused.err
+    assert "(sharedllm keys list)" in refused.err
 
 
 def test_labels_and_ids_cannot_steer_the_terminal(run):

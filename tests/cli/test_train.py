@@ -396,6 +396,19 @@ def test_a_bad_choice_is_refused_before_anything_is_read(options, expected, run,
     assert not machine.store.exists()
 
 
+@pytest.mark.parametrize("more", [[], ["b.md"]])
+def test_a_file_where_the_users_name_goes_is_told(more, run, notes):
+    ran = run("train", notes("a"), *more)
+    assert ran.code == 2
+    assert "it stands where the user's name goes. Name the user first" in ran.err
+
+
+def test_a_number_of_steps_that_is_none_is_told_by_its_option(run):
+    assert (
+        "--steps 0 is no training. Use a whole number of at least 1" in run("train", "alice", "a.md", "--steps", 0).err
+    )
+
+
 def test_a_corrupt_store_is_left_as_it_is(run, machine, notes):
     machine.store.write_bytes(b"this is no database" * 100)
     ran = run("train", "alice", notes("alice"))

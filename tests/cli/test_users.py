@@ -337,3 +337,9 @@ def test_json_keeps_every_id_exactly(store):
     output = run("list", "--json")
     assert json.loads(output)[-1]["user"] == user
     assert output.isascii()
+
+
+def test_how_to_train_somebody_who_is_unknown_can_be_pasted(run, tmp_path):
+    open_store(tmp_path / "people.db").close()
+    refused = run("users", "show", "nobody", "--store", tmp_path / "people.db")
+    assert f"(sharedllm train --store {tmp_path / 'people.db'} USER FILES)" in refused.err

@@ -214,3 +214,9 @@ def test_whom_no_release_may_answer_is_refused_before_a_base_is_looked_for_unles
 def test_a_prompt_that_is_no_text_is_refused_before_anything_else():
     with pytest.raises(InvalidInput, match="not valid Unicode"):
         ask(Workplace("no such base"), None, "alice", "\udcff")
+
+
+def test_an_empty_prompt_is_refused_before_anything_else():
+    for continuing in (False, True):
+        with pytest.raises(InvalidInput, match="The prompt is empty"):
+            ask(Workplace("no such base"), None, "alice", "", continuing=continuing, on_route=pytest.fail)

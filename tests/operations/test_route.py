@@ -125,3 +125,11 @@ def test_whatever_happens_nobody_gets_anothers_release_or_one_that_failed(action
                 assert decision.release.user == asker
                 assert decision.release.gate.passed
                 assert store.user(asker).state == "active"
+
+
+def test_of_fingerprints_so_much_is_told_as_tells_them_apart(store):
+    one, other = "a1" * 32, "b2" * 32
+    store.publish("erin", adapter(one), BETTER)
+    with pytest.raises(WrongBase) as refused:
+        route(store, "erin", base=other)
+    assert f"made for base {one[:12]!r}, not {other[:12]!r}" in refused.value.message

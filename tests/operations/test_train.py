@@ -210,6 +210,13 @@ def test_what_cannot_be_asked_for_is_refused_before_anything_is_read_or_begun(
         operation.train(workplace, store, authors, recipe)
 
 
+@pytest.mark.parametrize("authors", ["eve", "", None, 7, ["eve"], [("alice", "her text")]])
+def test_what_does_not_say_who_is_trained_on_what_is_refused_and_not_repeated(workplace, store, authors):
+    with pytest.raises(InvalidInput, match=r"does not say who.*list of Author") as refused:
+        operation.train(workplace, store, authors, RECIPE)
+    assert "eve" not in str(refused.value) and "her text" not in str(refused.value)
+
+
 def test_nobody_is_read_before_everybodys_stay_has_begun(workplace, store, monkeypatch):
     events, begin = [], store.begin
     monkeypatch.setattr(store, "begin", lambda users: (events.append(sorted(users)), begin(users))[1])

@@ -79,6 +79,12 @@ def test_a_path_that_cannot_be_a_file_is_named(tmp_path, where):
         open_store(tmp_path / where)
 
 
+def test_of_a_folder_it_is_said_that_a_file_is_to_be_named(tmp_path):
+    with pytest.raises(StoreError, match=r"it is a folder. Name a file, such as .*people\.db") as refused:
+        open_store(tmp_path)
+    assert str(tmp_path / "people.db") in refused.value.remedy
+
+
 # Migrations
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharedllm.errors import InvalidInput, UnknownName
-from sharedllm.training.recipes import DEFAULT_RECIPE, RECIPES, Recipe, recipe_named
+from sharedllm.training.recipes import DEFAULT_RECIPE, RECIPES, Recipe, recipe_named, tuned
 
 
 def test_documented_is_what_the_documents_say():
@@ -97,3 +97,14 @@ def test_a_recipe_is_frozen_and_is_plain_json_for_provenance():
     with pytest.raises(FrozenInstanceError):
         recipe.steps = 5
     assert Recipe(**json.loads(json.dumps(recipe.as_dict()))) == recipe
+
+
+def test_a_method_that_train_refuses_is_not_offered_for_it():
+    with pytest.raises(InvalidInput) as refused:
+        Recipe("r", method="prompt")
+    assert "lora-r4 and full are what they are compared with, and not for train" in refused.value.remedy
+
+
+def test_what_is_wrong_with_a_change_is_told_of_the_recipe_that_is_changed():
+    with pytest.raises(InvalidInput, match="The number of steps of recipe 'default' is 0"):
+        tuned(RECIPES["default"], steps=0)

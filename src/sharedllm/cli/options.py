@@ -8,6 +8,7 @@ import click
 from sharedllm.adapters.formats.registry import DEFAULT_FORMAT, check_format
 from sharedllm.base.resolve import DEFAULT_BASE
 from sharedllm.cli.hints import noted
+from sharedllm.errors import InvalidInput
 from sharedllm.extras import need
 
 if TYPE_CHECKING:
@@ -93,7 +94,10 @@ def chosen_recipe(
     """
     from sharedllm.training.recipes import recipe_named, tuned
 
-    return tuned(recipe_named(recipe_name), format=format, steps=steps, learning_rate=learning_rate, seed=seed)
+    recipe = recipe_named(recipe_name)
+    if steps is not None and steps < 1:
+        raise InvalidInput(f"--steps {steps} is no training", remedy="Use a whole number of at least 1.")
+    return tuned(recipe, format=format, steps=steps, learning_rate=learning_rate, seed=seed)
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")

@@ -141,16 +141,15 @@ def _authors(user: str | None, sources: tuple[str, ...], manifest: Path | None) 
         if user is not None:
             raise InvalidInput(f"Both {user!r} and a manifest are given", remedy="Give one or the other.")
         return [author(each, read, [f"{MANIFEST}{manifest.absolute()}"]) for each, read in readers(manifest)]
-    if user is None or not sources:
-        raise InvalidInput(
-            "No text is given", remedy="Name a user and their files, `sharedllm train alice notes/*.md`, or --manifest."
-        )
-    check_user_id(user)
-    if len(user) <= LONGEST_PATH and Path(user).is_file():
+    if user is not None and check_user_id(user) and len(user) <= LONGEST_PATH and Path(user).is_file():
         # `train notes/*.md` without a user would otherwise quietly train a person called notes/a.md.
         raise InvalidInput(
             f"{user!r} is a file here, and it stands where the user's name goes",
             remedy="Name the user first: sharedllm train alice notes/*.md (or --manifest, for a user of that name).",
+        )
+    if user is None or not sources:
+        raise InvalidInput(
+            "No text is given", remedy="Name a user and their files, `sharedllm train alice notes/*.md`, or --manifest."
         )
     return [author(user, partial(read_sources, user, sources), remembered(sources))]
 

@@ -83,6 +83,8 @@ def ask(
     """
     if any("\ud800" <= character <= "\udfff" for character in prompt):
         raise InvalidInput(f"The prompt {prompt[:40]!a} is not valid Unicode text", remedy="Give it in UTF-8.")
+    if not prompt:
+        raise _empty()
     if store is None:
         decision = Route("base", user, None, "The base answers, as asked.")
     else:
@@ -131,7 +133,7 @@ def generate(
         UnknownName, UnsupportedBase: see `layout_of` and `Engine`.
     """
     if not all(len(ids) for ids, _ in prompts):
-        raise InvalidInput("The prompt is empty", remedy="Give at least one token.")
+        raise _empty()
     engine = Engine(base, _limits(base, [len(ids) + max_tokens for ids, _ in prompts]), format=format)
     news: SimpleQueue[tuple[int, RequestEvent]] = SimpleQueue()
     try:
@@ -150,6 +152,10 @@ def generate(
         return _collect(news, len(prompts), on_text)
     finally:
         engine.close()
+
+
+def _empty() -> InvalidInput:
+    return InvalidInput("The prompt is empty", remedy="Give at least one token.")
 
 
 def _limits(base: Base, tokens: Sequence[int]) -> Limits:

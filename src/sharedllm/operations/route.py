@@ -54,7 +54,8 @@ def route(
         release = store.served(user)
         if base is not None and release.adapter.base != base:
             raise WrongBase(
-                f"Release {release.number} of {user!r} was made for base {release.adapter.base!r}, not {base!r}",
+                f"Release {release.number} of {user!r} was made for base {release.adapter.base[:12]!r},"
+                f" not {base[:12]!r}",
                 remedy="Load the base it was made for (--base), or train them on this one: sharedllm train USER FILES.",
             )
         check_installed(release.adapter)

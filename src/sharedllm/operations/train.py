@@ -123,7 +123,8 @@ def train(
         on_begin: told of everyone who will be trained, before the base is loaded.
 
     Raises:
-        InvalidInput: an id that cannot name a user, or somebody who is named twice.
+        InvalidInput: an id that cannot name a user, somebody who is named twice, or neither users with what they wrote
+            nor authors.
         UnknownName: the recipe's format or the base is not known.
         TextError: or whatever else the reading of a text raises. Nobody is trained.
         StoreError: the store cannot be read or written.
@@ -132,7 +133,7 @@ def train(
         DiskFull, TrainingError: a checkpoint cannot be written.
     """
     recipe = recipe or recipe_named(DEFAULT_RECIPE)
-    authors = [_author(*each) for each in authors.items()] if isinstance(authors, Mapping) else list(authors)
+    authors = _authors(authors)
     check_format(recipe.method)
     named: dict[str, None] = {}
     for author in authors:
@@ -143,6 +144,23 @@ def train(
     splits = {author.user: _split(author) for author in authors}
     sources = {author.user: author.sources for author in authors}
     return _train(workplace, store, splits, recipe, gate, on_begin, sources, stays)
+
+
+def _authors(given: Mapping[str, Wrote] | Iterable[Author]) -> list[Author]:
+    if isinstance(given, Mapping):
+        return [_author(*each) for each in given.items()]
+    # What is given instead may be what somebody wrote, and is not repeated.
+    wrong: object = given
+    if isinstance(given, Iterable) and not isinstance(given, str):
+        authors = list(given)
+        strangers = [each for each in authors if not isinstance(each, Author)]
+        if not strangers:
+            return authors
+        wrong = strangers[0]
+    raise InvalidInput(
+        f"A value of type {type(wrong).__name__} does not say who is to be trained on what",
+        remedy='Give {"alice": [Path("notes")]}, what each user wrote or a list of where it is, or a list of Author.',
+    )
 
 
 def _author(user: str, wrote: Wrote) -> Author:

@@ -128,7 +128,8 @@ class Keys(Closing):
         """
         if id.startswith(PREFIX):
             raise InvalidInput(
-                "That is the secret of a key, not its id", remedy="List the keys to find the id, of 16 characters."
+                "That is the secret of a key, not its id",
+                remedy="List the keys (sharedllm keys list) to find the id, of 16 characters.",
             )
         check_text("The id", id)
 
@@ -144,7 +145,10 @@ class Keys(Closing):
             return len(found)
 
         if not self._database.write(change, settle=True):
-            raise UnknownName(f"There is no API key with the id {id!r}", remedy="List the keys to see their ids.")
+            raise UnknownName(
+                f"There is no API key with the id {id!r}",
+                remedy="List the keys (sharedllm keys list) to see their ids.",
+            )
 
     def close(self) -> None:
         """Give back files and connections. Closing twice is safe."""

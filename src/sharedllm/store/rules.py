@@ -39,8 +39,8 @@ def unknown_user(user: str) -> UnknownUser:
     """Nobody by that id."""
     return UnknownUser(
         f"The store holds no user {user!r}",
-        remedy="Train them first (sharedllm train), or check the spelling (sharedllm users list): ids differ by letter"
-        " case and by accents typed differently.",
+        remedy="Train them first (sharedllm train USER FILES), or check the spelling (sharedllm users list): ids"
+        " differ by letter case and by accents typed differently.",
     )
 
 

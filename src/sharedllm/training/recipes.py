@@ -65,7 +65,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if (self.method in BASELINES) == (self.method in format_names()):
-            raise self._refusal("method", f"Use one of: {', '.join((*format_names(), *BASELINES))}.")
+            compared = f"; {' and '.join(BASELINES)} are what they are compared with, and not for train"
+            raise self._refusal("method", f"Use one of: {', '.join(format_names())}{compared}.")
         for field, choices in _CHOICES.items():
             if getattr(self, field) not in choices:
                 raise self._refusal(field, f"Use one of: {', '.join(choices)}.")
@@ -79,7 +80,8 @@ class Recipe:
             raise self._refusal("parameter", f"Use relative: the {self.method} format does not act on gains.")
 
     def _refusal(self, field: str, remedy: str) -> InvalidInput:
-        return InvalidInput(f"The {field} of recipe {self.name!r} is {getattr(self, field)!r}", remedy=remedy)
+        what = "number of steps" if field == "steps" else field
+        return InvalidInput(f"The {what} of recipe {self.name!r} is {getattr(self, field)!r}", remedy=remedy)
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
@@ -162,9 +164,11 @@ def tuned(
             changes["parameter"] = "relative"
         if recipe.name == DEFAULT_RECIPE and chosen.learning_rate is not None:
             changes.setdefault("learning_rate", chosen.learning_rate)
-    if told:
-        changes["name"] = f"{recipe.name} with {', '.join(f'{field} {value}' for field, value in told.items())}"
-    return replace(recipe, seed=seed, **changes)
+    # First under its own name, which is what a refusal quotes.
+    changed = replace(recipe, seed=seed, **changes)
+    if not told:
+        return changed
+    return replace(changed, name=f"{recipe.name} with {', '.join(f'{field} {value}' for field, value in told.items())}")
 
 
 def recipe_named(name: str) -> Recipe:

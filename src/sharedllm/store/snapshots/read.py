@@ -84,7 +84,7 @@ class Snapshot:
         """
         if self.manifest.base != base:
             raise WrongBase(
-                f"The snapshot {self.folder} is of base {self.manifest.base!r}, not {base!r}",
+                f"The snapshot {self.folder} is of base {self.manifest.base[:12]!r}, not {base[:12]!r}",
                 remedy="Load the base that it was packed for, or pack this one.",
             )
         if format not in (None, self.manifest.format):

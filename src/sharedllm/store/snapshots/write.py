@@ -117,7 +117,7 @@ def _pack(store: Store, folder: Path, key: "Ed25519PrivateKey", base: str, forma
         shards.add(who, release)
     if shards is None:
         raise InvalidInput(
-            f"The store serves nobody's {format} adapter for base {base!r}",
+            f"The store serves nobody's {format} adapter for base {base[:12]!r}",
             remedy="Name the base that the adapters were trained on.",
         )
     index, files = shards.finish()

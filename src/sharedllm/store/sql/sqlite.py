@@ -323,6 +323,10 @@ def typed(error: BaseException | None, path: str) -> StoreError:
                 f"{path} is damaged, or is not a store ({error})",
                 remedy="Restore it from a backup, or name another file.",
             )
+        case sqlite3.SQLITE_CANTOPEN if Path(path).is_dir():
+            return StoreError(
+                f"{path} cannot be opened: it is a folder", remedy=f"Name a file, such as {Path(path) / 'people.db'}."
+            )
         case sqlite3.SQLITE_CANTOPEN:
             return StoreError(f"{path} cannot be opened", remedy="Check that its folder exists and may be written to.")
         case sqlite3.SQLITE_READONLY:
