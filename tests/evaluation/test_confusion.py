@@ -127,3 +127,17 @@ def test_without_pandas_a_data_frame_is_one_error_that_says_how_to_get_it(record
 def test_a_data_frame_of_what_is_not_measured_is_refused_by_name(recorded):
     with pytest.raises(InvalidInput, match="'perplexty'"):
         recorded.to_frame("perplexty")
+
+
+def test_it_says_its_perplexities_in_words_and_of_many_only_the_first():
+    losses = Losses(np.log([2.0, 2.0]), 1)
+    few = Confusion({"ann": {None: losses, "ann": Losses(np.log([1.5, 1.5]), 1)}})
+    assert str(few).splitlines() == [
+        "perplexity on held-out text by user, lower is better",
+        "  'ann' read by the base 2.00, 'ann' 1.50",
+    ]
+    users = [f"user {number}" for number in range(40)]
+    many = repr(Confusion({user: dict.fromkeys([None, *users], losses) for user in users}))
+    assert len(many) < 2_000
+    assert "'user 6' 2.00, and 33 more" in many and many.endswith("  and 32 more")
+    assert "array" not in many

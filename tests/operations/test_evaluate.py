@@ -26,6 +26,8 @@ def test_everybodys_text_is_read_by_everybody_and_by_the_base(three):
     for user in ("alice", "bob"):
         assert found.confusion.improvement(user, user).low > 0
         assert found.heldout[user].shape[1] == QUICK.window
+    assert str(found) == repr(found) == repr(found.confusion)
+    assert f"'bob' {found.confusion.perplexity('alice', 'bob'):.2f}" in str(found)
 
 
 def test_others_read_the_texts_too_in_the_order_in_which_they_came(three):

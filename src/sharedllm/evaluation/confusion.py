@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -13,6 +14,8 @@ from sharedllm.base.loading import Base
 from sharedllm.errors import InvalidInput, MissingExtra
 from sharedllm.evaluation.intervals import Interval, improvement
 from sharedllm.evaluation.perplexity import Losses, Windows, row_losses
+
+_SHOWN = 8
 
 BASE = None
 """The reader that is no user: the base itself."""
@@ -45,6 +48,19 @@ class Confusion:
     """
 
     losses: Mapping[str, Mapping[str | None, Losses]]
+
+    def __repr__(self) -> str:
+        lines = ["perplexity on held-out text by user, lower is better"]
+        for text, losses in islice(self.losses.items(), _SHOWN):
+            read = [
+                f"{'the base' if reader is BASE else repr(reader)} {each.perplexity:.2f}"
+                for reader, each in islice(losses.items(), _SHOWN)
+            ]
+            more = [f"and {len(losses) - _SHOWN:,} more"] if len(losses) > _SHOWN else []
+            lines.append(f"  {text!r} read by {', '.join(read + more)}")
+        if len(self.losses) > _SHOWN:
+            lines.append(f"  and {len(self.losses) - _SHOWN:,} more")
+        return "\n".join(lines)
 
     @property
     def texts(self) -> list[str]:

@@ -47,6 +47,9 @@ class Evaluation:
     others: Sequence[str]
     damaged: Mapping[str, CorruptAdapter]
 
+    def __repr__(self) -> str:
+        return repr(self.confusion)
+
     def svg(self) -> str:
         """The confusion matrix as a picture, which notebooks show by themselves."""
         from sharedllm.reporting.heat_map import heat_map
