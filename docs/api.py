@@ -5,7 +5,9 @@ import inspect
 import sys
 import textwrap
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import sharedllm
@@ -15,18 +17,54 @@ _PARTS = {
     "operations": "Jobs",
     "base": "The base",
     "store": "The store",
-    "training": "Recipes",
+    "training": "Training recipes",
     "evaluation": "Measuring",
     "adapters": "Adapters and formats",
     "serving": "Serving",
 }
 """The headings, by the folder that a name is defined in."""
 
+_NOTES = {
+    "training": """\
+What a `Recipe(...)` is not told it takes from the defaults below. They differ from what the recipe called `default`
+says, which `train` uses where it is given none, and which is in [`RECIPES`](#recipes). Nor does a `Recipe(...)` take a
+learning rate from its format, as `--format` makes the one called `default` do.""",
+}
+"""What is said of all of a part."""
+
+_TYPES = {
+    "adapters.injection": ("Injection",),
+    "adapters.layouts": ("Layout",),
+    "base.tokens": ("Tokens",),
+    "compression.int8": ("Int8",),
+    "evaluation.confusion": ("Margins",),
+    "evaluation.intervals": ("Interval",),
+    "evaluation.perplexity": ("Losses", "Windows"),
+    "holder": ("Derived", "Holder", "Removed"),
+    "operations.exchange": ("ExchangeKind",),
+    "operations.route": ("Route",),
+    "operations.workplace": ("Bar",),
+    "serving.request": ("DEFAULT_SAMPLING", "Deliver", "Reason", "Scored"),
+    "store.contract": ("Change", "Event", "Position", "ReleaseSummary", "Stay", "UserSummary"),
+    "store.erasure": ("Account", "AuditHead", "Erased"),
+    "store.evidence.receipts": ("Receipt",),
+    "text.repeats": ("Repeats",),
+    "text.sources": ("Wrote",),
+    "text.windows": ("TokenizedText",),
+    "training.checkpoints": ("Checkpoints",),
+    "training.recipes": ("BASELINES", "RECIPES", "Parameter", "Schedule"),
+}
+"""What signatures and docstrings name and the front door does not give, by the module that it is imported from."""
+
 _INTRODUCTION = """\
 # What `import sharedllm` gives
 
 Written by `make docs` from signatures and docstrings. Arrays are NumPy's; `P` is how many values a
 format has on a base."""
+
+_ABOUT_TYPES = """\
+What the parts above take, give or name. They are imported from their modules, which may move from version to version;
+of their methods the sources tell."""
 
 Definition = ast.ClassDef | ast.FunctionDef
 
@@ -70,16 +108,60 @@ def signature(each: Definition) -> str:
 
 def reference() -> str:
     """The whole page."""
-    lines = [_INTRODUCTION]
+    found = definitions()
+    lines = [_INTRODUCTION, "", *_index()]
     for folder, title in _PARTS.items():
-        lines += ["", f"## {title}"]
-        for name, (home, each) in definitions().items():
-            if home == folder:
-                lines += ["", f"### {name}", "", *_described(each)]
-                for part in methods(name):
-                    lines += ["", f"#### {name}.{part.name}", "", *_described(part)]
+        lines += ["", f"## {title}", *(["", _NOTES[folder]] if folder in _NOTES else [])]
+        for name in _names(folder):
+            lines += ["", f"### {name}", "", *_described(found[name][1])]
+            for part in methods(name):
+                lines += ["", f"#### {name}.{part.name}", "", *_described(part)]
+    lines += ["", "## Types", "", _ABOUT_TYPES]
+    for home, name in _types():
+        module = import_module(f"sharedllm.{home}")
+        kind = getattr(module, name)
+        said = _described(_definition(kind)) if inspect.isclass(kind) else _assigned(module, name)
+        lines += ["", f"### {name}", "", f"In `sharedllm.{home}`.", "", *said]
     tree = inspect.cleandoc(sharedllm.errors.__doc__ or "")
     return "\n".join([*lines, "", "## Errors", "", "```", tree, "```", ""])
+
+
+def _names(folder: str) -> list[str]:
+    """What has its place in a folder, functions first."""
+    names = [name for name, (home, _) in definitions().items() if home == folder]
+    return sorted(names, key=lambda name: inspect.isclass(getattr(sharedllm, name)))
+
+
+def _types() -> list[tuple[str, str]]:
+    """Modules and the types that are imported from them, by name."""
+    pairs = [(home, name) for home, names in _TYPES.items() for name in names]
+    return sorted(pairs, key=lambda pair: pair[1].lower())
+
+
+def _index() -> list[str]:
+    """Every name with a link to where it is described, a paragraph for each part."""
+    parts = [(title, _names(folder)) for folder, title in _PARTS.items()]
+    lines = [f"- {title}: {', '.join(f'[`{name}`](#{name.lower()})' for name in names)}" for title, names in parts]
+    described = definitions()
+    kinds = [name for name in sharedllm.__all__ if name not in described and name != "__version__"]
+    types = ", ".join(f"[`{name}`](#{name.lower()})" for _, name in _types())
+    return [
+        *lines,
+        f"- Types that these take and give: {types}",
+        f"- Errors, all drawn [as one tree](#errors): {', '.join(f'`{name}`' for name in kinds)}",
+        "- `__version__`, the package's version as a string",
+    ]
+
+
+def _assigned(module: ModuleType, name: str) -> Iterator[str]:
+    """A name for a type or a constant, as its source has it, and what is said below it."""
+    body = ast.parse(inspect.getsource(module)).body
+    for part, after in zip(body, [*body[1:], None], strict=True):
+        if isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) == name:
+            code = textwrap.wrap(ast.unparse(part), 116, subsequent_indent="    ", break_on_hyphens=False)
+            yield from ("```python", *code, "```")
+            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
+                yield from ("", inspect.cleandoc(str(after.value.value)))
 
 
 def _definition(each: object) -> Definition:
