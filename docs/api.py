@@ -155,11 +155,11 @@ def _index() -> list[str]:
 
 def _assigned(module: ModuleType, name: str) -> Iterator[str]:
     """A name for a type or a constant, as its source has it, and what is said below it."""
-    body = ast.parse(inspect.getsource(module)).body
+    source = inspect.getsource(module)
+    body = ast.parse(source).body
     for part, after in zip(body, [*body[1:], None], strict=True):
         if isinstance(part, ast.Assign) and ast.unparse(part.targets[0]) == name:
-            code = textwrap.wrap(ast.unparse(part), 116, subsequent_indent="    ", break_on_hyphens=False)
-            yield from ("```python", *code, "```")
+            yield from ("```python", ast.get_source_segment(source, part) or "", "```")
             if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
                 yield from ("", inspect.cleandoc(str(after.value.value)))
 
