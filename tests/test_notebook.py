@@ -76,20 +76,20 @@ def test_a_question_is_answered_with_a_release_that_passed_its_gate_and_is_store
 def test_two_people_are_trained_by_a_recipe_of_ones_own_and_measured_on_one_anothers_text(notebook):
     out, names = notebook(BEGINNING, STUDY)
     table = names["study"].confusion
-    assert table.texts == ["alice", "bob"]
-    assert table.readers == [None, "alice", "bob"]
-    for user, other in (("alice", "bob"), ("bob", "alice")):
+    assert table.texts == ["ada", "ben"]
+    assert table.readers == [None, "ada", "ben"]
+    for user, other in (("ada", "ben"), ("ben", "ada")):
         assert table.improvement(user, user, over=other).low > 0
         recipe = names["study"].releases[user].adapter.provenance["recipe"]
         assert (recipe["learning_rate"], recipe["steps"]) == (1e-2, 100)
-    assert str(table.improvement("alice", "alice")) in out
+    assert str(table.improvement("ada", "ada")) in out
     assert Path("study.svg").read_text() == names["study"]._repr_svg_()
 
 
 @pytest.mark.skipif(find_spec("pandas") is None, reason="pandas is not installed")
 def test_the_matrix_is_a_data_frame(notebook):
     out, names = notebook(BEGINNING, STUDY, FRAME)
-    assert list(names["frame"].columns) == ["base", "alice", "bob"]
+    assert list(names["frame"].columns) == ["base", "ada", "ben"]
     assert str(names["frame"]) in out
 
 
