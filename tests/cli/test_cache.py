@@ -62,7 +62,8 @@ def test_a_terminal_shows_a_table_as_narrow_as_it_is_and_a_pipe_whole_rows(cache
             shown += read
     os.close(ours)
     lines = shown.decode().splitlines()
-    assert max(map(len, lines)) <= 80
+    # The last line is no table's: where the cache is, which is as long as it is.
+    assert max(len(line) for line in lines if str(cache.parent) not in line) <= 80
     assert len(lines) > len(piped)
     assert "\x1b" not in shown.decode()
     assert "fetched again" in shown.decode()
