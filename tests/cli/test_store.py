@@ -210,8 +210,11 @@ def test_what_to_type_next_works_where_the_store_was_named(encrypted, machine, r
 @pytest.mark.parametrize(
     ("typed", "said"),
     [
-        (["users", "show", "zed"], "sharedllm train {}), or check the spelling (sharedllm users list {})"),
-        (["ask", "zed", "hello"], "sharedllm train {} --base ours), or check the spelling (sharedllm users list {})"),
+        (["users", "show", "zed"], "sharedllm train {} USER FILES), or check the spelling (sharedllm users list {})"),
+        (
+            ["ask", "zed", "hello"],
+            "sharedllm train {} --base ours USER FILES), or check the spelling (sharedllm users list {})",
+        ),
         (["keys", "list"], "sharedllm keys create {} --user alice"),
         (["store", "rotate-key"], "sharedllm store encrypt {}"),
         (["audit", "verify", "--head", "-"], "Give what `sharedllm audit head --json` printed"),
