@@ -95,7 +95,12 @@ def cluster(job, tmp_path):
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                     break
                 time.sleep(0.1)
-            yield f"ray://127.0.0.1:{port}"
+            # The port is open before the cluster can start a server for whoever comes.
+            address = f"ray://127.0.0.1:{port}"
+            connecting = [sys.executable, "-c", f"import ray; ray.init({address!r})"]
+            while subprocess.run(connecting, capture_output=True, check=False).returncode:
+                assert running.poll() is None, "the cluster ended"
+            yield address
         finally:
             running.terminate()
             running.wait(60)
