@@ -17,9 +17,10 @@ import pytest
 from sharedllm.base.fingerprint import fingerprint
 from sharedllm.cluster.fleets.executors import FleetJob, Stepped
 from sharedllm.cluster.fleets.placement import place
-from sharedllm.cluster.fleets.ray import RayExecutor
+from sharedllm.cluster.fleets.ray import RayExecutor, _connect
 from sharedllm.cluster.fleets.run import Result, train_fleet
 from sharedllm.cluster.fleets.shards import plan_fleet
+from sharedllm.errors import TrainingError
 from sharedllm.evaluation.gate import Gate
 from sharedllm.store import open_store
 
@@ -95,12 +96,7 @@ def cluster(job, tmp_path):
                 with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
                     break
                 time.sleep(0.1)
-            # The port is open before the cluster can start a server for whoever comes.
-            address = f"ray://127.0.0.1:{port}"
-            connecting = [sys.executable, "-c", f"import ray; ray.init({address!r})"]
-            while subprocess.run(connecting, capture_output=True, check=False).returncode:
-                assert running.poll() is None, "the cluster ended"
-            yield address
+            yield f"ray://127.0.0.1:{port}"
         finally:
             running.terminate()
             running.wait(60)
@@ -125,3 +121,20 @@ def test_a_cluster_elsewhere_trains_everyone_though_it_has_room_for_one_worker_o
         assert all(user.releases == 1 for user in store.users())
         # Batches of the same users in the same order: to the bit.
         assert_trained_as(in_this_process(plan, job), store, rtol=0, atol=0)
+
+
+def test_a_cluster_that_could_not_start_a_server_at_once_is_asked_again(monkeypatch):
+    import ray
+
+    refusals, asked = iter([True, True, False]), []
+
+    def init(**given):
+        asked.append(given["address"])
+        if next(refusals, True):
+            raise ConnectionAbortedError("no server")
+
+    monkeypatch.setattr(ray, "init", init)
+    assert _connect("ray://here:1") is ray
+    with pytest.raises(TrainingError, match="No Ray cluster can be used at ray://here:1: no server"):
+        _connect("ray://here:1")
+    assert asked == ["ray://here:1"] * 6

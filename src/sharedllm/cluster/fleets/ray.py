@@ -27,6 +27,7 @@ from sharedllm.operations.train import Judged
 
 _STEPS_EVERY_SECONDS = 5.0
 _SECONDS_TO_STOP = 60.0
+_ATTEMPTS = 3
 
 
 @dataclass(eq=False)
@@ -169,8 +170,16 @@ def _connect(address: str | None) -> Any:
     need("ray")
     import ray
 
+    quietly = {"include_dashboard": False, "log_to_driver": False, "logging_level": logging.ERROR}
     try:
-        ray.init(address=address or "local", include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                ray.init(address=address or "local", **quietly)
+                break
+            # The cluster is there, and could not start a server for this client, as a busy one cannot at once.
+            except ConnectionAbortedError:
+                if not left:
+                    raise
     except (ConnectionError, ValueError, RuntimeError) as error:
         raise TrainingError(
             f"No Ray cluster can be used at {address or 'this machine'}: {str(error).rstrip('.')}",
