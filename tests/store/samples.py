@@ -11,3 +11,14 @@ WORSE = GateOutcome(False, "no better than the base", {"improvement": [-0.1, 0.3
 def adapter(*values, **provenance):
     """An adapter of a made-up base; (0.5, -0.25) unless values are given."""
     return Adapter("norm", "base-1", np.array(values or (0.5, -0.25), np.float32), provenance)
+
+
+def downgrade(connection, version):
+    """Give a store the schema that an earlier version made, on its connection."""
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "sharedllm.store.sql:migrations")
+    config.attributes["connection"] = connection
+    command.downgrade(config, version)

@@ -6,7 +6,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 
 import pytest
-from tests.store.samples import BETTER, adapter
+from tests.store.samples import BETTER, adapter, downgrade
 
 from sharedllm.errors import InvalidInput, InvalidUserId, UnknownKey, UnknownName, UnknownUser
 from sharedllm.store import open_keys, open_store
@@ -176,17 +176,12 @@ def test_somebody_with_a_key_and_no_release_can_be_erased_too(where, keys):
 
 def test_a_store_from_before_there_were_keys_gets_them_and_loses_nothing(path):
     import sqlalchemy as sa
-    from alembic import command
-    from alembic.config import Config
 
     with open_store(path) as store:
         published = store.publish("alice", adapter(0.5), BETTER)
-    config = Config()
-    config.set_main_option("script_location", "sharedllm.store.sql:migrations")
     engine = sa.create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "store_0001")
+        downgrade(connection, "store_0001")
     engine.dispose()
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT name FROM sqlite_master WHERE name = 'keys'").fetchall() == []

@@ -5,7 +5,7 @@ import sqlite3
 
 import pytest
 import sqlalchemy as sa
-from tests.store.samples import BETTER, adapter
+from tests.store.samples import BETTER, adapter, downgrade
 
 from sharedllm.errors import ErasedMeanwhile, UnknownUser
 from sharedllm.store import open_keys, open_store
@@ -108,17 +108,11 @@ def test_somebody_with_nothing_but_a_key_whom_it_erases_does_not_come_back(where
 
 
 def test_a_store_that_it_wrote_before_the_upgrade_is_served_and_written_as_ever(path):
-    from alembic import command
-    from alembic.config import Config
-
     with open_store(path) as store:
         store.publish("alice", adapter(0.5), BETTER)
-    config = Config()
-    config.set_main_option("script_location", "sharedllm.store.sql:migrations")
     engine = sa.create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "store_0005")
+        downgrade(connection, "store_0005")
     engine.dispose()
     with sqlite3.connect(path) as connection:
         token = hashlib.sha256(b"bob").digest()

@@ -5,7 +5,7 @@ import sqlite3
 from contextlib import closing, suppress
 
 import pytest
-from tests.store.samples import BETTER, WORSE, adapter
+from tests.store.samples import BETTER, WORSE, adapter, downgrade
 
 from sharedllm.errors import (
     CorruptAdapter,
@@ -256,20 +256,15 @@ def test_what_is_kept_of_an_erasure_is_refused_where_it_is_damaged(kept):
 
 def test_a_store_from_before_there_were_checksums_gets_them_and_loses_nothing(kept):
     import sqlalchemy as sa
-    from alembic import command
-    from alembic.config import Config
 
     with open_store(kept) as store, open_keys(kept) as keys:
         for number in range(3):
             store.publish(f"u{number}", adapter(number), BETTER)
         store.revoke("u2", "left")
         secret, _ = keys.create(user="u1", label="hers")
-    config = Config()
-    config.set_main_option("script_location", "sharedllm.store.sql:migrations")
     engine = sa.create_engine(f"sqlite:///{kept}")
     with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, "store_0005")
+        downgrade(connection, "store_0005")
     engine.dispose()
     with open_store(kept) as store, open_keys(kept) as keys:
         assert [store.served(user).adapter.values.tolist() for user in ("u0", "u1")] == [[0], [1]]

@@ -8,7 +8,7 @@ from threading import Barrier, Event, Thread
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from tests.store.samples import BETTER, WORSE, adapter
+from tests.store.samples import BETTER, WORSE, adapter, downgrade
 
 from sharedllm.adapters.adapter import GateOutcome
 from sharedllm.errors import (
@@ -81,16 +81,10 @@ def test_the_migrations_make_the_schema_that_queries_expect(address):
 
 
 def test_a_store_of_the_first_version_is_upgraded_and_loses_nothing(address):
-    from alembic import command
-    from alembic.config import Config
-
     with open_store(address) as store:
         published = store.publish("alice", adapter(0.5), BETTER)
-        config = Config()
-        config.set_main_option("script_location", "sharedllm.store.sql:migrations")
         with store._database._engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.downgrade(config, "store_0001")
+            downgrade(connection, "store_0001")
     with open_store(address) as store, open_keys(address) as keys:
         assert store.served("alice").id == published.id
         assert keys.create(user="alice")[1] in list(keys.all())
