@@ -22,7 +22,6 @@ from sharedllm.adapters.adapter import Adapter, check_fits
 from sharedllm.base.loading import Base
 from sharedllm.errors import ManifestError, TrainingError
 from sharedllm.evaluation.perplexity import Losses, Windows, row_losses, spread
-from sharedllm.files import private_folder, refused, replace_private
 from sharedllm.operations.locks import in_training
 from sharedllm.operations.workplace import Workplace
 from sharedllm.reporting.fleet.findings import Reading
@@ -32,7 +31,7 @@ from sharedllm.text.manifest import entries_at
 from sharedllm.text.repeats import Repeats
 from sharedllm.text.splits import split_text
 from sharedllm.text.windows import TokenizedText, tokenize, windows
-from sharedllm.training.checkpoints import Checkpoints, begin_report, digest, report_folder
+from sharedllm.training.checkpoints import Checkpoints, begin_report, digest, keep, report_folder
 from sharedllm.training.recipes import Recipe
 from sharedllm.training.vectors import train_vectors
 
@@ -194,18 +193,7 @@ class _Kept:
         """Keep it, in place of what other readers made of the text."""
         nats = (getattr(reading, reader).nats for reader in _READERS)
         data = save(dict(zip(self._readers(number), nats, strict=True)))
-        path = self._path(number)
-        try:
-            private_folder(path.parent)
-            replace_private(path, data)
-        except OSError as error:
-            raise refused(
-                error,
-                f"What was read cannot be kept in {self._folder}",
-                TrainingError,
-                remedy="Make the folder writable, and run the same command again.",
-                room="Free some space and run the same command again; it goes on.",
-            ) from error
+        keep(self._path(number), data, f"What was read cannot be kept in {self._folder}", "it goes on")
 
     def _readers(self, number: int) -> tuple[str, ...]:
         """What names each reader: a release's id is never used twice."""

@@ -85,18 +85,12 @@ class Checkpoints:
             "stay": astuple(self._stays[user]) if user in self._stays else None,
         }
         data = save(tensors, metadata={"progress": json.dumps(state)})
-        path = self._path(user, text, recipe)
-        try:
-            private_folder(path.parent)
-            replace_private(path, data)
-        except OSError as error:
-            raise refused(
-                error,
-                f"A checkpoint cannot be written to {self._folder}",
-                TrainingError,
-                remedy="Make the folder writable, and run the same command again.",
-                room="Free some space and run the same command again; training resumes.",
-            ) from error
+        keep(
+            self._path(user, text, recipe),
+            data,
+            f"A checkpoint cannot be written to {self._folder}",
+            "training resumes",
+        )
 
     def load(self, user: str, text: str, recipe: Recipe) -> Progress | None:
         """The user's checkpoint, or None where there is none that can be read."""
@@ -238,6 +232,32 @@ def _stay_of(path: Path) -> Stay | None:
             return Stay(*json.loads(stored.metadata()["progress"])["stay"])
     except (OSError, SafetensorError, KeyError, TypeError, ValueError):
         return None
+
+
+def keep(path: Path, data: bytes, what: str, next_time: str) -> None:
+    """Write what an interrupted run will want again, whole or not at all, where only its owner may look.
+
+    Args:
+        path: where.
+        data: what.
+        what: cannot be done, if it cannot.
+        next_time: what the same command does then.
+
+    Raises:
+        DiskFull: there is no room.
+        TrainingError: the folder cannot be written.
+    """
+    try:
+        private_folder(path.parent)
+        replace_private(path, data)
+    except OSError as error:
+        raise refused(
+            error,
+            what,
+            TrainingError,
+            remedy="Make the folder writable, and run the same command again.",
+            room=f"Free some space and run the same command again; {next_time}.",
+        ) from error
 
 
 def digest(value: str) -> str:
