@@ -1,15 +1,18 @@
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests import models
 
 from sharedllm.adapters.adapter import Adapter
 from sharedllm.errors import WrongBase
 from sharedllm.evaluation import gate as gate_module
-from sharedllm.evaluation.gate import Gate, mind_repeats
+from sharedllm.evaluation.gate import Gate, harms_general_alone, mind_repeats
 from sharedllm.evaluation.perplexity import Losses, base_losses, row_losses
 from sharedllm.text.repeats import Repeats
 
@@ -188,3 +191,93 @@ def test_measuring_the_base_once_is_measuring_it_beside_every_adapter(base_of, i
     expected = Gate().decide(beside, beside)
     assert (outcome.passed, outcome.reason) == (expected.passed, expected.reason)
     assert outcome.figures["general"]["base"] == pytest.approx(beside[0].perplexity, rel=1e-12)
+
+
+# Gentler
+
+
+class Curves:
+    """Stands for a base on which a row's effect on each text is known at every scale of it: its only value, 1 in full.
+
+    An effect is the change of every token's loss, so many nats at full scale, which grows with a power of the scale.
+    """
+
+    GENERAL = np.zeros((32, 4), np.int64)
+    OWN = np.ones((32, 4), np.int64)
+
+    def __init__(self, own, general, power):
+        self._own, self._general, self._power = own, general, power
+        self.read = []
+
+    def row_losses(self, base, injection, table, windows):
+        general = not windows.any()
+        self.read += [("general" if general else "own", float(row[0])) for row in table if row[0]]
+        full = self._general if general else self._own
+        return [pair(full * float(row[0]) ** self._power, NOISE * bool(row[0]))[1] for row in table]
+
+    def base_losses(self, base, windows):
+        return pair(0)[0]
+
+    def gated(self, gate=None):
+        """What the gate says of the row, and of it scaled down if that is to be tried."""
+        gate, full = gate or Gate(), Adapter("norm", "base-1", np.ones(1, np.float32), {"text_sha256": "a"})
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(gate_module, "row_losses", self.row_losses)
+            patch.setattr(gate_module, "base_losses", self.base_losses)
+            patch.setattr(gate_module, "check_fits", lambda *_: None)
+            asked = None, SimpleNamespace(layout=None), full, self.OWN, self.GENERAL
+            outcome = gate.judge(*asked)
+            return outcome, gate.gentler(*asked, outcome) if harms_general_alone(outcome) else None
+
+
+def test_what_harms_general_text_alone_is_scaled_down_as_little_as_that_takes():
+    refused, (adapter, outcome) = Curves(own=-0.3, general=0.2, power=1).gated()
+    assert not refused.passed
+    # 0.4 of 0.2 nats is 8.3 % worse, 0.5 is 10.5 %.
+    assert (outcome.passed, adapter.values.tolist(), outcome.figures["scale"]) == (True, [np.float32(0.4)], 0.4)
+    assert adapter.provenance == {"text_sha256": "a", "scale": 0.4}
+    assert outcome.reason.startswith(
+        "passed: scaled to 0.4 so that general text stays within 10%; on validation text perplexity is 11."
+    )
+    assert "general text gets clearly worse, by 8." in outcome.reason
+    assert outcome.figures["in_full"] == {text: refused.figures[text] for text in ("own", "general")}
+    json.dumps(outcome.figures, allow_nan=False)
+
+
+def test_the_scale_is_chosen_by_general_text_alone_and_own_text_is_asked_once():
+    curves = Curves(own=-0.3, general=0.2, power=1)
+    curves.gated()
+    assert [round(scale, 6) for text, scale in curves.read if text == "own"] == [1.0, 0.4]
+
+
+def test_what_does_not_help_clearly_at_that_scale_stays_held_back_as_it_was():
+    refused, (adapter, outcome) = Curves(own=-0.004, general=0.5, power=1).gated()
+    assert (outcome.passed, adapter.values.tolist(), "scale" in adapter.provenance) == (False, [1.0], False)
+    assert outcome.figures == refused.figures
+    assert outcome.reason == f"{refused.reason}; scaled down it does not pass either"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    own=st.floats(-0.5, 0.1),
+    general=st.floats(-0.1, 3.0),
+    power=st.floats(0.5, 3),
+    tolerance=st.floats(0.01, 0.3),
+)
+def test_a_row_is_served_scaled_only_where_nothing_but_general_text_refuses_it_whole(own, general, power, tolerance):
+    gate = Gate(general_tolerance=tolerance)
+    curves = Curves(own, general, power)
+    _, tried = curves.gated(gate)
+    helps = gate.decide(pair(own), pair(0.0)).passed
+    harms = not gate.decide(pair(-1.0), pair(general)).passed
+    assert (tried is not None) == (helps and harms)
+    if tried is None:
+        return
+    adapter, outcome = tried
+    fitting = [n for n in range(1, 10) if gate.decide(pair(-1.0), pair(general * (n / 10) ** power)).passed]
+    if outcome.passed:
+        assert adapter.values.tolist() == [np.float32(max(fitting) / 10)]
+        assert gate.decide(pair(own * (max(fitting) / 10) ** power), pair(0.0)).passed
+    else:
+        assert adapter.values.tolist() == [1.0]
+        assert not fitting or not gate.decide(pair(own * (max(fitting) / 10) ** power), pair(0.0)).passed

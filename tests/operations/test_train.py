@@ -18,6 +18,7 @@ from sharedllm.errors import (
     TooLittleText,
     UnknownName,
 )
+from sharedllm.evaluation.gate import Gate
 from sharedllm.operations import train as operation
 from sharedllm.operations.locks import not_in_training
 from sharedllm.operations.train import Author, already_trained, train_and_judge, train_tokenized
@@ -109,6 +110,19 @@ def test_the_gate_reads_each_users_own_validation_text_and_general_text(train, t
         assert adapter.provenance["text_sha256"] == text_of(user).sha256
         assert np.array_equal(validation, text_of(user).validation)
         assert other is workplace.general("validation", RECIPE.window)
+
+
+def test_what_harms_general_text_alone_is_served_scaled_down(train, store):
+    recipe = replace(RECIPE, steps=30, learning_rate=5e-2)
+    list(train(["alice"], recipe, gate=Gate(general_tolerance=3)))
+    whole = store.release("alice", 1)
+    (outcome,) = train(["alice"], recipe, gate=Gate(general_tolerance=0.05))
+    scale = outcome.release.adapter.provenance["scale"]
+    assert whole.gate.passed and "scale" not in whole.adapter.provenance
+    assert 0 < scale < 1
+    np.testing.assert_allclose(outcome.release.adapter.values, scale * whole.adapter.values, rtol=2e-3, atol=1e-4)
+    assert outcome.release.gate.reason.startswith(f"passed: scaled to {scale:g} so that general text stays within 5%")
+    assert store.user("alice").served == 2
 
 
 def test_a_release_is_in_the_store_before_its_checkpoint_is_gone(train, store, monkeypatch):

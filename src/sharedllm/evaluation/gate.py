@@ -13,6 +13,9 @@ from sharedllm.evaluation.intervals import Interval, improvement
 from sharedllm.evaluation.perplexity import Losses, Windows, base_losses, row_losses, spread
 from sharedllm.text.repeats import Repeats
 
+TENTHS = 10
+"""A row that harms general text alone is tried at as many tenths of itself as it takes."""
+
 MAX_WINDOWS = 32
 """Windows read of each text: 32 of 256 tokens are eight times the 1,000 tokens of the source documents."""
 
@@ -63,6 +66,56 @@ class Gate:
         (other,) = row_losses(base, injection, adapter.values[None], text)
         return self.decide(own, [self._base_on(base, text), other])
 
+    def gentler(
+        self,
+        base: Base,
+        injection: Injection,
+        adapter: Adapter,
+        validation: Windows,
+        general: Windows,
+        refused: GateOutcome,
+    ) -> tuple[Adapter, GateOutcome]:
+        """Scale an adapter that `harms_general_alone` down until it does not, and judge that.
+
+        The scale is the largest tenth at which the degradation of general text is within the tolerance, upper end and
+        all, found by bisection: what a row does to general text grows with the row. The user's own text has no part in
+        the choice and is read once at that scale, so that it judges what it did not choose; that the row helped in full
+        was asked before, which can only refuse more. What is held out is read by nobody here.
+
+        Args:
+            base, injection, adapter, validation, general: as `judge` was given them.
+            refused: what it found.
+
+        Returns:
+            The smaller adapter, whose provenance says its ``scale``, and its outcome, if that passes; else the adapter
+            as it was, held back for what it was.
+        """
+        text = spread(general, self.max_windows)
+        of_base = found = self._base_on(base, text)
+        fits, too_much = 0, TENTHS
+        while too_much - fits > 1:
+            middle = (fits + too_much) // 2
+            (read,) = row_losses(base, injection, _scaled(adapter, middle).values[None], text)
+            if -improvement(of_base, read).low <= self.general_tolerance:
+                fits, found = middle, read
+            else:
+                too_much = middle
+        if fits:
+            smaller = _scaled(adapter, fits)
+            table = np.stack([np.zeros_like(smaller.values), smaller.values])
+            own = row_losses(base, injection, table, spread(validation, self.max_windows))
+            outcome = self.decide(own, [of_base, found])
+            if outcome.passed:
+                in_full = {text: refused.figures[text] for text in ("own", "general")}
+                scale = smaller.provenance["scale"]
+                reason = (
+                    f"passed: scaled to {scale:g} so that general text stays within {self.general_tolerance:.0%};"
+                    f" {outcome.finding}"
+                )
+                figures = {**outcome.figures, "scale": scale, "in_full": in_full}
+                return smaller, replace(outcome, reason=reason, figures=figures)
+        return adapter, replace(refused, reason=f"{refused.reason}; scaled down it does not pass either")
+
     def _base_on(self, base: Base, general: Windows) -> Losses:
         key = base, hashlib.sha256(repr(general.shape).encode() + general.tobytes()).hexdigest()
         if key not in self._measured:
@@ -94,6 +147,18 @@ class Gate:
             return GateOutcome(False, reason, figures)
         cost = f"; {cost_in_words(drift)}" if drift.high < 0 else ""
         return GateOutcome(True, f"passed: {_in_words(gain)}{cost}", figures)
+
+
+def harms_general_alone(outcome: GateOutcome) -> bool:
+    """Whether an adapter was held back for general text and for nothing else, so that it may be tried gentler."""
+    own = outcome.figures.get("own")
+    return not outcome.passed and own is not None and own["improvement"]["low"] > 0
+
+
+def _scaled(adapter: Adapter, tenths: int) -> Adapter:
+    scale = tenths / TENTHS
+    provenance = {**adapter.provenance, "scale": scale}
+    return replace(adapter, values=adapter.values * np.float32(scale), provenance=provenance)
 
 
 def mind_repeats(outcome: GateOutcome, repeats: Repeats) -> GateOutcome:

@@ -328,7 +328,7 @@ def _judged(
     stays: "Mapping[str, Stay] | None",
     on_step: Callable[[str, int], Any] | None,
 ) -> Generator[Judged, None, None]:
-    from sharedllm.evaluation.gate import Gate, mind_repeats
+    from sharedllm.evaluation.gate import Gate, harms_general_alone, mind_repeats
     from sharedllm.training.vectors import own_failure, train_vectors
 
     kept: dict[str, tuple[Windows, Repeats]] = {}
@@ -350,11 +350,13 @@ def _judged(
                 yield Judged(trained.user, None, None, trained.error)
                 continue
             try:
-                verdict = gate.judge(base, injection, trained.adapter, validation, general)
+                adapter, verdict = trained.adapter, gate.judge(base, injection, trained.adapter, validation, general)
+                if harms_general_alone(verdict):
+                    adapter, verdict = gate.gentler(base, injection, adapter, validation, general, verdict)
             except Exception as error:
                 yield Judged(trained.user, None, None, own_failure(trained.user, "The gate", error))
                 continue
-            yield Judged(trained.user, trained.adapter, mind_repeats(verdict, repeats), None)
+            yield Judged(trained.user, adapter, mind_repeats(verdict, repeats), None)
 
 
 def store_judged(store: "Store", judged: Judged, sources: Sequence[str], stay: "Stay | None") -> Outcome:
