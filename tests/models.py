@@ -29,6 +29,8 @@ from transformers import (
 )
 from transformers.models.auto.modeling_auto import AutoModelForCausalLM
 
+from sharedllm.base.frames import Frame, fold_frames, projections
+
 SPECIAL = ["<pad>", "<s>", "</s>"]
 VOCABULARY = 256 + len(SPECIAL)
 
@@ -52,6 +54,22 @@ _SIZES: dict[str, Any] = {
 def llama(folder: Path, *, seed: int = 0, **config: Any) -> Path:
     """RMSNorm before attention and feed-forward, tied embeddings."""
     return save(LlamaConfig(**{**_SIZES, "tie_word_embeddings": True, **config}), folder, seed)
+
+
+def adapted(folder: Path, *, seed: int = 0, rank: int = 4, **config: Any) -> Path:
+    """The first of these with a prior: random frames at every projection."""
+    frames_of = torch.Generator().manual_seed(seed + 1)
+    bare = llama(folder / "bare", seed=seed, **config)
+    layers = projections(AutoModelForCausalLM.from_pretrained(bare))
+    frames = {
+        name: Frame.of(
+            torch.randn(rank, layer.in_features, generator=frames_of) / layer.in_features**0.5,
+            torch.randn(layer.out_features, rank, generator=frames_of) / 2,
+        )
+        for name, layer in layers.items()
+    }
+    fold_frames(bare, frames, {"contributors": [{"user": "alice"}, {"user": "bob"}]}, folder / "adapted")
+    return folder / "adapted"
 
 
 def qwen3(folder: Path, *, seed: int = 0, **config: Any) -> Path:
@@ -161,7 +179,13 @@ def gemma2(folder: Path, *, seed: int = 0, **config: Any) -> Path:
     return save(Gemma2Config(**{**sizes, **config}), folder, seed)
 
 
-ARCHITECTURES: dict[str, Callable[[Path], Path]] = {"llama": llama, "qwen3": qwen3, "gemma3": gemma3, "gpt2": gpt2}
+ARCHITECTURES: dict[str, Callable[[Path], Path]] = {
+    "llama": llama,
+    "qwen3": qwen3,
+    "gemma3": gemma3,
+    "gpt2": gpt2,
+    "adapted": adapted,
+}
 """Those that every vector format `norm` must work on."""
 
 

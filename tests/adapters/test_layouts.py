@@ -10,6 +10,13 @@ SIZES = {
     "qwen3": {"norm": 5 * 32 + 4 * 8, "steering": 32, "ia3": 2 * (16 + 16 + 48)},
     "gemma3": {"norm": 9 * 32 + 4 * 8, "steering": 32, "ia3": 2 * (16 + 16 + 48)},
     "gpt2": {"norm": 5 * 32, "steering": 32},
+    "adapted": {
+        "norm": 5 * 32,
+        "steering": 32,
+        "ia3": 2 * (16 + 16 + 48),
+        "bank": 2 * 7 * 4,
+        "norm+bank": 5 * 32 + 2 * 7 * 4,
+    },
 }
 
 
@@ -24,7 +31,7 @@ def test_a_layout_is_its_sites_in_a_row(base_of, architecture, format):
     layout = layout_of(base, format)
     assert (layout.format, layout.base) == (format, base.fingerprint)
     assert layout.size == sum(layout.widths) == SIZES[architecture][format]
-    assert layout.widths == [site.width for site in layout.sites]
+    assert layout.widths == [site.size for site in layout.sites]
     assert layout == layout_of(base, format)
 
 

@@ -113,6 +113,8 @@ class Injection:
         def change_output(module: Any, inputs: Any, output: Any) -> Any:
             if self._active is None:
                 return None
+            if site.rank:
+                return output + _within_frame(self._active, module, inputs[0], site, number)
             if isinstance(output, tuple):
                 return (_apply(self._active, output[0], site, number), *output[1:])
             return _apply(self._active, output, site, number)
@@ -136,10 +138,31 @@ def _checked(index: torch.Tensor | None, piece: torch.Tensor) -> torch.Tensor | 
     return tuple(index.shape) if in_order else index.to(piece.device)
 
 
+def _within_frame(active: _Active, module: Any, states: torch.Tensor, site: Site, number: int) -> torch.Tensor:
+    """``B (D (A x))`` for states ``[batch, tokens, in]``, where each token's ``D`` is its row's."""
+    linear = torch.nn.functional.linear
+    inner = linear(states, module.frame_into)
+    if site.kind == "diagonal":
+        inner = inner * _values(active, inner, site, number).to(inner.dtype)
+    else:
+        cores = _values(active, inner, site, number).to(inner.dtype)
+        cores = cores.view(*cores.shape[:-1], site.rank, site.rank)
+        inner = (inner.unsqueeze(-2) @ cores).squeeze(-2) if cores.shape[1] > 1 else inner @ cores.squeeze(1)
+    return linear(inner, module.frame_out)
+
+
 def _apply(active: _Active, activation: torch.Tensor, site: Site, number: int) -> torch.Tensor:
+    values = _values(active, activation, site, number)
+    if site.kind == "scale":
+        return scale(activation, values)
+    return (activation + values).to(activation.dtype)
+
+
+def _values(active: _Active, activation: torch.Tensor, site: Site, number: int) -> torch.Tensor:
+    """The site's values for each sequence or token, shaped to be broadcast against the activation."""
     pieces, index = active
     piece = pieces[number]
-    values = piece.view(*index, site.width) if isinstance(index, tuple) else _gather(piece, index)
+    values = piece.view(*index, site.size) if isinstance(index, tuple) else _gather(piece, index)
     batch = activation.shape[:1] if values.ndim == 2 else (activation.shape[0], activation.shape[site.token_axis])
     if batch != values.shape[:-1]:
         # Broadcasting would quietly give one user's row to another's sequence.
@@ -148,13 +171,11 @@ def _apply(active: _Active, activation: torch.Tensor, site: Site, number: int) -
             remedy="Give one row number per sequence, or per token.",
         )
     if values.ndim != activation.ndim:
-        shape = [values.shape[0], *[1] * (activation.ndim - 2), site.width]
+        shape = [values.shape[0], *[1] * (activation.ndim - 2), site.size]
         if values.ndim == 3:
             shape[site.token_axis] = values.shape[1]
         values = values.view(shape)
-    if site.kind == "scale":
-        return scale(activation, values)
-    return (activation + values).to(activation.dtype)
+    return values
 
 
 def _gather(piece: torch.Tensor, index: torch.Tensor) -> torch.Tensor:

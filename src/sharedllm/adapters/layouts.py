@@ -34,12 +34,14 @@ class Layout:
     @property
     def widths(self) -> list[int]:
         """Values at each site."""
-        return [site.width for site in self.sites]
+        return [site.size for site in self.sites]
 
     @cached_property
     def sites_sha256(self) -> str:
         """A hash of what and where the sites are, in their order: what a row's values mean."""
-        meaning = [[site.name, site.width, site.kind, site.at] for site in self.sites]
+        meaning = [
+            [site.name, site.width, site.kind, site.at, *([site.rank] if site.rank else [])] for site in self.sites
+        ]
         return hashlib.sha256(json.dumps(meaning).encode()).hexdigest()
 
     @property
@@ -97,6 +99,8 @@ def _check_reached(format: Format, model: Any, sites: tuple[Site, ...]) -> None:
             raise _refusal(format, model, f"names the module {site.name!r}, which is not there")
         if format.gains and (site.kind, site.at, is_norm(modules[site.name])) != ("scale", "output", True):
             raise _refusal(format, model, f"calls {site.name!r} a norm whose gain it scales, which it is not")
+        if site.rank and site.rank != len(getattr(modules[site.name], "frame_into", ())):
+            raise _refusal(format, model, f"names a frame of rank {site.rank} at {site.name!r}, which has no such one")
         if modules[site.name] not in body:
             raise _refusal(format, model, f"names {site.name!r}, which comes after the last hidden state")
     (batch, tokens), shapes = activations(model, sites)

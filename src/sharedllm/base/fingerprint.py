@@ -19,9 +19,12 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.t
 _OTHER_VOCABULARIES = ("*.model", "*.vocab", "vocab*", "merges*")
 _WHOLE, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
+FRAMES = "frames.safetensors"
+"""The frames of a base's prior, beside its weights; a base without a prior has none."""
+
 
 def fingerprint(folder: Path) -> str:
-    """SHA-256 (hex) over the tensors that are loaded from a model folder, its config and its vocabulary.
+    """SHA-256 (hex) over the tensors that are loaded from a model folder, its config, vocabulary and frames.
 
     What says how a base is asked (chat template, generation config, which special tokens are added) is not part of it.
 
@@ -34,12 +37,13 @@ def fingerprint(folder: Path) -> str:
     """
     config = folder / "config.json"
     try:
-        weights = _weights(folder)
+        weights = weight_paths(folder)
         if not config.is_file():
             raise _not_a_base(folder)
         _check_nothing_else_is_loaded(folder, config)
         tokenizer = _vocabulary(folder)
-        known = cache_dir() / "fingerprints" / _state([*weights, config, *tokenizer])
+        frames = _frames(folder)
+        known = cache_dir() / "fingerprints" / _state([*weights, config, *tokenizer, *frames])
         if known.is_file():
             # When it was last used, for whoever looks for what may go.
             with contextlib.suppress(OSError):
@@ -50,6 +54,8 @@ def fingerprint(folder: Path) -> str:
         for path in tokenizer:
             digest.update(hashlib.sha256(path.read_bytes()).digest())
         for part in _tensors(weights):
+            digest.update(part)
+        for part in _tensors(frames):
             digest.update(part)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise BaseError(
@@ -88,13 +94,18 @@ def _of(known: Path) -> Path:
 def is_current(known: Path, folder: Path) -> bool:
     """Whether a file of the cache keeps the fingerprint of a folder as it is now."""
     try:
-        return known.name == _state([*_weights(folder), folder / "config.json", *_vocabulary(folder)])
+        files = [*weight_paths(folder), folder / "config.json", *_vocabulary(folder), *_frames(folder)]
+        return known.name == _state(files)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, BaseError):
         return False
 
 
-def _weights(folder: Path) -> list[Path]:
-    """The files that transformers reads the weights from: one, or those that the index names."""
+def weight_paths(folder: Path) -> list[Path]:
+    """The files that transformers reads the weights from: one, or those that the index names.
+
+    Raises:
+        BaseError: there are none, or the index names what is not in the folder.
+    """
     if (folder / _WHOLE).is_file():
         return [folder / _WHOLE]
     if not (folder / _INDEX).is_file():
@@ -137,6 +148,10 @@ def _check_nothing_else_is_loaded(folder: Path, config: Path) -> None:
             f"tokenizer_config.json in {folder} names other files of its tokenizer (fast_tokenizer_files)",
             remedy="Take that out, and name the file tokenizer.json.",
         )
+
+
+def _frames(folder: Path) -> list[Path]:
+    return [path for path in (folder / FRAMES,) if path.is_file()]
 
 
 def _vocabulary(folder: Path) -> list[Path]:

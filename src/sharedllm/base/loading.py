@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sharedllm.base.cpu_attention import register_attention
-from sharedllm.base.fingerprint import fingerprint
+from sharedllm.base.fingerprint import FRAMES, fingerprint
+from sharedllm.base.frames import attach_frames, read_frames, read_prior
 from sharedllm.base.resolve import DEFAULT_BASE, resolve_base
 from sharedllm.base.tokens import Tokens
 from sharedllm.errors import BaseError, UnsupportedBase
@@ -135,6 +136,8 @@ def _load(name: str, dtype: "torch.dtype | None", device: str | None) -> Base:
             f"{folder} has no weights for {', '.join(sorted(report['missing_keys'])[:3])}",
             remedy="Copy or download the folder again; random numbers would stand in for what is missing.",
         )
+    if read_prior(folder) is not None:
+        attach_frames(model, read_frames(folder / FRAMES), folder)
     model.to(device).eval().requires_grad_(False)
     base = Base(name, folder, identity, model, tokenizer)
     _check_projection(base)

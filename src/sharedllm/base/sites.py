@@ -4,13 +4,17 @@ import copy
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sharedllm.errors import FormatError, UnsupportedBase
 
 if TYPE_CHECKING:
     import torch
 
+
+SiteKind = Literal["scale", "shift", "diagonal", "core"]
+FRAMED = ("diagonal", "core")
+"""The kinds that act within a projection's frame."""
 
 _NORM = re.compile(r"(RMS|Layer)Norm(1P)?$")
 
@@ -22,9 +26,11 @@ class Site:
     Attributes:
         name: module path inside the model, e.g. ``model.layers.0.input_layernorm``.
         width: channels, the size of the last axis of the activation.
-        kind: ``scale`` multiplies the activation by ``1 + s``, ``shift`` adds ``s``.
+        kind: ``scale`` multiplies the activation by ``1 + s``, ``shift`` adds ``s``; at the output of a projection that
+            has a frame ``A, B``, ``diagonal`` adds ``B (s * (A x))`` and ``core`` adds ``B (S (A x))``.
         at: whether the module's ``output`` or its first ``input`` is changed.
         token_axis: which axis of the activation counts tokens; axis 0 is always the sequence.
+        rank: components of the frame, of the two kinds that need one; else 0.
 
     Raises:
         FormatError: a value is none of these.
@@ -32,24 +38,31 @@ class Site:
 
     name: str
     width: int
-    kind: Literal["scale", "shift"] = "scale"
+    kind: SiteKind = "scale"
     at: Literal["output", "input"] = "output"
     token_axis: int = 1
+    rank: int = 0
 
     def __post_init__(self) -> None:
         right = {
             "name": isinstance(self.name, str),
             "width": isinstance(self.width, int) and self.width > 0,
-            "kind": self.kind in ("scale", "shift"),
-            "at": self.at in ("output", "input"),
+            "kind": self.kind in get_args(SiteKind),
+            "at": self.at in (("output",) if self.kind in FRAMED else ("output", "input")),
             "token_axis": isinstance(self.token_axis, int) and self.token_axis > 0,
+            "rank": isinstance(self.rank, int) and (self.rank > 0) == (self.kind in FRAMED),
         }
         for field in (field for field, holds in right.items() if not holds):
             raise FormatError(
                 f"The {field} of a site at {self.name!r} is {getattr(self, field)!r}",
                 remedy="Give a module's path, a width and a token_axis of at least 1, kind scale or shift, at output or"
-                " input.",
+                " input; or kind diagonal or core, at output, and the frame's rank.",
             )
+
+    @property
+    def size(self) -> int:
+        """How many of a row's values are the site's."""
+        return {"diagonal": self.rank, "core": self.rank**2}.get(self.kind, self.width)
 
 
 def norm_sites(model: Any) -> tuple[Site, ...]:

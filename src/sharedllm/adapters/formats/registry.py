@@ -26,7 +26,8 @@ OURS = "sharedllm"
 
 # Not in pyproject.toml: without them nothing works, and a checkout's metadata is as old as its last installation.
 _OURS = tuple(
-    EntryPoint(name, f"sharedllm.adapters.formats.{name}:FORMAT", GROUP) for name in ("norm", "steering", "ia3")
+    EntryPoint(name, f"sharedllm.adapters.formats.{name.replace('+', '_')}:FORMAT", GROUP)
+    for name in ("norm", "steering", "ia3", "bank", "norm+bank")
 )
 _NAME = re.compile(r"[a-z0-9]([a-z0-9._+-]{0,62}[a-z0-9])?")
 _HOW = "or install the package that brings it, or call register_format (docs/formats.md)"

@@ -1,0 +1,333 @@
+"""What many people have in common, learned from all of them at once: frames, trained through people's adaptation.
+
+Every projection gets two narrow matrices ``A`` and ``B`` (Hu et al. 2022, LoRA, section 4.1), which all people share,
+and every contributor coordinates of their own, one for each component: ``y = W x + B ((1 + d_u) * (A x))``. Both are
+trained together, so that the frames become the directions in which people differ and ``B A`` what they share (Collins
+et al. 2021, FedRep, is a name for that shape). The coordinates are thrown away: a prior holds nobody's.
+"""
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+
+from sharedllm.base.frames import Frame
+from sharedllm.base.loading import Base
+from sharedllm.errors import Diverged, InvalidInput
+from sharedllm.files import make_folder
+from sharedllm.training.checkpoints import keep
+from sharedllm.training.frame_gradients import FrameGradients
+
+if TYPE_CHECKING:
+    import torch
+
+_EPSILON = 1e-8
+_BETAS = 0.9, 0.99
+_CHECKPOINT_SECONDS = 60.0
+_TOKENS_KEPT = 32_000_000
+
+
+@dataclass(frozen=True)
+class PriorRecipe:
+    """How a prior is trained.
+
+    Attributes:
+        rank: components at each projection.
+        steps: of the frames.
+        people: whose windows a step reads, each another's until everybody's turn has come.
+        windows: of each of them in a step.
+        window: tokens in one.
+        learning_rate: of the frames, at its peak; a cosine to zero follows the warmup.
+        own_rate: of a contributor's coordinates, likewise.
+        warmup: steps over which the rates rise linearly.
+        weight_decay: AdamW's decoupled decay of the frames.
+        clip: the largest norm of a step's gradient.
+        seed: of the first ``A``, of the order of people, and of which windows are read.
+    """
+
+    rank: int = 16
+    steps: int = 900
+    people: int = 8
+    windows: int = 1
+    window: int = 256
+    learning_rate: float = 1e-3
+    own_rate: float = 1e-2
+    warmup: int = 30
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for field, value in asdict(self).items():
+            whole, least = isinstance(getattr(PriorRecipe, field), int), field not in ("seed", "warmup")
+            right = isinstance(value, int) if whole else isinstance(value, int | float) and math.isfinite(value)
+            if not right or value < 0 or (whole and least and value < 1):
+                raise InvalidInput(
+                    f"The {field} of the prior's recipe is {value!r}",
+                    remedy=f"Give a {'whole ' if whole else 'finite '}number of at least {int(whole and least)}.",
+                )
+
+    def pace(self, step: int) -> float:
+        """The share of the peak rate at a step, counted from 0."""
+        ramp = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        return ramp * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+
+    def turn(self, step: int, count: int) -> list[int]:
+        """Which of ``count`` people a step reads: a function of seed and step alone.
+
+        Everybody's turn comes once before anybody's comes again.
+        """
+        chosen = []
+        people = min(self.people, count)
+        for draw in range(step * people, (step + 1) * people):
+            round_, place = divmod(draw, count)
+            chosen.append(int(np.random.default_rng([self.seed, round_]).permutation(count)[place]))
+        return chosen
+
+    def windows_of(self, ids: npt.NDArray[np.int32], opening: Sequence[int], visit: str) -> npt.NDArray[np.int64]:
+        """The sequences of one person at one visit, int64 ``[windows, window]``; a short text is repeated.
+
+        Args:
+            ids: of their text, without ``opening``; at least one.
+            opening: what the tokenizer begins every text with.
+            visit: says which, such as the step and the text's hash.
+        """
+        length = self.window - len(opening)
+        ids = np.tile(ids, math.ceil(length / len(ids))) if len(ids) < length else ids
+        digest = hashlib.sha256(f"{self.seed} {visit}".encode()).digest()
+        starts = np.random.default_rng(int.from_bytes(digest[:16], "little")).integers(
+            len(ids) - length + 1, size=self.windows
+        )
+        return np.stack([[*opening, *ids[start : start + length]] for start in starts]).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Contributor:
+    """Somebody whose text goes into a prior.
+
+    Attributes:
+        user: who.
+        read: what they wrote; called again whenever it is not at hand.
+    """
+
+    user: str
+    read: Callable[[], str]
+
+
+def train_prior(
+    base: Base,
+    people: Sequence[Contributor],
+    recipe: PriorRecipe,
+    *,
+    folder: Path | None = None,
+    on_step: Callable[[int, float], Any] | None = None,
+) -> dict[str, Frame]:
+    """Train frames for a base through people's adaptation.
+
+    Memory does not grow with the people: coordinates and their moments are in a file of the folder, and of the texts a
+    bounded number of tokens is at hand. An interrupted call goes on where the last checkpoint was, bit for bit.
+
+    Args:
+        base: the bare base.
+        people: the contributors, always in the same order.
+        recipe: how to train.
+        folder: of this training alone, where it is kept until it is done; None keeps nothing.
+        on_step: told of the steps taken, and of the mean loss of the last one in nats per token.
+
+    Raises:
+        InvalidInput: fewer than two people, or a base that has frames already.
+        UnsupportedBase: see `projections`.
+        TextError: a text cannot be read.
+        Diverged: the loss stopped being finite.
+        DiskFull, TrainingError: a checkpoint cannot be written.
+    """
+    if len(people) < 2:
+        raise InvalidInput(
+            f"A prior is what people have in common, and there {'is one' if people else 'are none'}",
+            remedy="Give a manifest of many people.",
+        )
+    run = _Run(base, people, recipe, folder)
+    try:
+        run.steps(on_step)
+        return run.gradients.frames(run.values)
+    finally:
+        run.gradients.remove()
+
+
+class _Run:
+    """One training: values and moments of the frames, and where each contributor stands."""
+
+    def __init__(self, base: Base, people: Sequence[Contributor], recipe: PriorRecipe, folder: Path | None) -> None:
+        import torch
+
+        self._base, self._people, self._recipe, self._folder = base, people, recipe, folder
+        self.gradients = FrameGradients(base, recipe.rank)
+        self.values = self.gradients.first(recipe.seed).to(base.device)
+        self._mean, self._square = torch.zeros_like(self.values), torch.zeros_like(self.values)
+        self._step = 0
+        self._own = _Coordinates(len(people), self.gradients.components, folder)
+        self._ids: dict[int, npt.NDArray[np.int32]] = {}
+        self._opening = base.encode("")
+
+    def steps(self, on_step: Callable[[int, float], Any] | None) -> None:
+        self._load()
+        saved = time.monotonic()
+        try:
+            while self._step < self._recipe.steps:
+                loss = self._advance()
+                if on_step is not None:
+                    on_step(self._step, loss)
+                if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                    self._save()
+                    saved = time.monotonic()
+        finally:
+            self._save()
+
+    def _advance(self) -> float:
+        import torch
+
+        recipe, step = self._recipe, self._step
+        turn = recipe.turn(step, len(self._people))
+        windows = [recipe.windows_of(self._tokens(each), self._opening, f"{step} {each}") for each in turn]
+        rows = torch.from_numpy(self._own.read(turn)).to(self.values.device)
+        losses, of_values, of_own = self.gradients.gradient(self.values, rows[:, 0], np.concatenate(windows))
+        gradient = of_values / len(turn)
+        norm = gradient.norm()
+        if not bool(torch.isfinite(norm)):
+            raise Diverged(
+                f"The loss of the prior stopped being finite at step {step}",
+                remedy="Train it again with a lower learning rate.",
+            )
+        gradient *= min(1.0, recipe.clip / max(float(norm), _EPSILON))
+        pace = recipe.pace(step)
+        values, mean, square = _adamw(
+            (self.values, self._mean, self._square),
+            gradient,
+            step,
+            recipe.learning_rate * pace,
+            recipe.weight_decay,
+        )
+        visits = step * len(turn) // len(self._people)
+        own = _adamw((rows[:, 0], rows[:, 1], rows[:, 2]), of_own, visits, recipe.own_rate * pace, 0.0)
+        # Whatever interrupts, a step is taken whole or not at all.
+        self._own.write(turn, torch.stack(own, 1).cpu().numpy())
+        self.values, self._mean, self._square, self._step = values, mean, square, step + 1
+        return float(losses.mean())
+
+    def _tokens(self, person: int) -> npt.NDArray[np.int32]:
+        if person not in self._ids:
+            text = self._people[person].read()
+            self._ids[person] = np.asarray(self._base.encode(text)[len(self._opening) :], np.int32)
+            while sum(map(len, self._ids.values())) > _TOKENS_KEPT and len(self._ids) > 1:
+                del self._ids[next(iter(self._ids))]
+        return self._ids[person]
+
+    def _load(self) -> None:
+        if self._folder is None or not (path := self._folder / "frames-in-training.safetensors").is_file():
+            return
+        try:
+            with safe_open(path, "pt") as stored:
+                about = json.loads(stored.metadata()["about"])
+                if about["run"] != self._name():
+                    return
+                self._own.restore(about["turn"], stored.get_tensor("own").numpy())
+                self.values, self._mean, self._square = (
+                    stored.get_tensor(name).to(self.values.device) for name in ("values", "mean", "square")
+                )
+                self._step = about["step"]
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError):
+            # One that cannot be read is begun again.
+            return
+
+    def _save(self) -> None:
+        if self._folder is None:
+            return
+        from safetensors.torch import save
+
+        turn, own = self._own.since()
+        about = {"run": self._name(), "step": self._step, "turn": turn}
+        tensors = {"values": self.values, "mean": self._mean, "square": self._square}
+        import torch
+
+        data = save(
+            {**{name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, "own": torch.from_numpy(own)},
+            metadata={"about": json.dumps(about)},
+        )
+        path = self._folder / "frames-in-training.safetensors"
+        keep(path, data, f"A checkpoint cannot be written to {self._folder}", "training resumes")
+        self._own.settle()
+
+    def _name(self) -> str:
+        people = [person.user for person in self._people]
+        run = [self._base.fingerprint, asdict(self._recipe), people]
+        return hashlib.sha256(json.dumps(run).encode()).hexdigest()
+
+
+def _adamw(
+    state: "tuple[torch.Tensor, torch.Tensor, torch.Tensor]",
+    gradient: "torch.Tensor",
+    steps: int,
+    rate: float,
+    decay: float,
+) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+    """One AdamW step (Loshchilov and Hutter 2019, algorithm 2) after so many."""
+    values, mean, square = state
+    mean = mean.lerp(gradient, 1 - _BETAS[0])
+    square = (square * _BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
+    corrected = mean / (1 - _BETAS[0] ** (steps + 1))
+    root = (square / (1 - _BETAS[1] ** (steps + 1))).sqrt_().add_(_EPSILON)
+    return (values * (1 - rate * decay)).addcdiv_(corrected, root, value=-rate), mean, square
+
+
+class _Coordinates:
+    """Everybody's coordinates and moments, float32 ``[people, 3, components]``, in a file where there is a folder.
+
+    What was written since the last checkpoint stays in memory until the next one holds it, so that the file is never
+    ahead of the checkpoint that it belongs to.
+    """
+
+    def __init__(self, people: int, components: int, folder: Path | None) -> None:
+        self._fresh: dict[int, npt.NDArray[np.float32]] = {}
+        shape = people, 3, components
+        if folder is None:
+            self._kept: npt.NDArray[np.float32] = np.zeros(shape, np.float32)
+            return
+        make_folder(folder)
+        path = folder / "coordinates.f32"
+        path.touch(0o600)
+        # A hole takes no room on the disk.
+        with path.open("r+b") as file:
+            file.truncate(math.prod(shape) * 4)
+        self._kept = np.memmap(path, np.float32, "r+", shape=shape)
+
+    def read(self, turn: Sequence[int]) -> npt.NDArray[np.float32]:
+        """The rows of some, ``[len(turn), 3, components]``."""
+        return np.stack([self._fresh.get(person, self._kept[person]) for person in turn])
+
+    def write(self, turn: Sequence[int], rows: npt.NDArray[np.float32]) -> None:
+        """Keep the rows of some."""
+        self._fresh.update(zip(turn, rows, strict=True))
+
+    def since(self) -> tuple[list[int], npt.NDArray[np.float32]]:
+        """What was written since `settle`."""
+        none = np.zeros((0, *self._kept.shape[1:]), np.float32)
+        return list(self._fresh), np.stack(list(self._fresh.values())) if self._fresh else none
+
+    def settle(self) -> None:
+        """Put it into the file."""
+        for person, row in self._fresh.items():
+            self._kept[person] = row
+        self._fresh = {}
+
+    def restore(self, turn: Sequence[int], rows: npt.NDArray[np.float32]) -> None:
+        """Go on from a checkpoint's."""
+        self.write(turn, rows)
+        self.settle()
