@@ -20,7 +20,7 @@ from sharedllm.adapters.layouts import layout_of
 from sharedllm.errors import FormatError, UnknownName, UnsupportedBase
 from sharedllm.training.recipes import RECIPES, Recipe, tuned
 
-OURS = ("norm", "steering", "ia3")
+OURS = ("norm", "steering", "ia3", "bank", "norm+bank")
 MODULE = """
 from sharedllm import Format, Site, blocks
 FORMAT = Format("{name}", lambda model: [Site(f"{{path}}.mlp", 32) for path in blocks(model)])
