@@ -94,13 +94,14 @@ def _train() -> dict[str, Any]:
     from sharedllm.adapters.injection import Injection
     from sharedllm.adapters.layouts import layout_of
     from sharedllm.base.loading import load_base
+    from sharedllm.base.resolve import BARE_BASE
     from sharedllm.text.samples import sample_text
     from sharedllm.text.splits import split_text
     from sharedllm.text.windows import tokenize
     from sharedllm.training.recipes import RECIPES
     from sharedllm.training.vectors import train_vectors
 
-    base = load_base()
+    base = load_base(BARE_BASE)
     injection = Injection(base, layout_of(base))
     text = tokenize("programmer", split_text(sample_text("programmer")), base.encode)
     recipe = replace(RECIPES["default"], steps=STEPS, windows_per_step=2, check_every=0, patience=0)

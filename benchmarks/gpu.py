@@ -113,12 +113,12 @@ def main() -> None:
 
 def bundle(folder: Path) -> None:
     """Put there what this machine has in its cache and another cannot fetch: base, texts and people."""
-    from sharedllm.base.resolve import DEFAULT_BASE, built_in_gguf, resolve_base
+    from sharedllm.base.resolve import BARE_BASE, built_in_gguf, resolve_base
     from sharedllm.cache_folder import cache_dir
     from sharedllm.text.people import people
     from sharedllm.text.samples import SAMPLES, sample_text
 
-    converted, gguf = resolve_base(DEFAULT_BASE), built_in_gguf(DEFAULT_BASE)
+    converted, gguf = resolve_base(BARE_BASE), built_in_gguf(BARE_BASE)
     for name in SAMPLES:
         sample_text(name)
     cache = folder / "cache"
@@ -135,7 +135,7 @@ def bundle(folder: Path) -> None:
 
 def unbundle(folder: Path) -> None:
     """Make of the bundle's files a cache like the one that they are from."""
-    from sharedllm.base.resolve import DEFAULT_BASE, resolve_base
+    from sharedllm.base.resolve import BARE_BASE, resolve_base
     from sharedllm.cache_folder import cache_dir
 
     cache = cache_dir()
@@ -144,7 +144,7 @@ def unbundle(folder: Path) -> None:
     scratch = folder / "converting"
     shutil.copytree(folder / "cache" / "gguf", scratch / "gguf", dirs_exist_ok=True)
     os.environ["SHAREDLLM_CACHE"] = str(scratch)
-    converted = resolve_base(DEFAULT_BASE)
+    converted = resolve_base(BARE_BASE)
     os.environ["SHAREDLLM_CACHE"] = str(cache)
     weights = converted / "model.safetensors"
     if _sha256(weights) != (folder / "weights.sha256").read_text():
@@ -214,6 +214,7 @@ def training(job: Job) -> dict[str, Any]:
     from sharedllm.adapters.injection import Injection
     from sharedllm.adapters.layouts import layout_of
     from sharedllm.base.loading import load_base
+    from sharedllm.base.resolve import BARE_BASE
     from sharedllm.evaluation.perplexity import row_losses, spread
     from sharedllm.text.manifest import read_manifest
     from sharedllm.text.splits import split_text
@@ -225,7 +226,7 @@ def training(job: Job) -> dict[str, Any]:
     recipe = replace(
         RECIPES["default"], steps=job.size.steps, windows_per_step=2, window=256, check_every=0, patience=0
     )
-    base = load_base()
+    base = load_base(BARE_BASE)
     device = base.device.type
     injection = Injection(base, layout_of(base))
     everybody = read_manifest(job.bundle / PEOPLE)[: job.size.people]

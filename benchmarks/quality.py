@@ -18,6 +18,7 @@ import torch
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.loading import Base, load_base
+from sharedllm.base.resolve import BARE_BASE
 from sharedllm.evaluation.intervals import improvement
 from sharedllm.evaluation.likelihood import token_losses
 from sharedllm.evaluation.perplexity import Losses, Windows, base_losses, row_losses, spread
@@ -37,7 +38,7 @@ WINDOWS = 32
 
 
 def main() -> None:
-    base = load_base()
+    base = load_base(BARE_BASE)
     injection = Injection(base, layout_of(base))
     texts = [tokenize(user, split_text(sample_text(user)), base.encode) for user in USERS]
     general = spread(text_windows(split_text(general_text()).heldout, base.encode, texts[0].heldout.shape[1]), WINDOWS)

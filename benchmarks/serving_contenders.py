@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.turns import take_orders
+from sharedllm.base.resolve import BARE_BASE
 
 PROMPT, NEW, LONG = 64, 64, 4_000
 GPU_BATCH_TOKENS = 8192
@@ -31,7 +32,7 @@ def _engine(users: int) -> Orders:
     from sharedllm.serving.engine import Engine
     from sharedllm.serving.request import Limits
 
-    base = load_base()
+    base = load_base(BARE_BASE)
     # Before the engine keeps them in another layout. The head has the embedding's, so that all of them are read.
     weights = sum(each.numel() * each.element_size() for each in base.model.parameters())
     usual = Limits()
@@ -99,7 +100,7 @@ def _generate(users: int) -> Orders:
 
     from sharedllm.base.loading import load_base
 
-    base = load_base()
+    base = load_base(BARE_BASE)
     prompts = torch.tensor(made_prompts(base, users), device=base.device)
 
     def run(attention: str, users: int) -> float:
@@ -138,7 +139,7 @@ def _peft(users: int, config: Any) -> tuple[Any, Any]:
 
     from sharedllm.base.loading import load_base
 
-    base = load_base()
+    base = load_base(BARE_BASE)
     ids = torch.tensor(made_prompts(base, users), device=base.device)
     model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=base.dtype).to(base.device)
     model = get_peft_model(model, config, adapter_name="0")
@@ -183,7 +184,7 @@ def _admission(_: int) -> Orders:
     from sharedllm.serving.engine import Engine
     from sharedllm.store import open_store
 
-    base = load_base()
+    base = load_base(BARE_BASE)
     engine = Engine(base)
     table = engine._runner.table
 
@@ -212,7 +213,7 @@ def _memory(_: int) -> Orders:
 
     from sharedllm.base.loading import load_base
 
-    device = load_base().device
+    device = load_base(BARE_BASE).device
     size = 2**28
     here = torch.zeros(size, dtype=torch.uint8, device=device)
     there = torch.zeros_like(here)

@@ -157,11 +157,12 @@ def _prepare(folder: Path) -> tuple[Any, list[Any], Asked]:
     """Fill the store in ``folder``; an engine that serves, everybody's release, and what they ask."""
     from benchmarks.serving_contenders import fill, made_prompts, made_rows
     from sharedllm.base.loading import load_base
+    from sharedllm.base.resolve import BARE_BASE
     from sharedllm.serving.engine import Engine
     from sharedllm.serving.request import Limits
     from sharedllm.store import open_keys, open_store
 
-    base = load_base()
+    base = load_base(BARE_BASE)
     engine = Engine(base, Limits(running=RUNNING))
     fill(store_in(folder), base, made_rows(engine.layout.size, USERS))
     names = [f"user {user}" for user in range(USERS)]

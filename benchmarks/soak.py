@@ -58,10 +58,11 @@ class Load:
         """Fill the store in ``folder``: a release and a key for each user, and a service key."""
         from sharedllm.adapters.layouts import layout_of
         from sharedllm.base.loading import load_base
+        from sharedllm.base.resolve import BARE_BASE
         from sharedllm.store import open_keys
         from sharedllm.text.samples import sample_text
 
-        base = load_base()
+        base = load_base(BARE_BASE)
         self._store = store_in(folder)
         self._model, self._base = base.name, base.fingerprint
         self._width = layout_of(base).size

@@ -15,6 +15,7 @@ from pathlib import Path
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.loading import load_base
+from sharedllm.base.resolve import BARE_BASE
 from sharedllm.evaluation.perplexity import base_losses, row_losses, spread
 from sharedllm.reporting.environment import describe
 from sharedllm.text.samples import sample_text
@@ -43,7 +44,7 @@ CONFIGURATIONS = [
 
 def main() -> None:
     runs = json.loads(RESULT.read_text())["runs"] if RESULT.is_file() else []
-    base = load_base()
+    base = load_base(BARE_BASE)
     injection = Injection(base, layout_of(base))
     texts = [tokenize(user, split_text(sample_text(user)), base.encode) for user in USERS]
     measured = {text.user: spread(text.validation, WINDOWS) for text in texts}

@@ -72,12 +72,13 @@ def main() -> None:
 
 def _measure(worker: str) -> dict[str, Any]:
     from sharedllm.base.loading import load_base
+    from sharedllm.base.resolve import BARE_BASE
     from sharedllm.evaluation.perplexity import spread
     from sharedllm.text.samples import sample_text
     from sharedllm.text.splits import split_text
     from sharedllm.text.windows import tokenize
 
-    base = load_base()
+    base = load_base(BARE_BASE)
     text = tokenize(USER, split_text(sample_text(USER)), base.encode)
     seconds, perplexity, peak = WORKERS[worker](base, text, spread(text.heldout, 32))
     weights = sum(p.numel() for p in base.model.parameters() if p.ndim == 2)

@@ -151,11 +151,11 @@ def _stored(path: Path) -> dict[str, Any]:
 
 def is_own_setup(bet: Bet, context: Context) -> bool:
     """Whether a run is of the bet as it was registered, set-up and committed file alike; anything else is a trial."""
-    from sharedllm.base.resolve import DEFAULT_BASE
+    from sharedllm.base.resolve import BARE_BASE
 
     return (
         context.size == FULL
-        and context.base.name == DEFAULT_BASE
+        and context.base.name == BARE_BASE
         and context.users == bet.users
         and context.seeds == bet.seeds
         and context.protocol in bet.protocols

@@ -22,7 +22,7 @@ from experiments.catalogue.results import (
 )
 from experiments.catalogue.verdict import flag_in_words
 from sharedllm.base.loading import Base, load_base
-from sharedllm.base.resolve import DEFAULT_BASE
+from sharedllm.base.resolve import BARE_BASE
 from sharedllm.errors import InvalidInput, SharedLLMError
 from sharedllm.text.samples import sample_text
 
@@ -83,14 +83,14 @@ def _folder(out: Path, base: Base, quick: bool) -> Path:
     """Adapters of another base, and of quick runs, lie apart: they would replace the default base's."""
     if quick:
         return out / "quick"
-    return out if base.name == DEFAULT_BASE else out / base.fingerprint[:12]
+    return out if base.name == BARE_BASE else out / base.fingerprint[:12]
 
 
 def main(bet: Bet) -> None:
     """The command line of one bet's file."""
 
     @click.command(name=bet.name, help=bet.claim)
-    @click.option("--base", default=DEFAULT_BASE, show_default=True, help="Name, folder, .gguf file or hub id.")
+    @click.option("--base", default=BARE_BASE, show_default=True, help="Name, folder, .gguf file or hub id.")
     @click.option("--users", default=",".join(bet.users), show_default=True, help="Sample users, by comma.")
     @click.option("--seeds", default=",".join(map(str, bet.seeds)), show_default=True, help="By comma.")
     @click.option("--protocol", type=click.Choice(PROTOCOLS), help="One of the bet's; all of them by default.")

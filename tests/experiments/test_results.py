@@ -13,7 +13,7 @@ from experiments.catalogue.readings import Readings
 from experiments.catalogue.results import RESULTS, load_result, save_result
 from experiments.catalogue.verdict import Measured, criteria_hash, judge
 
-from sharedllm.base.resolve import DEFAULT_BASE
+from sharedllm.base.resolve import BARE_BASE
 from sharedllm.errors import InvalidInput, SharedLLMError
 
 rollup = importlib.import_module("experiments.bets.00_rollup")
@@ -64,7 +64,7 @@ def test_a_result_of_other_criteria_would_be_noticed(bets, small_run, tmp_path):
 )
 def test_the_criteria_s_hash_covers_the_decision_and_the_figures(bets, change, small_run, monkeypatch):
     monkeypatch.setattr(results, "_is_committed", lambda path: True)
-    folder, _ = small_run("54", base_name=DEFAULT_BASE)
+    folder, _ = small_run("54", base_name=BARE_BASE)
     assert replace(bets["54"], **change).criteria_sha256 != bets["54"].criteria_sha256
     monkeypatch.setattr(rollup, "all_bets", lambda: {"54": replace(bets["54"], **change)})
     (row,) = [row for row in rollup.summary(folder) if row["protocol"] == "tuned"]
@@ -93,7 +93,7 @@ def test_what_a_run_was_made_under_stays_in_its_file_when_another_protocol_is_re
     before = json.loads((RESULTS / name).read_text())["protocols"]["documented"]
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / name).write_text((RESULTS / name).read_text())
-    folder, result = small_run("54", base_name=DEFAULT_BASE)
+    folder, result = small_run("54", base_name=BARE_BASE)
     after = json.loads((folder / name).read_text())["protocols"]
     assert after["documented"] == before
     assert after["tuned"]["criteria_sha256"] == result["criteria_sha256"] == bets["54"].criteria_sha256
@@ -136,19 +136,19 @@ def test_another_base_is_a_trial_and_lies_apart(small_run):
 def test_other_users_or_seeds_are_a_trial(small_run, monkeypatch):
     monkeypatch.setattr(results, "_is_committed", lambda path: True)
     for options in ({"users": ("ann", "bob")}, {"seeds": (7,)}):
-        _, result = small_run("54", base_name=DEFAULT_BASE, **options)
+        _, result = small_run("54", base_name=BARE_BASE, **options)
         assert result["status"] == "trial"
 
 
 def test_criteria_that_are_not_committed_are_a_trial(small_run, monkeypatch):
     monkeypatch.setattr(results, "_is_committed", lambda path: False)
-    _, result = small_run("54", base_name=DEFAULT_BASE)
+    _, result = small_run("54", base_name=BARE_BASE)
     assert result["status"] == "trial"
 
 
 def test_the_bets_own_set_up_is_official_and_carries_its_world(small_run, bets, monkeypatch):
     monkeypatch.setattr(results, "_is_committed", lambda path: True)
-    folder, result = small_run("54", base_name=DEFAULT_BASE)
+    folder, result = small_run("54", base_name=BARE_BASE)
     assert result["status"] == "official"
     stored = load_result(folder / "54_adapter_averaging.json")
     assert stored["protocols"]["tuned"] == json.loads(json.dumps(result))
@@ -183,7 +183,7 @@ def test_the_summary_has_every_bet_and_no_data_where_there_is_no_result(bets, tm
 
 def test_a_result_of_other_criteria_is_stale_in_the_summary(small_run, monkeypatch):
     monkeypatch.setattr(results, "_is_committed", lambda path: True)
-    folder, _ = small_run("54", base_name=DEFAULT_BASE)
+    folder, _ = small_run("54", base_name=BARE_BASE)
     path = folder / "54_adapter_averaging.json"
     stored = json.loads(path.read_text())
     stored["protocols"]["tuned"]["criteria_sha256"] = "0" * 64

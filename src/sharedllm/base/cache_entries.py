@@ -20,7 +20,7 @@ from typing import Literal
 from filelock import FileLock, Timeout
 
 from sharedllm.base.fingerprint import forget, is_current, remembered_folder
-from sharedllm.base.resolve import BUILT_IN
+from sharedllm.base.resolve import BUILT_IN, SHIPPED_PRIORS
 from sharedllm.cache_folder import alone_with, cache_dir
 
 CacheKind = Literal["package", "model file", "base", "fingerprint", "text", "unfinished"]
@@ -130,7 +130,9 @@ def _purpose(kind: CacheKind, path: Path, purposes: Mapping[str, str]) -> tuple[
         names = [name for name, built_in in BUILT_IN.items() if Path(built_in.member).name == path.name]
         return f"the base {names[0]}, as exports to GGUF start from it" if names else "a base", None
     if kind == "base":
-        names = [name for name, built_in in BUILT_IN.items() if built_in.sha256.startswith(path.name)]
+        keys = {name: built_in.sha256 for name, built_in in BUILT_IN.items()}
+        keys |= {name: prior.key for name, prior in SHIPPED_PRIORS.items()}
+        names = [name for name, key in keys.items() if key.startswith(path.name)]
         return f"the base {names[0]}" if names else f"a GGUF file of a {_architecture(path)}, converted", None
     known = [purpose for begins, purpose in purposes.items() if path.name.startswith(begins)]
     return known[0] if known else "what an earlier version used", None

@@ -1,18 +1,22 @@
 """A base's name to a folder of safetensors on this machine."""
 
 import hashlib
+import json
 import logging
 import re
 import shutil
 import struct
 import tempfile
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock
 
 from sharedllm.base.fingerprint import fingerprint
+from sharedllm.base.frames import fold_frames, read_frames
 from sharedllm.cache_folder import PinnedPackage, cache_dir, fetch_package, hold
 from sharedllm.errors import BaseError, DownloadError, UnknownName
 from sharedllm.files import replace_private
@@ -48,8 +52,32 @@ BUILT_IN = {
         licence="Apache-2.0",
     )
 }
+
+
+@dataclass(frozen=True)
+class ShippedPrior:
+    """What many people have in common, folded into a built-in base; see docs/prior.md.
+
+    Attributes:
+        bare: the built-in base.
+        frames: the file beside this module with the frames, and without its ending the one with what is said of them.
+        sha256: of the frames' file, in hex.
+    """
+
+    bare: str
+    frames: str
+    sha256: str
+
+    @property
+    def key(self) -> str:
+        """SHA-256 of what goes into the base, in hex: what its folder is called by."""
+        return hashlib.sha256(f"{BUILT_IN[self.bare].sha256} {self.sha256}".encode()).hexdigest()
+
+
 # Not its ternary copy: decided by Bets 13 and 52; see docs/bets/13.md and 52.md.
-DEFAULT_BASE = "smollm2-135m"
+BARE_BASE = "smollm2-135m"
+DEFAULT_BASE = BARE_BASE
+SHIPPED_PRIORS: dict[str, ShippedPrior] = {}
 
 # The page of a model says its licence.
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "README.md", "LICENSE*", "NOTICE*"]
@@ -70,6 +98,9 @@ def resolve_base(name: str) -> Path:
         BaseError: a GGUF file that cannot be read.
     """
     path = Path(name)
+    if name in SHIPPED_PRIORS:
+        prior = SHIPPED_PRIORS[name]
+        return _converted(prior.key) or _with_prior(prior)
     if name in BUILT_IN:
         return _converted(BUILT_IN[name].sha256) or _convert_gguf(built_in_gguf(name), BUILT_IN[name].sha256)
     try:
@@ -88,8 +119,14 @@ def resolve_base(name: str) -> Path:
         return _hub_snapshot(name)
     raise UnknownName(
         f"{name[:100]!r} is not a base",
-        remedy=f"Use {', '.join(BUILT_IN)}, an existing folder or .gguf file, or a hub id like owner/model.",
+        remedy=f"Use {', '.join(built_in_bases())}, an existing folder or .gguf file, or a hub id like owner/model.",
     )
+
+
+def built_in_bases() -> dict[str, BuiltIn]:
+    """All names that need no network but the package index, the default first, each with what its weights come from."""
+    with_prior = {name: BUILT_IN[prior.bare] for name, prior in SHIPPED_PRIORS.items()}
+    return {**with_prior, **BUILT_IN}
 
 
 def hub_revision(name: str, folder: Path) -> str | None:
@@ -125,8 +162,9 @@ def built_in_gguf(name: str) -> Path:
 
 
 def is_pulled(name: str) -> bool:
-    """Whether a built-in base is already in the cache, converted."""
-    return _converted_folder(BUILT_IN[name].sha256).is_dir()
+    """Whether a built-in base is already in the cache, as it is loaded."""
+    key = SHIPPED_PRIORS[name].key if name in SHIPPED_PRIORS else BUILT_IN[name].sha256
+    return _converted_folder(key).is_dir()
 
 
 def _converted_folder(sha256: str) -> Path:
@@ -162,48 +200,77 @@ def _record(sha256: str) -> Path:
     return folder.with_name(f"{folder.name}.fingerprint")
 
 
+def _with_prior(prior: ShippedPrior) -> Path:
+    """Fold a prior into the built-in base that it was trained on, once."""
+    bare = resolve_base(prior.bare)
+    frames = Path(__file__).with_name(prior.frames)
+    if _sha256(frames) != prior.sha256:
+        raise BaseError(f"{frames} is not the file that came with this version", remedy="Install sharedllm again.")
+    about = json.loads(frames.with_suffix(".json").read_text())
+    with _scratch() as scratch:
+        fold_frames(bare, read_frames(frames), about, scratch / "target")
+        return _keep(scratch / "target", prior.key)
+
+
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """A folder beside the converted ones, removed afterwards."""
+    _bases().mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(dir=_bases()))
+    hold(scratch)
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _keep(target: Path, sha256: str) -> Path:
+    """Move a folder that is whole to where `_converted` finds it, unless another process was faster."""
+    folder, damaged = _converted_folder(sha256), target.with_name("damaged")
+    written = fingerprint(target)
+    with FileLock(cache_dir() / "converting.lock"):
+        if not _converted(sha256):
+            if folder.exists():
+                folder.rename(damaged)
+            target.rename(folder)
+            hold(folder)
+            replace_private(_record(sha256), written.encode())
+    return folder
+
+
 def _convert_gguf(gguf: Path, sha256: str) -> Path:
-    """Dequantise once to float32 safetensors, which hold every GGUF block value exactly."""
+    with _scratch() as scratch:
+        try:
+            return _keep(_dequantised(gguf, scratch), sha256)
+        except (OSError, ValueError, LookupError, OverflowError, RuntimeError, struct.error) as error:
+            raise BaseError(
+                f"{gguf} cannot be read as a GGUF model: {error}",
+                remedy="Check that the file is whole and of an architecture that transformers converts.",
+            ) from error
+
+
+def _dequantised(gguf: Path, scratch: Path) -> Path:
+    """A folder of float32 safetensors, which hold every GGUF block value exactly."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    folder = _converted_folder(sha256)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=folder.parent))
-    hold(scratch)
-    try:
-        # Alone in a folder: transformers would also load an adapter that lies beside it.
-        source, target, damaged = (scratch / name for name in ("source", "target", "damaged"))
-        source.mkdir()
-        (source / gguf.name).symlink_to(gguf.resolve())
-        model, report = AutoModelForCausalLM.from_pretrained(
-            str(source),
-            gguf_file=gguf.name,
-            output_loading_info=True,
-            dtype=torch.float32,
-            quantization_config=GgufConfig(dequantize=True),
-            trust_remote_code=False,
-        )
-        if missing := sorted(report["missing_keys"]):
-            raise ValueError(f"it has no {', '.join(missing[:3])}")
-        model.save_pretrained(target)
-        AutoTokenizer.from_pretrained(str(source), gguf_file=gguf.name).save_pretrained(target)
-        written = fingerprint(target)
-        with FileLock(cache_dir() / "converting.lock"):
-            if not _converted(sha256):
-                if folder.exists():
-                    folder.rename(damaged)
-                target.rename(folder)
-                hold(folder)
-                replace_private(_record(sha256), written.encode())
-    except (OSError, ValueError, LookupError, OverflowError, RuntimeError, struct.error) as error:
-        raise BaseError(
-            f"{gguf} cannot be read as a GGUF model: {error}",
-            remedy="Check that the file is whole and of an architecture that transformers converts.",
-        ) from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-    return folder
+    # Alone in a folder: transformers would also load an adapter that lies beside it.
+    source, target = scratch / "source", scratch / "target"
+    source.mkdir()
+    (source / gguf.name).symlink_to(gguf.resolve())
+    model, report = AutoModelForCausalLM.from_pretrained(
+        str(source),
+        gguf_file=gguf.name,
+        output_loading_info=True,
+        dtype=torch.float32,
+        quantization_config=GgufConfig(dequantize=True),
+        trust_remote_code=False,
+    )
+    if missing := sorted(report["missing_keys"]):
+        raise ValueError(f"it has no {', '.join(missing[:3])}")
+    model.save_pretrained(target)
+    AutoTokenizer.from_pretrained(str(source), gguf_file=gguf.name).save_pretrained(target)
+    return target
 
 
 def _hub_snapshot(name: str) -> Path:
@@ -216,7 +283,7 @@ def _hub_snapshot(name: str) -> Path:
         reason = str(error).strip().splitlines()[0]
         raise DownloadError(
             f"{name[:100]!r} is no local folder and could not be fetched from the hub: {reason}",
-            remedy=f"Check the name and the network, or use {', '.join(BUILT_IN)}.",
+            remedy=f"Check the name and the network, or use {', '.join(built_in_bases())}.",
         ) from error
 
 

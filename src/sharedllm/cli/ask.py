@@ -72,7 +72,7 @@ def command(
     min_p: float,
     seed: int,
     max_tokens: int,
-    base_name: str,
+    base_name: str | None,
     store: str | None,
     as_json: bool,
 ) -> None:
@@ -101,7 +101,7 @@ def command(
             click.echo(printable(decision.reason), err=True)
 
     try:
-        with nullcontext() if base_only else open_store(store) as opened, workplace(base_name) as place:
+        with nullcontext() if base_only else open_store(store) as opened, workplace(base_name, opened) as place:
             answer = ask(
                 place,
                 opened,

@@ -33,11 +33,11 @@ def pull(name: str, as_json: bool) -> None:
 @json_option
 def list_bases(as_json: bool) -> None:
     """List the built-in bases, and whether they have been fetched."""
-    from sharedllm.base.resolve import BUILT_IN, is_pulled
+    from sharedllm.base.resolve import built_in_bases, is_pulled
 
     bases = [
         {"name": name, "pulled": is_pulled(name), "licence": built_in.licence, "package": str(built_in.package)}
-        for name, built_in in BUILT_IN.items()
+        for name, built_in in built_in_bases().items()
     ]
     if as_json:
         print_json(bases)

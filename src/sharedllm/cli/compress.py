@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @base_option
 @store_option
 @json_option
-def command(user: str, sources: tuple[str, ...], base_name: str, store: str | None, as_json: bool) -> None:
+def command(user: str, sources: tuple[str, ...], base_name: str | None, store: str | None, as_json: bool) -> None:
     """Quantise a user's adapter to int8, if it survives that.
 
     Some adapters do and some end up worse than none, so it is decided user by user. No adapter, the one that USER is
@@ -39,7 +39,7 @@ def command(user: str, sources: tuple[str, ...], base_name: str, store: str | No
     from sharedllm.store.rules import override_command
 
     check_user_id(user)
-    with open_store(store) as opened, workplace(base_name) as place:
+    with open_store(store) as opened, workplace(base_name, opened) as place:
         found = compress(place, opened, user, sources)
     release, published = found.release, found.published
     losses = {"none": found.none, "raw": found.raw, "int8": found.int8}

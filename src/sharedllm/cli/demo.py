@@ -59,7 +59,7 @@ def command(out: Path, store: str | None) -> None:
     numbers = out.with_suffix(".report.json")
     origins = {user: [f"{SAMPLE}{user}"] for user in USERS}
     authors = [Author(user, partial(_read, user, origin), origin) for user, origin in origins.items()]
-    with open_store(store) as opened, workplace(DEFAULT_BASE) as place:
+    with open_store(store) as opened, workplace(DEFAULT_BASE, opened) as place:
         outcomes = train_all(place, opened, authors, recipe_named(DEFAULT_RECIPE))
         releases = {}
         for user, outcome in outcomes.items():

@@ -21,7 +21,7 @@ OTHERS = 7
 @store_option
 @json_option
 def command(
-    user: str, sources: tuple[str, ...], number: int | None, base_name: str, store: str | None, as_json: bool
+    user: str, sources: tuple[str, ...], number: int | None, base_name: str | None, store: str | None, as_json: bool
 ) -> None:
     """Measure a user's adapter on text it never saw.
 
@@ -38,7 +38,7 @@ def command(
 
     check_user_id(user)
     numbers = {} if number is None else {user: number}
-    with open_store(store) as opened, workplace(base_name) as place:
+    with open_store(store) as opened, workplace(base_name, opened) as place:
         measured = evaluate(place, opened, {user: sources}, numbers=numbers, others=OTHERS)
     for other, error in measured.damaged.items():
         click.echo(f"left out {printable(other)}: {printable(error.message)}", err=True)

@@ -30,7 +30,13 @@ if TYPE_CHECKING:
 @store_option
 @json_option
 def command(
-    user: str, kind: "ExchangeKind", out: Path, number: int | None, base_name: str, store: str | None, as_json: bool
+    user: str,
+    kind: "ExchangeKind",
+    out: Path,
+    number: int | None,
+    base_name: str | None,
+    store: str | None,
+    as_json: bool,
 ) -> None:
     """Write a user's adapter for other tools: PEFT, merged, GGUF.
 
@@ -53,7 +59,7 @@ def command(
     from sharedllm.operations.exchange import export
     from sharedllm.store import open_store
 
-    with open_store(store) as opened, workplace(base_name) as place:
+    with open_store(store) as opened, workplace(base_name, opened) as place:
         release = export(place, opened, user, kind, out, number=number)
     if as_json:
         gate = {"passed": release.gate.passed, "reason": release.gate.reason}

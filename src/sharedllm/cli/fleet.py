@@ -76,7 +76,7 @@ def train(
     learning_rate: float | None,
     format: str | None,
     seed: int,
-    base_name: str,
+    base_name: str | None,
     store: str | None,
     as_json: bool,
 ) -> None:
@@ -103,8 +103,8 @@ def train(
         raise InvalidInput(f"An address, {address!r}, is given to local workers", remedy="Add --executor ray.")
     recipe = chosen_recipe(recipe_name, steps, learning_rate, format, seed)
     plan = plan_fleet(manifest, shard_size)
-    job = FleetJob.of(workplace(base_name), recipe)
-    with open_store(store) as opened, _Tally(len(plan.lines), job.recipe.steps, as_json) as tally:
+    with open_store(store) as opened, _Tally(len(plan.lines), recipe.steps, as_json) as tally:
+        job = FleetJob.of(workplace(base_name, opened), recipe)
         executor = _executor(executor_name, job, address, workers)
         training = train_fleet(opened, plan, job, executor, origin=f"manifest:{manifest.absolute()}")
         # Closing it, not waiting for it to be collected, is what has the workers write checkpoints.

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 @base_option
 @store_option
 @click.option("--json", "as_json", is_flag=True, help="Print every number as JSON, for programs.")
-def report(manifest: Path, out: Path, base_name: str, store: str | None, as_json: bool) -> None:
+def report(manifest: Path, out: Path, base_name: str | None, store: str | None, as_json: bool) -> None:
     """Write what became of a fleet as one HTML page that needs no network.
 
     How many improved on text that nobody trained on, and by how much; what the gate held back; how much of the gain is
@@ -48,10 +48,10 @@ def report(manifest: Path, out: Path, base_name: str, store: str | None, as_json
     from sharedllm.reporting.fleet.page import write_fleet_page
     from sharedllm.store import open_store
 
-    with open_store(store) as opened, workplace(base_name) as place:
+    with open_store(store) as opened, workplace(base_name, opened) as place:
         fleet, readings = measure_fleet(place, opened, manifest)
     made_at = datetime.now(UTC).isoformat(timespec="seconds")
-    found = report_on(fleet, readings, base=base_name, made_at=made_at, version=__version__)
+    found = report_on(fleet, readings, base=place.name, made_at=made_at, version=__version__)
     page = write_fleet_page(found, out).resolve()
     if as_json:
         print_json(found.as_dict())

@@ -25,7 +25,9 @@ from sharedllm.user_ids import check_user_id
 @base_option
 @store_option
 @json_option
-def command(user: str, path: Path, texts: tuple[str, ...], base_name: str, store: str | None, as_json: bool) -> None:
+def command(
+    user: str, path: Path, texts: tuple[str, ...], base_name: str | None, store: str | None, as_json: bool
+) -> None:
     """Store an adapter that another tool or machine wrote.
 
     PATH is a folder with PEFT's LN_TUNING adapter, or a file that `sharedllm export --to adapter` wrote, for this base.
@@ -44,7 +46,7 @@ def command(user: str, path: Path, texts: tuple[str, ...], base_name: str, store
     from sharedllm.store.rules import override_command
 
     check_user_id(user)
-    with open_store(store) as opened, workplace(base_name) as place:
+    with open_store(store) as opened, workplace(base_name, opened) as place:
         release = import_(place, opened, user, path, wrote=texts or None)
     gate, verified = release.gate, release.adapter.provenance["imported"]["base_verified"]
     if as_json:

@@ -36,10 +36,10 @@ base_option = click.option(
     "--base",
     "base_name",
     metavar="NAME",
-    default=DEFAULT_BASE,
-    show_default=True,
+    default=None,
     callback=noted,
-    help="The shared model: a built-in name, a folder, a .gguf file or a hub id.",
+    help="The shared model: a built-in name, a folder, a .gguf file or a hub id. By default the one that the store's"
+    f" adapters are for, and {DEFAULT_BASE} in a new store.",
 )
 
 _RECIPE_OPTIONS = (

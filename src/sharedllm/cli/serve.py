@@ -86,7 +86,7 @@ def command(
     host: str,
     port: int,
     format: str,
-    base_name: str,
+    base_name: str | None,
     store: str | None,
     fallback: bool,
     packed: Path | None,
@@ -147,9 +147,10 @@ def command(
         from sharedllm.http.jobs import Jobs
         from sharedllm.http.server import serve
         from sharedllm.http.service import Policy, Service
+        from sharedllm.operations.default_base import default_base
         from sharedllm.serving.engine import Engine
 
-        base = load(base_name)
+        base = load(base_name or default_base(opened))
         if snapshot is not None:
             snapshot.check_base(base.fingerprint, format)
         limits = Limits(

@@ -26,7 +26,9 @@ _KEY = click.option(
 @base_option
 @store_option
 @json_option
-def pack(folder: Path, key_file: Path | None, format: str, base_name: str, store: str | None, as_json: bool) -> None:
+def pack(
+    folder: Path, key_file: Path | None, format: str, base_name: str | None, store: str | None, as_json: bool
+) -> None:
     """Write every adapter of a base that is served into the new FOLDER, signed, for serving nodes to map into memory.
 
     The key is made the first time, and its public half beside it; give that to the nodes. The store may change
@@ -39,6 +41,7 @@ def pack(folder: Path, key_file: Path | None, format: str, base_name: str, store
     """
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.resolve import resolve_base
+    from sharedllm.operations.default_base import default_base
     from sharedllm.store import open_store
     from sharedllm.store.evidence.signing import make_key, public_half, read_private, snapshot_key_file
     from sharedllm.store.snapshots import pack
@@ -48,8 +51,8 @@ def pack(folder: Path, key_file: Path | None, format: str, base_name: str, store
         make_key(path)
         click.echo(f"made the signing key {path}, and {public_half(path)} for those who check it", err=True)
     key = read_private(path)
-    base = fingerprint(resolve_base(base_name))
     with open_store(store) as opened:
+        base = fingerprint(resolve_base(base_name or default_base(opened)))
         report = pack(opened, folder, key, base=base, format=format)
     if as_json:
         damaged = [str(error) for error in report.damaged]

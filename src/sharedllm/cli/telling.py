@@ -29,11 +29,17 @@ def load(name: str) -> "Base":
     return load_base(name)
 
 
-def workplace(base_name: str) -> "Workplace":
-    """A workplace that says when its base is loaded, and shows bars."""
+def workplace(base_name: str | None, store: "Store | None") -> "Workplace":
+    """A workplace that says when its base is loaded, and shows bars.
+
+    Args:
+        base_name: as it was typed; None for the one that the store's adapters are for.
+        store: an opened one.
+    """
+    from sharedllm.operations.default_base import default_base
     from sharedllm.operations.workplace import Workplace
 
-    return Workplace(base_name, load=load, bar=progress_bar)
+    return Workplace(base_name or default_base(store), load=load, bar=progress_bar)
 
 
 def train_all(

@@ -44,7 +44,7 @@ def command(
     learning_rate: float | None,
     format: str | None,
     seed: int,
-    base_name: str,
+    base_name: str | None,
     store: str | None,
     as_json: bool,
 ) -> None:
@@ -74,7 +74,7 @@ def command(
 
     recipe = chosen_recipe(recipe_name, steps, learning_rate, format, seed)
     authors = _authors(user, sources, manifest)
-    with open_store(store) as opened, workplace(base_name) as place:
+    with open_store(store) as opened, workplace(base_name, opened) as place:
         outcomes = train_all(place, opened, authors, recipe)
     for outcome in outcomes.values():
         # Of one person there is nobody else to tell of: what their text lacks is the command's own error.

@@ -19,7 +19,7 @@ from sharedllm.adapters.exchange.card import Origin, base_licence
 from sharedllm.adapters.exchange.merged import export_merged
 from sharedllm.adapters.exchange.peft import CONFIG, export_peft
 from sharedllm.adapters.layouts import layout_of
-from sharedllm.base.resolve import BUILT_IN, DEFAULT_BASE, resolve_base
+from sharedllm.base.resolve import BARE_BASE, BUILT_IN, resolve_base
 
 pytestmark = pytest.mark.filterwarnings("ignore:Unsupported layer type")
 
@@ -74,7 +74,7 @@ def test_peft_finds_the_base_of_an_export_from_any_folder(base, tmp_path, monkey
 
 def test_peft_finds_the_built_in_base_which_no_hub_has(base, tmp_path, monkeypatch):
     layout = layout_of(base)
-    monkeypatch.setattr("sharedllm.adapters.exchange.card.BUILT_IN", {"built-in": BUILT_IN[DEFAULT_BASE]})
+    monkeypatch.setitem(BUILT_IN, "built-in", BUILT_IN[BARE_BASE])
     export_peft(replace(base, name="built-in"), layout, random_adapter(layout), tmp_path / "out")
     monkeypatch.chdir("/")
     AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out")

@@ -8,7 +8,7 @@ from typing import Any
 from sharedllm import __version__
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.base.loading import Base
-from sharedllm.base.resolve import BUILT_IN, hub_revision
+from sharedllm.base.resolve import built_in_bases, hub_revision
 from sharedllm.printable import printable
 
 CARD = "README.md"
@@ -89,14 +89,14 @@ def write_card(path: Path, kind: ExportKind, base: Base, adapter: Adapter, origi
 
 def base_licence(base: Base) -> str | None:
     """The licence of a base's weights, as far as the base itself says it."""
-    if base.name in BUILT_IN:
-        return BUILT_IN[base.name].licence
+    if base.name in built_in_bases():
+        return built_in_bases()[base.name].licence
     return _licence_of_gguf(Path(base.name)) if base.name.endswith(".gguf") else _licence_of_folder(base.folder)
 
 
 def _card(kind: ExportKind, base: Base, adapter: Adapter, origin: Origin | None) -> str:
     whose = _code(origin.user) if origin else "one person"
-    name = _code(base.name if base.name in BUILT_IN or _hub(base) else Path(base.name).resolve().name)
+    name = _code(base.name if base.name in built_in_bases() or _hub(base) else Path(base.name).resolve().name)
     release = f"release {origin.release} of it" if origin else "it"
     sections = [
         f"---\nlibrary_name: {kind.library}\nlicense: other\n---",
@@ -123,7 +123,7 @@ def _whereabouts(base: Base) -> str:
     if revision := _hub(base):
         return f"`adapter_config.json` names it with the revision that was used, {_code(revision)}."
     said = "`adapter_config.json` names the folder in which it lay on the machine that made this export. Elsewhere, "
-    if base.name in BUILT_IN:
+    if base.name in built_in_bases():
         said += f"`sharedllm base pull {base.name}` makes the same folder, without training anything; "
     return f"{said}put the path of a copy there: no hub has this base under its name."
 
