@@ -82,9 +82,11 @@ def _entries() -> "list[CacheEntry]":
     from sharedllm.base.cache_entries import entries
     from sharedllm.base.resolve import BUILT_IN
     from sharedllm.text.people import CHATS, LIBRARIES, PRESIDENTS
+    from sharedllm.text.public_people import sources
     from sharedllm.text.samples import SAMPLES
 
-    purposes = {f"{package.stem}-": "texts for fleet people" for package in (PRESIDENTS, CHATS, *LIBRARIES)}
+    purposes = {f"{source.package.stem}-": "texts of public people" for source in sources()}
+    purposes |= {f"{package.stem}-": "texts for fleet people" for package in (PRESIDENTS, CHATS, *LIBRARIES)}
     purposes |= {f"{sample.package.stem}-": f"text of sample:{name}" for name, sample in SAMPLES.items()}
     purposes |= {f"{name}.txt": f"text of sample:{name}" for name in SAMPLES}
     purposes |= {f"{built_in.package.stem}-": f"the base {name}" for name, built_in in BUILT_IN.items()}

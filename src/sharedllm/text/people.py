@@ -11,15 +11,11 @@ import json
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
 from zipfile import ZipFile
 
 from sharedllm.cache_folder import PinnedPackage, fetch_package
 from sharedllm.text.reading import normalise_newlines
 from sharedllm.text.samples import SAMPLES, sample_text
-
-PersonKind = Literal["president", "chat", "library", "sample"]
-KINDS: tuple[PersonKind, ...] = get_args(PersonKind)
 
 PRESIDENT_BYTES = 150_000
 """Of annual messages that a president must have given."""
@@ -40,12 +36,12 @@ class Person:
 
     Attributes:
         user: an id that begins with the kind, such as ``president/Abraham Lincoln``.
-        kind: what they are known for here.
+        kind: what they are known for here, such as ``president``.
         text: everything, in the order in which it was written where that is known, lines ended by a line feed.
     """
 
     user: str
-    kind: PersonKind
+    kind: str
     text: str
 
 

@@ -97,6 +97,11 @@ def _pieces(text: str) -> Iterator[Hashes]:
         yield np.sort(_hashes(text[begin : begin + _PIECE + RUN - 1]))
 
 
+def runs(text: str) -> Hashes:
+    """A hash of every run of a text, white space in a row being one space, as `find_repeats` compares them."""
+    return _hashes(" ".join(_lines(text)))
+
+
 def _hashes(text: str) -> Hashes:
     """A hash of every `RUN` characters in a row, uint64 ``[max(0, characters - RUN + 1)]``."""
     points = np.frombuffer(text.encode("utf-32-le"), np.uint32)

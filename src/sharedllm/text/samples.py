@@ -78,10 +78,10 @@ def _novelist(wheel: ZipFile) -> str:
 def _scientist(wheel: ZipFile) -> str:
     papers = map(json.loads, wheel.read("data/data-sample.jsonl").decode().splitlines())
     # A paper's first category is its own; the others are where else it was announced.
-    return _articles(_unwrap(paper["abstract"]) for paper in papers if paper["categories"].split()[0] == "astro-ph")
+    return _articles(unwrap(paper["abstract"]) for paper in papers if paper["categories"].split()[0] == "astro-ph")
 
 
-def _unwrap(abstract: str) -> str:
+def unwrap(abstract: str) -> str:
     """Undo arXiv's fixed-width lines; an indented line begins a paragraph there."""
     return "\n".join(" ".join(paragraph.split()) for paragraph in re.split(r"\n\s+", abstract.strip()))
 
