@@ -4,6 +4,7 @@ import bz2
 import hashlib
 import io
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from zipfile import ZipFile
@@ -63,6 +64,16 @@ def test_who_has_no_file_is_left_out():
 def test_a_file_in_another_encoding_and_with_doubled_returns_is_read():
     packed = wheel({"a.txt": "é\r\r\nb".encode("latin-1")})
     assert texts(packed, listed(files=("a.txt",), encoding="latin-1")) == {"Ada": "é\nb\n"}
+
+
+APACHE = "Licensed under the Apache License, Version 2.0;\n# see the file for limitations\n# under the License."
+
+
+def test_notices_of_licences_are_left_out_where_they_are_not_wanted():
+    packed = wheel({"a.py": f"# Ada\n# {APACHE}\nx = 1\n", "b.py": f"# {APACHE}\ny = 2\n"})
+    ada = listed(files=("*.py",), without_notices=True)
+    assert texts(packed, ada) == {"Ada": "# Ada\n# \nx = 1\n\n# \ny = 2\n"}
+    assert "Apache" in texts(packed, replace(ada, without_notices=False))["Ada"]
 
 
 def test_a_long_text_is_cut_at_the_end_of_a_line():
@@ -208,6 +219,15 @@ def test_every_package_is_pinned_to_one_file_and_every_licence_is_named():
 
 def test_the_page_about_public_people_tells_of_the_table():
     assert PAGE.read_text(encoding="utf-8") == page(), "run python -m benchmarks.list_people"
+
+
+def test_who_writes_code_or_documentation_is_one_person_with_a_permissive_licence():
+    of_files = [(source, person) for source, person in everybody() if person.files and person.author]
+    authors = [person.author.casefold() for _, person in of_files]
+    assert len(authors) == len(set(authors))
+    assert len({source.kind for source, _ in of_files}) >= 6
+    permissive = re.compile("MIT|BSD|Apache|ISC|PSF|Python Software Foundation|Unlicense|public domain", re.IGNORECASE)
+    assert all(permissive.search(source.licence) and "GPL" not in source.licence for source, _ in of_files)
 
 
 @pytest.mark.rare

@@ -36,6 +36,15 @@ LEAST = 4_000
 """Characters that a person must have written."""
 
 
+# MIT's, BSD's, ISC's and Apache's, in a comment or not: the same words in many people's files, and nobody's own.
+_NOTICE = re.compile(
+    r"(?:Permission\W+is\W+hereby\W+granted|Permission\W+to\W+use,\W+copy|Redistribution\W+and\W+use\W+in\W+source"
+    r"|Licensed\W+under\W+the\W+Apache\W+License).{,2500}?(?:DEALINGS\W+IN\W+(?:THE\W+)?SOFTWARE|SUCH\W+DAMAGE"
+    r"|[Ll]imitations\W+under\W+the\W+License|PERFORMANCE\W+OF\W+THIS\W+SOFTWARE)\.?",
+    re.DOTALL,
+)
+
+
 @dataclass(frozen=True)
 class Rows:
     """Rows that say who wrote them.
@@ -71,12 +80,13 @@ class Listed:
         role: what their text may be used for.
         sha256: of the text, as UTF-8, in hex.
         characters: of the text.
-        author: how rows call them, if not by the name.
+        author: how rows call them, if not by the name; of files, who wrote them, if the name does not say it.
         files: glob patterns of their files, in this order; files of one pattern come in the order of their paths.
         without: parts of paths that are left out.
         begin: the text begins after this, e.g. a Gutenberg book's marker.
         end: the text ends before this.
         encoding: of the files.
+        without_notices: of licences, which are left out of every file.
     """
 
     name: str
@@ -89,6 +99,7 @@ class Listed:
     begin: str = ""
     end: str = ""
     encoding: str = "utf-8-sig"
+    without_notices: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,7 +208,7 @@ def _of_files(wheel: ZipFile, person: Listed) -> str:
     kept = (name for name in chosen if not any(part in name for part in person.without))
     # A file that was written twice in text mode on Windows ends its lines by two returns and a line feed.
     texts = (wheel.read(name).decode(person.encoding).replace("\r\r\n", "\n") for name in kept)
-    text = normalise_newlines("\n".join(texts))
+    text = normalise_newlines("\n".join(_NOTICE.sub("", text) if person.without_notices else text for text in texts))
     if person.begin:
         text = text.partition(person.begin)[2]
     if person.end:
