@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import os
 import signal
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,6 +12,8 @@ import torch
 from tests import models
 
 from benchmarks import postgres_server
+from sharedllm.adapters.formats import registry
+from sharedllm.adapters.formats.bank import bank_sites
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.loading import load_base
@@ -83,6 +86,18 @@ def inject():
     yield inject
     for injection in attached:
         injection.remove()
+
+
+@pytest.fixture
+def cores():
+    """A stranger's format: whole matrices in a prior's frames, not their diagonals alone."""
+
+    def sites(model):
+        return [replace(site, kind="core") for site in bank_sites(model)]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registry, "_registered", dict(registry._registered))
+        yield registry.register_format(registry.Format("core", sites))
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,8 @@ EVERY_FORMAT = [
     for architecture in models.ARCHITECTURES
     for format in format_names()
     if (architecture, format) != ("gpt2", "ia3") and (architecture == "adapted" or "bank" not in format)
-]
+] + [("adapted", "core")]
+pytestmark = pytest.mark.usefixtures("cores")
 DTYPES = [torch.float32, torch.bfloat16]
 
 # Head norms and rotary angles are computed in float32 even in a float64 model: that is what rounds here.
@@ -189,6 +190,23 @@ def test_a_norm_row_equals_a_model_whose_gains_were_changed(base_of, inject, arc
         ours = run(base, ids)
     # Gemma multiplies by its gains in float32.
     torch.testing.assert_close(ours, run(replace(base, model=changed), ids), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("by_token", [False, True])
+@pytest.mark.parametrize("format", ["bank", "core"])
+def test_coordinates_of_frames_equal_a_model_to_whose_weights_they_were_added(base_of, inject, format, by_token):
+    base = base_of("adapted", torch.float64)
+    ids = token_ids(2, 12)
+    changed = copy.deepcopy(base.model)
+    injection = inject(base, format)
+    (row,) = table = random_table(injection, 1)
+    for site, values in zip(injection.layout.sites, row.split(injection.layout.widths), strict=True):
+        layer = changed.get_submodule(site.name)
+        within = values.diag() if site.kind == "diagonal" else values.view(site.rank, site.rank)
+        layer.weight.data += layer.frame_out @ within @ layer.frame_into
+    with injection.rows(table, torch.zeros((2, 12) if by_token else (2,), dtype=torch.int64)):
+        ours = run(base, ids)
+    torch.testing.assert_close(ours, run(replace(base, model=changed), ids), rtol=1e-9, atol=1e-9)
 
 
 # Gradients

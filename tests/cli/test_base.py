@@ -26,7 +26,13 @@ def test_info(run, folder_of, base_of):
     assert about["parameters"] == sum(parameter.numel() for parameter in base.model.parameters())
     assert (about["hidden_size"], about["layers"], about["vocabulary"], about["context"]) == (32, 2, 259, 512)
     # Five norms of 32 channels; one shift of 32; two layers of keys and values of 16 and an intermediate of 48.
-    assert about["adapter_values"] == {"norm": 160, "steering": 32, "ia3": 160}
+    assert about["adapter_values"] == {"norm": 160, "steering": 32, "ia3": 160, "bank": None, "norm+bank": None}
+
+
+def test_info_of_a_base_with_a_prior_says_what_its_coordinates_take(run, folder_of):
+    about = run("base", "info", folder_of("adapted"), "--json").json
+    # Four components at each of two layers' seven projections.
+    assert (about["adapter_values"]["bank"], about["adapter_values"]["norm+bank"]) == (56, 160 + 56)
 
 
 def test_info_for_a_person_says_what_a_user_takes(run, folder_of):

@@ -135,9 +135,9 @@ def test_gains_that_do_not_go_with_the_deviations_are_refused():
         through_gains(np.ones(3, np.float32), np.ones(2, np.float32), [3])
 
 
-@pytest.mark.parametrize("format", ["norm", "steering", "ia3"])
+@pytest.mark.parametrize("format", ["norm", "steering", "ia3", "bank", "norm+bank"])
 def test_a_layouts_widths_are_all_it_takes(format, base_of, inject):
-    layout = inject(base_of(), format).layout
+    layout = inject(base_of("adapted" if "bank" in format else "llama"), format).layout
     values = np.random.default_rng(0).normal(0, 0.05, layout.size).astype(np.float32)
     packed = quantise(values, layout.widths)
     assert isinstance(packed, Int8)

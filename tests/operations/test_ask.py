@@ -46,7 +46,13 @@ def rows(base, count, format="norm"):
 
 @pytest.mark.parametrize(
     ("architecture", "format"),
-    [("llama", "steering"), ("llama", "ia3"), *((architecture, "norm") for architecture in ARCHITECTURES)],
+    [
+        ("llama", "steering"),
+        ("llama", "ia3"),
+        ("adapted", "bank"),
+        ("adapted", "norm+bank"),
+        *((architecture, "norm") for architecture in ARCHITECTURES),
+    ],
 )
 def test_every_row_of_a_mixed_batch_is_what_it_is_alone(base_of, raw, architecture, format):
     base = base_of(architecture, torch.float64)
@@ -57,9 +63,9 @@ def test_every_row_of_a_mixed_batch_is_what_it_is_alone(base_of, raw, architectu
     assert generate(base, prompts[::-1], max_tokens=TOKENS, format=format) == together[::-1]
 
 
-@pytest.mark.parametrize("format", ["norm", "steering", "ia3"])
+@pytest.mark.parametrize("format", ["norm", "steering", "ia3", "bank"])
 def test_two_users_with_one_prompt_each_get_their_own_answer(base_of, raw, format):
-    base = base_of("llama", torch.float64)
+    base = base_of("adapted", torch.float64)
     prompt = base.encode(PROMPTS[1])
     answers = generate(base, [(prompt, row) for row in rows(base, 3, format)], max_tokens=TOKENS, format=format)
     assert len(set(answers)) == 3

@@ -81,21 +81,31 @@ def run(engine, planned, chance, erased):
     return [client.wait() for client in clients]
 
 
-COMPANY = [*(("llama", seed) for seed in range(SCHEDULES)), ("gemma3", 0), ("gemma3", 1)]
+COMPANY = [
+    ("adapted", "core", 1),
+    *(("llama", "norm", seed) for seed in range(SCHEDULES)),
+    *(
+        (architecture, format, seed)
+        for architecture, format in (("adapted", "norm+bank"), ("gemma3", "norm"))
+        for seed in (0, 1)
+    ),
+]
 
 
-@pytest.mark.parametrize(("architecture", "seed"), COMPANY)
-def test_a_request_in_any_company_gets_what_it_gets_alone(base_of, row, architecture, seed, replayed, monkeypatch):
-    compare(base_of(architecture, torch.float64), row, seed, replayed, monkeypatch)
+@pytest.mark.parametrize(("architecture", "format", "seed"), COMPANY)
+def test_a_request_in_any_company_gets_what_it_gets_alone(
+    base_of, cores, row, architecture, format, seed, replayed, monkeypatch
+):
+    compare(base_of(architecture, torch.float64), format, row, seed, replayed, monkeypatch)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="serves from a GPU")
-@pytest.mark.parametrize(("architecture", "seed"), COMPANY[-6:])
-def test_so_does_a_request_on_a_gpu(base_of, row, architecture, seed, monkeypatch):
-    compare(base_of(architecture, torch.float64, "cuda"), row, seed, True, monkeypatch)
+@pytest.mark.parametrize(("architecture", "format", "seed"), COMPANY[-6:])
+def test_so_does_a_request_on_a_gpu(base_of, row, architecture, format, seed, monkeypatch):
+    compare(base_of(architecture, torch.float64, "cuda"), format, row, seed, True, monkeypatch)
 
 
-def compare(base, row, seed, replayed, monkeypatch):
+def compare(base, format, row, seed, replayed, monkeypatch):
     """Everybody's tokens in a schedule against what each gets alone."""
     chance = np.random.default_rng(seed)
     # Few places, a small cache and three rows: requests wait, are read in pieces, and evict one another's rows.
@@ -105,7 +115,7 @@ def compare(base, row, seed, replayed, monkeypatch):
         batch_tokens=int(chance.choice([8, 32, 256])),
         table_bytes=0,
     )
-    engine = Engine(base, crowded)
+    engine = Engine(base, crowded, format=format)
     if seed % 2:
         # More is let in than the cache has room for, and waits there.
         engine._scheduler.capacity *= 100
@@ -116,7 +126,7 @@ def compare(base, row, seed, replayed, monkeypatch):
     engine.close()
 
     monkeypatch.undo()
-    engine = Engine(base, Limits(running=1, cache_tokens=2048, batch_tokens=2048, table_bytes=0))
+    engine = Engine(base, Limits(running=1, cache_tokens=2048, batch_tokens=2048, table_bytes=0), format=format)
     engine.start()
     ended = 0
     for each, client in zip(planned, found, strict=True):

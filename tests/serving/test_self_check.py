@@ -33,9 +33,13 @@ def test_bases_whose_attention_is_ours_are_served(loaded, make, dtype):
     Engine(loaded(make, dtype)).close()
 
 
-@pytest.mark.parametrize("format", ["steering", "ia3"])
-def test_so_they_are_under_rows_of_other_formats(loaded, format):
-    show_exact(loaded(), format=format)
+@pytest.mark.parametrize(
+    ("make", "format"),
+    [(models.llama, "steering"), (models.llama, "ia3"), (models.adapted, "bank"), (models.adapted, "core")],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_so_they_are_under_rows_of_other_formats(loaded, cores, make, format, dtype):
+    show_exact(loaded(make, dtype), format=format)
 
 
 @pytest.mark.parametrize("window", [4, 8, 32, 300])

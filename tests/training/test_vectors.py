@@ -83,7 +83,8 @@ def interrupt_at(user, step):
 
 @pytest.mark.parametrize(
     ("architecture", "format"),
-    [(architecture, "norm") for architecture in models.ARCHITECTURES] + [("llama", "steering"), ("llama", "ia3")],
+    [(architecture, "norm") for architecture in models.ARCHITECTURES]
+    + [("llama", "steering"), ("llama", "ia3"), ("adapted", "bank"), ("adapted", "norm+bank")],
 )
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
 def test_everyone_gets_better_on_text_never_seen_and_the_base_is_untouched(

@@ -147,7 +147,7 @@ def _within_frame(active: _Active, module: Any, states: torch.Tensor, site: Site
     else:
         cores = _values(active, inner, site, number).to(inner.dtype)
         cores = cores.view(*cores.shape[:-1], site.rank, site.rank)
-        inner = (inner.unsqueeze(-2) @ cores).squeeze(-2) if cores.shape[1] > 1 else inner @ cores.squeeze(1)
+        inner = (cores @ inner.unsqueeze(-1)).squeeze(-1) if cores.shape[1] > 1 else inner @ cores.squeeze(1).mT
     return linear(inner, module.frame_out)
 
 

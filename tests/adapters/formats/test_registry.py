@@ -1,5 +1,6 @@
 """The one door through which formats come."""
 
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -100,7 +101,7 @@ def test_sites_that_are_no_function_and_what_is_no_format_are_refused():
 @pytest.mark.parametrize("name", OURS)
 def test_a_call_cannot_take_the_name_of_one_of_ours(name):
     for replace in (False, True):
-        with pytest.raises(FormatError, match=f"'{name}'.*sharedllm"):
+        with pytest.raises(FormatError, match=f"'{re.escape(name)}'.*sharedllm"):
             register_format(Format(name, last_norm), replace=replace)
     assert format_named(name).sites is not last_norm
 
