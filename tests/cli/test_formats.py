@@ -2,6 +2,7 @@
 
 import sys
 
+import numpy as np
 import pytest
 from tests.strangers import install, install_guides
 
@@ -25,7 +26,7 @@ def guest(tmp_path, monkeypatch):
 def test_formats_are_listed_with_the_package_that_brings_them(run, guest, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(install(tmp_path / "bad", "bad_one", "1 / 0", {"bad": "bad_one:FORMAT"}, "bad")))
     listed = {each["name"]: each for each in run("formats", "--json").json}
-    assert list(listed) == ["norm", "steering", "ia3", "bad", "mlp-out"]
+    assert list(listed) == ["norm", "steering", "ia3", "bank", "norm+bank", "bad", "mlp-out"]
     assert listed["norm"]["package"] == "sharedllm"
     assert "default" in listed["norm"]["about"]
     assert (listed["mlp-out"]["package"], listed["bad"]["package"]) == ("acme-formats 1.2", "bad 1.2")
@@ -72,6 +73,38 @@ def test_a_strangers_format_is_trained_asked_for_packed_moved_and_erased(
         assert "loading" not in gone.err
     assert "The base answers" in run("ask", "alice", "Who came", "--allow-base", "--max-tokens", "4").err
     assert run("users", "show", "alice").code == 0
+    assert run("users", "erase", "alice", "--yes").code == 0
+
+
+def test_coordinates_of_a_prior_are_trained_asked_for_packed_moved_and_erased(
+    run, notes, machine, folder_of, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(RECIPES, "default", Recipe("default", learning_rate=2e-2, steps=6, window=64, check_every=3))
+    base = ("--base", folder_of("adapted"))
+    trained = run("train", "alice", notes("alice"), "--format", "norm+bank", *base)
+    assert trained.code == 0, trained
+    with open_store(machine.store) as store:
+        adapter = store.served("alice").adapter
+    assert adapter.format == "norm+bank"
+    assert "Release 1 of 'alice' answers" in run("ask", "alice", "Who came", "--max-tokens", "4", *base).err
+    assert run("evaluate", "alice", *base).code == 0
+    assert run("compress", "alice", *base).code in (0, 3)
+    assert run("fleet", "pack", tmp_path / "packed", "--format", "norm+bank", *base).code == 0
+    for kind in ("peft", "merged", "adapter"):
+        assert run("export", "alice", "--to", kind, tmp_path / kind, "--release", "1", *base).code == 0
+    for number, kind in enumerate(("adapter", "peft"), 1):
+        assert run("import", "bob", tmp_path / kind, *base).code in (0, 3)
+        with open_store(machine.store) as store:
+            again = store.release("bob", number).adapter
+        assert again.format == "norm+bank"
+        np.testing.assert_allclose(again.values, adapter.values, atol=1e-3)
+    refused = run("export", "alice", "--to", "gguf", tmp_path / "gguf", *base)
+    assert (refused.code, (tmp_path / "gguf").exists()) == (2, False)
+    assert "--to merged" in refused.err
+    bare = ("--base", folder_of("llama"))
+    refused = run("train", "carol", notes("carol"), "--format", "norm+bank", *bare)
+    assert (refused.code, machine.users()) == (2, ["alice", "bob"])
+    assert "is a bare base" in refused.err
     assert run("users", "erase", "alice", "--yes").code == 0
 
 

@@ -1,6 +1,7 @@
 """Reading a fleet's held-out texts on a small base: each four ways, and none of them twice."""
 
 from contextlib import contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -36,11 +37,12 @@ class Desk:
         write_manifest(self.manifest, self.texts)
 
     def publish(self, user, *, seed=0, recipe=RECIPE, base=None, text=None):
-        size = self.injection.layout.size
+        format, size = self.injection.layout.format, self.injection.layout.size
+        recipe = replace(recipe, method=format)
         values = np.random.default_rng([seed, *user.encode()]).normal(0, 0.05, size).astype(np.float32)
         sha256 = split_text(text or self.texts[user]).sha256
         provenance = {"recipe": recipe.as_dict(), "text_sha256": sha256}
-        return self.store.publish(user, Adapter("norm", base or self.base.fingerprint, values, provenance), PASSED)
+        return self.store.publish(user, Adapter(format, base or self.base.fingerprint, values, provenance), PASSED)
 
     def find(self):
         return find_fleet(self.store, self.manifest, self.base.fingerprint)
@@ -68,10 +70,11 @@ class Desk:
 
 
 @pytest.fixture
-def desk(tmp_path, base_of, inject):
-    base = base_of("llama")
+def desk(request, tmp_path, base_of, inject):
+    architecture, format = getattr(request, "param", ("llama", "norm"))
+    base = base_of(architecture)
     with open_store(":memory:") as store:
-        desk = Desk(tmp_path, base, inject(base), store)
+        desk = Desk(tmp_path, base, inject(base, format), store)
         for user in USERS:
             desk.publish(user)
         yield desk
@@ -155,6 +158,7 @@ def test_many_kinds_are_as_many_as_a_chart_can_show(desk):
 # How it is read
 
 
+@pytest.mark.parametrize("desk", [("llama", "norm"), ("adapted", "norm+bank")], indirect=True, ids=lambda each: each[1])
 def test_a_text_is_read_by_the_base_its_owner_and_one_other(desk):
     readings, fleet = desk.read(), desk.find()
     for number, user in enumerate(USERS):

@@ -43,13 +43,14 @@ def command(
     OUT must not exist yet, or be an empty folder. The base must be the one that USER's adapter was trained on.
 
     \b
-    --to peft      a folder with PEFT's LN_TUNING adapter, to load over the base
+    --to peft      a folder with a PEFT adapter (LN_TUNING, LORA or both), to load over the base
     --to merged    a folder with the whole model, for transformers and most other runtimes
-    --to gguf      a file with the whole model, for llama.cpp; the base must be a GGUF file
+    --to gguf      a file with the whole model, for llama.cpp; the base must come from a GGUF file
     --to adapter   a file with the adapter alone, for `sharedllm import` on another machine
 
     A README says what it is, whose, how it is loaded, what was measured, and who may use it. PEFT finds the base by its
-    hub id, or by the absolute path of its folder on this machine.
+    hub id, or by the absolute path of its folder on this machine. Of a base with a prior, a folder inside PEFT's holds
+    the prior as well, to load over the base without it.
 
     The files are no longer ours to look after: `sharedllm users erase` does not reach them.
     """

@@ -30,8 +30,8 @@ def command(
 ) -> None:
     """Store an adapter that another tool or machine wrote.
 
-    PATH is a folder with PEFT's LN_TUNING adapter, or a file that `sharedllm export --to adapter` wrote, for this base.
-    It becomes a new release of USER.
+    PATH is a folder with a PEFT adapter, LN_TUNING or what `sharedllm export --to peft` wrote, or a file that
+    `sharedllm export --to adapter` wrote, for this base. It becomes a new release of USER.
 
     What it was tested on elsewhere does not count here. With --text it is put through the gate, and answers for USER if
     it passes; without, it is stored and held back. Only the block of the text that training validates on is read: give

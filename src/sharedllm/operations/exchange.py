@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from sharedllm.adapters.adapter import UNTESTED, GateOutcome
-from sharedllm.adapters.formats.registry import DEFAULT_FORMAT
 from sharedllm.errors import UnknownName
 from sharedllm.operations.workplace import Workplace
 from sharedllm.text.sources import Wrote, read_sources
@@ -28,8 +27,8 @@ def export(
         workplace: where. For an adapter alone its base is not loaded.
         store: where releases are.
         user: whose.
-        kind: PEFT's ``LN_TUNING`` folder, a folder or a GGUF file with the whole model, or a file with the adapter
-            alone, which `import_` reads.
+        kind: PEFT's folder, a folder or a GGUF file with the whole model, or a file with the adapter alone; `import_`
+            reads the first and the last.
         out: must not exist yet, or be an empty folder.
         number: of the release; by default the one that answers for them.
 
@@ -81,7 +80,7 @@ def import_(
         workplace: where; its base is the adapter's.
         store: where the release goes.
         user: whose it is.
-        path: a folder with PEFT's ``LN_TUNING`` adapter, or a file that `export` wrote.
+        path: a folder with a PEFT adapter, ``LN_TUNING`` or one of ours, or a file that `export` wrote.
         wrote: text of theirs to test it on, or where it is; of it the block is read that training validates on.
             Without, it is held back.
 
@@ -101,10 +100,11 @@ def import_(
 
 def _read(workplace: Workplace, path: Path) -> "Adapter":
     from sharedllm.adapters.adapter_file import as_imported, load_adapter
-    from sharedllm.adapters.exchange.peft import import_peft
+    from sharedllm.adapters.exchange.peft import import_peft, peft_format
 
     if path.is_dir():
-        return import_peft(workplace.base, workplace.injection(DEFAULT_FORMAT).layout, path)
+        format = peft_format(workplace.base, path)
+        return import_peft(workplace.base, workplace.injection(format).layout, path)
     adapter = load_adapter(path)
     return as_imported(adapter, workplace.injection_of(adapter).layout)
 

@@ -11,9 +11,12 @@ from tests.adapters.exchange.conftest import assert_same_logits, load, logits, o
 from transformers import AutoModelForCausalLM, GgufConfig
 
 from sharedllm.adapters.adapter import GateOutcome
+from sharedllm.adapters.exchange import gguf
 from sharedllm.adapters.exchange.card import Origin
 from sharedllm.adapters.exchange.gguf import card_beside, export_gguf, gguf_source
+from sharedllm.adapters.exchange.merged import export_merged
 from sharedllm.adapters.layouts import layout_of
+from sharedllm.base.frames import projections
 from sharedllm.base.loading import load_base
 from sharedllm.errors import AdapterError, BaseError, InvalidInput, UnsupportedBase, WrongBase
 
@@ -82,6 +85,46 @@ def test_transformers_reads_the_file_and_gives_our_logits(tmp_path, architecture
     adapter = random_adapter(layout)
     export_gguf(write_gguf(base, tmp_path / "base.gguf"), base, layout, adapter, tmp_path / "out.gguf")
     assert_same_logits(logits(load_gguf(tmp_path / "out.gguf")), our_logits(base, layout, adapter), logits(base.model))
+
+
+@pytest.mark.parametrize("format", ["norm", "bank", "norm+bank"])
+def test_the_file_of_a_base_without_its_prior_gets_the_prior_and_the_persons_own(base_of, tmp_path, format):
+    base = base_of("adapted")
+    layout = layout_of(base, format)
+    adapter = random_adapter(layout, spread=0.5)
+    source = write_gguf(load(base.folder.parent / "bare"), tmp_path / "base.gguf")
+    export_gguf(source, base, layout, adapter, tmp_path / "out.gguf")
+    ours, prior = our_logits(base, layout, adapter), logits(base.model)
+    assert_same_logits(
+        logits(load_gguf(tmp_path / "out.gguf")), logits(rounded(base, layout, adapter, tmp_path)), prior
+    )
+    torch.testing.assert_close(logits(load_gguf(tmp_path / "out.gguf")), ours, rtol=0.05, atol=0.05)
+    before, after = GGUFReader(source), GGUFReader(tmp_path / "out.gguf")
+    kept = {name: field.contents() for name, field in before.fields.items() if not name.startswith("GGUF.")}
+    assert {name: after.fields[name].contents() for name in kept} == kept
+    assert [tensor.name for tensor in after.tensors] == [tensor.name for tensor in before.tensors]
+
+
+def rounded(base, layout, adapter, folder):
+    """The merged model with its projections in the float16 that a file has them in."""
+    export_merged(base, layout, adapter, folder / "merged")
+    merged = AutoModelForCausalLM.from_pretrained(folder / "merged", attn_implementation="eager").eval()
+    for layer in projections(merged).values():
+        layer.weight.data = layer.weight.data.half().float()
+    return merged
+
+
+def test_the_file_of_a_prior_of_a_built_in_base_is_that_bases(base_of, monkeypatch, tmp_path):
+    base = base_of("adapted")
+    bare = base.folder.parent / "bare"
+    monkeypatch.setattr(gguf, "BUILT_IN", {"built-in": None})
+    monkeypatch.setattr(gguf, "is_pulled", lambda name: True)
+    monkeypatch.setattr(gguf, "resolve_base", lambda name: bare)
+    monkeypatch.setattr(gguf, "built_in_gguf", lambda name: tmp_path / f"{name}.gguf")
+    assert gguf_source(base) == tmp_path / "built-in.gguf"
+    monkeypatch.setattr(gguf, "resolve_base", lambda name: base.folder)
+    with pytest.raises(UnsupportedBase, match="not loaded from a GGUF"):
+        gguf_source(base)
 
 
 def test_the_real_file_differs_only_in_its_norms_and_gives_our_logits_in_transformers(real, patched):
@@ -189,7 +232,8 @@ def family(base):
 
 
 def write_gguf(base, path, *, dtype=np.float32):
-    """A base as GGUF the way converters write it, as far as the names and norms go: Gemma's are stored as gains."""
+    """A base as GGUF the way converters write it, as far as the names, the norms (Gemma's are stored as gains) and the
+    rows of Llama's queries and keys go."""
     config, architecture = base.model.config, family(base)
     [number] = [number for number, name in MODEL_ARCH_NAMES.items() if name == architecture]
     writer = GGUFWriter(path, architecture)
@@ -210,7 +254,11 @@ def write_gguf(base, path, *, dtype=np.float32):
         if name == "lm_head.weight" and config.tie_word_embeddings:
             continue
         shift = 1 if architecture == "gemma3" and "norm" in name else 0
-        writer.add_tensor(names.get_name(name, (".weight", ".bias")), (tensor + shift).numpy().astype(dtype))
+        held = tensor + shift
+        if architecture == "llama" and ("q_proj" in name or "k_proj" in name):
+            heads = config.num_attention_heads if "q_proj" in name else config.num_key_value_heads
+            held = held.view(heads, 2, -1, config.hidden_size).transpose(1, 2).reshape(tensor.shape)
+        writer.add_tensor(names.get_name(name, (".weight", ".bias")), held.numpy().astype(dtype))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

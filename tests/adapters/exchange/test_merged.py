@@ -10,6 +10,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from sharedllm.adapters.exchange.merged import export_merged
 from sharedllm.adapters.layouts import layout_of
+from sharedllm.base.fingerprint import FRAMES
+from sharedllm.base.frames import PRIOR
 from sharedllm.errors import AdapterError, BaseError, InvalidInput, UnsupportedBase, WrongBase
 
 
@@ -57,6 +59,31 @@ def test_ia3_folds_into_keys_values_and_the_projection_down(tmp_path, name):
     adapter = random_adapter(layout, spread=0.5)
     export_merged(base, layout, adapter, tmp_path / "out")
     assert_same_logits(logits(load_merged(tmp_path / "out")), our_logits(base, layout, adapter), logits(base.model))
+
+
+@pytest.mark.parametrize("format", ["bank", "norm+bank", "core"])
+def test_coordinates_fold_into_the_projections_that_have_frames(base_of, cores, tmp_path, format):
+    base = base_of("adapted")
+    layout = layout_of(base, format)
+    adapter = random_adapter(layout, spread=0.5)
+    export_merged(base, layout, adapter, tmp_path / "out")
+    assert_same_logits(logits(load_merged(tmp_path / "out")), our_logits(base, layout, adapter), logits(base.model))
+
+
+def test_a_model_on_a_prior_goes_without_its_frames_and_without_the_list_of_whose_texts_are_in_it(base_of, tmp_path):
+    base = base_of("adapted")
+    layout = layout_of(base, "bank")
+    export_merged(base, layout, random_adapter(layout), tmp_path / "out")
+    assert not {FRAMES, PRIOR} & {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_frames_that_are_not_those_that_were_loaded_are_refused(tmp_path):
+    base = load(models.adapted(tmp_path / "base"))
+    layout = layout_of(base, "bank")
+    (base.folder / FRAMES).write_bytes((models.adapted(tmp_path / "other", seed=1) / FRAMES).read_bytes())
+    with pytest.raises(UnsupportedBase, match=r"frame of model.layers.0"):
+        export_merged(base, layout, random_adapter(layout), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_steering_has_no_weight_to_go_to(llama, tmp_path):

@@ -6,14 +6,16 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from peft import LNTuningConfig, LoraConfig, PeftModel, get_peft_model
+from peft import AutoPeftModelForCausalLM, LNTuningConfig, LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from tests import models
 from tests.adapters.exchange.conftest import IDS, assert_same_logits, load, logits, our_logits, random_adapter
 from transformers import AutoModelForCausalLM
 
-from sharedllm.adapters.exchange.peft import CONFIG, TENSORS, export_peft, import_peft
+from sharedllm.adapters.exchange.peft import BARE, CONFIG, TENSORS, export_peft, import_peft, peft_format
 from sharedllm.adapters.layouts import layout_of
+from sharedllm.base.fingerprint import FRAMES
+from sharedllm.base.frames import Frame, fold_frames, read_frames
 from sharedllm.base.loading import load_base
 from sharedllm.errors import AdapterError, CorruptAdapter, InvalidInput, WrongBase
 
@@ -30,8 +32,8 @@ def llama(base_of):
     return base_of("llama")
 
 
-def load_in_peft(base, folder):
-    model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32, attn_implementation="eager")
+def load_in_peft(base, folder, over=None):
+    model = AutoModelForCausalLM.from_pretrained(over or base.folder, dtype=torch.float32, attn_implementation="eager")
     return PeftModel.from_pretrained(model, folder).eval()
 
 
@@ -71,6 +73,92 @@ def test_an_export_comes_back_as_the_same_deviations(base, tmp_path_factory):
         }
 
     round_trip()
+
+
+@pytest.mark.parametrize("format", ["norm", "bank", "norm+bank", "core"])
+def test_peft_gives_our_logits_over_a_prior_and_over_the_base_without_it(base_of, cores, tmp_path, format):
+    base = base_of("adapted")
+    layout = layout_of(base, format)
+    adapter = random_adapter(layout, spread=0.5)
+    export_peft(base, layout, adapter, tmp_path / "out")
+    ours, prior = our_logits(base, layout, adapter), logits(base.model)
+    assert_same_logits(logits(load_in_peft(base, tmp_path / "out")), ours, prior)
+    bare = base.folder.parent / "bare"
+    assert_same_logits(logits(load_in_peft(base, tmp_path / "out" / BARE, over=bare)), ours, prior)
+    found = AutoPeftModelForCausalLM.from_pretrained(tmp_path / "out", attn_implementation="eager").eval()
+    torch.testing.assert_close(logits(found), ours, rtol=1e-4, atol=1e-4)
+
+
+def test_a_bare_base_has_no_folder_for_one(llama, folder):
+    assert not (folder / BARE).exists()
+
+
+@pytest.mark.parametrize("format", ["bank", "norm+bank", "core"])
+def test_what_peft_holds_comes_back_as_the_same_coordinates(base_of, cores, tmp_path, format):
+    base = base_of("adapted")
+    layout = layout_of(base, format)
+    adapter = random_adapter(layout, spread=0.5)
+    export_peft(base, layout, adapter, tmp_path / "out")
+    assert peft_format(base, tmp_path / "out") == format
+    back = import_peft(base, layout, tmp_path / "out")
+    np.testing.assert_allclose(back.values, adapter.values, rtol=1e-4, atol=1e-5)
+    assert back.provenance["imported"]["base_verified"] is True
+    # PEFT keeps nothing of ours, and all of what it computes with.
+    load_in_peft(base, tmp_path / "out").save_pretrained(tmp_path / "theirs")
+    assert peft_format(base, tmp_path / "theirs") == ("bank" if format == "core" else format)
+    again = import_peft(base, layout, tmp_path / "theirs")
+    np.testing.assert_allclose(again.values, adapter.values, rtol=1e-4, atol=1e-5)
+    assert again.provenance["imported"]["base_verified"] is False
+
+
+def test_frames_may_have_as_many_components_as_they_like_each(tmp_path):
+    models.adapted(tmp_path)
+    frames = read_frames(tmp_path / "adapted" / FRAMES)
+    into, out = frames["model.layers.1.mlp.up_proj"].matrices
+    frames["model.layers.1.mlp.up_proj"] = Frame.of(into[:3], out[:, :3])
+    fold_frames(tmp_path / "bare", frames, {"contributors": ["alice"]}, tmp_path / "mixed")
+    base = load(tmp_path / "mixed")
+    layout = layout_of(base, "bank")
+    adapter = random_adapter(layout, spread=0.5)
+    export_peft(base, layout, adapter, tmp_path / "out")
+    ours = our_logits(base, layout, adapter)
+    assert_same_logits(logits(load_in_peft(base, tmp_path / "out")), ours, logits(base.model))
+    over_bare = load_in_peft(base, tmp_path / "out" / BARE, over=tmp_path / "bare")
+    assert_same_logits(logits(over_bare), ours, logits(base.model))
+    np.testing.assert_allclose(import_peft(base, layout, tmp_path / "out").values, adapter.values, rtol=1e-4, atol=1e-5)
+
+
+def test_a_folder_that_holds_the_prior_too_is_not_imported_over_it(base_of, tmp_path):
+    base = base_of("adapted")
+    layout = layout_of(base, "bank")
+    export_peft(base, layout, random_adapter(layout), tmp_path / "out")
+    with pytest.raises(WrongBase, match="was made for base"):
+        import_peft(base, layout, tmp_path / "out" / BARE)
+
+
+def test_another_lora_is_refused(base_of, tmp_path):
+    base = base_of("adapted")
+    layout = layout_of(base, "bank")
+
+    def lora(name, *, spread=0.1, **options):
+        torch.manual_seed(0)
+        model = AutoModelForCausalLM.from_pretrained(base.folder, dtype=torch.float32)
+        model = get_peft_model(model, LoraConfig(**{"r": 4, "lora_alpha": 4, "task_type": "CAUSAL_LM", **options}))
+        for parameter in model.parameters():
+            if parameter.requires_grad:
+                parameter.data += spread * torch.randn_like(parameter)
+        model.save_pretrained(tmp_path / name)
+        return tmp_path / name
+
+    everywhere = [site.name for site in layout.sites]
+    with pytest.raises(AdapterError, match=r"not within the frame"):
+        import_peft(base, layout, lora("own", target_modules=everywhere))
+    with pytest.raises(AdapterError, match=r"lora_alpha is 8"):
+        import_peft(base, layout, lora("scaled", target_modules=everywhere, lora_alpha=8))
+    with pytest.raises(AdapterError, match=r"use_dora is True"):
+        import_peft(base, layout, lora("dora", target_modules=everywhere, use_dora=True))
+    with pytest.raises(WrongBase, match="at other places"):
+        peft_format(base, lora("few", target_modules=["q_proj"]))
 
 
 def test_gains_come_from_the_files_and_not_from_a_model_rounded_to_bfloat16(llama, base_of, tmp_path):

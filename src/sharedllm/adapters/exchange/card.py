@@ -164,7 +164,7 @@ def _licence(kind: ExportKind, base: Base, whose: str) -> str:
     where = f" ({_APACHE})" if licence and licence.lower() == "apache-2.0" else ""
     return (
         f"{own} All the other weights are the base's, and under its licence,"
-        f" {licence or 'which it does not state'}{where}; the norms were changed."
+        f" {licence or 'which it does not state'}{where}; those that the adapter acts on were changed."
     )
 
 

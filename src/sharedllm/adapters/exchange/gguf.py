@@ -1,4 +1,8 @@
-"""A person's model as GGUF: a copy of the base's GGUF file in which only the norms' gains are replaced."""
+"""A person's model as GGUF: a copy of the base's GGUF file in which only what differs from it is replaced.
+
+That is the norms' gains, and on a base with a prior, whose file is that of the base without, the projections. These are
+no longer the few bits a number that they were made of, and are kept in float16.
+"""
 
 import shlex
 import shutil
@@ -10,22 +14,34 @@ import numpy.typing as npt
 
 from sharedllm.adapters.adapter import Adapter
 from sharedllm.adapters.exchange.card import CARD, ExportKind, Origin, loading, write_card
-from sharedllm.adapters.exchange.folding import Stored, check_gains, stored_weights
+from sharedllm.adapters.exchange.folding import Stored, check_gains, over_all_frames, stored_weights
 from sharedllm.adapters.layouts import Layout
+from sharedllm.base.fingerprint import fingerprint
+from sharedllm.base.frames import read_prior
 from sharedllm.base.loading import Base
-from sharedllm.base.resolve import BUILT_IN, built_in_gguf
+from sharedllm.base.resolve import BUILT_IN, built_in_gguf, is_pulled, resolve_base
+from sharedllm.base.sites import text_config
 from sharedllm.errors import BaseError, UnsupportedBase, WrongBase
 from sharedllm.files import new_file
 
+_HEADS = (None, "num_attention_heads", "num_key_value_heads")
+"""By how many heads rows may be in another order in a file, by their names in a configuration."""
+
 
 def gguf_source(base: Base) -> Path:
-    """The GGUF file that a base was loaded from.
+    """The GGUF file that a base was loaded from; of a base with a prior, the one of the base that it was trained on.
 
     Raises:
+        BaseError: see `read_prior`.
         UnsupportedBase: it was loaded from something else.
         DownloadError: a built-in one has to be fetched again and cannot be.
     """
-    if base.name in BUILT_IN:
+    prior = read_prior(base.folder)
+    if prior is not None:
+        for name in filter(is_pulled, BUILT_IN):
+            if fingerprint(resolve_base(name)) == prior.get("bare"):
+                return built_in_gguf(name)
+    elif base.name in BUILT_IN:
         return built_in_gguf(base.name)
     path = Path(base.name)
     if path.suffix == ".gguf" and path.is_file():
@@ -46,29 +62,34 @@ def export_gguf(
 ) -> None:
     """Copy ``source`` to ``path`` and multiply its norms by ``1 + s``; every other byte stays.
 
+    On a base with a prior every projection that lacks it in ``source``, or that the adapter has coordinates for, is
+    replaced, too, by its weights with both in them, in float16.
+
     A page is written beside it (`card_beside`). It is no metadata of the file: that would move every tensor in it.
 
     GGUF files hold norms in float32 and as gains, also of models that elsewhere store gain - 1, so nothing is rounded
     but the product itself. Each norm is compared with the base's before it is replaced.
 
     Args:
-        source: a GGUF file of this very base; see `gguf_source`.
+        source: a GGUF file of this very base, or of the one that its prior was trained on; see `gguf_source`.
         base: the base.
-        layout: of a format that acts on gains, on it.
+        layout: of a format that acts on gains and within frames, on it.
         adapter: of that layout.
         path: a file that does not exist yet.
         origin: what the page beside it says of whose it is.
 
     Raises:
-        AdapterError: a format that does not act on gains alone.
+        AdapterError: a format that does not act on gains and within frames alone.
         WrongBase: see `check_fits`; or ``source`` is of another model.
         BaseError: ``source`` cannot be read as GGUF.
         UnsupportedBase: ``source`` does not hold the norms in float32, or its architecture is unknown.
         InvalidInput, DiskFull: see `new_file`.
     """
-    check_gains(adapter, layout, "A GGUF file")
-    weights = stored_weights(base, layout)
-    patches = _patches(source, weights, adapter)
+    check_gains(base, adapter, layout, "A GGUF file")
+    whole, row = over_all_frames(base, layout, adapter.values)
+    opened = _Opened(source)
+    changes = (opened.changed(base, stored, row) for stored in stored_weights(base, whole))
+    changed = dict(change for change in changes if change is not None)
     kind = ExportKind(
         title="A person's model, for llama.cpp",
         library="gguf",
@@ -81,44 +102,109 @@ def export_gguf(
     )
     with new_file(path) as partial, new_file(card_beside(path)) as page:
         write_card(page, kind, base, adapter, origin)
-        shutil.copyfile(source, partial)
-        with partial.open("r+b") as stream:
-            for offset, gains in patches:
-                stream.seek(offset)
-                stream.write(gains.tobytes())
+        opened.write(changed, partial)
 
 
-def _patches(source: Path, weights: list[Stored], adapter: Adapter) -> list[tuple[int, npt.NDArray[np.floating[Any]]]]:
-    from gguf import MODEL_ARCH_NAMES, GGMLQuantizationType, GGUFReader, get_tensor_name_map
+class _Opened:
+    """A GGUF file of a model.
 
-    try:
-        reader = GGUFReader(source)
-        architecture = reader.fields["general.architecture"].contents()
-        blocks = reader.fields[f"{architecture}.block_count"].contents()
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        raise BaseError(
-            f"{source} cannot be read as a GGUF model: {error}", remedy="Check that the file is whole."
-        ) from error
-    by_name = {name: number for number, name in MODEL_ARCH_NAMES.items()}
-    if architecture not in by_name:
-        raise UnsupportedBase(f"{source} has the unknown architecture {architecture!r}", remedy="Export --to merged.")
-    names = get_tensor_name_map(by_name[architecture], blocks)
-    tensors = {tensor.name: tensor for tensor in reader.tensors}
-    patches = []
-    for stored in weights:
-        parameter = f"{stored.site.name}.{stored.part}"
-        tensor = tensors.get(names.get_name(parameter, (".weight", ".bias")))
-        if tensor is None or tensor.tensor_type != GGMLQuantizationType.F32:
+    Raises:
+        BaseError: it cannot be read.
+        UnsupportedBase: nothing is known of its architecture.
+    """
+
+    def __init__(self, source: Path) -> None:
+        from gguf import MODEL_ARCH_NAMES, GGUFReader, get_tensor_name_map
+
+        self._source = source
+        try:
+            self._reader = GGUFReader(source)
+            self._architecture = self._reader.fields["general.architecture"].contents()
+            blocks = self._reader.fields[f"{self._architecture}.block_count"].contents()
+        except (OSError, ValueError, KeyError, IndexError) as error:
+            raise BaseError(
+                f"{source} cannot be read as a GGUF model: {error}", remedy="Check that the file is whole."
+            ) from error
+        by_name = {name: number for number, name in MODEL_ARCH_NAMES.items()}
+        if self._architecture not in by_name:
             raise UnsupportedBase(
-                f"{source} does not hold {parameter} as float32 numbers",
+                f"{source} has the unknown architecture {self._architecture!r}", remedy="Export --to merged."
+            )
+        self._names = get_tensor_name_map(by_name[self._architecture], blocks)
+        self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
+
+    def changed(
+        self, base: Base, stored: Stored, row: npt.NDArray[np.float32]
+    ) -> tuple[str, npt.NDArray[np.floating[Any]]] | None:
+        """The name of a tensor, and what takes its place: float32 of a norm, float16 of a projection; or None.
+
+        Raises:
+            UnsupportedBase: it is not there, or in a form in which it cannot be changed.
+            WrongBase: it is not the base's.
+        """
+        from gguf import GGMLQuantizationType, dequantize
+
+        parameter = f"{stored.site.name}.{stored.part}"
+        tensor = self._tensors.get(self._names.get_name(parameter, (".weight", ".bias")))
+        if tensor is None or (stored.frame is None and tensor.tensor_type != GGMLQuantizationType.F32):
+            raise UnsupportedBase(
+                f"{self._source} does not hold {parameter} as float32 numbers",
                 remedy="Export --to merged and convert that.",
             )
-        expected = stored.effective.numpy()
-        if tensor.data.shape != expected.shape or not np.allclose(tensor.data, expected, rtol=1e-5, atol=1e-6):
-            raise WrongBase(
-                f"{tensor.name} in {source} is not {parameter} of this base",
-                remedy="Give the GGUF file that the base was loaded from.",
-            )
-        scale = 1 + adapter.values[stored.values].astype(np.float64)
-        patches.append((tensor.data_offset, (tensor.data * scale).astype(tensor.data.dtype)))
-    return patches
+        if stored.frame is None:
+            expected = stored.effective.numpy()
+            if _near(tensor.data, expected):
+                scale = 1 + row[stored.values].astype(np.float64)
+                return tensor.name, (tensor.data * scale).astype(tensor.data.dtype)
+        else:
+            held = dequantize(tensor.data, tensor.tensor_type)
+            own, folded = stored.tensor.float(), stored.fold(row).numpy()
+            for heads in _HEADS:
+                count = getattr(text_config(base.model), heads) if heads else None
+                has_prior = _near(held, _arranged(own.numpy(), count))
+                if has_prior and not row[stored.values].any():
+                    return None
+                if has_prior or _near(held, _arranged((own - stored.frame.product).numpy(), count)):
+                    return tensor.name, _arranged(folded, count).astype(np.float16)
+        raise WrongBase(
+            f"{tensor.name} in {self._source} is not {parameter} of this base",
+            remedy="Give the GGUF file that the base was loaded from.",
+        )
+
+    def write(self, changed: dict[str, npt.NDArray[np.floating[Any]]], path: Path) -> None:
+        """Write a copy in which these tensors are others."""
+        if all(changed[name].dtype == self._tensors[name].data.dtype for name in changed):
+            shutil.copyfile(self._source, path)
+            with path.open("r+b") as stream:
+                for name, data in changed.items():
+                    stream.seek(self._tensors[name].data_offset)
+                    stream.write(data.tobytes())
+            return
+        from gguf import GGUFValueType, GGUFWriter
+
+        writer = GGUFWriter(path, self._architecture, endianess=self._reader.endianess)
+        for field in self._reader.fields.values():
+            # Both are written by themselves.
+            if field.name != "general.architecture" and not field.name.startswith("GGUF."):
+                within = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
+                writer.add_key_value(field.name, field.contents(), field.types[0], within)
+        for name, tensor in self._tensors.items():
+            data, kind = (changed[name], None) if name in changed else (tensor.data, tensor.tensor_type)
+            writer.add_tensor_info(name, data.shape, data.dtype, data.nbytes, kind)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for name, tensor in self._tensors.items():
+            writer.write_tensor_data(changed.get(name, tensor.data))
+        writer.close()
+
+
+def _arranged(weight: npt.NDArray[np.float32], heads: int | None) -> npt.NDArray[np.float32]:
+    """Rows in the order in which converters write those of queries and keys: each head's pairs beside one another."""
+    if heads is None or len(weight) % (2 * heads):
+        return weight
+    return weight.reshape(heads, 2, -1, weight.shape[1]).swapaxes(1, 2).reshape(weight.shape)
+
+
+def _near(held: npt.NDArray[np.float32], expected: npt.NDArray[np.float32]) -> bool:
+    return held.shape == expected.shape and np.allclose(held, expected, rtol=1e-5, atol=1e-6)

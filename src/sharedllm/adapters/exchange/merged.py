@@ -9,13 +9,15 @@ from sharedllm.adapters.adapter import Adapter
 from sharedllm.adapters.exchange.card import CARD, ExportKind, Origin, loading, write_card
 from sharedllm.adapters.exchange.folding import Stored, check_folds, stored_weights, weight_files
 from sharedllm.adapters.layouts import Layout
+from sharedllm.base.frames import PRIOR
 from sharedllm.base.loading import Base
 from sharedllm.files import new_folder
 
 _INDEX = "model.safetensors.index.json"
 # Configuration, tokenizer and chat template; an index is written anew, and a base that is itself an adapter is not one.
 _BESIDE_WEIGHTS = ("*.json", "*.jinja", "*.model", "*.txt", "LICENSE*", "NOTICE*")
-_NOT_COPIED = {_INDEX, "config.json", "adapter_config.json"}
+# Whose texts are in a prior is for its base to say: a person's own model is handed on without the list.
+_NOT_COPIED = {_INDEX, PRIOR, "config.json", "adapter_config.json"}
 
 _KIND = ExportKind(
     title="A person's model",
