@@ -38,7 +38,7 @@ class Verdict:
         self.passing = passing
         self.shown = []
 
-    def judge(self, base, injection, adapter, validation, general):
+    def judge(self, base, injection, adapter, validation, general, start=None):
         self.shown.append((adapter, validation, general))
         return GateOutcome(adapter.provenance["text_sha256"] in self.passing, "as the test says")
 
@@ -129,9 +129,9 @@ def test_a_release_is_in_the_store_before_its_checkpoint_is_gone(train, store, m
     discard = Checkpoints.discard
     seen = []
 
-    def discarding(self, user, text, recipe):
+    def discarding(self, user, text, recipe, start):
         seen.append((user, store.user(user).releases))
-        discard(self, user, text, recipe)
+        discard(self, user, text, recipe, start)
 
     monkeypatch.setattr(Checkpoints, "discard", discarding)
     list(train(["alice", "bob"]))

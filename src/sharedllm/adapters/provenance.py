@@ -13,6 +13,7 @@ from sharedllm.errors import CorruptAdapter
 
 FOREIGN = "foreign"
 IMPORTED = "imported"
+GREW_FROM = "grew_from"
 MAX_CHARACTERS = 32_768
 """Of JSON that a file may say of itself."""
 MAX_DEPTH = 16
@@ -96,6 +97,16 @@ def sources_in(provenance: Mapping[str, Any]) -> tuple[str, ...]:
     sources = provenance.get("sources")
     whole = isinstance(sources, list) and all(isinstance(each, str) for each in sources)
     return tuple(sources) if whole and isinstance(sources, list) else ()
+
+
+def grew_from(provenance: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The release that it was trained from, with another text; None where it began at the base, or that is not known.
+
+    That is its number as ``release``, its ``id``, the SHA-256 of its ``texts``, oldest first and itself included, and
+    how many ``tokens`` it was trained on in all, or None.
+    """
+    begun = provenance.get(GREW_FROM)
+    return begun if isinstance(begun, dict) else None
 
 
 def _without(provenance: Mapping[str, Any], *names: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome, check_fits
 from sharedllm.adapters.injection import Injection
@@ -42,12 +43,20 @@ class Gate:
     _measured: dict[tuple[Base, str], Losses] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def judge(
-        self, base: Base, injection: Injection, adapter: Adapter, validation: Windows, general: Windows
+        self,
+        base: Base,
+        injection: Injection,
+        adapter: Adapter,
+        validation: Windows,
+        general: Windows,
+        start: Adapter | None = None,
     ) -> GateOutcome:
-        """Compare an adapter with the base on its user's validation text and on general text.
+        """Compare an adapter with what answers without it, on its user's validation text and on general text.
 
         It passes only if the lower end of the improvement's interval is above zero on the user's text, and the upper
         end of the degradation's interval is within the tolerance on general text: doubt counts against the adapter.
+        What answers without it is the base, or what the adapter grew from. General text is always compared with the
+        base, so that nobody drifts away from it week by week.
 
         Args:
             base: the base model.
@@ -55,16 +64,18 @@ class Gate:
             adapter: the candidate.
             validation: int64 ``[windows, tokens]`` of the user's own text, none of which it was trained on.
             general: int64 ``[windows, tokens]`` of general text.
+            start: what the adapter grew from, which answers until now; None for the base.
 
         Raises:
-            WrongBase: the adapter was not made for this base and format.
+            WrongBase: an adapter was not made for this base and format.
         """
-        check_fits(adapter, injection.layout)
-        table = np.stack([np.zeros_like(adapter.values), adapter.values])
-        own = row_losses(base, injection, table, spread(validation, self.max_windows))
+        for each in (adapter, start):
+            if each is not None:
+                check_fits(each, injection.layout)
+        own = row_losses(base, injection, _beside(adapter, start), spread(validation, self.max_windows))
         text = spread(general, self.max_windows)
         (other,) = row_losses(base, injection, adapter.values[None], text)
-        return self.decide(own, [self._base_on(base, text), other])
+        return self.decide(own[:2], [self._base_on(base, text), other], *own[2:])
 
     def gentler(
         self,
@@ -74,16 +85,17 @@ class Gate:
         validation: Windows,
         general: Windows,
         refused: GateOutcome,
+        start: Adapter | None = None,
     ) -> tuple[Adapter, GateOutcome]:
         """Scale an adapter that `harms_general_alone` down until it does not, and judge that.
 
-        The scale is the largest tenth at which the degradation of general text is within the tolerance, upper end and
+        What is scaled is how far it is from what it grew from. The scale is the largest tenth at which the degradation of general text is within the tolerance, upper end and
         all, found by bisection: what a row does to general text grows with the row. The user's own text has no part in
         the choice and is read once at that scale, so that it judges what it did not choose; that the row helped in full
         was asked before, which can only refuse more. What is held out is read by nobody here.
 
         Args:
-            base, injection, adapter, validation, general: as `judge` was given them.
+            base, injection, adapter, validation, general, start: as `judge` was given them.
             refused: what it found.
 
         Returns:
@@ -95,16 +107,15 @@ class Gate:
         fits, too_much = 0, TENTHS
         while too_much - fits > 1:
             middle = (fits + too_much) // 2
-            (read,) = row_losses(base, injection, _scaled(adapter, middle).values[None], text)
+            (read,) = row_losses(base, injection, _scaled(adapter, middle, start).values[None], text)
             if -improvement(of_base, read).low <= self.general_tolerance:
                 fits, found = middle, read
             else:
                 too_much = middle
         if fits:
-            smaller = _scaled(adapter, fits)
-            table = np.stack([np.zeros_like(smaller.values), smaller.values])
-            own = row_losses(base, injection, table, spread(validation, self.max_windows))
-            outcome = self.decide(own, [of_base, found])
+            smaller = _scaled(adapter, fits, start)
+            own = row_losses(base, injection, _beside(smaller, start), spread(validation, self.max_windows))
+            outcome = self.decide(own[:2], [of_base, found], *own[2:])
             if outcome.passed:
                 in_full = {text: refused.figures[text] for text in ("own", "general")}
                 scale = smaller.provenance["scale"]
@@ -122,10 +133,17 @@ class Gate:
             self._measured[key] = base_losses(base, general)
         return self._measured[key]
 
-    def decide(self, own: list[Losses], general: list[Losses]) -> GateOutcome:
-        """The decision alone, from losses of (base, adapter) on the user's text and on general text."""
+    def decide(self, own: list[Losses], general: list[Losses], start: Losses | None = None) -> GateOutcome:
+        """The decision alone, from losses of (base, adapter) on the user's text and on general text.
+
+        Args:
+            own: on the user's text.
+            general: on general text.
+            start: on the user's text, of what the adapter grew from.
+        """
         try:
-            gain = improvement(*own)
+            gain, over = improvement(*own), "the base's"
+            grown = None if start is None else improvement(start, own[1])
             drift = improvement(*general)
         except InvalidInput as error:
             return GateOutcome(False, f"held back: {error.message}", {})
@@ -134,31 +152,41 @@ class Gate:
             "general": {"base": general[0].perplexity, "adapter": general[1].perplexity, "change": drift.as_dict()},
             "general_tolerance": self.general_tolerance,
         }
+        if start is not None and grown is not None:
+            figures["grown"] = {"before": start.perplexity, "improvement": grown.as_dict()}
+            gain, over = grown, "that of the release it grew from"
         if gain.low <= 0:
-            reason = f"held back: it does not clearly help; {_in_words(gain)}"
+            reason = f"held back: it does not clearly help; {_in_words(gain, over)}"
             return GateOutcome(False, reason, figures)
         if -drift.low > self.general_tolerance:
             change = f"{abs(drift.estimate):.1%} {'worse' if drift.estimate < 0 else 'better'}"
             reason = (
                 f"held back: general text may get {change} ({drift.confidence:.0%} interval of the change:"
                 f" {-drift.high:+.1%} to {-drift.low:+.1%}), and {-drift.low:.1%} worse is more than the"
-                f" {self.general_tolerance:.0%} allowed; {_in_words(gain)}"
+                f" {self.general_tolerance:.0%} allowed; {_in_words(gain, over)}"
             )
             return GateOutcome(False, reason, figures)
         cost = f"; {cost_in_words(drift)}" if drift.high < 0 else ""
-        return GateOutcome(True, f"passed: {_in_words(gain)}{cost}", figures)
+        return GateOutcome(True, f"passed: {_in_words(gain, over)}{cost}", figures)
 
 
 def harms_general_alone(outcome: GateOutcome) -> bool:
     """Whether an adapter was held back for general text and for nothing else, so that it may be tried gentler."""
-    own = outcome.figures.get("own")
-    return not outcome.passed and own is not None and own["improvement"]["low"] > 0
+    helped = outcome.figures.get("grown") or outcome.figures.get("own")
+    return not outcome.passed and helped is not None and helped["improvement"]["low"] > 0
 
 
-def _scaled(adapter: Adapter, tenths: int) -> Adapter:
+def _beside(adapter: Adapter, start: Adapter | None) -> npt.NDArray[np.float32]:
+    """The base, the adapter, and what it grew from if it did: float32 ``[2 or 3, P]``."""
+    rows = [np.zeros_like(adapter.values), adapter.values]
+    return np.stack(rows if start is None else [*rows, start.values])
+
+
+def _scaled(adapter: Adapter, tenths: int, start: Adapter | None) -> Adapter:
     scale = tenths / TENTHS
-    provenance = {**adapter.provenance, "scale": scale}
-    return replace(adapter, values=adapter.values * np.float32(scale), provenance=provenance)
+    origin = np.zeros_like(adapter.values) if start is None else start.values
+    values = origin + (adapter.values - origin) * np.float32(scale)
+    return replace(adapter, values=values, provenance={**adapter.provenance, "scale": scale})
 
 
 def mind_repeats(outcome: GateOutcome, repeats: Repeats) -> GateOutcome:
@@ -201,9 +229,9 @@ def cost_in_words(general: Interval) -> str:
     return f"general text gets clearly worse, by {-general.estimate:.1%}"
 
 
-def _in_words(gain: Interval) -> str:
+def _in_words(gain: Interval, over: str) -> str:
     change = f"{abs(gain.estimate):.1%} {'lower' if gain.estimate > 0 else 'higher'}"
     return (
-        f"on validation text perplexity is {change} than the base's ({gain.confidence:.0%} interval of the improvement:"
+        f"on validation text perplexity is {change} than {over} ({gain.confidence:.0%} interval of the improvement:"
         f" {gain.low:+.1%} to {gain.high:+.1%})"
     )

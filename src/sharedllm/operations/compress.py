@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from sharedllm.errors import InvalidInput
+from sharedllm.operations.grow import check_still_answers
 from sharedllm.operations.release_text import read_again, window_of
 from sharedllm.operations.workplace import Workplace
 from sharedllm.text.sources import Wrote
@@ -174,13 +175,10 @@ def _publish(store: "Store", stay: "Stay", release: "Release", packed: "Int8", v
     """Store the values that int8 stands for, with the scales that lead back to its integers.
 
     Raises:
-        InvalidInput: somebody changed which release answers in the meantime; theirs must not be replaced by this one.
+        InvalidInput, ErasedMeanwhile: somebody changed which release answers in the meantime; theirs must not be
+            replaced by this one.
     """
-    if store.served(release.user).id != release.id:
-        raise InvalidInput(
-            f"Another release of {release.user!r} began to answer while release {release.number} was measured",
-            remedy="Run it again.",
-        )
+    check_still_answers(store, release)
     compression = {"method": "int8", "of": release.number, "bytes": packed.bytes, "scales": packed.scales.tolist()}
     provenance = {**release.adapter.provenance, "compression": compression}
     adapter = replace(release.adapter, values=packed.dequantised(), provenance=provenance)

@@ -1,28 +1,31 @@
 """From text to a stored release: read, train, gate, publish, one user after the other as they finish."""
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from sharedllm.adapters.formats.registry import check_format
-from sharedllm.adapters.provenance import text_in
 from sharedllm.errors import (
     CorruptAdapter,
     CorruptStore,
     ErasedMeanwhile,
     InvalidInput,
+    NotServed,
     SharedLLMError,
     TextError,
     UnknownUser,
+    WrongBase,
 )
+from sharedllm.operations.grow import begun_from, check_still_answers, with_origin
+from sharedllm.operations.known import already_added, already_trained, answers_instead
 from sharedllm.operations.locks import in_training, training_into
 from sharedllm.operations.workplace import Workplace
 from sharedllm.store.rules import command, erased_meanwhile
 from sharedllm.text.sources import Wrote, read_sources, remembered
 from sharedllm.text.splits import Split, split_text
 from sharedllm.text.windows import TokenizedText, tokenize
-from sharedllm.training.recipes import DEFAULT_RECIPE, recipe_in, recipe_named
+from sharedllm.training.recipes import DEFAULT_RECIPE, recipe_named
 from sharedllm.user_ids import check_user_id
 
 if TYPE_CHECKING:
@@ -101,6 +104,7 @@ def train(
     authors: Mapping[str, Wrote] | Iterable[Author],
     recipe: "Recipe | None" = None,
     *,
+    add: bool = False,
     gate: "Gate | None" = None,
     on_begin: Callable[[TokenizedText], Any] | None = None,
 ) -> Generator[Outcome, None, None]:
@@ -119,6 +123,9 @@ def train(
         store: where releases go.
         authors: who, each once: by user, the text that they wrote, or where it is, which the release then remembers.
         recipe: how to train; by default the one called ``default``.
+        add: whether what they wrote is new and comes to what the release that answers was made from, of which nothing
+            is read again: training goes on from its row, and the new release has to be better than it. Whoever has no
+            such release of this base and format cannot be added to, which is an error of theirs.
         gate: by default `Gate()`.
         on_begin: told of everyone who will be trained, before the base is loaded.
 
@@ -143,7 +150,7 @@ def train(
     stays = _begun(store, named, {author.user: author.stay for author in authors if author.stay is not None})
     splits = {author.user: _split(author) for author in authors}
     sources = {author.user: author.sources for author in authors}
-    return _train(workplace, store, splits, recipe, gate, on_begin, sources, stays)
+    return _train(workplace, store, splits, recipe, add, gate, on_begin, sources, stays)
 
 
 def _authors(given: Mapping[str, Wrote] | Iterable[Author]) -> list[Author]:
@@ -185,6 +192,7 @@ def _train(
     store: "Store",
     splits: Mapping[str, Split | TextError],
     recipe: "Recipe",
+    add: bool,
     gate: "Gate | None",
     on_begin: Callable[[TokenizedText], Any] | None,
     sources: Mapping[str, Sequence[str]],
@@ -193,35 +201,29 @@ def _train(
     # Nothing is fetched for whoever has too little text for any base.
     identity, tokens = None, None
     texts: list[TokenizedText] = []
+    starts: dict[str, Release] = {}
     for user, split in splits.items():
         try:
             if isinstance(split, TextError):
                 raise split
             identity = identity or workplace.fingerprint
-            known = already_trained(store, identity, user, split.sha256, recipe)
+            if add:
+                starts[user] = begun_from(store, user, identity, recipe)
+                known = already_added(store, starts[user], split.sha256, recipe)
+            else:
+                known = already_trained(store, identity, user, split.sha256, recipe)
             if known is not None:
-                yield Outcome(user, known, None, before=True, instead=_instead(store, known))
+                yield Outcome(user, known, None, before=True, instead=answers_instead(store, known))
                 continue
             # The tokenizer alone is there in a second: whoever has too little text need not wait for the weights.
             tokens = tokens or workplace.tokens
             texts.append(tokenize(user, split, tokens.encode, window=recipe.window))
-        except (TextError, CorruptAdapter, CorruptStore) as error:
+        except (TextError, CorruptAdapter, CorruptStore, UnknownUser, NotServed, WrongBase) as error:
             yield Outcome(user, None, error)
     if on_begin is not None:
         for text in texts:
             on_begin(text)
-    yield from train_tokenized(workplace, store, texts, recipe, gate=gate, sources=sources, stays=stays)
-
-
-def _instead(store: "Store", known: "ReleaseSummary") -> str:
-    try:
-        stands = store.user(known.user)
-    except UnknownUser:
-        # Erased since.
-        return ""
-    if not known.gate.passed or stands.state == "revoked" or stands.served == known.number:
-        return ""
-    return "the base" if stands.served is None else f"release {stands.served}"
+    yield from train_tokenized(workplace, store, texts, recipe, starts=starts, gate=gate, sources=sources, stays=stays)
 
 
 def train_tokenized(
@@ -230,6 +232,7 @@ def train_tokenized(
     texts: Sequence[TokenizedText],
     recipe: "Recipe",
     *,
+    starts: "Mapping[str, Release] | None" = None,
     gate: "Gate | None" = None,
     sources: Mapping[str, Sequence[str]] | None = None,
     stays: "Mapping[str, Stay] | None" = None,
@@ -241,6 +244,7 @@ def train_tokenized(
         store: where releases go.
         texts: the users'.
         recipe: how to train.
+        starts: by user, the release that answers, to which their text is added.
         gate: by default `Gate()`.
         sources: by user, where the text came from.
         stays: by user, what `Store.begin` gave before the text was read; whoever has none begins now.
@@ -250,13 +254,14 @@ def train_tokenized(
     """
     if not texts:
         return
+    starts = starts or {}
     begun = _begun(store, [text.user for text in texts], stays or {})
     with training_into(store, workplace.folder, *(text.user for text in texts)):
         over = store.erased_since(begun[text.user] for text in texts)
         able: list[TokenizedText] = []
         for text in texts:
             gone = begun[text.user] in over
-            error = erased_meanwhile(text.user) if gone else _without_embedding(text, workplace.base.tokens)
+            error = erased_meanwhile(text.user) if gone else _unfit(workplace, text, recipe, starts.get(text.user))
             if error is None:
                 able.append(text)
             else:
@@ -271,15 +276,30 @@ def train_tokenized(
             taken[user] = step
 
         with workplace.bar("training", len(able) * recipe.steps) as advance:
-            judging = _judged(workplace, able, recipe, gate, None, begun, on_step)
+            judging = _judged(workplace, able, recipe, gate, None, begun, on_step, starts)
             # Closing it, not waiting for it to be collected, is what writes the others' checkpoints if this one fails.
             with closing(judging):
                 for judged in judging:
-                    yield store_judged(store, judged, (sources or {}).get(judged.user, ()), begun[judged.user])
+                    user = judged.user
+                    read = (sources or {}).get(user, ())
+                    yield store_judged(store, judged, read, begun[user], starts.get(user))
+
+
+def _unfit(
+    workplace: Workplace, text: TokenizedText, recipe: "Recipe", start: "Release | None"
+) -> TextError | WrongBase | None:
+    """What is wrong with a text or the row it is added to, which is not known before the weights are."""
+    if start is not None:
+        from sharedllm.adapters.adapter import check_fits
+
+        try:
+            check_fits(start.adapter, workplace.injection(recipe.method).layout)
+        except WrongBase as error:
+            return error
+    return _without_embedding(text, workplace.base.tokens)
 
 
 def _without_embedding(text: TokenizedText, tokens: "Tokens") -> TextError | None:
-    """How many embeddings there are is not known before the weights are."""
     import numpy as np
 
     try:
@@ -327,6 +347,7 @@ def _judged(
     general: "Windows | None",
     stays: "Mapping[str, Stay] | None",
     on_step: Callable[[str, int], Any] | None,
+    starts: "Mapping[str, Release] | None" = None,
 ) -> Generator[Judged, None, None]:
     from sharedllm.evaluation.gate import Gate, harms_general_alone, mind_repeats
     from sharedllm.training.vectors import own_failure, train_vectors
@@ -341,7 +362,10 @@ def _judged(
     gate = gate or Gate()
     base, injection = workplace.base, workplace.injection(recipe.method)
     checkpoints = workplace.checkpoints(stays)
-    training = train_vectors(base, injection, noting(texts), recipe, checkpoints=checkpoints, on_step=on_step)
+    rows = {user: start.adapter for user, start in (starts or {}).items()}
+    training = train_vectors(
+        base, injection, noting(texts), recipe, starts=rows, checkpoints=checkpoints, on_step=on_step
+    )
     with closing(training):
         general = workplace.general("validation", recipe.window) if general is None else general
         for trained in training:
@@ -350,16 +374,20 @@ def _judged(
                 yield Judged(trained.user, None, None, trained.error)
                 continue
             try:
-                adapter, verdict = trained.adapter, gate.judge(base, injection, trained.adapter, validation, general)
+                start = rows.get(trained.user)
+                shown = base, injection, trained.adapter, validation, general
+                adapter, verdict = trained.adapter, gate.judge(*shown, start)
                 if harms_general_alone(verdict):
-                    adapter, verdict = gate.gentler(base, injection, adapter, validation, general, verdict)
+                    adapter, verdict = gate.gentler(*shown, verdict, start)
             except Exception as error:
                 yield Judged(trained.user, None, None, own_failure(trained.user, "The gate", error))
                 continue
             yield Judged(trained.user, adapter, mind_repeats(verdict, repeats), None)
 
 
-def store_judged(store: "Store", judged: Judged, sources: Sequence[str], stay: "Stay | None") -> Outcome:
+def store_judged(
+    store: "Store", judged: Judged, sources: Sequence[str], stay: "Stay | None", start: "Release | None" = None
+) -> Outcome:
     """Publish one user's adapter, whatever the verdict on it.
 
     Args:
@@ -367,31 +395,17 @@ def store_judged(store: "Store", judged: Judged, sources: Sequence[str], stay: "
         judged: what training made.
         sources: where the text came from.
         stay: in which the training began.
+        start: what the adapter grew from, which it takes the place of only if that answers still.
     """
     if judged.adapter is None or judged.gate is None:
         return Outcome(judged.user, None, judged.error)
-    adapter = replace(judged.adapter, provenance={**judged.adapter.provenance, "sources": list(sources)})
+    provenance = {**judged.adapter.provenance, "sources": list(sources)}
     try:
+        if start is not None:
+            check_still_answers(store, start)
+            provenance = with_origin(provenance, start)
+        adapter = replace(judged.adapter, provenance=provenance)
         return Outcome(judged.user, store.publish(judged.user, adapter, judged.gate, stay), None)
     except (InvalidInput, ErasedMeanwhile) as error:
         # Values that cannot be stored, as after a rate far too high, are this user's failure alone.
         return Outcome(judged.user, None, error)
-
-
-def already_trained(store: "Store", base: str, user: str, text: str, recipe: "Recipe") -> "ReleaseSummary | None":
-    """The user's newest release made from this very text, recipe and base, if there is one.
-
-    Args:
-        store: where releases are.
-        base: the base's fingerprint.
-        user: whose release.
-        text: the text's SHA-256.
-        recipe: how it would be trained.
-    """
-    wanted = base, text, recipe
-    with suppress(UnknownUser):
-        for release in store.every_release(user):
-            made_from = release.base, text_in(release.provenance), recipe_in(release.provenance)
-            if made_from == wanted:
-                return release
-    return None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
 
+from sharedllm.adapters.adapter import Adapter
 from sharedllm.cache_folder import data_dir
 from sharedllm.errors import TrainingError
 from sharedllm.files import keep_private, private_folder, refused, replace_private
@@ -49,7 +50,7 @@ class Progress:
 
 
 class Checkpoints:
-    """A folder of checkpoints, keyed by what the training depends on: base, format, recipe, user and text."""
+    """A folder of checkpoints, keyed by what the training depends on: base, format, recipe, user, text and start."""
 
     def __init__(self, folder: Path, base: str, stays: Mapping[str, Stay] | None = None) -> None:
         """A folder, for training on a base.
@@ -65,7 +66,7 @@ class Checkpoints:
         self._stays = stays or {}
         keep_private(folder)
 
-    def save(self, user: str, text: str, recipe: Recipe, progress: Progress) -> None:
+    def save(self, user: str, text: str, recipe: Recipe, progress: Progress, start: Adapter | None = None) -> None:
         """Replace the user's checkpoint; a crash leaves the earlier one or this one.
 
         Raises:
@@ -86,15 +87,15 @@ class Checkpoints:
         }
         data = save(tensors, metadata={"progress": json.dumps(state)})
         keep(
-            self._path(user, text, recipe),
+            self._path(user, text, recipe, start),
             data,
             f"A checkpoint cannot be written to {self._folder}",
             "training resumes",
         )
 
-    def load(self, user: str, text: str, recipe: Recipe) -> Progress | None:
+    def load(self, user: str, text: str, recipe: Recipe, start: Adapter | None = None) -> Progress | None:
         """The user's checkpoint, or None where there is none that can be read."""
-        path = self._path(user, text, recipe)
+        path = self._path(user, text, recipe, start)
         try:
             with safe_open(path, framework="pt") as stored:
                 state = json.loads(stored.metadata()["progress"])
@@ -112,17 +113,18 @@ class Checkpoints:
         except (OSError, SafetensorError, AttributeError, KeyError, TypeError, ValueError):
             return None
 
-    def discard(self, user: str, text: str, recipe: Recipe) -> None:
-        """Delete the user's checkpoint for this text and recipe, if there is one."""
-        self._path(user, text, recipe).unlink(missing_ok=True)
+    def discard(self, user: str, text: str, recipe: Recipe, start: Adapter | None = None) -> None:
+        """Delete the user's checkpoint for this text, recipe and start, if there is one."""
+        self._path(user, text, recipe, start).unlink(missing_ok=True)
 
     def _counts(self, user: str, stay: Sequence[int] | None) -> bool:
         # Checkpoints of before there were stays say none.
         began = self._stays.get(user)
         return stay is None or began is None or Stay(*stay) == began
 
-    def _path(self, user: str, text: str, recipe: Recipe) -> Path:
-        run = digest(json.dumps([self._base, text, recipe.as_dict()], sort_keys=True))
+    def _path(self, user: str, text: str, recipe: Recipe, start: Adapter | None) -> Path:
+        begun = [] if start is None else [hashlib.sha256(start.values.tobytes()).hexdigest()]
+        run = digest(json.dumps([self._base, text, recipe.as_dict(), *begun], sort_keys=True))
         return self._folder / f"{digest(user)}-{run}.safetensors"
 
 

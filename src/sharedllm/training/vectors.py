@@ -6,14 +6,14 @@ touches the sequences of its own user, so the gradient of the sum with respect t
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sharedllm import __version__
-from sharedllm.adapters.adapter import Adapter, meaning
+from sharedllm.adapters.adapter import Adapter, check_fits, meaning
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import Layout
 from sharedllm.base.context_length import check_window
@@ -73,6 +73,7 @@ def train_vectors(
     texts: Iterable[TokenizedText],
     recipe: Recipe,
     *,
+    starts: Mapping[str, Adapter] | None = None,
     checkpoints: Checkpoints | None = None,
     on_step: Callable[[str, int], Any] | None = None,
 ) -> Generator[Trained, None, None]:
@@ -88,12 +89,14 @@ def train_vectors(
         injection: of the layout to train, attached to it.
         texts: the users, read lazily.
         recipe: its ``method`` is the layout's format.
+        starts: by user, the adapter whose training goes on; everybody else's begins at the base.
         checkpoints: where to keep and find unfinished training; None keeps nothing.
         on_step: told the user and the steps taken, after each step.
 
     Raises:
         InvalidInput: the recipe's method is not the format of the injection's layout.
         UnsupportedBase: the recipe's windows are longer than the base's context.
+        WrongBase: an adapter to go on from is of another base or format.
         DiskFull: a checkpoint could not be written.
     """
     if recipe.method != injection.layout.format:
@@ -102,7 +105,9 @@ def train_vectors(
             remedy="Attach the layout of the recipe's method, or change the method.",
         )
     check_window(base, recipe.window)
-    return _Batch(base, injection, recipe, checkpoints, on_step).run(iter(texts))
+    for start in (starts or {}).values():
+        check_fits(start, injection.layout)
+    return _Batch(base, injection, recipe, starts or {}, checkpoints, on_step).run(iter(texts))
 
 
 class _Batch:
@@ -111,12 +116,13 @@ class _Batch:
         base: Base,
         injection: Injection,
         recipe: Recipe,
+        starts: Mapping[str, Adapter],
         checkpoints: Checkpoints | None,
         on_step: Callable[[str, int], Any] | None,
     ) -> None:
         import torch
 
-        self._base, self._injection, self._recipe = base, injection, recipe
+        self._base, self._injection, self._recipe, self._starts = base, injection, recipe, starts
         self._checkpoints, self._on_step = checkpoints, on_step
         size = max(1, _TOKENS_AT_ONCE.get(base.device.type, 2048) // (recipe.windows_per_step * recipe.window))
         dtype = torch.promote_types(base.dtype, torch.float32)
@@ -129,8 +135,8 @@ class _Batch:
         saved_at = time.monotonic()
         try:
             while True:
-                while self._free and (text := next(texts, None)) is not None:
-                    slots.append(self._admit(text))
+                while self._free and (found := next(texts, None)) is not None:
+                    slots.append(self._admit(found))
                 if not slots:
                     return
                 for slot, error in self._step(slots):
@@ -139,7 +145,9 @@ class _Batch:
                     slots.remove(slot)
                     self._free.append(slot.row)
                     if self._checkpoints:
-                        self._checkpoints.discard(slot.text.user, slot.text.sha256, self._recipe)
+                        self._checkpoints.discard(
+                            slot.text.user, slot.text.sha256, self._recipe, self._start(slot.text)
+                        )
                 if time.monotonic() - saved_at > _CHECKPOINT_SECONDS:
                     self._save(slots)
                     saved_at = time.monotonic()
@@ -149,17 +157,29 @@ class _Batch:
     def _admit(self, text: TokenizedText) -> _Slot:
         import torch
 
-        row = self._free.pop()
-        progress = self._checkpoints.load(text.user, text.sha256, self._recipe) if self._checkpoints else None
+        row, progress, start = self._free.pop(), None, self._start(text)
+        if self._checkpoints:
+            progress = self._checkpoints.load(text.user, text.sha256, self._recipe, start)
         sites = self._injection.layout.sites_sha256
         # What a format does under its name may have changed since.
         if progress is None or progress.sites not in (None, sites):
             zeros = torch.zeros_like(self._state.values[0])
-            progress = Progress(0, zeros, zeros, zeros, zeros, math.inf, 0, [], sites)
+            begun = zeros if start is None else self._trainable(start)
+            progress = Progress(0, begun, zeros, zeros, begun, math.inf, 0, [], sites)
         rows = {name: getattr(progress, name).to(self._state.values) for name in ("values", "mean", "square", "best")}
         for name in ("values", "mean", "square"):
             getattr(self._state, name)[row] = rows[name]
         return _Slot(text, row, replace(progress, **rows))
+
+    def _start(self, text: TokenizedText) -> Adapter | None:
+        return self._starts.get(text.user)
+
+    def _trainable(self, start: Adapter) -> "torch.Tensor":
+        """What is moved for a row, ``[P]``: the row itself, or gains. What cannot move stays at the base."""
+        import torch
+
+        row = torch.tensor(start.values).to(self._relative)
+        return torch.where(self._relative == 0, torch.zeros_like(row), row / self._relative)
 
     def _step(self, slots: list[_Slot]) -> list[tuple[_Slot, SharedLLMError | None]]:
         """One step of every user in the batch; returns those who are done, with the error that ended them if any."""
@@ -264,6 +284,7 @@ class _Batch:
             "recipe": self._recipe.as_dict(),
             "steps": slot.progress.step,
             "text_sha256": slot.text.sha256,
+            "tokens": len(slot.text.train),
             "repeated_lines": slot.text.repeats.lines,
             "repeated_share": slot.text.repeats.share,
             "version": __version__,
@@ -277,7 +298,9 @@ class _Batch:
         if self._checkpoints is None:
             return
         for slot in slots:
-            self._checkpoints.save(slot.text.user, slot.text.sha256, self._recipe, slot.progress)
+            self._checkpoints.save(
+                slot.text.user, slot.text.sha256, self._recipe, slot.progress, self._start(slot.text)
+            )
 
 
 def _relative_per_parameter(base: Base, layout: Layout, recipe: Recipe) -> "torch.Tensor":

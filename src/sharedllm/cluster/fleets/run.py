@@ -23,8 +23,9 @@ from sharedllm.errors import (
     StoreUnreachable,
     TrainingError,
 )
+from sharedllm.operations.known import already_trained
 from sharedllm.operations.locks import training_into
-from sharedllm.operations.train import Judged, already_trained, store_judged
+from sharedllm.operations.train import Judged, store_judged
 from sharedllm.store.contract import Release, ReleaseSummary, Stay, Store
 from sharedllm.store.rules import erased_meanwhile
 from sharedllm.text.reading import UserText
