@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import signal
 import sqlite3
 import subprocess
@@ -574,3 +575,31 @@ def test_a_forgotten_user_is_not_the_first_file(run, machine, notes):
     assert str(file) in ran.err
     assert "Name the user first" in ran.err
     assert not machine.users()
+
+
+def test_new_text_is_added_to_the_release_that_answers_and_the_old_text_is_not_needed(run, machine, notes):
+    run("train", "alice", notes("alice"))
+    notes("alice").unlink()
+    # In the hand of the first, since names that begin alike do not write alike.
+    week = notes("week")
+    week.write_text(writing("alice", 16_000)[8_000:])
+    ran = run("train", "alice", week, "--add")
+    assert ran.code == 0
+    assert ran.out.startswith("alice: release 2 passed: on validation text perplexity is ")
+    assert "lower than that of the release it grew from" in ran.out
+    shown = run("users", "show", "alice").out
+    assert re.search(r"grew from +release 1, made from 1 text, [\d,]+ tokens", shown)
+    assert run("users", "show", "alice", "--json").json["served_release"]["provenance"]["grew_from"]["release"] == 1
+    again = run("train", "alice", week, "--add")
+    assert (again.code, machine.users()) == (0, ["alice"])
+    assert "nothing new in the text; release 2 is made from it" in again.err
+
+
+def test_text_is_added_to_nobody_who_has_no_release_that_answers(run, machine, notes):
+    ran = run("train", "alice", notes("alice"), "--add", "--json")
+    assert (ran.code, machine.users()) == (2, [])
+    assert "sharedllm train USER FILES" in ran.json[0]["error"]
+    run("train", "alice", notes("alice"))
+    ran = run("train", "alice", notes("bob"), "--add", "--format", "ia3")
+    assert ran.code == 2
+    assert "--format norm" in ran.out

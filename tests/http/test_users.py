@@ -261,6 +261,17 @@ def test_a_training_is_queued_followed_and_cancelled(server):
     assert told(server.alice.get(address), 200)["state"] == "cancelled"
 
 
+def test_text_is_added_to_the_release_that_answers_and_to_nothing_else(server):
+    order = {"text": writing("alice"), "add": True}
+    job = told(server.alice.post("/v1/users/alice/train", json=order), 202)
+    assert server.jobs.find("alice", job["id"]).add
+    missing = told(server.service_key.post("/v1/users/nobody/train", json=order), 404)
+    assert "Train them first" in missing["error"]["message"]
+    server.store.revoke("bob", "left")
+    told(server.service_key.post("/v1/users/bob/train", json=order), 409)
+    assert not server.jobs.of("nobody") and not server.jobs.of("bob")
+
+
 def test_trainings_are_listed_in_pages_and_only_ones_own(server):
     sent = []
     for _ in range(5):

@@ -10,6 +10,7 @@ from typing import Any, TextIO
 
 import click
 
+from sharedllm.adapters.provenance import GREW_FROM
 from sharedllm.printable import printable
 
 _LISTED = 6
@@ -61,6 +62,15 @@ def gate_in_words(name: str, value: Any) -> str:
         shares = ", ".join(f"{each:.0%} of {block}" for block, each in value.items())
         return f"{shares} also occurs in the training text"
     return in_words(value)
+
+
+def origin_in_words(name: str, value: Any) -> str:
+    """Something of an adapter's provenance in words: of what it grew from, how much that was made from."""
+    if name != GREW_FROM or not isinstance(value, Mapping) or not isinstance(value.get("texts"), list):
+        return in_words(value)
+    texts, tokens = len(value["texts"]), value.get("tokens")
+    read = f", {tokens:,} tokens" if isinstance(tokens, int) else ""
+    return f"release {value.get('release')}, made from {texts:,} text{'' if texts == 1 else 's'}{read}"
 
 
 def print_line(value: Any) -> None:

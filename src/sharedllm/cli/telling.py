@@ -43,7 +43,7 @@ def workplace(base_name: str | None, store: "Store | None") -> "Workplace":
 
 
 def train_all(
-    place: "Workplace", store: "Store", authors: "Iterable[Author]", recipe: "Recipe"
+    place: "Workplace", store: "Store", authors: "Iterable[Author]", recipe: "Recipe", *, add: bool = False
 ) -> "dict[str, Outcome]":
     """Train as `operations.train` does, saying who has nothing new and whose text repeats itself; by user, in order.
 
@@ -54,7 +54,7 @@ def train_all(
 
     authors = list(authors)
     outcomes = {}
-    for outcome in train(place, store, authors, recipe, on_begin=_tell_repeats):
+    for outcome in train(place, store, authors, recipe, add=add, on_begin=_tell_repeats):
         outcomes[outcome.user] = outcome
         if outcome.before and outcome.release is not None:
             number = outcome.release.number

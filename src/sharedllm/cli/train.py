@@ -31,6 +31,11 @@ _FILES_SHOWN = 20
     type=click.Path(path_type=Path),
     help='Train many users at once: a file of lines like {"user": "alice", "files": ["notes/a.md"]}.',
 )
+@click.option(
+    "--add",
+    is_flag=True,
+    help="The text is new: go on from the release that answers, whose own text is not needed. Give what is new alone.",
+)
 @recipe_options
 @base_option
 @store_option
@@ -39,6 +44,7 @@ def command(
     user: str | None,
     sources: tuple[str, ...],
     manifest: Path | None,
+    add: bool,
     recipe_name: str,
     steps: int | None,
     learning_rate: float | None,
@@ -59,6 +65,7 @@ def command(
 
     \b
       sharedllm train alice notes/*.md
+      sharedllm train alice this-week.md --add
       sharedllm train --manifest users.jsonl
 
     Interrupt it as you like: the same command resumes. The same text and recipe are not trained twice. Of a manifest
@@ -75,7 +82,7 @@ def command(
     recipe = chosen_recipe(recipe_name, steps, learning_rate, format, seed)
     authors = _authors(user, sources, manifest)
     with open_store(store) as opened, workplace(base_name, opened) as place:
-        outcomes = train_all(place, opened, authors, recipe)
+        outcomes = train_all(place, opened, authors, recipe, add=add)
     for outcome in outcomes.values():
         # Of one person there is nobody else to tell of: what their text lacks is the command's own error.
         if manifest is None and isinstance(outcome.error, TextError):

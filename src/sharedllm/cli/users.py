@@ -9,7 +9,14 @@ import click
 
 from sharedllm.cli.hints import as_given
 from sharedllm.cli.options import json_option, store_option
-from sharedllm.cli.printing import gate_in_words, in_words, print_json, print_json_list, print_long_table, print_table
+from sharedllm.cli.printing import (
+    gate_in_words,
+    origin_in_words,
+    print_json,
+    print_json_list,
+    print_long_table,
+    print_table,
+)
 from sharedllm.errors import InvalidInput, UnknownUser
 from sharedllm.printable import printable
 
@@ -81,7 +88,7 @@ def show(user: str, store: str | None, as_json: bool) -> None:
             "  adapter": f"{shown.format}, {shown.parameters:,} values, for base {shown.base}",
             "  gate": f"{shown.gate.verdict}: {shown.gate.finding}",
             **{f"    {_spaced(name)}": gate_in_words(name, value) for name, value in shown.gate.figures.items()},
-            **{f"  {_spaced(name)}": in_words(value) for name, value in own(shown.provenance).items()},
+            **{f"  {_spaced(name)}": origin_in_words(name, value) for name, value in own(shown.provenance).items()},
         }
     print_table(None, lines.items())
     if summary.state == "revoked":

@@ -58,6 +58,7 @@ class Job:
         user: whose it is.
         recipe: how to train.
         stay: in which its text began to arrive.
+        add: whether the text comes to what the release that answers was made from.
         state: ``done`` has a release that answers, ``held_back`` one that did not pass its gate.
         step: steps taken, those of an earlier run that this one goes on from among them.
         release: the number of the release, once there is one.
@@ -73,6 +74,7 @@ class Job:
     user: str
     recipe: Recipe
     stay: Stay | None = None
+    add: bool = False
     state: JobState = "queued"
     step: int = 0
     release: int | None = None
@@ -173,8 +175,10 @@ class Jobs(Holder):
         self._refused: set[str] = set()
         self._closed = False
 
-    def submit(self, user: str, text: str, recipe: Recipe, stay: Stay | None = None) -> Job:
+    def submit(self, user: str, text: str, recipe: Recipe, stay: Stay | None = None, *, add: bool = False) -> Job:
         """Queue a training of a user on a text that began to arrive in a stay of theirs; None where it begins later.
+
+        With ``add`` the text comes to what the release was made from that answers when it is their turn.
 
         Raises:
             TextError: the text is empty, too long, too short to hold any of it out, or holds a NUL or a surrogate.
@@ -189,7 +193,7 @@ class Jobs(Holder):
                 remedy="Start the server with --store and a file.",
             )
         check_reaches_others(recipe.method)
-        job = Job(secrets.token_hex(16), user, recipe, stay, text=_checked(user, text))
+        job = Job(secrets.token_hex(16), user, recipe, stay, add, text=_checked(user, text))
         with self._lock:
             self._check_room(user)
             self._jobs[job.id] = job
@@ -321,6 +325,7 @@ class Jobs(Holder):
             "stay": job.stay and astuple(job.stay),
             "text": job.text,
             "recipe": job.recipe.as_dict(),
+            "add": job.add,
             "base": str(self._base),
             "store": self._store,
             "share": self._share,

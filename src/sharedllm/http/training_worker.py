@@ -105,7 +105,7 @@ def _train(job: dict[str, Any], tell: Callable[..., None]) -> None:
     stay = None if job["stay"] is None else Stay(*job["stay"])
     author = Author(job["user"], lambda: str(job["text"]), stay=stay)
     with open_store(job["store"]) as store, Workplace(job["base"], load=load, bar=told) as workplace:
-        for outcome in train(workplace, store, [author], Recipe(**job["recipe"])):
+        for outcome in train(workplace, store, [author], Recipe(**job["recipe"]), add=job["add"]):
             if outcome.error is not None:
                 raise outcome.error
             if outcome.release is not None:

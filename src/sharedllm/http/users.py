@@ -22,6 +22,7 @@ from sharedllm.http.protocol.body import read
 from sharedllm.http.protocol.schemas import Strict
 from sharedllm.http.service import Service
 from sharedllm.operations import erase as erasing
+from sharedllm.operations.grow import begun_from
 from sharedllm.operations.quotas import ERASURE
 from sharedllm.store import ReleaseSummary, Store
 from sharedllm.store.contract import RELEASES_PER_PAGE
@@ -48,6 +49,7 @@ class Training(Strict):
 
     text: str = Field(description=f"What the user wrote, at most {MAX_TEXT_BYTES:,} bytes in UTF-8.")
     recipe: str = Field(DEFAULT_RECIPE, description="How to train.")
+    add: bool = Field(False, description="Whether it is new text that comes to what their release was made from.")
 
 
 async def acting_for(id: str, caller: Authenticated) -> str:
@@ -128,11 +130,15 @@ async def bring(
 
 @router.post("/train", status_code=202, openapi_extra=_TEXT)
 async def train(request: Request, arrival: Arriving) -> dict[str, Any]:
-    """Train the user on a text in the background. The release is served if it passes its gate, else held back."""
+    """Train the user on a text in the background. The release is served if it passes its gate, else held back.
+
+    With `add`, training goes on from the release that answers, whose own text is not needed, and the new release is
+    served if it is better than that on the new text.
+    """
     service, order = _service(request), await read(request, Training, arrival.user)
     # What another format would give could not answer here.
     recipe = tuned(recipe_named(order.recipe), format=service.engine.layout.format)
-    job = await service.turns.run(arrival.user, lambda: _submit(service, arrival, order.text, recipe))
+    job = await service.turns.run(arrival.user, lambda: _submit(service, arrival, order.text, recipe, order.add))
     return job.as_dict()
 
 
@@ -189,10 +195,13 @@ def _cancel(jobs: Jobs, user: str, id: str) -> dict[str, Any]:
     return found.as_dict()
 
 
-def _submit(service: Service, arrival: Arrival, text: str, recipe: Recipe) -> Job:
+def _submit(service: Service, arrival: Arrival, text: str, recipe: Recipe, add: bool) -> Job:
     jobs = _jobs(service)
+    if add:
+        # Said now, not by a job that fails.
+        begun_from(service.store, arrival.user, service.engine.layout.base, recipe)
     with service.arrivals.landing(arrival):
-        return jobs.submit(arrival.user, text, recipe, arrival.stay)
+        return jobs.submit(arrival.user, text, recipe, arrival.stay, add=add)
 
 
 def _bring(service: Service, arrival: Arrival, data: bytes, override_reason: str | None) -> dict[str, Any]:
