@@ -193,6 +193,38 @@ def test_measuring_the_base_once_is_measuring_it_beside_every_adapter(base_of, i
     assert outcome.figures["general"]["base"] == pytest.approx(beside[0].perplexity, rel=1e-12)
 
 
+# What it grew from
+
+
+@pytest.mark.parametrize(
+    ("before", "passed", "reason"),
+    [
+        (-0.1, True, "passed: on validation text perplexity is 9.5% lower than that of the release it grew from (95%"),
+        (-0.2, False, "held back: it does not clearly help; on validation text perplexity is 0."),
+        (
+            -0.3,
+            False,
+            "held back: it does not clearly help; on validation text perplexity is 10.5% higher than that of",
+        ),
+        (+0.3, True, "passed: on validation text perplexity is 39.3% lower than that of the release it grew from"),
+    ],
+)
+def test_what_grew_has_to_be_better_than_what_it_grew_from(before, passed, reason):
+    start = pair(before, np.roll(NOISE, 1))[1]
+    outcome = Gate().decide(pair(-0.2), pair(0.0), start)
+    assert outcome.passed is passed
+    assert outcome.reason.startswith(reason)
+    assert outcome.figures["own"]["improvement"]["estimate"] == pytest.approx(1 - np.exp(-0.2), abs=1e-2)
+    assert outcome.figures["grown"]["before"] == start.perplexity
+    json.dumps(outcome.figures, allow_nan=False)
+
+
+def test_general_text_is_always_compared_with_the_base():
+    outcome = Gate().decide(pair(-0.2), pair(+0.2), pair(-0.1)[1])
+    assert not outcome.passed
+    assert "general text may get 22" in outcome.reason
+
+
 # Gentler
 
 
@@ -218,16 +250,17 @@ class Curves:
     def base_losses(self, base, windows):
         return pair(0)[0]
 
-    def gated(self, gate=None):
-        """What the gate says of the row, and of it scaled down if that is to be tried."""
+    def gated(self, gate=None, start=None):
+        """What the gate says of the row, and of it scaled down if that is to be tried; both may come from a row."""
         gate, full = gate or Gate(), Adapter("norm", "base-1", np.ones(1, np.float32), {"text_sha256": "a"})
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(gate_module, "row_losses", self.row_losses)
             patch.setattr(gate_module, "base_losses", self.base_losses)
             patch.setattr(gate_module, "check_fits", lambda *_: None)
             asked = None, SimpleNamespace(layout=None), full, self.OWN, self.GENERAL
-            outcome = gate.judge(*asked)
-            return outcome, gate.gentler(*asked, outcome) if harms_general_alone(outcome) else None
+            origin = None if start is None else replace(full, values=np.full(1, start, np.float32))
+            outcome = gate.judge(*asked, origin)
+            return outcome, gate.gentler(*asked, outcome, origin) if harms_general_alone(outcome) else None
 
 
 def test_what_harms_general_text_alone_is_scaled_down_as_little_as_that_takes():
@@ -255,6 +288,20 @@ def test_what_does_not_help_clearly_at_that_scale_stays_held_back_as_it_was():
     assert (outcome.passed, adapter.values.tolist(), "scale" in adapter.provenance) == (False, [1.0], False)
     assert outcome.figures == refused.figures
     assert outcome.reason == f"{refused.reason}; scaled down it does not pass either"
+
+
+def test_what_grew_is_moved_back_towards_what_it_grew_from():
+    refused, (adapter, outcome) = Curves(own=-0.3, general=0.2, power=1).gated(start=0.2)
+    assert (refused.passed, outcome.passed, outcome.figures["scale"]) == (False, True, 0.3)
+    # 0.2 + 0.3 of what is left of it: 0.44 of 0.2 nats is 9.2 % worse, 0.52 is 11 %.
+    assert adapter.values.tolist() == pytest.approx([0.44])
+    assert outcome.figures["grown"]["improvement"]["estimate"] == pytest.approx(1 - np.exp(-0.3 * 0.24), abs=1e-3)
+
+
+def test_what_grew_from_what_harms_general_text_has_nowhere_to_go():
+    refused, (adapter, outcome) = Curves(own=-0.3, general=0.2, power=1).gated(start=0.9)
+    assert (outcome.passed, adapter.values.tolist()) == (False, [1.0])
+    assert outcome.figures == refused.figures
 
 
 @settings(max_examples=60, deadline=None)

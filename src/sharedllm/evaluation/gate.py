@@ -89,10 +89,11 @@ class Gate:
     ) -> tuple[Adapter, GateOutcome]:
         """Scale an adapter that `harms_general_alone` down until it does not, and judge that.
 
-        What is scaled is how far it is from what it grew from. The scale is the largest tenth at which the degradation of general text is within the tolerance, upper end and
-        all, found by bisection: what a row does to general text grows with the row. The user's own text has no part in
-        the choice and is read once at that scale, so that it judges what it did not choose; that the row helped in full
-        was asked before, which can only refuse more. What is held out is read by nobody here.
+        What is scaled is how far it is from the base, or from what it grew from. The scale is the largest tenth at
+        which the degradation of general text is within the tolerance, upper end and all, found by bisection: what a
+        row does to general text grows with the row. The user's own text has no part in the choice and is read once at
+        that scale, so that it judges what it did not choose; that the row helped in full was asked before, which can
+        only refuse more. What is held out is read by nobody here.
 
         Args:
             base, injection, adapter, validation, general, start: as `judge` was given them.
