@@ -12,7 +12,7 @@ from tests import models
 from sharedllm.adapters.adapter import Adapter
 from sharedllm.errors import WrongBase
 from sharedllm.evaluation import gate as gate_module
-from sharedllm.evaluation.gate import Gate, harms_general_alone, mind_repeats
+from sharedllm.evaluation.gate import Gate, Start, harms_general_alone, mind_repeats
 from sharedllm.evaluation.perplexity import Losses, base_losses, row_losses
 from sharedllm.text.repeats import Repeats
 
@@ -211,7 +211,7 @@ def test_measuring_the_base_once_is_measuring_it_beside_every_adapter(base_of, i
 )
 def test_what_grew_has_to_be_better_than_what_it_grew_from(before, passed, reason):
     start = pair(before, np.roll(NOISE, 1))[1]
-    outcome = Gate().decide(pair(-0.2), pair(0.0), start)
+    outcome = Gate().decide([*pair(-0.2), start], pair(0.0))
     assert outcome.passed is passed
     assert outcome.reason.startswith(reason)
     assert outcome.figures["own"]["improvement"]["estimate"] == pytest.approx(1 - np.exp(-0.2), abs=1e-2)
@@ -219,8 +219,50 @@ def test_what_grew_has_to_be_better_than_what_it_grew_from(before, passed, reaso
     json.dumps(outcome.figures, allow_nan=False)
 
 
+GAINED = np.random.default_rng(2).normal(0.1, 0.05, 32)
+"""What a start had gained over the base on windows of new text, in nats per token."""
+
+
+def grown(slope=0.0, change=-0.1):
+    """Losses of a base, an adapter and its start: the more the start had gained, the more the adapter changes."""
+    start = HARD - GAINED
+    new = start + change + slope * (GAINED - GAINED.mean()) + NOISE
+    return [Losses(each * TOKENS, TOKENS) for each in (np.broadcast_to(HARD, 32), new, start)]
+
+
+def test_text_that_is_gone_is_foretold_and_may_not_get_worse_by_more_than_a_tolerance():
+    outcome = Gate().decide(grown(), pair(0.0), 0.12)
+    assert outcome.passed
+    figures = outcome.figures["grown"]
+    assert figures["old_gain"] == 0.12
+    assert figures["old_change"]["estimate"] == pytest.approx(1 - np.exp(-0.1), abs=5e-3)
+    # Where as much was gained as on the old text, the new row gives all of it up and more.
+    unlearnt = Gate().decide(grown(slope=1.5), pair(0.0), 0.3)
+    assert not unlearnt.passed
+    assert unlearnt.reason.startswith("held back: the text before may be read 2")
+    assert "worse is more than the 10% allowed; on validation text perplexity is 9.5% lower" in unlearnt.reason
+    assert not harms_general_alone(unlearnt)
+    assert Gate(old_tolerance=0.5).decide(grown(slope=1.5), pair(0.0), 0.3).passed
+    json.dumps(unlearnt.figures, allow_nan=False)
+
+
+def test_new_text_of_another_kind_tells_nothing_of_the_text_before():
+    other = Gate().decide(grown(), pair(0.0), 20.0)
+    assert not other.passed
+    assert other.reason.startswith("held back: what becomes of the text before cannot be told from this one")
+    assert not harms_general_alone(other)
+
+
+def test_of_a_start_of_whose_text_nothing_is_known_nothing_is_asked():
+    outcome = Gate().decide(grown(slope=1.5), pair(0.0), None)
+    assert outcome.passed
+    assert outcome.figures["grown"]["old_change"] is None
+    assert harms_general_alone(Gate().decide(grown(), pair(0.2), None))
+    assert harms_general_alone(Gate().decide(grown(), pair(0.2), 0.12))
+
+
 def test_general_text_is_always_compared_with_the_base():
-    outcome = Gate().decide(pair(-0.2), pair(+0.2), pair(-0.1)[1])
+    outcome = Gate().decide([*pair(-0.2), pair(-0.1)[1]], pair(+0.2))
     assert not outcome.passed
     assert "general text may get 22" in outcome.reason
 
@@ -258,7 +300,7 @@ class Curves:
             patch.setattr(gate_module, "base_losses", self.base_losses)
             patch.setattr(gate_module, "check_fits", lambda *_: None)
             asked = None, SimpleNamespace(layout=None), full, self.OWN, self.GENERAL
-            origin = None if start is None else replace(full, values=np.full(1, start, np.float32))
+            origin = None if start is None else Start(replace(full, values=np.full(1, start, np.float32)), None)
             outcome = gate.judge(*asked, origin)
             return outcome, gate.gentler(*asked, outcome, origin) if harms_general_alone(outcome) else None
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharedllm.errors import InvalidInput
-from sharedllm.evaluation.intervals import improvement
+from sharedllm.evaluation.intervals import foretold, improvement
 from sharedllm.evaluation.perplexity import Losses
 
 TOKENS = 255
@@ -118,3 +118,45 @@ def test_other_windows_cannot_be_paired(reference, model):
 def test_too_few_windows_are_no_evidence(nothing):
     with pytest.raises(InvalidInput, match="too few"):
         improvement(nothing, nothing)
+
+
+# Of text that is gone
+
+
+def three(gained, change):
+    """Losses of a base, of a model that had gained so much a window, and of the next one."""
+    hard = np.linspace(3, 5, len(gained))
+    return losses(hard), losses(hard - gained), losses(hard - gained + change)
+
+
+def test_what_changes_where_as_much_was_gained_is_read_off_the_line():
+    gained = np.array([0.0, 0.1, 0.2, 0.3])
+    told = foretold(*three(gained, 0.5 * gained - 0.05), gain=0.2)
+    assert (told.estimate, told.low, told.high) == pytest.approx([1 - np.exp(0.05)] * 3)
+    assert told.windows == 4
+
+
+def test_the_interval_holds_as_often_as_it_says():
+    random = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        gained = random.normal(0.1, 0.05, 8)
+        told = foretold(*three(gained, 0.3 * gained - 0.04 + random.normal(0, 0.02, 8)), gain=0.15)
+        held += told.low <= 1 - np.exp(0.3 * 0.15 - 0.04) <= told.high
+    assert 0.92 <= held / 400 <= 0.98
+
+
+def test_it_tells_less_the_less_the_texts_have_in_common():
+    random = np.random.default_rng(0)
+    gained = random.normal(0.0, 0.02, 16)
+    measured = three(gained, random.normal(-0.1, 0.02, 16))
+    near, far = (foretold(*measured, gain=gain) for gain in (0.0, 0.2))
+    assert far.high - far.low > 4 * (near.high - near.low)
+    assert foretold(*measured, gain=5.0) is None
+
+
+def test_of_windows_that_are_few_or_all_alike_nothing_is_told_but_what_they_are():
+    assert foretold(*three(np.array([0.1, 0.2, 0.3]), np.zeros(3)), gain=0.2) is None
+    alike = three(np.zeros(4), np.full(4, -0.1))
+    assert foretold(*alike, gain=0.1) is None
+    assert foretold(*alike, gain=0.0).estimate == pytest.approx(1 - np.exp(-0.1))

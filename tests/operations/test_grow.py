@@ -1,5 +1,6 @@
 """New text is added to the release that answers, of whose own text nothing is there any more."""
 
+import math
 from contextlib import closing
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from tests.cli.conftest import writing
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import ErasedMeanwhile, InvalidInput, NotServed, ResetToBase, UnknownUser, WrongBase
 from sharedllm.operations.erase import erase
-from sharedllm.operations.grow import KEPT_HASHES, begun_from, texts_behind, tokens_behind, with_origin
+from sharedllm.operations.grow import KEPT_HASHES, begun_from, gain_behind, texts_behind, tokens_behind, with_origin
 from sharedllm.operations.known import already_trained
 from sharedllm.operations.train import Author, train
 from sharedllm.store.contract import Release
@@ -95,7 +96,33 @@ def test_a_release_says_what_it_grew_from(alice, add):
 def test_the_gate_is_shown_what_it_grew_from(alice, add):
     gate = Passing()
     add(tries("alice", "second"), gate=gate)
-    assert [start.provenance for start in gate.starts] == [alice.adapter.provenance]
+    assert [start.adapter.provenance for start in gate.starts] == [alice.adapter.provenance]
+
+
+def gated(release, figures, tokens=100, origin=None):
+    provenance = {"tokens": tokens, **({"grew_from": origin} if origin else {})}
+    adapter = replace(release.adapter, provenance=provenance)
+    return replace(release, adapter=adapter, gate=GateOutcome(True, "passed", figures))
+
+
+def test_what_a_release_had_gained_is_what_is_left_of_its_text(alice):
+    own = {"base": 20.0, "adapter": 10.0}
+    assert gain_behind(gated(alice, {"own": own})) == pytest.approx(math.log(2))
+    assert gain_behind(gated(alice, {})) is None
+    # The text before is read 20 % better than when it had gained 0.5 nats, and there is three times as much of it.
+    old = {"old_gain": 0.5, "old_change": {"estimate": 0.2}}
+    grown = gated(alice, {"own": own, "grown": old}, origin={"tokens": 300})
+    assert gain_behind(grown) == pytest.approx((math.log(2) + 3 * (0.5 - math.log(0.8))) / 4)
+    for untold in ({"own": own, "grown": {"old_gain": None, "old_change": None}}, {"own": own}):
+        assert gain_behind(gated(alice, untold, origin={"tokens": 300})) == pytest.approx(math.log(2))
+
+
+def test_the_gate_is_told_what_the_release_before_had_gained(people, add):
+    (first,) = people.train("alice")
+    people.store.rollback("alice", 1, override_reason="for the test")
+    gate = Passing()
+    add(tries("alice", "second"), gate=gate)
+    assert [start.gain for start in gate.starts] == [gain_behind(first.release)]
 
 
 def test_nothing_of_the_old_text_is_read(people, add):

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -10,7 +11,7 @@ from sharedllm.adapters.adapter import Adapter, GateOutcome, check_fits
 from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
 from sharedllm.errors import InvalidInput
-from sharedllm.evaluation.intervals import Interval, improvement
+from sharedllm.evaluation.intervals import Interval, foretold, improvement
 from sharedllm.evaluation.perplexity import Losses, Windows, base_losses, row_losses, spread
 from sharedllm.text.repeats import Repeats
 
@@ -29,6 +30,19 @@ REPEATS_HELD_BACK = 0.5
 and an adapter that only remembers would pass. Of the hundred people one has more, who wrote by a template."""
 
 
+@dataclass(frozen=True, eq=False)
+class Start:
+    """What an adapter grew from, and what is left of the text that was made from.
+
+    Attributes:
+        adapter: the one that answers until now.
+        gain: of it over the base on held-out windows of that text, in nats per token; None where that is not known.
+    """
+
+    adapter: Adapter
+    gain: float | None
+
+
 @dataclass(frozen=True)
 class Gate:
     """What an adapter must show. A gate measures a base on a general text once, however many adapters it judges.
@@ -36,10 +50,13 @@ class Gate:
     Attributes:
         general_tolerance: the largest relative rise of perplexity on general text that is allowed, as a fraction.
         max_windows: windows read of each text, evenly spaced.
+        old_tolerance: the largest relative rise of perplexity that is allowed, as a fraction, on the text that an
+            adapter's start was made from.
     """
 
     general_tolerance: float = 0.10
     max_windows: int = MAX_WINDOWS
+    old_tolerance: float = 0.10
     _measured: dict[tuple[Base, str], Losses] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def judge(
@@ -49,14 +66,17 @@ class Gate:
         adapter: Adapter,
         validation: Windows,
         general: Windows,
-        start: Adapter | None = None,
+        start: Start | None = None,
     ) -> GateOutcome:
         """Compare an adapter with what answers without it, on its user's validation text and on general text.
 
         It passes only if the lower end of the improvement's interval is above zero on the user's text, and the upper
         end of the degradation's interval is within the tolerance on general text: doubt counts against the adapter.
         What answers without it is the base, or what the adapter grew from. General text is always compared with the
-        base, so that nobody drifts away from it week by week.
+        base, so that nobody drifts away from it week by week. Of the text before, which is gone, it is known what the
+        start had gained there: how the adapter changes windows of the new text on which as much was gained tells what
+        becomes of it (`intervals.foretold`), and the upper end of a rise must be within a tolerance there, too. So text
+        of another kind, of which no window is like that, is held back.
 
         Args:
             base: the base model.
@@ -64,18 +84,18 @@ class Gate:
             adapter: the candidate.
             validation: int64 ``[windows, tokens]`` of the user's own text, none of which it was trained on.
             general: int64 ``[windows, tokens]`` of general text.
-            start: what the adapter grew from, which answers until now; None for the base.
+            start: what the adapter grew from; None for the base.
 
         Raises:
             WrongBase: an adapter was not made for this base and format.
         """
-        for each in (adapter, start):
-            if each is not None:
-                check_fits(each, injection.layout)
+        check_fits(adapter, injection.layout)
+        if start is not None:
+            check_fits(start.adapter, injection.layout)
         own = row_losses(base, injection, _beside(adapter, start), spread(validation, self.max_windows))
         text = spread(general, self.max_windows)
         (other,) = row_losses(base, injection, adapter.values[None], text)
-        return self.decide(own[:2], [self._base_on(base, text), other], *own[2:])
+        return self.decide(own, [self._base_on(base, text), other], None if start is None else start.gain)
 
     def gentler(
         self,
@@ -85,7 +105,7 @@ class Gate:
         validation: Windows,
         general: Windows,
         refused: GateOutcome,
-        start: Adapter | None = None,
+        start: Start | None = None,
     ) -> tuple[Adapter, GateOutcome]:
         """Scale an adapter that `harms_general_alone` down until it does not, and judge that.
 
@@ -116,7 +136,7 @@ class Gate:
         if fits:
             smaller = _scaled(adapter, fits, start)
             own = row_losses(base, injection, _beside(smaller, start), spread(validation, self.max_windows))
-            outcome = self.decide(own[:2], [of_base, found], *own[2:])
+            outcome = self.decide(own, [of_base, found], None if start is None else start.gain)
             if outcome.passed:
                 in_full = {text: refused.figures[text] for text in ("own", "general")}
                 scale = smaller.provenance["scale"]
@@ -134,31 +154,43 @@ class Gate:
             self._measured[key] = base_losses(base, general)
         return self._measured[key]
 
-    def decide(self, own: list[Losses], general: list[Losses], start: Losses | None = None) -> GateOutcome:
-        """The decision alone, from losses of (base, adapter) on the user's text and on general text.
+    def decide(self, own: list[Losses], general: list[Losses], old_gain: float | None = None) -> GateOutcome:
+        """The decision alone.
 
         Args:
-            own: on the user's text.
-            general: on general text.
-            start: on the user's text, of what the adapter grew from.
+            own: of (base, adapter) on the user's text, and of what the adapter grew from, if it did.
+            general: of (base, adapter) on general text.
+            old_gain: of what it grew from over the base on the text before, in nats per token; None if not known.
         """
         try:
-            gain, over = improvement(*own), "the base's"
-            grown = None if start is None else improvement(start, own[1])
+            gain, over = improvement(*own[:2]), "the base's"
             drift = improvement(*general)
+            grown = improvement(own[2], own[1]) if len(own) > 2 else None
         except InvalidInput as error:
             return GateOutcome(False, f"held back: {error.message}", {})
-        figures = {
+        figures: dict[str, Any] = {
             "own": {"base": own[0].perplexity, "adapter": own[1].perplexity, "improvement": gain.as_dict()},
             "general": {"base": general[0].perplexity, "adapter": general[1].perplexity, "change": drift.as_dict()},
             "general_tolerance": self.general_tolerance,
         }
-        if start is not None and grown is not None:
-            figures["grown"] = {"before": start.perplexity, "improvement": grown.as_dict()}
+        old = None
+        if grown is not None:
+            old = None if old_gain is None else foretold(own[0], own[2], own[1], old_gain)
+            figures["grown"] = {
+                "before": own[2].perplexity,
+                "improvement": grown.as_dict(),
+                "old_gain": old_gain,
+                "old_change": old and old.as_dict(),
+            }
+            figures["old_tolerance"] = self.old_tolerance
             gain, over = grown, "that of the release it grew from"
         if gain.low <= 0:
             reason = f"held back: it does not clearly help; {_in_words(gain, over)}"
             return GateOutcome(False, reason, figures)
+        if old_gain is not None and grown is not None and (old is None or -old.low > self.old_tolerance):
+            return GateOutcome(
+                False, f"held back: {_unlearnt(old, self.old_tolerance)}; {_in_words(gain, over)}", figures
+            )
         if -drift.low > self.general_tolerance:
             change = f"{abs(drift.estimate):.1%} {'worse' if drift.estimate < 0 else 'better'}"
             reason = (
@@ -173,19 +205,35 @@ class Gate:
 
 def harms_general_alone(outcome: GateOutcome) -> bool:
     """Whether an adapter was held back for general text and for nothing else, so that it may be tried gentler."""
-    helped = outcome.figures.get("grown") or outcome.figures.get("own")
-    return not outcome.passed and helped is not None and helped["improvement"]["low"] > 0
+    figures = outcome.figures
+    helped = figures.get("grown") or figures.get("own")
+    if outcome.passed or helped is None or helped["improvement"]["low"] <= 0:
+        return False
+    if helped.get("old_gain") is None:
+        return True
+    old = helped["old_change"]
+    return old is not None and -float(old["low"]) <= figures["old_tolerance"]
 
 
-def _beside(adapter: Adapter, start: Adapter | None) -> npt.NDArray[np.float32]:
+def _unlearnt(old: Interval | None, tolerance: float) -> str:
+    if old is None:
+        return "what becomes of the text before cannot be told from this one, which is of another kind"
+    change = f"{abs(old.estimate):.1%} {'worse' if old.estimate < 0 else 'better'}"
+    return (
+        f"the text before may be read {change} ({old.confidence:.0%} interval of the change, as far as this one tells:"
+        f" {-old.high:+.1%} to {-old.low:+.1%}), and {-old.low:.1%} worse is more than the {tolerance:.0%} allowed"
+    )
+
+
+def _beside(adapter: Adapter, start: Start | None) -> npt.NDArray[np.float32]:
     """The base, the adapter, and what it grew from if it did: float32 ``[2 or 3, P]``."""
     rows = [np.zeros_like(adapter.values), adapter.values]
-    return np.stack(rows if start is None else [*rows, start.values])
+    return np.stack(rows if start is None else [*rows, start.adapter.values])
 
 
-def _scaled(adapter: Adapter, tenths: int, start: Adapter | None) -> Adapter:
+def _scaled(adapter: Adapter, tenths: int, start: Start | None) -> Adapter:
     scale = tenths / TENTHS
-    origin = np.zeros_like(adapter.values) if start is None else start.values
+    origin = np.zeros_like(adapter.values) if start is None else start.adapter.values
     values = origin + (adapter.values - origin) * np.float32(scale)
     return replace(adapter, values=values, provenance={**adapter.provenance, "scale": scale})
 

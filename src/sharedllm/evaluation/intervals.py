@@ -12,6 +12,8 @@ from sharedllm.evaluation.perplexity import Losses
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+_TELLING_NATS = 1.0
+"""An interval that reaches farther than this to either side, by a factor of e, tells nothing."""
 
 
 @dataclass(frozen=True)
@@ -75,19 +77,59 @@ def improvement(reference: Losses, model: Losses, *, resamples: int = RESAMPLES,
     return Interval(float(1 - np.exp(difference.mean())), float(low), float(high), CONFIDENCE, len(difference))
 
 
-def _expanded_tail(count: int) -> float:
-    """The tail to cut so that a percentile interval of few values is as wide as Student's t would make it.
+def foretold(before: Losses, start: Losses, model: Losses, gain: float) -> Interval | None:
+    """How much lower perplexity gets on text that nobody can read any more, of which its gain is known.
 
-    The quantile of t is the expansion of Abramowitz and Stegun 26.7.5, within 1 % from three degrees of freedom on.
+    The change from one model to the next is regressed on what the first had gained over the base, window by window of
+    the text at hand, and read off where the first had gained as much as it did on the text that is gone: the
+    regression estimator of two-phase sampling (Cochran 1977, section 12.6), with the interval of a mean response
+    (Draper and Smith 1998, section 3.1). It widens with the distance from the windows at hand, as for text of another
+    kind. It takes for granted that windows on which as much was gained change alike, whichever text they are from.
+
+    Args:
+        before: of the base, on the text at hand.
+        start: of the model that comes first, on the same windows.
+        model: of the one that comes next, on the same windows.
+        gain: of the first over the base on the text that is gone, in nats per token.
+
+    Returns:
+        as `improvement` gives it; None where nothing can be told: of fewer than four windows, or if they are too
+            unlike the text that is gone.
     """
-    normal = NormalDist()
-    z = normal.inv_cdf((1 + CONFIDENCE) / 2)
+    gained = (before.nats - start.nats) / start.tokens
+    change = (model.nats - start.nats) / model.tokens
+    count, away = len(gained), gain - gained.mean()
+    spread = float(((gained - gained.mean()) ** 2).sum())
+    if count < 4 or (spread == 0 and away != 0):
+        return None
+    slope = float(((gained - gained.mean()) * change).sum()) / spread if spread else 0.0
+    left = change - change.mean() - slope * (gained - gained.mean())
+    deviation = math.sqrt(float((left**2).sum()) / (count - 2))
+    reach = _student(count - 2) * deviation * math.sqrt(1 / count + (away**2 / spread if spread else 0.0))
+    estimate = float(change.mean()) + slope * away
+    if not reach < _TELLING_NATS:
+        return None
+    at, low, high = (1 - math.exp(each) for each in (estimate, estimate + reach, estimate - reach))
+    return Interval(at, low, high, CONFIDENCE, count)
+
+
+def _expanded_tail(count: int) -> float:
+    """The tail to cut so that a percentile interval of few values is as wide as Student's t would make it."""
     freedom = count - 1
+    return NormalDist().cdf(-_student(freedom) * math.sqrt(count / freedom))
+
+
+def _student(freedom: int) -> float:
+    """The quantile of Student's t that an interval takes.
+
+    It is the expansion of Abramowitz and Stegun 26.7.5, within 1 % from three degrees of freedom on.
+    """
+    z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
     t = z
     t += (z**3 + z) / (4 * freedom)
     t += (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)
     t += (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * freedom**3)
-    return normal.cdf(-t * math.sqrt(count / freedom))
+    return t
 
 
 def _resampled_means(values: npt.NDArray[np.float64], resamples: int, seed: int) -> npt.NDArray[np.float64]:

@@ -5,6 +5,7 @@ losses, how many tokens it read and their hashes. New text is trained from that 
 still answers by then, as one that was grown from another would leave out what came meanwhile.
 """
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,28 @@ def tokens_behind(release: "Release") -> int | None:
     begun = grew_from(provenance)
     own, before = provenance.get("tokens"), 0 if begun is None else begun.get("tokens")
     return own + before if isinstance(own, int) and isinstance(before, int) else None
+
+
+def gain_behind(release: "Release") -> float | None:
+    """What a release gains over the base on held-out windows of all text that it was made from, in nats per token.
+
+    It is what its gate measured; of text before the last, what its gate expected of that, weighted by tokens.
+
+    Returns:
+        None where that is not known, as of what came as a file without text.
+    """
+    own = release.gate.figures.get("own")
+    if not isinstance(own, dict):
+        return None
+    gain = math.log(own["base"] / own["adapter"])
+    begun, grown = grew_from(release.adapter.provenance), release.gate.figures.get("grown")
+    if begun is None or not isinstance(grown, dict) or grown["old_change"] is None:
+        return gain
+    old = grown["old_gain"] - math.log1p(-grown["old_change"]["estimate"])
+    new_tokens, old_tokens = release.adapter.provenance.get("tokens"), begun.get("tokens")
+    if not isinstance(new_tokens, int) or not isinstance(old_tokens, int):
+        return gain
+    return float((new_tokens * gain + old_tokens * old) / (new_tokens + old_tokens))
 
 
 def with_origin(provenance: Mapping[str, Any], start: "Release") -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sharedllm.errors import (
     UnknownUser,
     WrongBase,
 )
-from sharedllm.operations.grow import begun_from, check_still_answers, with_origin
+from sharedllm.operations.grow import begun_from, check_still_answers, gain_behind, with_origin
 from sharedllm.operations.known import already_added, already_trained, answers_instead
 from sharedllm.operations.locks import in_training, training_into
 from sharedllm.operations.workplace import Workplace
@@ -349,7 +349,7 @@ def _judged(
     on_step: Callable[[str, int], Any] | None,
     starts: "Mapping[str, Release] | None" = None,
 ) -> Generator[Judged, None, None]:
-    from sharedllm.evaluation.gate import Gate, harms_general_alone, mind_repeats
+    from sharedllm.evaluation.gate import Gate, Start, harms_general_alone, mind_repeats
     from sharedllm.training.vectors import own_failure, train_vectors
 
     kept: dict[str, tuple[Windows, Repeats]] = {}
@@ -362,7 +362,8 @@ def _judged(
     gate = gate or Gate()
     base, injection = workplace.base, workplace.injection(recipe.method)
     checkpoints = workplace.checkpoints(stays)
-    rows = {user: start.adapter for user, start in (starts or {}).items()}
+    begun = {user: Start(release.adapter, gain_behind(release)) for user, release in (starts or {}).items()}
+    rows = {user: start.adapter for user, start in begun.items()}
     training = train_vectors(
         base, injection, noting(texts), recipe, starts=rows, checkpoints=checkpoints, on_step=on_step
     )
@@ -374,7 +375,7 @@ def _judged(
                 yield Judged(trained.user, None, None, trained.error)
                 continue
             try:
-                start = rows.get(trained.user)
+                start = begun.get(trained.user)
                 shown = base, injection, trained.adapter, validation, general
                 adapter, verdict = trained.adapter, gate.judge(*shown, start)
                 if harms_general_alone(verdict):
