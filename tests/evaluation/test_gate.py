@@ -247,7 +247,7 @@ def test_text_that_is_gone_is_foretold_and_may_not_get_worse_by_more_than_a_tole
 
 
 def test_new_text_of_another_kind_tells_nothing_of_the_text_before():
-    other = Gate().decide(grown(), pair(0.0), 20.0)
+    other = Gate().decide(grown(), pair(0.0), 60.0)
     assert not other.passed
     assert other.reason.startswith("held back: what becomes of the text before cannot be told from this one")
     assert not harms_general_alone(other)
