@@ -36,7 +36,7 @@ from sharedllm.evaluation.intervals import foretold
 from sharedllm.evaluation.likelihood import token_losses
 from sharedllm.evaluation.perplexity import Losses, Windows, row_losses, spread
 from sharedllm.reporting.environment import describe
-from sharedllm.text.people import KINDS, Person, people
+from sharedllm.text.people import Person, people
 from sharedllm.text.repeats import Repeats
 from sharedllm.text.splits import split_text
 from sharedllm.text.windows import TokenizedText, text_windows, windows
@@ -73,8 +73,9 @@ def main() -> None:
 
 
 def chosen(everybody: Sequence[Person]) -> list[Person]:
-    """The first few of each kind, so that kinds alternate and half a round away is somebody of another kind."""
-    return [person for kind in KINDS for person in islice((p for p in everybody if p.kind == kind), OF_A_KIND)]
+    """The first few of each kind, one kind after the other, so that half a round away is somebody of another kind."""
+    kinds = dict.fromkeys(person.kind for person in everybody)
+    return [person for kind in kinds for person in islice((p for p in everybody if p.kind == kind), OF_A_KIND)]
 
 
 def reached(person: dict[str, Any]) -> dict[str, float]:
@@ -101,8 +102,8 @@ def measured(base: Base, injection: Injection, person: Person, stranger: Person)
     rows["added"] = grown[-1]
     rows["at once"] = _trained(base, injection, np.concatenate(pieces), TOGETHER)
     rows["alone"] = apart[-1]
-    rows["mean"] = np.mean(apart, axis=0).astype(np.float32)
-    rows["halfway"] = (grown[-1] + grown[-2]) / 2
+    rows["mean"] = np.stack(apart).mean(axis=0)
+    rows["halfway"] = ((grown[-1] + grown[-2]) / 2).astype(np.float32)
     rows["stranger"] = _trained(base, injection, strange[0], WEEK, grown[-1])
     read = {f"behind {week + 1}": cut for week, cut in enumerate(behind)}
     read |= {"behind stranger": behind_strange[0], "heldout": heldout}
