@@ -1,7 +1,10 @@
 """`sharedllm base`: the shared models on this machine."""
 
+import json
+
 import pytest
 from tests import models
+from tests.cli.conftest import writing
 
 from sharedllm.base.resolve import BUILT_IN
 
@@ -63,3 +66,69 @@ def test_a_base_that_the_injection_cannot_work_on_is_refused_with_the_reason(run
     ran = run("base", "info", models.gemma2(tmp_path / "gemma2"))
     assert (ran.code, ran.out) == (2, "")
     assert str(tmp_path / "gemma2") in ran.err or "softcap" in ran.err
+
+
+LINES = [
+    {"user": user, "text": f"what {user} says. {writing(user, 3_000)}", "shared": True}
+    for user in ("alice", "carol", "dave", "user-13", "user-4")
+]
+
+
+@pytest.fixture
+def people(tmp_path):
+    path = tmp_path / "people.jsonl"
+    path.write_text("\n".join(map(json.dumps, LINES)))
+    return path
+
+
+def adapting(folder, people, *options):
+    return ("base", "adapt", folder, "--people", people, "--name", "ours", "--rank", "1", "--steps", "2", *options)
+
+
+def test_a_prior_is_made_listed_with_what_it_gains_and_trained_on_by_its_name(run, folder_of, people, notes):
+    made = run(*adapting(folder_of("llama"), people, "--json"))
+    assert made.code == 0
+    assert [each["user"] for each in made.json["contributors"]] == ["alice", "carol", "dave"]
+    assert made.json["figures"]["outside"]["count"] == 2
+    assert (made.json["recipe"]["rank"], made.json["recipe"]["steps"], made.json["left_out"]) == (1, 2, {})
+    listed = run("base", "list", "--json").json[-1]
+    assert (listed["name"], listed["people"], listed["to_be_rebuilt"]) == ("ours", 3, False)
+    assert listed["figures"] == made.json["figures"]
+    row = run("base", "list").out.splitlines()[-1]
+    assert row.startswith("ours")
+    assert f"{made.json['figures']['outside']['improvement']['estimate']:+.1%}" in row
+    assert run("base", "info", "ours", "--json").json["fingerprint"] != run(
+        "base", "info", folder_of("llama"), "--json"
+    )
+    assert run("train", "dora", notes("dora"), "--base", "ours").code in (0, 3)
+
+
+def test_making_a_prior_tells_a_person_what_it_does_and_who_was_left_out(run, folder_of, people):
+    people.write_text(people.read_text() + "\n" + json.dumps({"user": "terse", "text": "a word", "shared": True}))
+    ran = run(*adapting(folder_of("llama"), people))
+    assert ran.code == 0
+    assert "left out terse: 6 tokens" in ran.err
+    assert "people in it    3" in ran.out
+    assert "perplexity" in ran.out
+
+
+def test_an_erasure_lists_the_prior_and_the_list_of_bases_says_that_it_is_to_be_rebuilt(run, folder_of, people):
+    run(*adapting(folder_of("llama"), people))
+    erased = run("users", "erase", "alice", "--yes")
+    assert erased.code == 0
+    assert {"what": "prior", "where": "ours", "outcome": "to be rebuilt: sharedllm base adapt"} in erased.json[
+        "derived"
+    ]
+    assert "to be rebuilt" in run("base", "list").out.splitlines()[-1]
+    people.write_text("\n".join(map(json.dumps, LINES[1:])))
+    assert run(*adapting(folder_of("llama"), people)).code == 0
+    assert run("base", "list", "--json").json[-1]["to_be_rebuilt"] is False
+
+
+def test_a_prior_of_somebody_who_did_not_agree_is_refused_with_the_line(run, folder_of, people, machine):
+    people.write_text("\n".join(map(json.dumps, [*LINES, {"user": "erin", "text": "no"}])))
+    ran = run(*adapting(folder_of("llama"), people))
+    assert (ran.code, ran.out) == (2, "")
+    assert "Line 6" in ran.err
+    assert "'erin' agreed" in ran.err
+    assert not machine.checkpoints()

@@ -34,6 +34,14 @@ def test_a_store_on_a_base_that_is_not_built_in_says_nothing_of_it(people, built
     assert default_base(people.store) == "with-prior"
 
 
+def test_a_store_on_a_base_that_was_made_here_goes_on_with_it(people, built_in, monkeypatch, folder_of):
+    people.train("alice")
+    people.store.rollback("alice", 1, override_reason="for the test")
+    monkeypatch.setattr(module, "built_in_bases", lambda: {})
+    monkeypatch.setattr(module, "made_bases", lambda: {"bare": folder_of("llama")})
+    assert default_base(people.store) == "bare"
+
+
 def test_every_built_in_base_can_be_named():
     assert set(resolve.BUILT_IN) | set(resolve.SHIPPED_PRIORS) == set(resolve.built_in_bases())
     assert {resolve.BARE_BASE, resolve.DEFAULT_BASE} <= set(resolve.built_in_bases())

@@ -2,11 +2,14 @@
 
 import ast
 import gc
+import hashlib
 import importlib
+import json
 import pkgutil
 import subprocess
 import sys
 from collections import OrderedDict, deque
+from contextlib import contextmanager
 from inspect import isabstract
 from pathlib import Path
 from queue import SimpleQueue
@@ -23,7 +26,9 @@ from sharedllm.holder import Holder
 from sharedllm.http import jobs as jobs_module
 from sharedllm.http.jobs import Jobs
 from sharedllm.http.service import Service
+from sharedllm.operations.adapt import adapt
 from sharedllm.operations.erase import HOLDERS, erase
+from sharedllm.operations.workplace import Workplace
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Limits, Request, Token
 from sharedllm.store import open_keys, open_store
@@ -33,6 +38,7 @@ from sharedllm.store.evidence.signing import make_key, read_private, snapshot_ke
 from sharedllm.store.release_format import STORED, id_sha256
 from sharedllm.store.snapshots import SnapshotFolder, pack
 from sharedllm.training.checkpoints import Checkpoints, Progress, checkpoint_folder, digest, report_folder
+from sharedllm.training.prior import PriorRecipe
 from sharedllm.training.recipes import RECIPES, Recipe
 
 USER = "alice of the long name"
@@ -42,6 +48,7 @@ WAITING = "import sys; sys.stdin.readline(); print('{\"step\": 1}', flush=True);
 KEPT_UNDER_AN_ID = {
     "sharedllm.training.checkpoints": "checkpoints",
     "sharedllm.operations.measure_fleet": "readings",
+    "sharedllm.operations.priors": "priors",
     "sharedllm.store.release_format": "store",
     "sharedllm.store.sql.protection": "store",
     "sharedllm.store.encryption.migrate": "store",
@@ -111,7 +118,8 @@ def traces(release, text):
     """What tells that somebody was here, in files."""
     values = release.adapter.values
     ids = [USER.encode(), id_sha256(USER), digest(USER).encode(), release.id.encode()]
-    return [*ids, values.astype(STORED).tobytes()[:64], values.tobytes()[:64], text[:80].encode()]
+    sha256 = hashlib.sha256((text + USER).encode()).hexdigest().encode()
+    return [*ids, values.astype(STORED).tobytes()[:64], values.tobytes()[:64], text[:80].encode(), sha256]
 
 
 def files_with(trace, folder):
@@ -134,6 +142,24 @@ def reachable(root):
         if ours or isinstance(each, (dict, list, tuple, set, frozenset, deque, OrderedDict)):
             left += [found for found in gc.get_referents(each) if not isinstance(found, type)]
     return seen.values()
+
+
+def priors_of(place, user, text):
+    """A manifest of somebody and two others, who agreed to be in a prior."""
+    lines = [{"user": each, "text": text + each, "shared": True} for each in (user, "carol", "dave")]
+    (place / "people.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    return place / "people.jsonl"
+
+
+@contextmanager
+def interrupted(what, total):
+    """A bar at which the training of a prior is interrupted after a step."""
+
+    def advance(amount):
+        if what == "training the prior":
+            raise KeyboardInterrupt
+
+    yield advance
 
 
 def in_memory(root, release):
@@ -181,6 +207,12 @@ def test_nobody_has_anything_of_who_is_erased_and_the_receipt_says_what_each_had
         Checkpoints(checkpoint_folder(), base.fingerprint).save(USER, text, RECIPES["default"], progress)
         report_folder(checkpoint_folder()).mkdir()
         (report_folder(checkpoint_folder()) / f"{digest(USER)}-read.safetensors").write_bytes(row.numpy().tobytes())
+        with Workplace(base, general=text) as here:
+            adapt(here, priors_of(place, USER, text), "ours", PriorRecipe(rank=1, steps=1, window=32))
+            here.bar = interrupted
+            with pytest.raises(KeyboardInterrupt):
+                adapt(here, place / "people.jsonl", "unfinished", PriorRecipe(rank=1, steps=2, window=32))
+        (place / "people.jsonl").unlink()
         engine = Engine(base, Limits(running=2, cache_tokens=1024))
         service = Service(engine, store, keys=keys, jobs=Jobs(folder_of("llama"), address))
         engine.start()
@@ -202,13 +234,19 @@ def test_nobody_has_anything_of_who_is_erased_and_the_receipt_says_what_each_had
                 "uploads on their way": 1,
                 "trainings": 1,
                 "checkpoints of training": 1,
+                "contributions to priors": 2,
                 "releases": 1,
                 "events": 1,
                 "API keys": 1,
                 "encryption key": int((place / "private").exists()),
                 "running requests": 1,
             }
-            assert [each.outcome for each in receipt.derived] == ["dropped", "rebuilt without them"]
+            assert [(each.where, each.outcome) for each in receipt.derived] == [
+                ("data folder", "dropped"),
+                ("ours", "to be rebuilt: sharedllm base adapt"),
+                ("unfinished", "dropped"),
+                (str(place / "monday"), "rebuilt without them"),
+            ]
             del job
             assert list(in_memory(service, release)) == []
             assert [file for trace in traces(release, text) for file in files_with(trace, place)] == []

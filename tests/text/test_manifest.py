@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from sharedllm.errors import ManifestError
 from sharedllm.text import manifest
-from sharedllm.text.manifest import read_manifest
+from sharedllm.text.manifest import contributors, read_manifest
 from sharedllm.text.reading import UserText
 
 
@@ -78,6 +78,7 @@ GOOD = '{"user": "alice", "text": "hello"}'
         ('{"user": "bob", "files": ["a\\ud83d"]}', "cannot be a path"),
         ('{"user": "bob", "text": "a\\ud83d"}', "the text of 'bob' holds an unpaired surrogate"),
         ('{"user": "\\ud83d", "text": "x"}', "not valid Unicode"),
+        ('{"user": "bob", "text": "x", "shared": "yes"}', "what 'bob' agreed to is 'yes'"),
     ],
 )
 def test_a_bad_line_is_named_by_its_number(users_jsonl, line, said):
@@ -104,3 +105,16 @@ def test_a_missing_or_empty_manifest_is_named(users_jsonl):
     with pytest.raises(ManifestError, match="cannot be read: No such file"):
         read_manifest(users_jsonl)
     assert "names no user" in refusal_of(users_jsonl, "", " ").message
+
+
+def test_contributors_are_those_whose_lines_say_that_they_agreed(users_jsonl):
+    lines = '{"user": "alice", "text": "x", "shared": true}', '{"user": "bob", "files": ["x"], "shared": true}'
+    users_jsonl.write_text("\n".join(lines))
+    assert [(offset, entry.user) for offset, entry in contributors(users_jsonl)] == [(0, "alice"), (47, "bob")]
+
+
+@pytest.mark.parametrize("said", ["", ', "shared": false'])
+def test_one_who_did_not_agree_is_named_with_the_line(users_jsonl, said):
+    users_jsonl.write_text('{"user": "alice", "text": "x", "shared": true}\n\n{"user": "bob", "text": "x"' + said + "}")
+    with pytest.raises(ManifestError, match=r"Line 3 .*'bob' agreed"):
+        list(contributors(users_jsonl))

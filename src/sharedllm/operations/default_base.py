@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from sharedllm.base.made import made_bases
 from sharedllm.base.resolve import DEFAULT_BASE, built_in_bases, is_pulled, resolve_base
 from sharedllm.errors import CorruptAdapter
 
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def default_base(store: "Store | None" = None) -> str:
-    """The built-in base whose adapters a store serves, as far as it is here; of any other store the default.
+    """The base whose adapters a store serves, if it is built in or was made here; of any other store the default.
 
     An adapter means nothing on another base than its own. So a store that was begun on one base goes on with it, also
     when a later version has a better default, until its people are trained on another (``--base``).
@@ -20,14 +21,14 @@ def default_base(store: "Store | None" = None) -> str:
 
     Raises:
         StoreError: it cannot be read.
-        BaseError: a built-in base that is in the cache cannot be read.
+        BaseError: one of these bases cannot be read.
     """
     from sharedllm.base.fingerprint import fingerprint
 
     answers = store.answers() if store is not None else iter(())
     served = next((release.adapter.base for _, release in answers if not isinstance(release, CorruptAdapter)), None)
     if served is not None:
-        for name in built_in_bases():
-            if is_pulled(name) and fingerprint(resolve_base(name)) == served:
+        for name in [*filter(is_pulled, built_in_bases()), *made_bases()]:
+            if fingerprint(resolve_base(name)) == served:
                 return name
     return DEFAULT_BASE

@@ -7,12 +7,13 @@ from pathlib import Path
 from sharedllm.errors import InvalidInput, SharedLLMError
 from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.operations.locks import not_in_training
+from sharedllm.operations.priors import Priors
 from sharedllm.store.contract import Store
 from sharedllm.store.evidence.receipts import Receipt, make_receipt, receipt_of
 from sharedllm.store.evidence.signing import signing_key
 from sharedllm.training.checkpoints import FleetReadings, UnfinishedTraining, checkpoint_folder
 
-HOLDERS = ("uploads", "trainings", "checkpoints", "readings", "store", "requests", "snapshots")
+HOLDERS = ("uploads", "trainings", "checkpoints", "readings", "priors", "store", "requests", "snapshots")
 """Who forgets after whom, by `Holder.holds`.
 
 First what would bring more into the store, then the store with its vault, and then what has taken something out of it,
@@ -50,7 +51,8 @@ def erase(store: Store, user: str, *, folder: Path | None = None, others: Sequen
     key = signing_key()
     folder = checkpoint_folder() if folder is None else folder
     holders = sorted(
-        [UnfinishedTraining(folder), FleetReadings(folder), store, *others], key=lambda each: HOLDERS.index(each.holds)
+        [UnfinishedTraining(folder), FleetReadings(folder), Priors(folder), store, *others],
+        key=lambda each: HOLDERS.index(each.holds),
     )
     with ExitStack() as stopped:
         for holder in holders:

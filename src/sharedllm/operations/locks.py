@@ -131,6 +131,6 @@ def _in_use(folder: Path, mode: int) -> InTraining:
         return InTraining("Somebody is being erased here", remedy="Do the same again once that is done.")
     return InTraining(
         f"A run is under way in {folder} that may train them, and would undo the erasure",
-        remedy="End it (train, fleet train or fleet report), erase them, and run it again without their text; it goes"
-        " on from where it was.",
+        remedy="End it (train, fleet train, fleet report or base adapt), erase them, and run it again without their"
+        " text; it goes on from where it was.",
     )

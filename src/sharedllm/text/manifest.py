@@ -23,11 +23,13 @@ class Entry:
         user: a checked user id.
         files: paths, relative to the manifest's folder; None where the text stands in the line.
         text: as written in the line; None where there are files.
+        shared: whether the line says that its person agreed to be in what is made of everybody's text.
     """
 
     user: str
     files: tuple[str, ...] | None
     text: str | None
+    shared: bool = False
 
     def read(self, folder: Path) -> UserText:
         """The user's text, files of it read from below ``folder``.
@@ -60,6 +62,30 @@ def entries(path: Path) -> Iterator[tuple[int, Entry]]:
             yield offset, _parse(line)
         except InvalidInput as error:
             raise _at_line(number, path, error) from error
+
+
+def contributors(path: Path) -> Iterator[tuple[int, Entry]]:
+    """`entries` of a manifest whose people all agreed to be in what is made of everybody's text, each of them once.
+
+    Raises:
+        ManifestError: as for `entries`; or, with the line's number, its person did not agree, or an earlier line is for
+            them as well.
+    """
+    seen: dict[str, int] = {}
+    for number, offset, line in _lines(path):
+        try:
+            entry = _parse(line)
+            if not entry.shared:
+                raise InvalidInput(
+                    f"nothing says that {entry.user!r} agreed to be in what everybody gets",
+                    remedy='Leave that line out, or, if they agreed, add "shared": true to it.',
+                )
+        except InvalidInput as error:
+            raise _at_line(number, path, error) from error
+        if entry.user in seen:
+            raise _twice(path, seen[entry.user], number, entry.user)
+        seen[entry.user] = number
+        yield offset, entry
 
 
 def entries_at(path: Path, offsets: Sequence[int]) -> Iterator[Entry]:
@@ -110,10 +136,7 @@ def readers(path: Path) -> list[tuple[str, Callable[[], UserText]]]:
         except InvalidInput as error:
             raise _at_line(number, path, error) from error
         if entry.user in found:
-            raise ManifestError(
-                f"Lines {found[entry.user][0]} and {number} of {path} are both for the user {entry.user!r}",
-                remedy="Give each user one line, with all of their files.",
-            )
+            raise _twice(path, found[entry.user][0], number, entry.user)
         found[entry.user] = number, entry
     if not found:
         raise ManifestError(
@@ -131,6 +154,13 @@ def _read(path: Path, number: int, entry: Entry) -> UserText:
 
 def _at_line(number: int, path: Path, error: InvalidInput) -> ManifestError:
     return ManifestError(f"Line {number} of {path}: {error.message}", remedy=error.remedy)
+
+
+def _twice(path: Path, first: int, second: int, user: str) -> ManifestError:
+    return ManifestError(
+        f"Lines {first} and {second} of {path} are both for the user {user!r}",
+        remedy="Give each user one line, with all of their files.",
+    )
 
 
 def _unreadable(path: Path, error: OSError) -> ManifestError:
@@ -171,19 +201,24 @@ def _parse(line: bytes) -> Entry:
         raise InvalidInput(f"not JSON ({error})", remedy=_SHAPE) from error
     if not isinstance(entry, dict):
         raise InvalidInput(f"a JSON {type(entry).__name__} instead of an object", remedy=_SHAPE)
-    unknown = sorted(entry.keys() - {"user", "files", "text"})
+    unknown = sorted(entry.keys() - {"user", "files", "text", "shared"})
     if unknown:
         raise InvalidInput(f"unknown key {unknown[0]!r}", remedy=_SHAPE)
     user, files, text = entry.get("user"), entry.get("files"), entry.get("text")
     if not isinstance(user, str):
         raise InvalidInput(f"the user is {user!r:.40} instead of a string", remedy=_SHAPE)
     check_user_id(user)
+    shared = entry.get("shared", False)
+    if not isinstance(shared, bool):
+        raise InvalidInput(
+            f"what {user!r} agreed to is {shared!r:.40}", remedy='Write "shared": true if they agreed, else false.'
+        )
     if ("files" in entry) == ("text" in entry):
         raise InvalidInput(f"the user {user!r} needs either files or a text", remedy=_SHAPE)
     if "text" in entry:
         if not isinstance(text, str):
             raise InvalidInput(f"the text of {user!r} is not a string with something in it", remedy=_SHAPE)
-        return Entry(user, None, text)
+        return Entry(user, None, text, shared)
     if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
         raise InvalidInput(f"the files of {user!r} are not a list of paths", remedy=_SHAPE)
-    return Entry(user, tuple(files), None)
+    return Entry(user, tuple(files), None, shared)
