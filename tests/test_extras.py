@@ -76,6 +76,7 @@ NEEDING = {
         ["serve", "--store", POSTGRES],
     ],
     "ray": [["fleet", "train", "--manifest", "fleet.jsonl", "--executor", "ray"]],
+    "private": [["base", "adapt", "smollm2-135m", "--people", "people.jsonl", "--name", "ours", "--private"]],
     "exchange": [["export", "alice", "--to", "peft", "out"], ["import", "alice", "."]],
 }
 

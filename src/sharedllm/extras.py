@@ -28,6 +28,7 @@ EXTRAS = {
     "postgres": Extra("A store in PostgreSQL", ("psycopg.pq",)),
     "ray": Extra("Training on Ray", ("ray",)),
     "exchange": Extra("Exchange with PEFT", ("peft",)),
+    "private": Extra("Differential privacy", ("opacus",)),
 }
 
 

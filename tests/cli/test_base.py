@@ -132,3 +132,20 @@ def test_a_prior_of_somebody_who_did_not_agree_is_refused_with_the_line(run, fol
     assert "Line 6" in ran.err
     assert "'erin' agreed" in ran.err
     assert not machine.checkpoints()
+
+
+def test_a_private_prior_tells_epsilon_and_what_it_cost(run, folder_of, people):
+    pytest.importorskip("opacus")
+    ran = run(*adapting(folder_of("llama"), people, "--private"))
+    assert ran.code == 0
+    assert "epsilon" in ran.out
+    assert "without noise" in ran.out
+    assert run("base", "list", "--json").json[-1]["privacy"]["epsilon"] > 0
+
+
+@pytest.mark.parametrize("options", [["--noise", "2"], ["--private", "--noise", "0"], ["--private", "--noise", "-1"]])
+def test_noise_is_for_private_priors_and_they_have_some(run, folder_of, people, options, monkeypatch):
+    monkeypatch.setattr("sharedllm.extras._is_there", lambda module: True)
+    ran = run(*adapting(folder_of("llama"), people, *options))
+    assert (ran.code, ran.out) == (2, "")
+    assert "noise" in ran.err

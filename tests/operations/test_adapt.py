@@ -3,6 +3,7 @@
 import hashlib
 import json
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from sharedllm.errors import (
     InTraining,
     InvalidInput,
     ManifestError,
+    MissingExtra,
     TrainingError,
     UnknownName,
     UnknownUser,
@@ -32,6 +34,7 @@ from sharedllm.operations.workplace import Workplace
 from sharedllm.store import open_store
 from sharedllm.text.windows import text_windows
 from sharedllm.training.prior import PriorRecipe
+from sharedllm.training.private import privacy_spent
 
 RECIPE = PriorRecipe(rank=2, steps=6, people=3, window=32, warmup=1, learning_rate=1e-2)
 
@@ -332,3 +335,24 @@ def test_an_unknown_base_is_named_with_those_made_here(place, people):
     adapt(place, people, "ours", RECIPE)
     with pytest.raises(UnknownName, match="ours"):
         resolve_base("theirs")
+
+
+def test_a_private_prior_says_its_epsilon_and_what_the_noise_costs(place, people):
+    pytest.importorskip("opacus")
+    plain = adapt(place, people, "plain", RECIPE)
+    made = adapt(place, people, "ours", replace(RECIPE, noise=1.0))
+    privacy = made.about["privacy"]
+    spent = privacy_spent(1.0, RECIPE.rate(len(INSIDE)), RECIPE.steps, len(INSIDE))
+    assert (privacy["epsilon"], privacy["delta"]) == (spent.epsilon, spent.delta)
+    assert made.about["recipe"]["noise"] == 1.0
+    assert privacy["figures_without_noise"] == plain.about["figures"]
+    assert made.about["figures"] != plain.about["figures"]
+    assert "privacy" not in plain.about
+    assert not kept(place.folder)
+
+
+def test_a_private_prior_without_what_accounts_for_it_is_refused_before_any_work(place, people, monkeypatch):
+    monkeypatch.setattr("sharedllm.extras._is_there", lambda module: False)
+    with pytest.raises(MissingExtra, match="Differential privacy"):
+        adapt(place, people, "ours", replace(RECIPE, noise=1.0))
+    assert not place.folder.exists()

@@ -6,7 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from sharedllm.cache_folder import alone_with
 from sharedllm.errors import BaseError, InvalidInput, ManifestError, TextError, TrainingError
 from sharedllm.evaluation.intervals import improvement
 from sharedllm.evaluation.perplexity import Losses, Windows, base_losses, spread
+from sharedllm.extras import need
 from sharedllm.files import make_folder, refused, replace_private
 from sharedllm.operations.locks import in_training
 from sharedllm.operations.priors import TO_BE_REBUILT, note_people, training_folder
@@ -28,6 +29,7 @@ from sharedllm.operations.workplace import Workplace
 from sharedllm.text.manifest import contributors, entries_at
 from sharedllm.text.windows import text_windows
 from sharedllm.training.prior import Contributor, PriorRecipe, train_prior
+from sharedllm.training.private import privacy_spent
 
 if TYPE_CHECKING:
     from sharedllm.base.frames import Frames
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 _OUTSIDE = 10
 """Of so many people one is kept outside a prior, to say what it does for people who are not in it."""
 
+_BASE = "base"
 _WINDOWS_EACH = 16
 _WINDOWS_OF_GENERAL = 64
 
@@ -84,6 +87,9 @@ def adapt(workplace: Workplace, manifest: Path, name: str, recipe: PriorRecipe |
     are read again when they are needed and never kept; until the prior is there, its training is in a folder below the
     workplace's, and the same call goes on from there. Meanwhile nobody can be erased here.
 
+    With noise in the recipe what the frames give away of anybody is bounded, and said; and the same is trained without
+    noise as well, only to say what that costs.
+
     A prior of the name is replaced if somebody was erased whose text is in it, and refused else.
 
     Args:
@@ -98,11 +104,14 @@ def adapt(workplace: Workplace, manifest: Path, name: str, recipe: PriorRecipe |
         TextError: a text cannot be read.
         BaseError: the base has a prior already, does not load, or has no frames; or the prior of that name is damaged.
         UnknownName, DownloadError: see `resolve_base`.
+        MissingExtra: there is noise, and what accounts for it is not installed.
         InTraining: somebody is being erased here.
         Diverged: the loss stopped being finite.
         DiskFull, TrainingError: the training cannot be kept, or another process is making the same prior.
     """
     recipe = recipe or PriorRecipe()
+    if recipe.noise:
+        need("private")
     target = _free(name)
     lines = {entry.user: offset for offset, entry in contributors(manifest)}
     _check_number(len(lines), manifest)
@@ -111,7 +120,7 @@ def adapt(workplace: Workplace, manifest: Path, name: str, recipe: PriorRecipe |
         found, left_out = _read(workplace, manifest, lines, recipe.window)
         inside, outside = ([each for each in found if each.outside is side] for side in (False, True))
         _check_number(len(inside), manifest)
-        run = json.dumps([workplace.fingerprint, asdict(recipe), [each.as_dict for each in inside]])
+        run = json.dumps([workplace.fingerprint, recipe.as_dict(), [each.as_dict for each in inside]])
         with _alone(training_folder(workplace.folder, name)) as training:
             note_people(training, [each.user for each in inside], run)
             about = _make(workplace, manifest, training, inside, outside, recipe, name)
@@ -216,24 +225,33 @@ def _make(
     general = spread(workplace.general("heldout", recipe.window), _WINDOWS_OF_GENERAL)
     reader = _Reader(workplace, manifest, outside, general, recipe.window)
     people = [Contributor(each.user, _reading(manifest, each)) for each in inside]
-    began = time.monotonic()
-    frames = _trained(workplace, people, recipe, training / "run")
-    seconds = time.monotonic() - began
     about: dict[str, Any] = {
         "name": name,
         "base": workplace.name,
         "version": __version__,
-        "recipe": asdict(recipe),
+        "recipe": recipe.as_dict(),
         "contributors": [each.as_dict for each in inside],
-        "seconds": seconds,
     }
-    folder = _fold(base.folder, frames, about, training / "base")
     bare = reader.read(base)
-    prior = load_base(str(folder), dtype=base.dtype, device=str(base.device))
-    figures = bare.compared(reader.read(prior))
-    about = {**(read_prior(folder) or {}), "figures": figures}
-    replace_private(folder / PRIOR, json.dumps(about, indent=1).encode() + b"\n")
-    return about
+
+    def made(recipe: PriorRecipe, place: str, what: str) -> tuple[Path, dict[str, Any]]:
+        """Train by a recipe and fold; where the new base is, and what it says of itself."""
+        began = time.monotonic()
+        frames = _trained(workplace, people, recipe, training / f"{place}-run", what)
+        seconds = time.monotonic() - began
+        folder = _fold(base.folder, frames, {**about, "seconds": seconds}, training / place)
+        prior = load_base(str(folder), dtype=base.dtype, device=str(base.device))
+        return folder, {**(read_prior(folder) or {}), "figures": bare.compared(reader.read(prior))}
+
+    folder, found = made(recipe, _BASE, "training the prior")
+    if recipe.noise:
+        rate = recipe.rate(len(people))
+        spent = privacy_spent(recipe.noise, rate, recipe.steps, len(people))
+        without, plain = made(replace(recipe, noise=0.0), "without-noise", "training without noise")
+        shutil.rmtree(without)
+        found["privacy"] = {**asdict(spent), "rate": rate, "figures_without_noise": plain["figures"]}
+    replace_private(folder / PRIOR, json.dumps(found, indent=1).encode() + b"\n")
+    return found
 
 
 def _reading(manifest: Path, person: _Person) -> Callable[[], str]:
@@ -246,7 +264,9 @@ def _reading(manifest: Path, person: _Person) -> Callable[[], str]:
     return read
 
 
-def _trained(workplace: Workplace, people: Sequence[Contributor], recipe: PriorRecipe, folder: Path) -> "Frames":
+def _trained(
+    workplace: Workplace, people: Sequence[Contributor], recipe: PriorRecipe, folder: Path, what: str
+) -> "Frames":
     taken = 0
 
     def on_step(step: int, loss: float) -> None:
@@ -255,7 +275,7 @@ def _trained(workplace: Workplace, people: Sequence[Contributor], recipe: PriorR
         advance(step - taken)
         taken = step
 
-    with workplace.bar("training the prior", recipe.steps) as advance:
+    with workplace.bar(what, recipe.steps) as advance:
         return train_prior(workplace.base, people, recipe, folder=folder, on_step=on_step)
 
 
@@ -273,7 +293,7 @@ def _put(training: Path, target: Path) -> None:
         if target.exists():
             shutil.rmtree(training / "before", ignore_errors=True)
             target.rename(training / "before")
-        (training / "base").rename(target)
+        (training / _BASE).rename(target)
     except OSError as error:
         raise refused(error, f"The new base cannot be kept in {target}") from error
     shutil.rmtree(training)

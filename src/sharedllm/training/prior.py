@@ -9,9 +9,10 @@ et al. 2021, FedRep, is a name for that shape). The coordinates are thrown away:
 import hashlib
 import json
 import math
+import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from sharedllm.errors import Diverged, InvalidInput
 from sharedllm.files import make_folder
 from sharedllm.training.checkpoints import keep
 from sharedllm.training.frame_gradients import FrameGradients
+from sharedllm.training.private import PrivateSteps
 
 if TYPE_CHECKING:
     import torch
@@ -49,7 +51,10 @@ class PriorRecipe:
         own_rate: of a contributor's coordinates, likewise.
         warmup: steps over which the rates rise linearly.
         weight_decay: AdamW's decoupled decay of the frames.
-        clip: the largest norm of a step's gradient.
+        clip: the largest norm of a step's gradient; with noise, of each person's.
+        noise: standard deviation of the noise of each step, in units of ``clip``; 0 is none. With noise a step takes
+            everybody with the same probability, ``people`` of them on average, and the frames keep each person's part
+            in them private; see `training.private`.
         seed: of the first ``A``, of the order of people, and of which windows are read.
     """
 
@@ -64,6 +69,7 @@ class PriorRecipe:
     weight_decay: float = 0.01
     clip: float = 1.0
     seed: int = 0
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         for field, value in asdict(self).items():
@@ -74,6 +80,19 @@ class PriorRecipe:
                     f"The {field} of the prior's recipe is {value!r}",
                     remedy=f"Give a {'whole ' if whole else 'finite '}number of at least {int(whole and least)}.",
                 )
+        if self.noise and not self.clip:
+            raise InvalidInput(
+                f"The clip of the prior's recipe is {self.clip!r}, which is no bound that noise could hide",
+                remedy="Give a clip above 0, or no noise.",
+            )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values; one without noise says nothing of it, as before there was any."""
+        return {field: value for field, value in asdict(self).items() if field != "noise" or value}
+
+    def rate(self, count: int) -> float:
+        """The share of ``count`` people that a step reads."""
+        return min(self.people, count) / count
 
     def pace(self, step: int) -> float:
         """The share of the peak rate at a step, counted from 0."""
@@ -140,7 +159,8 @@ def train_prior(
         people: the contributors, always in the same order.
         recipe: how to train.
         folder: of this training alone, where it is kept until it is done; None keeps nothing.
-        on_step: told of the steps taken, and of the mean loss of the last one in nats per token.
+        on_step: told of the steps taken, and of the mean loss of the last one in nats per token; with noise it may have
+            read nobody, which has none (nan), and what is told is not private.
 
     Raises:
         InvalidInput: fewer than two people, or a base that has frames already.
@@ -176,6 +196,10 @@ class _Run:
         self._own = _Coordinates(len(people), self.gradients.components, folder)
         self._ids: dict[int, npt.NDArray[np.int32]] = {}
         self._opening = base.encode("")
+        self._private: PrivateSteps | None = None
+        if recipe.noise:
+            count = len(people)
+            self._private = PrivateSteps(secrets.randbits(128), count, recipe.rate(count), recipe.clip, recipe.noise)
 
     def steps(self, on_step: Callable[[int, float], Any] | None) -> None:
         self._load()
@@ -195,18 +219,10 @@ class _Run:
         import torch
 
         recipe, step = self._recipe, self._step
-        turn = recipe.turn(step, len(self._people))
+        turn = recipe.turn(step, len(self._people)) if self._private is None else self._private.turn(step)
         windows = [recipe.windows_of(self._tokens(each), self._opening, f"{step} {each}") for each in turn]
         rows = torch.from_numpy(self._own.read(turn)).to(self.values.device)
-        losses, of_values, of_own = self.gradients.gradient(self.values, rows[:, 0], np.concatenate(windows))
-        gradient = of_values / len(turn)
-        norm = gradient.norm()
-        if not bool(torch.isfinite(norm)):
-            raise Diverged(
-                f"The loss of the prior stopped being finite at step {step}",
-                remedy="Train it again with a lower learning rate.",
-            )
-        gradient *= min(1.0, recipe.clip / max(float(norm), _EPSILON))
+        losses, gradient, of_own = self._gradient(rows[:, 0], windows)
         pace = recipe.pace(step)
         values, mean, square = _adamw(
             (self.values, self._mean, self._square),
@@ -215,12 +231,38 @@ class _Run:
             recipe.learning_rate * pace,
             recipe.weight_decay,
         )
-        visits = step * len(turn) // len(self._people)
+        visits = step * min(recipe.people, len(self._people)) // len(self._people)
         own = _adamw((rows[:, 0], rows[:, 1], rows[:, 2]), of_own, visits, recipe.own_rate * pace, 0.0)
         # Whatever interrupts, a step is taken whole or not at all.
         self._own.write(turn, torch.stack(own, 1).cpu().numpy())
         self.values, self._mean, self._square, self._step = values, mean, square, step + 1
-        return float(losses.mean())
+        return float(losses.mean()) if turn else math.nan
+
+    def _gradient(
+        self, own: "torch.Tensor", windows: Sequence[npt.NDArray[np.int64]]
+    ) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+        """Everybody's losses, the gradient that the frames follow, and those of people's coordinates."""
+        import torch
+
+        if self._private is not None:
+            total = self._private.noise_like(self.values, self._step)
+            losses, of_own = torch.zeros(len(own)), torch.zeros_like(own)
+            for place, read in enumerate(windows):
+                # One after the other: as many gradients as there are people need not be held at once.
+                one = slice(place, place + 1)
+                losses[one], of_values, of_own[one] = self.gradients.gradient(self.values, own[one], read)
+                total += self._private.bounded(of_values, self._step)
+            return losses, total / self._private.expected, of_own
+        losses, of_values, of_own = self.gradients.gradient(self.values, own, np.concatenate(windows))
+        gradient = of_values / len(windows)
+        norm = gradient.norm()
+        if not bool(torch.isfinite(norm)):
+            raise Diverged(
+                f"The loss of the prior stopped being finite at step {self._step}",
+                remedy="Train it again with a lower learning rate.",
+            )
+        gradient *= min(1.0, self._recipe.clip / max(float(norm), _EPSILON))
+        return losses, gradient, of_own
 
     def _tokens(self, person: int) -> npt.NDArray[np.int32]:
         if person not in self._ids:
@@ -242,6 +284,8 @@ class _Run:
                 self.values, self._mean, self._square = (
                     stored.get_tensor(name).to(self.values.device) for name in ("values", "mean", "square")
                 )
+                if self._private is not None:
+                    self._private = replace(self._private, key=int(about["key"], 16))
                 self._step = about["step"]
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             # One that cannot be read is begun again.
@@ -253,7 +297,8 @@ class _Run:
         from safetensors.torch import save
 
         turn, own = self._own.since()
-        about = {"run": self._name(), "step": self._step, "turn": turn}
+        key = None if self._private is None else f"{self._private.key:x}"
+        about = {"run": self._name(), "step": self._step, "turn": turn, "key": key}
         tensors = {"values": self.values, "mean": self._mean, "square": self._square}
         import torch
 
@@ -267,7 +312,7 @@ class _Run:
 
     def _name(self) -> str:
         people = [person.user for person in self._people]
-        run = [self._base.fingerprint, asdict(self._recipe), people]
+        run = [self._base.fingerprint, self._recipe.as_dict(), people]
         return hashlib.sha256(json.dumps(run).encode()).hexdigest()
 
 
@@ -308,9 +353,14 @@ class _Coordinates:
             file.truncate(math.prod(shape) * 4)
         self._kept = np.memmap(path, np.float32, "r+", shape=shape)
 
+    @property
+    def _none(self) -> npt.NDArray[np.float32]:
+        return np.zeros((0, *self._kept.shape[1:]), np.float32)
+
     def read(self, turn: Sequence[int]) -> npt.NDArray[np.float32]:
         """The rows of some, ``[len(turn), 3, components]``."""
-        return np.stack([self._fresh.get(person, self._kept[person]) for person in turn])
+        rows = [self._fresh.get(person, self._kept[person]) for person in turn]
+        return np.stack(rows) if rows else self._none
 
     def write(self, turn: Sequence[int], rows: npt.NDArray[np.float32]) -> None:
         """Keep the rows of some."""
@@ -318,8 +368,7 @@ class _Coordinates:
 
     def since(self) -> tuple[list[int], npt.NDArray[np.float32]]:
         """What was written since `settle`."""
-        none = np.zeros((0, *self._kept.shape[1:]), np.float32)
-        return list(self._fresh), np.stack(list(self._fresh.values())) if self._fresh else none
+        return list(self._fresh), np.stack(list(self._fresh.values())) if self._fresh else self._none
 
     def settle(self) -> None:
         """Put it into the file."""
