@@ -115,6 +115,15 @@ def test_an_unknown_user_is_404_and_answered_by_the_base_only_where_that_is_allo
     assert (request.owner, request.release, request.values) == ("carol", None, None)
 
 
+def test_a_stranger_on_a_base_with_a_prior_is_told_that_the_prior_answers(serving, base_of):
+    base = base_of("adapted")
+    assert error_of(complete(serving(FakeEngine(base)), "carol")) == (404, "unknown_user")
+    response = complete(serving(FakeEngine(base), fallback=True), "carol")
+    told = response.json()["sharedllm"]
+    assert (response.headers["x-sharedllm-route"], told["route"], told["release"]) == ("prior", "prior", None)
+    assert told["reason"].startswith("The prior answers. ")
+
+
 @pytest.mark.parametrize(
     ("changed", "gate", "code"),
     [

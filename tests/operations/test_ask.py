@@ -217,6 +217,16 @@ def test_whom_no_release_may_answer_is_refused_before_a_base_is_looked_for_unles
     assert (answer.decision.kind, type(answer.decision.refusal)) == ("base", error)
 
 
+def test_a_stranger_is_answered_by_the_prior_of_a_base_that_has_one_and_told_so_loaded_or_not(base_of, folder_of):
+    base = base_of("adapted")
+    with open_store(":memory:") as store:
+        for place in (Workplace(base), Workplace(str(folder_of("adapted")), load=lambda name: base)):
+            told = ask(place, store, "carol", PROMPTS[1], max_tokens=4, fallback=True).decision
+            assert (told.kind, type(told.refusal)) == ("prior", UnknownUser)
+            asked = ask(place, None, "carol", PROMPTS[1], max_tokens=4).decision
+            assert (asked.kind, asked.reason) == ("prior", "The prior answers, as asked.")
+
+
 def test_a_prompt_that_is_no_text_is_refused_before_anything_else():
     with pytest.raises(InvalidInput, match="not valid Unicode"):
         ask(Workplace("no such base"), None, "alice", "\udcff")

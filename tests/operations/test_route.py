@@ -72,6 +72,17 @@ def test_with_a_fallback_the_base_answers_and_says_why(store, user, error, why):
     assert why in decision.reason
 
 
+@pytest.mark.parametrize(("user", "error", "why"), REFUSED)
+def test_on_a_base_with_a_prior_it_is_the_prior_that_answers_in_a_releases_place(store, user, error, why):
+    decision = route(store, user, base="base-1", prior=True, fallback=True)
+    assert (decision.kind, decision.release, type(decision.refusal)) == ("prior", None, error)
+    assert decision.reason.startswith("The prior answers. ")
+    assert why in decision.reason
+    with pytest.raises(error, match=why):
+        route(store, user, base="base-1", prior=True)
+    assert route(store, "alice", base="base-1", prior=True).kind == "own"
+
+
 def test_any_base_is_accepted_where_none_is_asked_for(store):
     assert route(store, "dave").release.adapter.base == "base-2"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sharedllm.base.cpu_attention import register_attention
 from sharedllm.base.fingerprint import FRAMES, fingerprint
-from sharedllm.base.frames import attach_frames, read_frames, read_prior
+from sharedllm.base.frames import attach_frames, framed, read_frames, read_prior
 from sharedllm.base.resolve import DEFAULT_BASE, resolve_base
 from sharedllm.base.tokens import Tokens
 from sharedllm.errors import BaseError, UnsupportedBase
@@ -59,6 +59,11 @@ class Base:
             UnsupportedBase: the tokenizer is one that the rules cannot be kept with.
         """
         return Tokens(self.tokenizer, min(len(self.head), len(self.model.get_input_embeddings().weight)))
+
+    @cached_property
+    def has_prior(self) -> bool:
+        """Whether what many people have in common is folded into it."""
+        return bool(framed(self.model))
 
     @property
     def end_tokens(self) -> tuple[int, ...]:

@@ -57,5 +57,12 @@ def routed(service: Service, user: str) -> Routed:
         InvalidUserId, StoreError: nothing could be decided.
     """
     layout = service.engine.layout
-    decision = route(service.store, user, base=layout.base, layout=layout, fallback=service.policy.fallback)
+    decision = route(
+        service.store,
+        user,
+        base=layout.base,
+        prior=service.engine.base.has_prior,
+        layout=layout,
+        fallback=service.policy.fallback,
+    )
     return Routed(decision, layout.base)

@@ -16,7 +16,7 @@ from sharedllm.base.context_length import context_of
 from sharedllm.base.conversations import Turn, chat_ids
 from sharedllm.base.loading import Base
 from sharedllm.errors import EngineStopped, InvalidInput, SharedLLMError
-from sharedllm.operations.route import Route, route
+from sharedllm.operations.route import Route, route, without_release
 from sharedllm.operations.workplace import Workplace
 from sharedllm.serving.cache import places
 from sharedllm.serving.engine import Engine
@@ -86,11 +86,11 @@ def ask(
     if not prompt:
         raise _empty()
     if store is None:
-        decision = Route("base", user, None, "The base answers, as asked.")
+        decision = without_release(user, ", as asked.", prior=workplace.has_prior)
     else:
         # Whoever has no release that may answer is told so before a base is fetched for them.
         route(store, user, fallback=fallback)
-        decision = route(store, user, base=workplace.fingerprint, fallback=fallback)
+        decision = route(store, user, base=workplace.fingerprint, prior=workplace.has_prior, fallback=fallback)
     base = workplace.base
     format, row = DEFAULT_FORMAT, None
     if decision.release is not None:

@@ -2,7 +2,8 @@
 
 One user, one adapter, their own: decided by Bet 61 (docs/bets/61.md). Whether an average of users' adapters may stand
 in for it is decided by Bet 54, and whether a mixture of them may answer for an unknown user by Bet 55 (docs/bets/54.md
-and 55.md); nothing here does either.
+and 55.md); nothing here does either. Where no release answers, the base does as it is, and if it has a prior that is
+what it is called.
 """
 
 from dataclasses import dataclass
@@ -19,22 +20,42 @@ class Route:
     """Who answers.
 
     Attributes:
-        kind: ``"own"`` for the user's own release, ``"base"`` for the base as it is.
+        kind: ``"own"`` for the user's own release, and where there is none to apply, ``"prior"`` for a base that has
+            a prior and ``"base"`` for one that has none.
         user: who asked.
-        release: the release to apply; None exactly when ``kind`` is ``"base"``.
+        release: the release to apply; None exactly when ``kind`` is not ``"own"``.
         reason: one sentence for the user.
         refusal: the error that the base stands in for; None where nothing was refused.
     """
 
-    kind: Literal["own", "base"]
+    kind: Literal["own", "prior", "base"]
     user: str
     release: Release | None
     reason: str
     refusal: SharedLLMError | None = None
 
 
+def without_release(user: str, why: str, *, prior: bool, refusal: SharedLLMError | None = None) -> Route:
+    """The base as it is, which is called the prior where it has one.
+
+    Args:
+        user: who asks.
+        why: how the sentence goes on that says who answers.
+        prior: whether the base has a prior.
+        refusal: the error that it stands in for.
+    """
+    kind: Literal["prior", "base"] = "prior" if prior else "base"
+    return Route(kind, user, None, f"The {kind} answers{why}", refusal)
+
+
 def route(
-    store: Store, user: str, *, base: str | None = None, layout: Layout | None = None, fallback: bool = False
+    store: Store,
+    user: str,
+    *,
+    base: str | None = None,
+    prior: bool = False,
+    layout: Layout | None = None,
+    fallback: bool = False,
 ) -> Route:
     """Decide who answers ``user``: their served release or, if the caller allows it, the base. Never anybody else's.
 
@@ -42,6 +63,7 @@ def route(
         store: where releases are.
         user: who asks.
         base: fingerprint of the base that is loaded; a release made for another one is refused. None checks nothing.
+        prior: whether that base has a prior, which then is what answers in a release's place.
         layout: what is served on it; a release of another format is refused. None serves any that is known here.
         fallback: whether the base may answer where the user's release cannot; the decision then says why.
 
@@ -64,5 +86,5 @@ def route(
     except (UnknownUser, NotServed, AdapterError) as refusal:
         if not fallback and not isinstance(refusal, ResetToBase):
             raise
-        return Route("base", user, None, f"The base answers. {refusal.message}", refusal)
+        return without_release(user, f". {refusal.message}", prior=prior, refusal=refusal)
     return Route("own", user, release, f"Release {release.number} of {user!r} answers.")

@@ -103,6 +103,19 @@ class Workplace(Closing):
         return fingerprint(self._folder)
 
     @property
+    def has_prior(self) -> bool:
+        """Whether the base, which need not be loaded for it, has a prior.
+
+        Raises:
+            BaseError, UnknownName, DownloadError: see `resolve_base` and `read_prior`.
+        """
+        if self._loaded is not None:
+            return self._loaded.has_prior
+        from sharedllm.base.frames import read_prior
+
+        return read_prior(self._folder) is not None
+
+    @property
     def tokens(self) -> "Tokens":
         """The rules from text to tokens, which are there in a second where the weights take many.
 
