@@ -6,7 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from sharedllm.combining.mixture import attributions, bayesian_mixture, uniform_mixture
+from sharedllm.combining.mixture import (
+    attributions,
+    bayesian_mixture,
+    best_fixed_mixture,
+    soft_bayes,
+    soft_bayes_rate,
+    soft_bayes_regret,
+    uniform_mixture,
+)
 from sharedllm.errors import InvalidInput
 
 LOG_PROBABILITY = st.floats(-200, 0)
@@ -147,3 +155,80 @@ def test_shapes_that_do_not_go_together_are_refused():
         bayesian_mixture(np.full(4, -1.0), np.full((2, 3), -1.0))
     with pytest.raises(InvalidInput, match="not those of"):
         attributions(np.full((2, 3), -1.0), np.full((3, 3), -1.0))
+
+
+def loss_of(weights, predictors):
+    return -np.logaddexp.reduce(np.log(np.maximum(weights, 1e-300))[:, None] + predictors, axis=0).sum()
+
+
+def against(forecast, tokens):
+    """Log-probabilities of two predictors of which each time the one that has more weight is the wrong one."""
+    predictors = np.zeros((2, tokens))
+    for token in range(tokens):
+        wrong = int(forecast(predictors).log_weights[:, token].argmax())
+        predictors[:, token] = np.log([0.999, 0.999])
+        predictors[wrong, token] = np.log(0.001)
+    return predictors
+
+
+def test_soft_bayes_goes_a_part_of_the_way_to_the_posterior():
+    """From a half each, the posterior after 1/2 and 1/8 is 4/5 and 1/5; half the way there is 13/20 and 7/20."""
+    predictors = np.log([[1 / 2, 1 / 4], [1 / 8, 1 / 2]])
+    mixture = soft_bayes(predictors, 0.5)
+    assert np.exp(mixture.log_weights) == pytest.approx(np.array([[1 / 2, 13 / 20], [1 / 2, 7 / 20]]))
+    assert np.exp(mixture.log_probabilities) == pytest.approx([5 / 16, 13 / 80 + 7 / 40])
+
+
+@given(MEMBERS, st.floats(1e-4, 0.9999), st.data())
+def test_soft_bayes_never_loses_more_to_a_fixed_mixture_than_its_bound_says(predictors, rate, data):
+    mixture = soft_bayes(predictors, rate)
+    loss, tokens = -mixture.log_probabilities.sum(), predictors.shape[1]
+    corner = np.eye(len(predictors))[data.draw(st.integers(0, len(predictors) - 1))]
+    drawn = np.array(data.draw(st.lists(st.floats(0.01, 1), min_size=len(predictors), max_size=len(predictors))))
+    for fixed in (best_fixed_mixture(predictors, tolerance=1e-3), corner, drawn / drawn.sum()):
+        allowed = soft_bayes_regret(len(predictors), tokens, rate)
+        assert loss - loss_of(fixed, predictors) <= allowed + 1e-6
+    assert loss + predictors.sum(axis=1).max() <= math.log(len(predictors)) / rate + 1e-6
+    np.testing.assert_allclose(np.exp(mixture.log_weights).sum(axis=0), 1)
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.1, 0.5, 0.9])
+def test_nor_where_whoever_is_believed_is_wrong_the_next_time(rate):
+    predictors = against(lambda seen: soft_bayes(seen, rate), 60)
+    regret = -soft_bayes(predictors, rate).log_probabilities.sum() - loss_of(
+        best_fixed_mixture(predictors, tolerance=1e-3), predictors
+    )
+    assert 0 < regret <= soft_bayes_regret(2, 60, rate)
+
+
+def test_two_who_are_right_in_turn_are_worth_more_together_than_the_bayesian_mixture_finds():
+    predictors = np.log(np.where(np.arange(400) % 2 == np.arange(2)[:, None], 0.9, 0.1))
+    rate = soft_bayes_rate(2, 400)
+    assert soft_bayes_regret(2, 400, rate) <= 2 * math.sqrt(2 * 400 * math.log(2)) + math.log(2)
+    soft = -soft_bayes(predictors, rate).log_probabilities.sum()
+    best = loss_of(best_fixed_mixture(predictors, tolerance=1e-3), predictors)
+    assert best == pytest.approx(-400 * math.log(0.5), abs=1)
+    assert best <= soft < -bayesian_mixture(predictors[0], predictors[1:]).log_probabilities.sum()
+
+
+@given(MEMBERS, st.data())
+def test_no_fixed_mixture_is_better_than_the_best(predictors, data):
+    best = best_fixed_mixture(predictors, tolerance=1e-3)
+    assert best.sum() == pytest.approx(1)
+    other = np.array(data.draw(st.lists(st.floats(0, 1), min_size=len(predictors), max_size=len(predictors)))) + 1e-3
+    assert loss_of(best, predictors) <= loss_of(other / other.sum(), predictors) + 1e-3 * predictors.shape[1]
+
+
+@pytest.mark.parametrize("rate", [0.0, 1.0, math.nan])
+def test_a_rate_that_is_none_is_refused(rate):
+    with pytest.raises(InvalidInput, match="The rate is"):
+        soft_bayes(np.zeros((2, 3)), rate)
+    with pytest.raises(InvalidInput, match="The rate is"):
+        soft_bayes_regret(2, 3, rate)
+
+
+def test_one_predictor_has_no_rate_and_several_sequences_no_one_best_mixture():
+    with pytest.raises(InvalidInput, match="1 predictors of 3 tokens"):
+        soft_bayes_rate(1, 3)
+    with pytest.raises(InvalidInput, match="one sequence"):
+        best_fixed_mixture(np.zeros((2, 2, 3)))

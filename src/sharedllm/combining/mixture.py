@@ -13,6 +13,8 @@ from sharedllm.errors import InvalidInput
 
 LogProbabilities = npt.NDArray[np.float64]
 
+_STEPS = 10_000
+
 
 @dataclass(frozen=True, eq=False)
 class Mixture:
@@ -50,7 +52,8 @@ def bayesian_mixture(base: LogProbabilities, members: LogProbabilities) -> Mixtu
     """A mixture whose weights are each predictor's posterior probability given the tokens so far.
 
     The base is one of the predictors by construction, with the same prior ``1 / (N + 1)`` as each member. A token is
-    predicted with the weights before it was seen. Over a sequence the log-probabilities telescope to
+    predicted with the weights before it was seen: the exponentially weighted average forecaster at a rate of 1
+    (Cesa-Bianchi and Lugosi 2006, chapter 3). Over a sequence the log-probabilities telescope to
     ``logsumexp(total l_i) - log(N + 1)``, so the total log-loss is at most ``log(N + 1)`` above the best predictor's,
     and so above the base's, whatever the text.
 
@@ -76,6 +79,109 @@ def bayesian_mixture(base: LogProbabilities, members: LogProbabilities) -> Mixtu
     np.cumsum(predictors[..., :-1], axis=-1, out=evidence[..., 1:])
     log_weights = evidence - _logsumexp(evidence)
     return _predict(predictors, log_weights)
+
+
+def soft_bayes(predictors: LogProbabilities, rate: float) -> Mixture:
+    """A mixture whose weights go a part of the way to each token's posterior, and so may settle between predictors.
+
+    ``w_i <- w_i (1 - rate + rate p_i / sum_j w_j p_j)`` from ``w_i = 1 / N`` (Soft-Bayes, Orseau, Lattimore and Legg
+    2017; at a rate of 1 it would be Bayes' rule). Over ``T`` tokens the total log-loss is at most
+    `soft_bayes_regret` above that of the best fixed convex mixture, and at most ``ln N / rate`` above the best single
+    predictor's.
+
+    Args:
+        predictors: float64 ``[N, ..., T]``; weights start anew on every axis but the last.
+        rate: between 0 and 1, both excluded, such as `soft_bayes_rate` gives.
+
+    Raises:
+        InvalidInput: no predictors, a log-probability that is above zero or not finite, or another rate.
+    """
+    _check(predictors)
+    _check_rate(rate)
+    log_weights = np.empty_like(predictors)
+    log_weights[..., 0] = -np.log(len(predictors))
+    for token in range(predictors.shape[-1] - 1):
+        before = log_weights[..., token]
+        ratios = predictors[..., token] - _logsumexp(before + predictors[..., token])
+        moved = before + np.logaddexp(np.log1p(-rate), np.log(rate) + ratios)
+        # They sum to one but for rounding, which would add up.
+        log_weights[..., token + 1] = moved - _logsumexp(moved)
+    return _predict(predictors, log_weights)
+
+
+def soft_bayes_rate(predictors: int, tokens: int) -> float:
+    """The rate ``c / (1 + c)`` with ``c = sqrt(ln N / (N T))``: the regret is at most ``2 sqrt(N T ln N) + ln N``.
+
+    Args:
+        predictors: ``N``, at least two.
+        tokens: ``T``, at least one: how many will be predicted.
+
+    Raises:
+        InvalidInput: there are fewer.
+    """
+    if predictors < 2 or tokens < 1:
+        raise InvalidInput(
+            f"{predictors} predictors of {tokens} tokens have no rate",
+            remedy="Give two predictors and one token at least.",
+        )
+    odds = float(np.sqrt(np.log(predictors) / (predictors * tokens)))
+    return odds / (1 + odds)
+
+
+def soft_bayes_regret(predictors: int, tokens: int, rate: float) -> float:
+    """How many nats `soft_bayes` may lose to the best fixed convex mixture: ``ln N / rate - N T ln(1 - rate)``.
+
+    Of the order that Orseau, Lattimore and Legg (2017) prove, ``sqrt(N T ln N)`` at the best rate, whatever the losses.
+    For a mixture ``a`` let ``r_i = p_i / sum_j w_j p_j``, ``u_i = 1 - rate + rate r_i`` the factors of the update,
+    ``c = rate / (1 - rate)``, ``L_i = ln(u_i / (1 - rate)) = ln(1 + c r_i)`` and ``S = sum_i a_i L_i``. As
+    ``x <= (1 + x) ln(1 + x)``, ``c sum_i a_i r_i <= S exp(sum_i L_i)``. So ``ln sum_i a_i r_i``, one token's regret, is
+    at most ``ln(S / c) + sum_i L_i``, where ``ln(S / c) <= S / rate - 1 + ln(1 - rate) <= (S + ln(1 - rate)) / rate``:
+    at most ``sum_i a_i ln u_i / rate + sum_i ln u_i - N ln(1 - rate)``. Summed over tokens, the first of these is at
+    most ``ln N / rate``, and the second at most 0, since the weights begin equal.
+
+    Args:
+        predictors: ``N``.
+        tokens: ``T``.
+        rate: of the update.
+
+    Raises:
+        InvalidInput: the rate is not between 0 and 1.
+    """
+    _check_rate(rate)
+    return float(np.log(predictors) / rate - predictors * tokens * np.log1p(-rate))
+
+
+def best_fixed_mixture(predictors: LogProbabilities, *, tolerance: float = 1e-5) -> npt.NDArray[np.float64]:
+    """The fixed convex weights under which all tokens together are likeliest, known only when they have been seen.
+
+    Found by ``a_i <- a_i mean_t r_i`` with ``r_i = p_i / sum_j a_j p_j``, an expectation-maximisation step, which never
+    lowers the likelihood; ``ln max_i mean_t r_i`` nats a token are the most that can be left (Cover 1984).
+
+    Args:
+        predictors: float64 ``[N, T]``.
+        tolerance: how many nats a token may be left.
+
+    Returns:
+        float64 ``[N]``, summing to one.
+
+    Raises:
+        InvalidInput: not of this shape, or a log-probability is above zero or not finite.
+    """
+    _check(predictors)
+    if predictors.ndim != 2 or not predictors.shape[1]:
+        raise InvalidInput(
+            f"Log-probabilities of shape {list(predictors.shape)} are not of one sequence", remedy="Give [N, T]."
+        )
+    weights = np.full(len(predictors), 1 / len(predictors))
+    # A token's likeliest predictor has probability one after this, which changes no ratio and keeps all in range.
+    likely = np.exp(predictors - predictors.max(axis=0))
+    for _ in range(_STEPS):
+        means = (likely / (weights @ likely)).mean(axis=1)
+        if np.log(means.max()) <= tolerance:
+            break
+        weights = weights * means
+        weights /= weights.sum()
+    return weights
 
 
 def attributions(members: LogProbabilities, log_weights: LogProbabilities) -> LogProbabilities:
@@ -127,6 +233,11 @@ def _check(members: LogProbabilities) -> None:
             "A log-probability is above zero or not finite, so no mixture follows",
             remedy="Measure again; if it persists, an adapter is broken and must be left out.",
         )
+
+
+def _check_rate(rate: float) -> None:
+    if not 0 < rate < 1:
+        raise InvalidInput(f"The rate is {rate}", remedy="Use one between 0 and 1, such as soft_bayes_rate gives.")
 
 
 def _logsumexp(values: LogProbabilities) -> LogProbabilities:
