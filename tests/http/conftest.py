@@ -130,7 +130,7 @@ def serving(published):
 @pytest.fixture
 def listening(published, monkeypatch):
     """Serve in a thread; the address, and what is served. The signal that ends it is sent by hand."""
-    monkeypatch.setattr(server_module, "HEADER_SECONDS", 0.3)
+    monkeypatch.setattr(server_module, "HEADER_SECONDS", 60)
     monkeypatch.setattr(server_module, "_log_lines", lambda: None)
     servers, threads = [], []
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import threading
+import traceback
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 import httpx
 from tests.http.conftest import FakeEngine
 
+from sharedllm.http.error_responses import Refused
 from sharedllm.http.identity import USER_HEADER
 from sharedllm.http.limits import Bounds
 from sharedllm.http.service import Policy
@@ -34,6 +36,47 @@ def test_a_refusal_does_not_wait_for_a_body_that_trickles_on_and_on():
     asyncio.run(Bounds(refusing, Policy(body_seconds=0.05))(scope, trickle, send))
     assert answered == ["http.response.start", "http.response.body"]
     assert 0 < len(read) < PIECES
+
+
+def test_whoever_gives_way_while_still_sending_is_answered_once_all_has_come_and_none_of_it_is_kept():
+    pieces, answered, kept, begun, gave_way = [], [], [], asyncio.Event(), asyncio.Event()
+
+    async def app(scope, receive, send):
+        try:
+            await scope["body"].whole("alice")
+        except Refused as refused:
+            gave_way.set()
+            frames = [frame for frame, _ in traceback.walk_tb(refused.__traceback__)]
+            kept.extend(each for frame in frames for each in frame.f_locals.values() if isinstance(each, bytearray))
+            await send({"type": "http.response.start", "status": refused.status, "headers": []})
+
+    async def sending():
+        await asyncio.sleep(0)
+        begun.set()
+        pieces.append(gave_way.is_set())
+        return {
+            "type": "http.request",
+            "body": b"x" * 100_000 if len(pieces) == 1 else b"x",
+            "more_body": sum(pieces) < 10,
+        }
+
+    async def another():
+        await begun.wait()
+        return {"type": "http.request", "body": b"x" * 200_000, "more_body": False}
+
+    async def send(message):
+        answered.append((message["status"], sum(pieces), message["headers"]))
+
+    async def both():
+        bounds, scope = (
+            Bounds(app, Policy(bodies_bytes=300_000)),
+            {"type": "http", "headers": [(b"transfer-encoding", b"chunked")]},
+        )
+        await asyncio.gather(bounds(dict(scope), sending, send), bounds(dict(scope), another, send))
+
+    asyncio.run(both())
+    assert answered == [(503, 10, [])]
+    assert not any(kept)
 
 
 def test_long_bodies_of_one_user_keep_out_nobody_else_at_their_address(listening, published):

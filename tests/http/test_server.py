@@ -19,7 +19,8 @@ from sharedllm.http.service import Service
 HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
-def test_a_head_that_never_ends_is_cut_off_however_slowly_it_trickles(listening):
+def test_a_head_that_never_ends_is_cut_off_however_slowly_it_trickles(listening, monkeypatch):
+    monkeypatch.setattr(server_module, "HEADER_SECONDS", 0.3)
     address, *_ = listening()
     with connected(address) as silent, connected(address) as slow:
         slow.sendall(HEAD)
@@ -61,7 +62,8 @@ def test_a_client_that_goes_away_while_it_sends_is_not_the_servers_error(listeni
     assert 'endpoint="/v1/completions",route="none",status="499"' in metrics
 
 
-def test_a_connection_that_is_used_again_is_not_cut_off(listening):
+def test_a_connection_that_is_used_again_is_not_cut_off(listening, monkeypatch):
+    monkeypatch.setattr(server_module, "HEADER_SECONDS", 0.3)
     address, *_ = listening()
     with httpx.Client(base_url=address) as client:
         for _ in range(2):

@@ -114,13 +114,18 @@ class Body:
             ClientDisconnect: the client went away before its end.
         """
         self.owner, whole = owner, bytearray()
-        while True:
-            message = await self.receive()
-            if message["type"] == "http.disconnect":
-                raise ClientDisconnect
-            whole += message.get("body", b"")
-            if not message.get("more_body", False):
-                return whole
+        try:
+            while True:
+                message = await self.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientDisconnect
+                whole += message.pop("body", b"")
+                if not message.get("more_body", False):
+                    return whole
+        except Exception:
+            # Whoever answers holds the error, and by it this frame, for as long as the rest arrives.
+            whole.clear()
+            raise
 
     def let_go(self) -> None:
         """Count it no more: nobody needs it."""
@@ -133,7 +138,7 @@ class Body:
 
     def give_up(self) -> None:
         """Stop waiting for the rest: others need the room."""
-        self._given_up, self._until = True, 0.0
+        self._given_up = True
         if self._timer is not None and not self._timer.expired():
             self._timer.reschedule(0.0)
 
