@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sharedllm.cache_folder import PinnedPackage, cache_dir, fetch_package
+from sharedllm.cache_folder import PinnedPackage, cache_dir, drop, fetch_package, hold
 from sharedllm.errors import DownloadError
 
 PEEWEE = PinnedPackage("peewee", "4.5.3", "4c5db9d2a3c4ae9a5725b229c29af51dbd063193f3a6c03b837974a90e44548c", 0.2)
@@ -123,6 +123,24 @@ def test_processes_at_the_same_time_download_once():
     assert [process.returncode for process in both] == [0, 0, 0]
     assert len({out for out, _ in outputs}) == 1
     assert sum("fetching" in err for _, err in outputs) == 1
+
+
+def test_what_is_dropped_goes_unless_another_process_uses_it(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    program = "import sys; from pathlib import Path; from sharedllm.cache_folder import hold\n"
+    program += "assert hold(Path(sys.argv[1])); print('held', flush=True); sys.stdin.read()"
+    other = [sys.executable, "-c", program, str(file)]
+    assert hold(file)
+    with subprocess.Popen(other, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as user:
+        assert user.stdout.readline() == "held\n"
+        drop(file)
+        assert file.exists()
+        user.communicate()
+    assert hold(file)
+    for _ in range(2):
+        drop(file)
+    assert not file.exists()
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs a pseudo-terminal")

@@ -102,6 +102,16 @@ def hold(entry: Path) -> bool:
     return True
 
 
+def drop(entry: Path) -> None:
+    """Hold a file no longer and remove it, unless somebody else uses it."""
+    with _holding:
+        if (file := _held.pop(entry, None)) is not None:
+            os.close(file)
+    with alone_with(entry) as alone:
+        if alone:
+            entry.unlink(missing_ok=True)
+
+
 @contextmanager
 def alone_with(entry: Path) -> Iterator[bool]:
     """Keep others from beginning to use an entry until the block is left; gives whether nobody uses it now."""

