@@ -70,6 +70,7 @@ def desk(tmp_path, monkeypatch):
     notes.mkdir()
     for number, name in enumerate(("a", "b", "diary")):
         (notes / f"{name}.md").write_text(text[number * ENOUGH : (number + 1) * ENOUGH])
+    Path("this-week.md").write_text(text[3 * ENOUGH : 4 * ENOUGH])
     lines = [{"user": "bob", "files": ["notes/a.md"]}, {"user": "carol", "files": ["notes/b.md"]}]
     Path("users.jsonl").write_text("".join(f"{json.dumps(line)}\n" for line in lines))
     return tmp_path
