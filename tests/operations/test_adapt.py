@@ -356,3 +356,16 @@ def test_a_private_prior_without_what_accounts_for_it_is_refused_before_any_work
     with pytest.raises(MissingExtra, match="Differential privacy"):
         adapt(place, people, "ours", replace(RECIPE, noise=1.0))
     assert not place.folder.exists()
+
+
+def test_a_text_that_changes_meanwhile_is_named_and_nothing_is_made(place, people):
+    @contextmanager
+    def changing(what, total):
+        if what == "training the prior":
+            people.write_text(people.read_text().replace("says", "SAYS"))
+        yield lambda amount: None
+
+    place.bar = changing
+    with pytest.raises(ManifestError, match="has changed"):
+        adapt(place, people, "ours", RECIPE)
+    assert not made_bases()

@@ -63,8 +63,15 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(base_of, tmp_path, ste
 def test_a_checkpoint_of_other_people_or_another_recipe_counts_for_nothing(base_of, tmp_path):
     base, steps = base_of(), []
     train_prior(base, contributors(), RECIPE, folder=tmp_path)
-    train_prior(base, contributors(4), RECIPE, folder=tmp_path, on_step=lambda step, _: steps.append(step))
+    frames = train_prior(base, contributors(4), RECIPE, folder=tmp_path, on_step=lambda step, _: steps.append(step))
     assert steps[0] == 1
+    assert same(frames, train_prior(base, contributors(4), RECIPE))
+
+
+def test_a_checkpoint_that_cannot_be_read_counts_for_nothing(base_of, tmp_path):
+    whole = train_prior(base_of(), contributors(), RECIPE, folder=tmp_path)
+    (tmp_path / "frames-in-training.safetensors").write_bytes(b"damaged")
+    assert same(train_prior(base_of(), contributors(), RECIPE, folder=tmp_path), whole)
 
 
 def test_a_folder_holds_no_word_of_anybody(base_of, tmp_path):

@@ -38,8 +38,8 @@ base_option = click.option(
     metavar="NAME",
     default=None,
     callback=noted,
-    help="The shared model: a built-in name, a folder, a .gguf file or a hub id. By default the one that the store's"
-    f" adapters are for, and {DEFAULT_BASE} in a new store.",
+    help="The shared model: a built-in name, one of `base adapt`, a folder, a .gguf file or a hub id. By default the"
+    f" one that the store's adapters are for, and {DEFAULT_BASE} in a new store.",
 )
 
 _RECIPE_OPTIONS = (

@@ -279,6 +279,7 @@ class _Run:
             with safe_open(path, "pt") as stored:
                 about = json.loads(stored.metadata()["about"])
                 if about["run"] != self._name():
+                    self._own.clear()
                     return
                 self._own.restore(about["turn"], stored.get_tensor("own").numpy())
                 self.values, self._mean, self._square = (
@@ -289,7 +290,7 @@ class _Run:
                 self._step = about["step"]
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
             # One that cannot be read is begun again.
-            return
+            self._own.clear()
 
     def _save(self) -> None:
         if self._folder is None:
@@ -375,6 +376,10 @@ class _Coordinates:
         for person, row in self._fresh.items():
             self._kept[person] = row
         self._fresh = {}
+
+    def clear(self) -> None:
+        """Begin with nothing, in place of what another training left."""
+        self._fresh, self._kept[:] = {}, 0
 
     def restore(self, turn: Sequence[int], rows: npt.NDArray[np.float32]) -> None:
         """Go on from a checkpoint's."""
