@@ -18,6 +18,7 @@ from sharedllm.adapters.exchange.merged import export_merged
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.frames import projections
 from sharedllm.base.loading import load_base
+from sharedllm.base.resolve import BARE_BASE, DEFAULT_BASE
 from sharedllm.errors import AdapterError, BaseError, InvalidInput, UnsupportedBase, WrongBase
 
 TEXT = "The quick brown fox jumps over the lazy dog, and then it rests in the shade of a tree."
@@ -35,7 +36,7 @@ def source(base, tmp_path):
 
 @pytest.fixture(scope="module")
 def real():
-    return load_base(dtype=torch.float32, device="cpu")
+    return load_base(BARE_BASE, dtype=torch.float32, device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +135,19 @@ def test_the_real_file_differs_only_in_its_norms_and_gives_our_logits_in_transfo
     ours = our_logits(real, layout_of(real), adapter, ids)
     # Thirty layers of float32 rounding on logits of up to about twenty.
     torch.testing.assert_close(logits(load_gguf(path), ids), ours, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.rare
+def test_the_shipped_prior_and_the_persons_own_are_in_the_real_file(tmp_path):
+    base = load_base(DEFAULT_BASE, dtype=torch.float32, device="cpu")
+    layout = layout_of(base, "norm+bank")
+    adapter = random_adapter(layout, spread=0.05)
+    export_gguf(gguf_source(base), base, layout, adapter, tmp_path / "out.gguf")
+    ids = torch.tensor([base.encode(TEXT)])
+    ours, theirs = our_logits(base, layout, adapter, ids), logits(load_gguf(tmp_path / "out.gguf"), ids)
+    # Projections are kept in float16.
+    assert divergence(ours[0].log_softmax(-1), theirs[0].log_softmax(-1)) < 1e-4
+    assert divergence(ours[0].log_softmax(-1), logits(base.model, ids)[0].log_softmax(-1)) > 0.05
 
 
 def test_llama_cpp_follows_the_adapter(real, patched):

@@ -19,7 +19,14 @@ from sharedllm.adapters.layouts import Layout
 from sharedllm.base.fingerprint import fingerprint
 from sharedllm.base.frames import read_prior
 from sharedllm.base.loading import Base
-from sharedllm.base.resolve import BUILT_IN, built_in_gguf, is_pulled, resolve_base
+from sharedllm.base.resolve import (
+    BUILT_IN,
+    SHIPPED_PRIORS,
+    built_in_bases,
+    built_in_gguf,
+    is_pulled,
+    resolve_base,
+)
 from sharedllm.base.sites import text_config
 from sharedllm.errors import BaseError, UnsupportedBase, WrongBase
 from sharedllm.files import new_file
@@ -37,18 +44,19 @@ def gguf_source(base: Base) -> Path:
         DownloadError: a built-in one has to be fetched again and cannot be.
     """
     prior = read_prior(base.folder)
+    if base.name in built_in_bases():
+        return built_in_gguf(SHIPPED_PRIORS[base.name].bare if base.name in SHIPPED_PRIORS else base.name)
     if prior is not None:
         for name in filter(is_pulled, BUILT_IN):
             if fingerprint(resolve_base(name)) == prior.get("bare"):
                 return built_in_gguf(name)
-    elif base.name in BUILT_IN:
-        return built_in_gguf(base.name)
     path = Path(base.name)
     if path.suffix == ".gguf" and path.is_file():
         return path
     raise UnsupportedBase(
         f"{base.name} was not loaded from a GGUF file, so there is none to start from",
-        remedy=f"Use {', '.join(BUILT_IN)} or a .gguf file as the base, or export --to merged and convert that.",
+        remedy=f"Use {', '.join(built_in_bases())} or a .gguf file as the base, or export --to merged and convert"
+        " that.",
     )
 
 
