@@ -20,11 +20,11 @@ from experiments.catalogue.results import (
     save_result,
     surroundings,
 )
+from experiments.catalogue.strangers import text_of
 from experiments.catalogue.verdict import flag_in_words
 from sharedllm.base.loading import Base, load_base
 from sharedllm.base.resolve import BARE_BASE
 from sharedllm.errors import InvalidInput, SharedLLMError
-from sharedllm.text.samples import sample_text
 
 OUT = Path("out")
 
@@ -39,7 +39,7 @@ def run_bet(
     quick: bool = False,
     out: Path = OUT,
     results: Path = RESULTS,
-    read_text: Callable[[str], str] = sample_text,
+    read_text: Callable[[str], str] = text_of,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
     """Run a bet under one protocol and record what comes out; a quick run is returned and recorded nowhere.
