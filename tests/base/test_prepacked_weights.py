@@ -4,6 +4,8 @@ import pytest
 import torch
 from tests import models
 
+from sharedllm.adapters.injection import Injection
+from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.loading import load_base
 from sharedllm.base.prepacked_weights import Prepacked, multiplies_bfloat16
 
@@ -46,6 +48,61 @@ def test_logits_are_those_of_the_plain_weights(base, architecture):
     prepacked = Prepacked(base)
     torch.testing.assert_close(logits(base), plain, rtol=0.02, atol=0.02)
     prepacked.remove()
+
+
+@needs_bfloat16
+@pytest.mark.parametrize("format", ["bank", "norm+bank"])
+def test_coordinates_of_frames_round_no_more_than_by_hooks_and_zeros_not_at_all(base, folder_of, inject, format):
+    base = base("adapted")
+    plain, injection = logits(base), inject(base, format)
+    rows, size = torch.tensor([0, 1]), injection.layout.size
+    table = torch.randn(2, size, generator=torch.Generator().manual_seed(1)) * torch.tensor([[0.5], [0.0]])
+    with injection.rows(table, rows):
+        hooked = logits(base)
+    exact = exactly(folder_of("adapted"), format, table)
+    before = [layer.weight.clone() for layer in linears(base)]
+    prepacked = Prepacked(base, injection.hand_over)
+    assert torch.equal(logits(base), plain)
+    with injection.rows(table, rows):
+        together = logits(base)
+        assert torch.equal(together[1], plain[1])
+    with injection.rows(table, rows[:, None].expand(2, 21)):
+        assert torch.equal(logits(base), together)
+    assert off(together, exact) <= 1.1 * off(hooked, exact)
+    assert (together[0] - plain[0]).abs().max() > 0.5
+    prepacked.remove()
+    assert all(torch.equal(layer.weight, own) for layer, own in zip(linears(base), before, strict=True))
+
+
+@needs_bfloat16
+def test_frames_at_some_projections_of_those_that_read_the_same_states_are_left_to_the_hooks(base, inject):
+    base = base("adapted")
+    for name in ("q_proj", "up_proj"):
+        for layer in (module for path, module in base.model.named_modules() if path.endswith(name)):
+            layer.frame_into = None
+    injection = inject(base, "bank")
+    rows = torch.randn(2, injection.layout.size, generator=torch.Generator().manual_seed(1)) / 2
+    attention = base.model.get_submodule("model.layers.0.self_attn")
+    states = states_of(attention.k_proj)[:2]
+    with injection.rows(rows, torch.tensor([0, 1])):
+        hooked = [layer(states) for layer in (attention.k_proj, attention.o_proj)]
+        prepacked = Prepacked(base, injection.hand_over)
+        found = [layer(states) for layer in (attention.k_proj, attention.o_proj)]
+    assert torch.equal(found[0], hooked[0])
+    torch.testing.assert_close(found[1], hooked[1], rtol=0.02, atol=0.02)
+    prepacked.remove()
+
+
+def exactly(folder, format, table):
+    """Logits of the plain model in float32 under rows of a format."""
+    base = load_base(str(folder), dtype=torch.float32, device="cpu")
+    injection = Injection(base, layout_of(base, format))
+    with injection.rows(table, torch.tensor([0, 1])):
+        return logits(base)
+
+
+def off(found, exact):
+    return float((found.float() - exact).abs().mean())
 
 
 def states_of(layer, seed=0):

@@ -1,8 +1,8 @@
 """The one mechanism behind every vector format: gather a row per sequence or token, multiply or add at each site."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -44,9 +44,12 @@ class Injection:
             )
         self.layout = layout
         self._active: _Active | None = None
-        self._handles = [
-            self._attach(base.model.get_submodule(site.name), site, number) for number, site in enumerate(layout.sites)
-        ]
+        self._widths = layout.widths
+        self._modules = [base.model.get_submodule(site.name) for site in layout.sites]
+        self._removed = False
+        self._handles = {
+            number: self._attach(self._modules[number], site, number) for number, site in enumerate(layout.sites)
+        }
 
     def cut(self, table: torch.Tensor) -> Cut:
         """Copy a table ``[rows, P]`` into the order in which a forward pass reads it.
@@ -71,7 +74,7 @@ class Injection:
                 another shape, points outside the table or (raised by the forward pass) does not fit its batch; or the
                 injection was removed.
         """
-        if not self._handles:
+        if self._removed:
             raise InvalidInput("The injection was removed from its base", remedy="Make a new one.")
         pieces = self._pieces(table)
         outer = self._active
@@ -81,11 +84,43 @@ class Injection:
         finally:
             self._active = outer
 
+    def hand_over(self, modules: Sequence[Any]) -> Callable[[torch.Tensor], torch.Tensor | None] | None:
+        """Leave it to the caller, for good, to add ``B (d * (A x))`` at projections that read the same states.
+
+        To be called before any table is cut.
+
+        Args:
+            modules: the projections.
+
+        Returns:
+            what gives, for states ``[batch, tokens, in]``, the coordinates of each sequence or token at all of these
+            projections side by side, to be broadcast against ``[batch, tokens, components]``, or None while no rows
+            are active; None instead if the coordinates do not lie side by side in a row.
+        """
+        first = next((number for number, module in enumerate(self._modules) if module is modules[0]), 0)
+        numbers = range(first, first + len(modules))
+        sites = self.layout.sites[first : numbers.stop]
+        together = all(mine is theirs for mine, theirs in zip(self._modules[first:], modules, strict=False))
+        if not together or [site.kind for site in sites] != ["diagonal"] * len(modules):
+            return None
+        for number in numbers:
+            self._handles.pop(number).remove()
+            self._widths[number] = 0
+        all_of_them = replace(sites[0], rank=sum(site.rank for site in sites))
+        self._widths[first] = all_of_them.size
+
+        def coordinates(states: torch.Tensor) -> torch.Tensor | None:
+            if self._active is None:
+                return None
+            return _values(self._active, states, all_of_them, first).to(states.dtype)
+
+        return coordinates
+
     def remove(self) -> None:
         """Take the hooks off the model."""
-        for handle in self._handles:
+        for handle in self._handles.values():
             handle.remove()
-        self._handles = []
+        self._handles, self._removed = {}, True
 
     def _pieces(self, table: torch.Tensor | Cut) -> tuple[torch.Tensor, ...]:
         if isinstance(table, Cut):
@@ -97,7 +132,7 @@ class Injection:
                 f"A table of shape {list(table.shape)} does not fit {self.layout.format} with P = {self.layout.size}",
                 remedy=f"Give rows of {self.layout.size} values.",
             )
-        pieces: tuple[torch.Tensor, ...] = torch.split(table, self.layout.widths, dim=1)
+        pieces: tuple[torch.Tensor, ...] = torch.split(table, self._widths, dim=1)
         return pieces
 
     def _attach(self, module: Any, site: Site, number: int) -> Any:

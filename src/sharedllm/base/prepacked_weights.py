@@ -5,7 +5,7 @@ than the product itself. The results are the same. Two operations reached for he
 `tests/base/test_prepacked_weights.py` fails when they move.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,9 @@ from sharedllm.base.loading import Base
 
 if TYPE_CHECKING:
     import torch
+
+Coordinates = Callable[["torch.Tensor"], "torch.Tensor | None"]
+"""From states ``[batch, tokens, in]`` to what multiplies the components of frames there; None where nothing does."""
 
 _SAME_STATES = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Children of one module that read the same states."""
@@ -27,9 +30,19 @@ class Prepacked:
 
     The plain weights are given up meanwhile, so that nothing is held twice but the head, whose plain weight `Base.head`
     gives. If the memory for that runs out, the error leaves every layer as it was.
+
+    Where coordinates of frames are added, ``W x + B (d * (A x))`` is one product, ``[W | B]`` with ``x`` and its scaled
+    components behind one another: to add what ``B`` gives afterwards would read and write every output once more.
     """
 
-    def __init__(self, base: Base) -> None:
+    def __init__(self, base: Base, within: Callable[[Sequence[Any]], Coordinates | None] | None = None) -> None:
+        """Take the layers' forward passes over.
+
+        Args:
+            base: whose.
+            within: of layers that read the same states, all with frames, gives the coordinates that are added there, as
+                `Injection.hand_over` does; None where none are, or are by somebody else.
+        """
         import torch
 
         self._products: list[_Product] = []
@@ -39,7 +52,7 @@ class Prepacked:
         with ExitStack() as undo:
             undo.callback(self.remove)
             for layers in _together(base.model):
-                product = _Product(layers)
+                product = _Product(layers, None if within is None else within(layers))
                 self._products.append(product)
                 for number, layer in enumerate(layers):
                     layer.forward = partial(product, number)
@@ -67,22 +80,29 @@ class _Product:
     which nobody may have written to meanwhile.
     """
 
-    def __init__(self, layers: Sequence[Any]) -> None:
+    def __init__(self, layers: Sequence[Any], coordinates: Coordinates | None) -> None:
         import torch
 
-        self._layers = layers
+        self._layers, self._coordinates = layers, coordinates
         self._widths = [layer.out_features for layer in layers]
         biases: list[torch.Tensor] = [layer.bias for layer in layers if layer.bias is not None]
         self._bias = torch.cat(biases).detach() if biases else None
         weights: list[torch.Tensor] = [layer.weight.detach() for layer in layers]
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(torch.cat(weights), None)
+        reorder = torch.ops.mkldnn._reorder_linear_weight
+        weight = torch.cat(weights)
+        if coordinates is not None:
+            out = torch.block_diag(*(layer.frame_out for layer in layers))  # type: ignore[no-untyped-call]
+            self._into = reorder(torch.cat([layer.frame_into for layer in layers]), None)
+            weight = torch.cat([weight, out], dim=1)
+        self._weight = reorder(weight, None)
         self._multiply = torch.ops.mkldnn._linear_pointwise.default
         self._states: torch.Tensor | None = None
         self._kept: dict[int, torch.Tensor] = {}
 
     def __call__(self, number: int, states: "torch.Tensor") -> "torch.Tensor":
         if states is not self._states or number not in self._kept:
-            product: torch.Tensor = self._multiply(states, self._weight, self._bias, "none", [], "")
+            given = states if self._coordinates is None else self._with_components(states, self._coordinates(states))
+            product: torch.Tensor = self._multiply(given, self._weight, self._bias, "none", [], "")
             if len(self._widths) == 1:
                 return product
             parts = product.split(self._widths, dim=-1)  # type: ignore[no-untyped-call]
@@ -91,6 +111,16 @@ class _Product:
         if not self._kept:
             self._states = None
         return mine
+
+    def _with_components(self, states: "torch.Tensor", coordinates: "torch.Tensor | None") -> "torch.Tensor":
+        """The states and, behind them, their components times the coordinates."""
+        import torch
+
+        if coordinates is None:
+            # The same product as beside others with coordinates, so that it rounds alike.
+            return torch.nn.functional.pad(states, (0, self._into.shape[0]))
+        components = self._multiply(states, self._into, None, "none", [], "")
+        return torch.cat([states, components * coordinates], dim=-1)
 
     def forget(self) -> None:
         """Keep nothing for anybody."""
@@ -103,7 +133,7 @@ class _Product:
             parts = self._weight.to_dense().split(self._widths)
             for layer, own in zip(self._layers, parts, strict=True):
                 # Weights that share their memory could not be saved.
-                layer.weight.data = own.clone()
+                layer.weight.data = own[:, : layer.in_features].clone()
         for layer in self._layers:
             vars(layer).pop("forward", None)
 

@@ -94,7 +94,7 @@ class Runner:
             if record is not None:
                 most = limits.running
                 self._decoding = Decoding(base, self.cache, self._attention, most, self._rows_in, record)
-            self._products = Prepacked(base)
+            self._products = Prepacked(base, self._injection.hand_over)
             undo.callback(self._products.remove)
             # What leaves the base as it was if any of this fails does so in the end, too.
             self._undo = undo.pop_all()
