@@ -38,6 +38,7 @@ _TYPES = {
     "base.tokens": ("Tokens",),
     "compression.int8": ("Int8",),
     "evaluation.confusion": ("Margins",),
+    "evaluation.cross_validation": ("CrossValidated",),
     "evaluation.intervals": ("Interval",),
     "evaluation.perplexity": ("Losses", "Windows"),
     "holder": ("Derived", "Holder", "Removed"),
@@ -60,7 +61,7 @@ _TYPES = {
     "store.evidence.receipts": ("Receipt",),
     "text.repeats": ("Repeats",),
     "text.sources": ("Wrote",),
-    "text.windows": ("TokenizedText",),
+    "text.windows": ("TokenizedFold", "TokenizedText"),
     "training.checkpoints": ("Checkpoints",),
     "training.recipes": ("BASELINES", "RECIPES", "Parameter", "Schedule"),
 }

@@ -260,6 +260,58 @@ def test_whose_text_is_too_little_is_told_first_and_who_is_known_is_not_trained_
     assert store.user("alice").releases == 1
 
 
+def a_page(user, wrote=None):
+    return Author(user, lambda: wrote or writing(user, 2_200))
+
+
+PAGE = replace(RECIPE, window=64, steps=8)
+
+
+def test_a_page_of_text_is_trained_judged_by_its_parts_and_served_if_it_helps(workplace, store):
+    authors = [a_page("alice"), of("bob")]
+    outcomes = {each.user: each for each in operation.train(workplace, store, authors, PAGE, gate=Gate(3.0))}
+    release = outcomes["alice"].release
+    assert release.gate.passed and store.user("alice").served == 1
+    assert release.gate.reason.startswith("passed: cross-validated over 4 blocks, perplexity is ")
+    assert release.gate.figures["cross_validated"] == release.adapter.provenance["cross_validated"]
+    assert "cross-validated" not in outcomes["bob"].release.gate.reason
+    (again,) = operation.train(workplace, store, [a_page("alice")], PAGE)
+    assert again.before
+
+
+def test_a_page_that_teaches_nothing_is_held_back_as_not_yet_and_nothing_of_it_answers(workplace, store):
+    (outcome,) = operation.train(workplace, store, [a_page("alice")], replace(PAGE, learning_rate=0.0))
+    assert outcome.error is None
+    assert outcome.sentence.startswith(
+        "release 1 held back: not yet: cross-validated over 4 blocks, perplexity is still"
+    )
+    assert outcome.release.gate.figures["not_yet"] == {"characters": 4_400}
+    assert not outcome.release.adapter.values.any()
+    assert store.user("alice").served is None
+
+
+def test_a_page_that_harms_general_text_alone_is_served_scaled_down(base_of, tmp_path, store):
+    general = writing("general").upper()
+    with Workplace(base_of("llama"), folder=tmp_path / "training", general=general) as workplace:
+        (whole,) = operation.train(workplace, store, [a_page("alice")], PAGE, gate=Gate(100.0))
+        gentle = Gate(general_tolerance=-0.8 * whole.release.gate.figures["general"]["change"]["low"])
+        again = replace(PAGE, name="again")
+        (outcome,) = operation.train(workplace, store, [a_page("alice")], again, gate=gentle)
+    assert outcome.release.gate.passed, outcome.release.gate
+    scale = outcome.release.adapter.provenance["scale"]
+    assert outcome.release.gate.reason.startswith(f"passed: scaled to {scale:g} so that general text stays within")
+    np.testing.assert_allclose(
+        outcome.release.adapter.values, scale * whole.release.adapter.values, rtol=2e-3, atol=1e-4
+    )
+
+
+def test_a_page_that_repeats_itself_is_not_served_for_being_remembered(workplace, store):
+    (outcome,) = operation.train(workplace, store, [a_page("alice", "I must not talk in class.\n" * 90)], PAGE)
+    assert outcome.release.gate.reason.startswith(
+        "held back: 100% of the validation text also occurs in the training text"
+    )
+
+
 def test_whose_text_is_too_little_for_any_base_is_told_before_one_is_looked_for(store, tmp_path):
     with Workplace("no base of this name", folder=tmp_path / "training") as workplace:
         outcomes = operation.train(workplace, store, {"alice": "short.", "bob": "shorter"}, RECIPE)

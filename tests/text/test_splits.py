@@ -108,7 +108,10 @@ def test_repeats_are_counted_and_their_words_are_not_kept():
 def test_too_little_text_says_how_much_there_is_and_is_needed():
     with pytest.raises(TooLittleText) as refusal:
         split_text("Short. " * 50, user="alice")
-    assert "The text of 'alice' has 350 characters; to hold any out takes at least 2,000" in refusal.value.message
+    assert (
+        "The text of 'alice' has 350 characters; to learn anything from it takes at least 2,000"
+        in refusal.value.message
+    )
     assert "some 50,000 characters (8,000 English words)" in refusal.value.remedy
 
 

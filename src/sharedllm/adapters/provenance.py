@@ -14,6 +14,7 @@ from sharedllm.errors import CorruptAdapter
 FOREIGN = "foreign"
 IMPORTED = "imported"
 GREW_FROM = "grew_from"
+CROSS_VALIDATED = "cross_validated"
 MAX_CHARACTERS = 32_768
 """Of JSON that a file may say of itself."""
 MAX_DEPTH = 16
@@ -107,6 +108,11 @@ def grew_from(provenance: Mapping[str, Any]) -> Mapping[str, Any] | None:
     """
     begun = provenance.get(GREW_FROM)
     return begun if isinstance(begun, dict) else None
+
+
+def is_cross_validated(provenance: Mapping[str, Any]) -> bool:
+    """Whether it was trained on all of a text too little to hold any of it out, and judged by its parts."""
+    return CROSS_VALIDATED in provenance
 
 
 def _without(provenance: Mapping[str, Any], *names: str) -> dict[str, Any]:

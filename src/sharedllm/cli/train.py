@@ -60,8 +60,9 @@ def command(
     About 80 % of the text trains; the rest, in blocks of its own, decides whether the adapter helps. One that does not
     is stored but not served, and you are told why.
 
-    It takes some 50,000 characters of English. What is counted is tokens: 4 windows of 256, so 1,024, in each of the
-    two blocks that are kept for testing, which have a tenth of the text each.
+    It takes 2,000 characters. Until there are some 50,000 (in tokens: 4 windows of 256 in each of the two blocks that
+    are kept for testing) nothing is kept apart: four parts of the text are each tested by what the other three teach,
+    the adapter is as strong as that says, and the answer may be "not yet", with how much text would probably do.
 
     \b
       sharedllm train alice notes/*.md

@@ -1,6 +1,7 @@
 """The test an adapter must pass to be served."""
 
 import hashlib
+import math
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,12 +12,16 @@ from sharedllm.adapters.adapter import Adapter, GateOutcome, check_fits
 from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
 from sharedllm.errors import InvalidInput
+from sharedllm.evaluation.cross_validation import CrossValidated
 from sharedllm.evaluation.intervals import Interval, foretold, improvement
 from sharedllm.evaluation.perplexity import Losses, Windows, base_losses, row_losses, spread
 from sharedllm.text.repeats import Repeats
+from sharedllm.text.windows import round_up
 
-TENTHS = 10
-"""A row that harms general text alone is tried at as many tenths of itself as it takes."""
+TENTHS = tuple(tenths / 10 for tenths in range(1, 10))
+"""Of itself, which a row is scaled to that harms general text alone."""
+
+_MOST_TIMES = 10
 
 MAX_WINDOWS = 32
 """Windows read of each text: 32 of 256 tokens are eight times the 1,000 tokens of the source documents."""
@@ -64,7 +69,7 @@ class Gate:
         base: Base,
         injection: Injection,
         adapter: Adapter,
-        validation: Windows,
+        validation: Windows | CrossValidated,
         general: Windows,
         start: Start | None = None,
     ) -> GateOutcome:
@@ -82,7 +87,8 @@ class Gate:
             base: the base model.
             injection: of the adapter's layout, attached to it.
             adapter: the candidate.
-            validation: int64 ``[windows, tokens]`` of the user's own text, none of which it was trained on.
+            validation: int64 ``[windows, tokens]`` of the user's own text, none of which it was trained on; or what was
+                measured while it was trained on all of that.
             general: int64 ``[windows, tokens]`` of general text.
             start: what the adapter grew from; None for the base.
 
@@ -92,28 +98,29 @@ class Gate:
         check_fits(adapter, injection.layout)
         if start is not None:
             check_fits(start.adapter, injection.layout)
-        own = row_losses(base, injection, _beside(adapter, start), spread(validation, self.max_windows))
+        own = self._own(base, injection, adapter, validation, start)
         text = spread(general, self.max_windows)
         (other,) = row_losses(base, injection, adapter.values[None], text)
-        return self.decide(own, [self._base_on(base, text), other], None if start is None else start.gain)
+        return self.decide(own, [self._base_on(base, text), other], *_about(validation, start))
 
     def gentler(
         self,
         base: Base,
         injection: Injection,
         adapter: Adapter,
-        validation: Windows,
+        validation: Windows | CrossValidated,
         general: Windows,
         refused: GateOutcome,
         start: Start | None = None,
     ) -> tuple[Adapter, GateOutcome]:
         """Scale an adapter that `harms_general_alone` down until it does not, and judge that.
 
-        What is scaled is how far it is from the base, or from what it grew from. The scale is the largest tenth at
-        which the degradation of general text is within the tolerance, upper end and all, found by bisection: what a
-        row does to general text grows with the row. The user's own text has no part in the choice and is read once at
-        that scale, so that it judges what it did not choose; that the row helped in full was asked before, which can
-        only refuse more. What is held out is read by nobody here.
+        What is scaled is how far it is from the base, or from what it grew from. The scale is the largest tenth (of
+        cross-validated text, the largest scale at which it was read) at which the degradation of general text is within
+        the tolerance, upper end and all, found by bisection: what a row does to general text grows with the row. The
+        user's own text has no part in the choice and is read once at that scale, so that it judges what it did not
+        choose; that the row helped in full was asked before, which can only refuse more. What is held out is read by
+        nobody here.
 
         Args:
             base, injection, adapter, validation, general, start: as `judge` was given them.
@@ -125,21 +132,22 @@ class Gate:
         """
         text = spread(general, self.max_windows)
         of_base = found = self._base_on(base, text)
-        fits, too_much = 0, TENTHS
+        scales = validation.smaller if isinstance(validation, CrossValidated) else TENTHS
+        fits, too_much = -1, len(scales)
         while too_much - fits > 1:
             middle = (fits + too_much) // 2
-            (read,) = row_losses(base, injection, _scaled(adapter, middle, start).values[None], text)
+            (read,) = row_losses(base, injection, _scaled(adapter, scales[middle], start).values[None], text)
             if -improvement(of_base, read).low <= self.general_tolerance:
                 fits, found = middle, read
             else:
                 too_much = middle
-        if fits:
-            smaller = _scaled(adapter, fits, start)
-            own = row_losses(base, injection, _beside(smaller, start), spread(validation, self.max_windows))
-            outcome = self.decide(own, [of_base, found], None if start is None else start.gain)
+        if fits >= 0:
+            scale = scales[fits]
+            smaller = _scaled(adapter, scale, start)
+            own = self._own(base, injection, smaller, validation, start, scale)
+            outcome = self.decide(own, [of_base, found], *_about(validation, start))
             if outcome.passed:
                 in_full = {text: refused.figures[text] for text in ("own", "general")}
-                scale = smaller.provenance["scale"]
                 reason = (
                     f"passed: scaled to {scale:g} so that general text stays within {self.general_tolerance:.0%};"
                     f" {outcome.finding}"
@@ -148,20 +156,44 @@ class Gate:
                 return smaller, replace(outcome, reason=reason, figures=figures)
         return adapter, replace(refused, reason=f"{refused.reason}; scaled down it does not pass either")
 
+    def _own(
+        self,
+        base: Base,
+        injection: Injection,
+        adapter: Adapter,
+        validation: Windows | CrossValidated,
+        start: Start | None,
+        fraction: float = 1.0,
+    ) -> list[Losses]:
+        if isinstance(validation, CrossValidated):
+            return validation.losses(fraction)
+        return row_losses(base, injection, _beside(adapter, start), spread(validation, self.max_windows))
+
     def _base_on(self, base: Base, general: Windows) -> Losses:
         key = base, hashlib.sha256(repr(general.shape).encode() + general.tobytes()).hexdigest()
         if key not in self._measured:
             self._measured[key] = base_losses(base, general)
         return self._measured[key]
 
-    def decide(self, own: list[Losses], general: list[Losses], old_gain: float | None = None) -> GateOutcome:
+    def decide(
+        self,
+        own: list[Losses],
+        general: list[Losses],
+        old_gain: float | None = None,
+        cross_validated: CrossValidated | None = None,
+    ) -> GateOutcome:
         """The decision alone.
 
         Args:
             own: of (base, adapter) on the user's text, and of what the adapter grew from, if it did.
             general: of (base, adapter) on general text.
             old_gain: of what it grew from over the base on the text before, in nats per token; None if not known.
+            cross_validated: what ``own`` is of, where it is not of validation text. If that does not clearly help, the
+                answer is "not yet", with how much text the interval would probably have been narrow enough.
         """
+        where = "on validation text"
+        if cross_validated is not None:
+            where = f"cross-validated over {cross_validated.as_dict()['blocks']} blocks,"
         try:
             gain, over = improvement(*own[:2]), "the base's"
             drift = improvement(*general)
@@ -184,23 +216,45 @@ class Gate:
             }
             figures["old_tolerance"] = self.old_tolerance
             gain, over = grown, "that of the release it grew from"
+        if cross_validated is not None:
+            figures["cross_validated"] = cross_validated.as_dict()
+        if gain.low <= 0 and cross_validated is not None:
+            characters = cross_validated.characters
+            wanted = characters_wanted(gain, characters)
+            reason = (
+                f"held back: not yet: {_in_words(gain, over, where)}; it read {characters:,} characters, and some"
+                f" {wanted:,} would probably tell"
+            )
+            return GateOutcome(False, reason, {**figures, "not_yet": {"characters": wanted}})
         if gain.low <= 0:
-            reason = f"held back: it does not clearly help; {_in_words(gain, over)}"
+            reason = f"held back: it does not clearly help; {_in_words(gain, over, where)}"
             return GateOutcome(False, reason, figures)
         if old_gain is not None and grown is not None and (old is None or -old.low > self.old_tolerance):
             return GateOutcome(
-                False, f"held back: {_unlearnt(old, self.old_tolerance)}; {_in_words(gain, over)}", figures
+                False, f"held back: {_unlearnt(old, self.old_tolerance)}; {_in_words(gain, over, where)}", figures
             )
         if -drift.low > self.general_tolerance:
             change = f"{abs(drift.estimate):.1%} {'worse' if drift.estimate < 0 else 'better'}"
             reason = (
                 f"held back: general text may get {change} ({drift.confidence:.0%} interval of the change:"
                 f" {-drift.high:+.1%} to {-drift.low:+.1%}), and {-drift.low:.1%} worse is more than the"
-                f" {self.general_tolerance:.0%} allowed; {_in_words(gain, over)}"
+                f" {self.general_tolerance:.0%} allowed; {_in_words(gain, over, where)}"
             )
             return GateOutcome(False, reason, figures)
         cost = f"; {cost_in_words(drift)}" if drift.high < 0 else ""
-        return GateOutcome(True, f"passed: {_in_words(gain, over)}{cost}", figures)
+        return GateOutcome(True, f"passed: {_in_words(gain, over, where)}{cost}", figures)
+
+
+def characters_wanted(gain: Interval, characters: int) -> int:
+    """How much text would probably decide what so many characters do not, rounded up to two digits.
+
+    An interval's width falls with the root of how much was read, so that it would just exclude zero with
+    ``(width below / estimate)**2`` times as much, if the gain stayed as it is. It is never less than half as much
+    again; and twice as much where nothing helps so far or more than ten times as much would be asked for: by then
+    another estimate is due.
+    """
+    times = ((gain.estimate - gain.low) / gain.estimate) ** 2 if gain.estimate > 0 else math.inf
+    return round_up(characters * (max(1.5, times) if times <= _MOST_TIMES else 2))
 
 
 def harms_general_alone(outcome: GateOutcome) -> bool:
@@ -231,8 +285,12 @@ def _beside(adapter: Adapter, start: Start | None) -> npt.NDArray[np.float32]:
     return np.stack(rows if start is None else [*rows, start.adapter.values])
 
 
-def _scaled(adapter: Adapter, tenths: int, start: Start | None) -> Adapter:
-    scale = tenths / TENTHS
+def _about(validation: Windows | CrossValidated, start: Start | None) -> tuple[float | None, CrossValidated | None]:
+    gain = None if start is None else start.gain
+    return gain, validation if isinstance(validation, CrossValidated) else None
+
+
+def _scaled(adapter: Adapter, scale: float, start: Start | None) -> Adapter:
     origin = np.zeros_like(adapter.values) if start is None else start.adapter.values
     values = origin + (adapter.values - origin) * np.float32(scale)
     return replace(adapter, values=values, provenance={**adapter.provenance, "scale": scale})
@@ -267,9 +325,10 @@ def flattering(repeats: Repeats) -> bool:
 
 def given_away_in_words(repeats: Repeats) -> str:
     """What is to be told of them."""
+    heldout = f" and {repeats.heldout:.0%} of the held-out text" if repeats.heldout else ""
     return (
-        f"{repeats.validation:.0%} of the validation text and {repeats.heldout:.0%} of the held-out text also occur in"
-        " the training text, which flatters the figures"
+        f"{repeats.validation:.0%} of the validation text{heldout} also occur{'' if heldout else 's'} in the training"
+        " text, which flatters the figures"
     )
 
 
@@ -278,9 +337,9 @@ def cost_in_words(general: Interval) -> str:
     return f"general text gets clearly worse, by {-general.estimate:.1%}"
 
 
-def _in_words(gain: Interval, over: str) -> str:
-    change = f"{abs(gain.estimate):.1%} {'lower' if gain.estimate > 0 else 'higher'}"
+def _in_words(gain: Interval, over: str, where: str) -> str:
+    change = f"{abs(gain.estimate):.1%} {'lower' if gain.estimate > 0 else 'higher'} than" if gain.estimate else "still"
     return (
-        f"on validation text perplexity is {change} than {over} ({gain.confidence:.0%} interval of the improvement:"
+        f"{where} perplexity is {change} {over} ({gain.confidence:.0%} interval of the improvement:"
         f" {gain.low:+.1%} to {gain.high:+.1%})"
     )

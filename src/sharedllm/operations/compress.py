@@ -105,8 +105,8 @@ def compress(workplace: Workplace, store: "Store", user: str, wrote: Wrote = ())
 
     Raises:
         UnknownUser, NotServed, CorruptAdapter: no release answers for them.
-        InvalidInput: it is int8 already, was imported, or trained on another text; or another release began to answer
-            meanwhile.
+        InvalidInput: it is int8 already, was imported, or trained on another text or on all of a little one; or another
+            release began to answer meanwhile.
         TextError: the text cannot be found, or not be read.
         WrongBase: the release was made for another base.
         ErasedMeanwhile: the user was erased meanwhile.

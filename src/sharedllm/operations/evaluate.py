@@ -82,7 +82,8 @@ def evaluate(
             what any adapter would do: those of the same base and format who arrived first.
 
     Raises:
-        InvalidInput: nobody is named; the releases' formats differ; or a text is not what the release was trained on.
+        InvalidInput: nobody is named; the releases' formats differ; or a text is not what the release was trained on,
+            or was too little to hold any of it out.
         UnknownUser, UnknownName, CorruptAdapter: there is no such release, or it is damaged.
         TextError: a text cannot be found, or not be read.
         WrongBase: a release was made for another base.

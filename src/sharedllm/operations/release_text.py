@@ -1,6 +1,6 @@
 """The text that a release was trained on, read again: what it is measured on, since no text is kept."""
 
-from sharedllm.adapters.provenance import is_imported, sources_in, text_in
+from sharedllm.adapters.provenance import is_cross_validated, is_imported, sources_in, text_in
 from sharedllm.errors import InvalidInput, TextError
 from sharedllm.store.contract import Release
 from sharedllm.text.sources import Wrote, read_sources
@@ -17,13 +17,20 @@ def read_again(release: Release, wrote: Wrote = ()) -> Split:
 
     Raises:
         TextError: the text cannot be found, or not be read.
-        InvalidInput: it is another text, so that its test blocks may have been trained on.
+        InvalidInput: it is another text, so that its test blocks may have been trained on; or none of it was held out.
     """
     if is_imported(release.adapter.provenance):
         raise InvalidInput(
             f"Release {release.number} of {release.user!r} was imported, so what it was trained on is not known here,"
             " and what is held out now may have been trained on",
             remedy="Train them here to measure that, or import it again with --text, which its gate reads.",
+        )
+    if is_cross_validated(release.adapter.provenance):
+        raise InvalidInput(
+            f"Release {release.number} of {release.user!r} was trained on all of a text too little to hold any of it"
+            " out, so that nothing is left to measure it on",
+            remedy="What cross-validation found when it was made is in `sharedllm users show`; train on more text to"
+            " have part of it held out.",
         )
     if not wrote:
         wrote = sources = sources_in(release.adapter.provenance)

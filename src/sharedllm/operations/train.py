@@ -22,9 +22,10 @@ from sharedllm.operations.known import already_added, already_trained, answers_i
 from sharedllm.operations.locks import in_training, training_into
 from sharedllm.operations.workplace import Workplace
 from sharedllm.store.rules import command, erased_meanwhile
+from sharedllm.text.folds import tokenize_to_train
 from sharedllm.text.sources import Wrote, read_sources, remembered
 from sharedllm.text.splits import Split, split_text
-from sharedllm.text.windows import TokenizedText, tokenize
+from sharedllm.text.windows import TokenizedText
 from sharedllm.training.recipes import DEFAULT_RECIPE, recipe_named
 from sharedllm.user_ids import check_user_id
 
@@ -217,7 +218,7 @@ def _train(
                 continue
             # The tokenizer alone is there in a second: whoever has too little text need not wait for the weights.
             tokens = tokens or workplace.tokens
-            texts.append(tokenize(user, split, tokens.encode, window=recipe.window))
+            texts.append(tokenize_to_train(user, split, tokens.encode, window=recipe.window))
         except (TextError, CorruptAdapter, CorruptStore, UnknownUser, NotServed, WrongBase) as error:
             yield Outcome(user, None, error)
     if on_begin is not None:
@@ -376,7 +377,7 @@ def _judged(
                 continue
             try:
                 start = begun.get(trained.user)
-                shown = base, injection, trained.adapter, validation, general
+                shown = base, injection, trained.adapter, trained.cross_validated or validation, general
                 adapter, verdict = trained.adapter, gate.judge(*shown, start)
                 if harms_general_alone(verdict):
                     adapter, verdict = gate.gentler(*shown, verdict, start)

@@ -2,13 +2,15 @@
 
 import hashlib
 import unicodedata
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from sharedllm.errors import TextError, TooLittleText
 from sharedllm.text.repeats import Repeats, find_repeats
 
 MIN_CHARACTERS = 2_000
+"""From here on something can be learnt, and tested by parts: see `text.folds`."""
+
 _GAP_SHARE, _MIN_GAP, _MAX_GAP = 0.01, 200, 4_000
 _TRAIN_SHARE, _VALIDATION_SHARE = 0.8, 0.1
 
@@ -22,12 +24,14 @@ class Split:
         validation: about 10 %, for early stopping and the gate.
         heldout: about 10 %, the end, which nothing but an evaluation reads.
         sha256: of the whole text in UTF-8, in hex.
+        whole: the text.
     """
 
     train: str
     validation: str
     heldout: str
     sha256: str
+    whole: str = field(repr=False)
 
     @cached_property
     def repeats(self) -> Repeats:
@@ -47,7 +51,8 @@ def split_text(text: str, *, user: str | None = None) -> Split:
         user: whose text it is, for the error.
 
     Raises:
-        TooLittleText: fewer than `MIN_CHARACTERS`. A text that passes may still be too short in tokens: see `tokenize`.
+        TooLittleText: fewer than `MIN_CHARACTERS`. A text that passes may still be too short to hold any of it out,
+            which is counted in tokens: see `tokenize`, and `tokenize_to_train` for what is done then.
         TextError: not valid Unicode.
     """
     whose = "The text" if user is None else f"The text of {user!r}"
@@ -60,8 +65,9 @@ def split_text(text: str, *, user: str | None = None) -> Split:
         ) from error
     if len(text) < MIN_CHARACTERS:
         raise TooLittleText(
-            f"{whose} has {len(text):,} characters; to hold any out takes at least {MIN_CHARACTERS:,}",
-            remedy="Add text: some 50,000 characters (8,000 English words) are enough to train on and to test.",
+            f"{whose} has {len(text):,} characters; to learn anything from it takes at least {MIN_CHARACTERS:,}",
+            remedy="Add text: the more there is, the surer it can be told whether it helps; from some 50,000 characters"
+            " (8,000 English words) on, part of it is held out for testing.",
         )
     gap = int(min(max(len(text) * _GAP_SHARE, _MIN_GAP), _MAX_GAP))
     kept = len(text) - 2 * gap
@@ -77,7 +83,7 @@ def split_text(text: str, *, user: str | None = None) -> Split:
         )
     ]
     heldout = text[cut(text, range(validation_end + gap, validation_end + gap + reach)) :]
-    return Split(train, validation, heldout, sha256)
+    return Split(train, validation, heldout, sha256, text)
 
 
 def cut(text: str, positions: range) -> int:

@@ -19,17 +19,33 @@ _PIECE_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True, eq=False)
+class TokenizedFold:
+    """A block of a little text, and what a row may be trained on that is tested on the block.
+
+    Attributes:
+        train: int32 ``[tokens]``, all of the text but the block and what is near it, without the opening.
+        windows: int64 ``[windows, window]`` of the block.
+    """
+
+    train: npt.NDArray[np.int32]
+    windows: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
 class TokenizedText:
     """One user's text, ready to train on and to be measured on.
 
     Attributes:
         user: the user id.
         train: int32 ``[tokens]``, without ``opening``; training draws its own sequences from it.
-        validation: int64 ``[windows, window]``, at least `MIN_WINDOWS` of them.
+        validation: int64 ``[windows, window]``, at least `MIN_WINDOWS` of them; none of a text with folds.
         heldout: int64 ``[windows, window]``, likewise.
         sha256: of the text it came from, in hex.
         repeats: what the training block gives away of the other two.
         opening: what every window begins with, since the tokenizer begins every text with it; often nothing.
+        folds: of a text too little to hold any of it out: ``train`` is all of it, and every block is tested once.
+        window: tokens in a sequence to train on where the text is too short for the recipe's; None for the recipe's.
+        characters: of the whole text.
     """
 
     user: str
@@ -39,6 +55,9 @@ class TokenizedText:
     sha256: str
     repeats: Repeats
     opening: tuple[int, ...] = ()
+    folds: tuple[TokenizedFold, ...] = ()
+    window: int | None = None
+    characters: int = 0
 
 
 def windows(
@@ -81,10 +100,10 @@ def tokenize(user: str, split: Split, encode: Encode, *, window: int = 256) -> T
     opening = tuple(encode(""))
     try:
         train, validation, heldout = (
-            _encode(block, encode, len(opening)) for block in (split.train, split.validation, split.heldout)
+            block_ids(block, encode, len(opening)) for block in (split.train, split.validation, split.heldout)
         )
     except InvalidInput as error:
-        raise TextError(f"The text of {user!r} cannot be read: {error.message}", remedy=error.remedy) from error
+        raise unreadable(user, error) from error
     needed = MIN_WINDOWS * (window - len(opening))
     shortest = min(len(train), len(validation), len(heldout))
     if shortest < needed:
@@ -97,8 +116,8 @@ def tokenize(user: str, split: Split, encode: Encode, *, window: int = 256) -> T
         raise TooLittleText(
             f"The text of {user!r} has {tokens:,} tokens: {len(train):,} to train on, {len(validation):,} for"
             f" validation and {len(heldout):,} held out, and each takes at least {needed:,}",
-            remedy=f"Give about {_round_up(wanted):,} tokens of text like it, some"
-            f" {_round_up(wanted_characters):,} characters ({_round_up(wanted_characters / 6):,} words of English).",
+            remedy=f"Give about {round_up(wanted):,} tokens of text like it, some"
+            f" {round_up(wanted_characters):,} characters ({round_up(wanted_characters / 6):,} words of English).",
         )
     return TokenizedText(
         user,
@@ -108,10 +127,17 @@ def tokenize(user: str, split: Split, encode: Encode, *, window: int = 256) -> T
         split.sha256,
         split.repeats,
         opening,
+        characters=len(split.whole),
     )
 
 
-def _encode(block: str, encode: Encode, opened: int) -> npt.NDArray[np.int32]:
+def unreadable(user: str, error: InvalidInput) -> TextError:
+    """What a tokenizer refused of a user's text, as an error of the text."""
+    return TextError(f"The text of {user!r} cannot be read: {error.message}", remedy=error.remedy)
+
+
+def block_ids(block: str, encode: Encode, opened: int) -> npt.NDArray[np.int32]:
+    """A block as int32 ``[tokens]`` without the ``opened`` tokens that the tokenizer begins a text with."""
     return np.concatenate([np.asarray(encode(piece)[opened:], dtype=np.int32) for piece in _pieces(block)])
 
 
@@ -125,7 +151,7 @@ def _pieces(block: str) -> Iterator[str]:
     yield block[start:]
 
 
-def _round_up(number: float) -> int:
+def round_up(number: float) -> int:
     """To two leading digits, as an estimate should read."""
     step = int(10 ** max(0, math.floor(math.log10(max(number, 1))) - 1))
     return math.ceil(number / step) * step

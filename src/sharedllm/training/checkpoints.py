@@ -30,12 +30,13 @@ class Progress:
 
     Attributes:
         step: steps taken.
-        values, mean, square: the optimiser's row, ``[P]`` each.
-        best: the row with the lowest validation loss so far.
+        values, mean, square: the optimiser's row, ``[P]`` each; of a text in folds theirs before it, ``[rows, P]``.
+        best: the row with the lowest validation loss so far, ``[P]``.
         best_loss: that loss in nats per token; infinite before the first check.
         stale: checks since.
         losses: (step, validation loss) of every check.
         sites: hash of the sites that the row acts at; None if an earlier version began it.
+        read: of a text in folds, what its blocks were read with so far: float64 ``[candidates, windows]``, in nats.
     """
 
     step: int
@@ -47,6 +48,7 @@ class Progress:
     stale: int
     losses: list[tuple[int, float]]
     sites: str | None = None
+    read: "torch.Tensor | None" = None
 
 
 class Checkpoints:
@@ -77,6 +79,8 @@ class Checkpoints:
 
         # Clones, because the best row may be the current one, and safetensors refuses shared memory.
         tensors = {name: getattr(progress, name).clone().cpu() for name in ("values", "mean", "square", "best")}
+        if progress.read is not None:
+            tensors["read"] = progress.read
         state = {
             "step": progress.step,
             "best_loss": progress.best_loss,
@@ -101,7 +105,7 @@ class Checkpoints:
                 state = json.loads(stored.metadata()["progress"])
                 if not self._counts(user, state.get("stay")):
                     return None
-                tensors = {name: stored.get_tensor(name) for name in ("values", "mean", "square", "best")}
+                tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
             return Progress(
                 **tensors,
                 step=state["step"],

@@ -11,7 +11,7 @@ from sharedllm.training.recipes import Recipe
 
 
 def step_windows(text: TokenizedText, recipe: Recipe, step: int) -> npt.NDArray[np.int64]:
-    """The sequences of one user for one step, int64 ``[windows_per_step, window]``.
+    """The sequences of one user for one step, int64 ``[windows_per_step, window]``, the text's window or the recipe's.
 
     Each epoch cuts the training ids into windows at a phase of its own and reads them in a shuffled order, none twice.
     Nothing depends on who else is being trained, on earlier calls or on a shared generator, so a run can be resumed at
@@ -20,7 +20,7 @@ def step_windows(text: TokenizedText, recipe: Recipe, step: int) -> npt.NDArray[
     Raises:
         TooLittleText: there are fewer training ids than one window takes.
     """
-    tokens, length = len(text.train), recipe.window - len(text.opening)
+    tokens, length = len(text.train), (text.window or recipe.window) - len(text.opening)
     if tokens < length:
         raise TooLittleText(
             f"The text of {text.user!r} has {tokens:,} tokens to train on, and a window takes {length:,}",

@@ -16,13 +16,17 @@ from sharedllm import __version__
 from sharedllm.adapters.adapter import Adapter, check_fits, meaning
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import Layout
+from sharedllm.adapters.provenance import CROSS_VALIDATED
 from sharedllm.base.context_length import check_window
 from sharedllm.base.loading import Base
 from sharedllm.base.sites import site_gains
 from sharedllm.errors import Diverged, InvalidInput, SharedLLMError, TrainingError
+from sharedllm.evaluation.cross_validation import CrossValidated
 from sharedllm.evaluation.likelihood import token_losses
 from sharedllm.evaluation.perplexity import row_losses, spread
+from sharedllm.text.folds import FOLDS
 from sharedllm.text.windows import TokenizedText
+from sharedllm.training import little
 from sharedllm.training.checkpoints import Checkpoints, Progress
 from sharedllm.training.optimiser import RowState
 from sharedllm.training.recipes import Recipe
@@ -47,24 +51,31 @@ class Trained:
         adapter: the trained adapter, or None where training failed.
         error: why it failed.
         losses: (step, validation loss in nats per token) of every check.
+        cross_validated: what judges a text in folds, which has no validation text.
     """
 
     user: str
     adapter: Adapter | None
     error: SharedLLMError | None
     losses: list[tuple[int, float]]
+    cross_validated: CrossValidated | None = None
 
 
 @dataclass(eq=False)
 class _Slot:
-    """A place in the batch: one user, and the number of their row.
+    """A place in the batch: one user, and the numbers of their rows: one for every fold of a text, and last their own.
 
     The progress is of whole steps, replaced at once when one is over: an interruption at any point leaves the last.
     """
 
     text: TokenizedText
-    row: int
+    rows: list[int]
     progress: Progress
+
+    @property
+    def reads(self) -> list[TokenizedText]:
+        """What each row is trained on."""
+        return [*(replace(self.text, train=fold.train) for fold in self.text.folds), self.text]
 
 
 def train_vectors(
@@ -126,24 +137,29 @@ class _Batch:
         self._checkpoints, self._on_step = checkpoints, on_step
         size = max(1, _TOKENS_AT_ONCE.get(base.device.type, 2048) // (recipe.windows_per_step * recipe.window))
         dtype = torch.promote_types(base.dtype, torch.float32)
-        self._state = RowState.zeros(size, injection.layout.size, base.device, dtype)
+        self._size, rows = size, max(size, 1 + FOLDS)
+        self._state = RowState.zeros(rows, injection.layout.size, base.device, dtype)
         self._relative = _relative_per_parameter(base, injection.layout, recipe).to(dtype)
-        self._free = list(range(size))
+        self._free = list(range(rows))
 
     def run(self, texts: Iterator[TokenizedText]) -> Generator[Trained, None, None]:
         slots: list[_Slot] = []
+        waiting: TokenizedText | None = None
         saved_at = time.monotonic()
         try:
             while True:
-                while self._free and (found := next(texts, None)) is not None:
-                    slots.append(self._admit(found))
+                while self._fits(waiting, slots) and (found := waiting or next(texts, None)) is not None:
+                    waiting = found
+                    if self._fits(found, slots):
+                        slots.append(self._admit(found))
+                        waiting = None
                 if not slots:
                     return
                 for slot, error in self._step(slots):
                     # Should the consumer fail here, the work must be there again: the slot is kept until they are back.
                     yield self._result(slot, error)
                     slots.remove(slot)
-                    self._free.append(slot.row)
+                    self._free += slot.rows
                     if self._checkpoints:
                         self._checkpoints.discard(
                             slot.text.user, slot.text.sha256, self._recipe, self._start(slot.text)
@@ -154,62 +170,82 @@ class _Batch:
         finally:
             self._save(slots)
 
+    def _fits(self, text: TokenizedText | None, slots: list[_Slot]) -> bool:
+        """Whether a user has room; one whose text is in folds may have more than everybody's, alone."""
+        rows = 1 if text is None else 1 + len(text.folds)
+        return not slots or sum(len(slot.rows) for slot in slots) + rows <= self._size
+
     def _admit(self, text: TokenizedText) -> _Slot:
         import torch
 
-        row, progress, start = self._free.pop(), None, self._start(text)
+        rows, progress = [self._free.pop() for _ in range(1 + len(text.folds))], None
+        start = self._start(text)
         if self._checkpoints:
             progress = self._checkpoints.load(text.user, text.sha256, self._recipe, start)
         sites = self._injection.layout.sites_sha256
-        # What a format does under its name may have changed since.
-        if progress is None or progress.sites not in (None, sites):
-            zeros = torch.zeros_like(self._state.values[0])
-            begun = zeros if start is None else self._trainable(start)
-            progress = Progress(0, begun, zeros, zeros, begun, math.inf, 0, [], sites)
-        rows = {name: getattr(progress, name).to(self._state.values) for name in ("values", "mean", "square", "best")}
+        # What a format does under its name may have changed since, or how little text is read.
+        if progress is None or progress.sites not in (None, sites) or not little.fits(text, progress):
+            zeros = torch.zeros_like(self._state.values[rows])
+            begun = self._origin(text)
+            progress = Progress(0, zeros + begun, zeros, zeros, begun, math.inf, 0, [], sites)
+        kept = {name: getattr(progress, name).to(self._state.values) for name in ("values", "mean", "square", "best")}
         for name in ("values", "mean", "square"):
-            getattr(self._state, name)[row] = rows[name]
-        return _Slot(text, row, replace(progress, **rows))
+            kept[name] = kept[name].view(len(rows), -1)
+            getattr(self._state, name)[rows] = kept[name]
+        return _Slot(text, rows, replace(progress, **kept))
 
     def _start(self, text: TokenizedText) -> Adapter | None:
         return self._starts.get(text.user)
 
-    def _trainable(self, start: Adapter) -> "torch.Tensor":
-        """What is moved for a row, ``[P]``: the row itself, or gains. What cannot move stays at the base."""
+    def _origin(self, text: TokenizedText) -> "torch.Tensor":
+        """Where training begins, ``[P]``: what is moved for a row, which is the row itself or gains, or nothing.
+
+        What cannot move stays at the base.
+        """
         import torch
 
+        start = self._start(text)
+        if start is None:
+            return torch.zeros_like(self._state.values[0])
         row = torch.tensor(start.values).to(self._relative)
         return torch.where(self._relative == 0, torch.zeros_like(row), row / self._relative)
 
     def _step(self, slots: list[_Slot]) -> list[tuple[_Slot, SharedLLMError | None]]:
         """One step of every user in the batch; returns those who are done, with the error that ended them if any."""
-        import torch
-
-        recipe = self._recipe
         # A resumed user may have been done already.
         done: list[tuple[_Slot, SharedLLMError | None]] = [(slot, None) for slot in slots if self._is_over(slot)]
         running = [slot for slot in slots if not self._is_over(slot)]
-        if not running:
-            return done
-        rows = [slot.row for slot in running]
+        for window in dict.fromkeys(slot.text.window for slot in running):
+            done += self._step_together([slot for slot in running if slot.text.window == window])
+        return done
+
+    def _step_together(self, running: list[_Slot]) -> list[tuple[_Slot, SharedLLMError | None]]:
+        """One step of users whose sequences are equally long."""
+        import torch
+
+        recipe, done = self._recipe, list[tuple[_Slot, SharedLLMError | None]]()
+        owners = [slot for slot in running for _ in slot.rows]
+        rows = [row for slot in running for row in slot.rows]
         errors: dict[int, Exception] = {}
-        windows = np.concatenate([step_windows(slot.text, recipe, slot.progress.step) for slot in running])
+        drawn = [step_windows(text, recipe, slot.progress.step) for slot in running for text in slot.reads]
+        windows = np.concatenate(drawn)
         losses, gradient = self._gradients(rows, torch.from_numpy(windows).to(self._base.device), errors)
         finite = (torch.isfinite(losses) & torch.isfinite(gradient).all(dim=1)).tolist()
-        healthy = [place for place, good in enumerate(finite) if good]
+        ill = {slot for slot, good in zip(owners, finite, strict=True) if not good}
+        healthy = [place for place, slot in enumerate(owners) if slot not in ill]
         self._state.update(
             [rows[place] for place in healthy],
             gradient[healthy],
-            [running[place].progress.step for place in healthy],
+            [owners[place].progress.step for place in healthy],
             recipe,
         )
-        for slot, good in zip(running, finite, strict=True):
+        for slot in running:
             try:
-                progress = self._progress(slot) if good else None
+                progress = None if slot in ill else self._progress(slot)
             except Exception as error:
-                progress, errors[slot.row] = None, error
+                progress, errors[slot.rows[0]] = None, error
             if progress is None:
-                cause = errors.get(slot.row)
+                cause = next((errors[row] for row in slot.rows if row in errors), None)
                 done.append((slot, own_failure(slot.text.user, "Training", cause) if cause else _diverged(slot)))
                 continue
             slot.progress = progress
@@ -220,7 +256,8 @@ class _Batch:
         return done
 
     def _is_over(self, slot: _Slot) -> bool:
-        return self._recipe.is_over(slot.progress.step, slot.progress.stale)
+        over = little.is_over if slot.text.folds else Recipe.is_over
+        return over(self._recipe, slot.progress.step, slot.progress.stale)
 
     def _gradients(
         self, rows: list[int], windows: "torch.Tensor", errors: dict[int, Exception]
@@ -258,19 +295,41 @@ class _Batch:
     def _progress(self, slot: _Slot) -> Progress | None:
         """Where the user stands after an update, validated if it is time to; None if that loss is no number."""
         before = slot.progress
-        rows = {name: getattr(self._state, name)[slot.row].clone() for name in ("values", "mean", "square")}
+        # Indexing by a list copies.
+        rows = {name: getattr(self._state, name)[slot.rows] for name in ("values", "mean", "square")}
         after = replace(before, step=before.step + 1, **rows)
+        if slot.text.folds:
+            return self._cross_validate(slot.text, after) if little.checks(self._recipe, after.step) else after
+        (values,) = after.values
         if not self._recipe.check_every:
-            return replace(after, best=after.values)
+            return replace(after, best=values)
         if not self._recipe.checks(after.step):
             return after
-        loss = self._validate(slot.text, after.values)
+        loss = self._validate(slot.text, values)
         if not math.isfinite(loss):
             return None
         after = replace(after, losses=[*before.losses, (after.step, loss)])
         if loss < before.best_loss:
-            return replace(after, best=after.values, best_loss=loss, stale=0)
+            return replace(after, best=values, best_loss=loss, stale=0)
         return replace(after, stale=before.stale + 1)
+
+    def _cross_validate(self, text: TokenizedText, after: Progress) -> Progress | None:
+        """What a step came to by the reading of blocks; None if a loss is no number."""
+        import torch
+
+        origin = self._origin(text)
+        rows, begun = after.values[:-1] * self._relative, origin * self._relative
+        read = little.read_blocks(self._base, self._injection, text, rows, begun, after.read)
+        if not torch.isfinite(read).all():
+            return None
+        steps = [*(step for step, _ in after.losses), after.step]
+        found = little.cross_validated(text, steps, read, grown=self._start(text) is not None)
+        loss = found.loss_at(after.step)
+        after = replace(after, read=read, losses=[*after.losses, (after.step, loss)])
+        step, scale = found.chosen
+        if step == after.step:
+            return replace(after, best=origin + scale * (after.values[-1] - origin), best_loss=loss, stale=0)
+        return replace(after, stale=after.stale + 1)
 
     def _validate(self, text: TokenizedText, values: "torch.Tensor") -> float:
         row = (values * self._relative).cpu().numpy()
@@ -290,9 +349,14 @@ class _Batch:
             "version": __version__,
             **meaning(self._injection.layout),
         }
+        found = None
+        if slot.progress.read is not None:
+            steps, grown = [step for step, _ in slot.progress.losses], self._start(slot.text) is not None
+            found = little.cross_validated(slot.text, steps, slot.progress.read, grown=grown)
+            provenance[CROSS_VALIDATED] = found.as_dict()
         values = (slot.progress.best * self._relative).float().cpu().numpy()
         adapter = Adapter(self._injection.layout.format, self._base.fingerprint, values, provenance)
-        return Trained(slot.text.user, adapter, None, slot.progress.losses)
+        return Trained(slot.text.user, adapter, None, slot.progress.losses, found)
 
     def _save(self, slots: list[_Slot]) -> None:
         if self._checkpoints is None:

@@ -218,13 +218,14 @@ def test_who_cannot_be_trained_is_listed_with_the_reason_and_nobody_else_is_harm
     assert {user.user for user in eight.store.users()} == set(results) - set(failed)
 
 
-def test_a_text_too_short_for_the_recipes_windows_is_its_users_own_failure(fleet):
+def test_a_text_too_short_for_the_recipes_windows_is_cross_validated(fleet):
     fleet.recipe = replace(RECIPE, window=64)
     fleet.write({"alice": writing("alice", 8_000), "bob": writing("bob", 2_100), "carol": writing("carol", 8_000)})
     results = fleet.train()
-    assert results["bob"].state == "failed"
-    assert "each takes at least 256" in results["bob"].reason
-    assert {user.user for user in fleet.store.users()} == {"alice", "carol"}
+    assert {user.user for user in fleet.store.users()} == {"alice", "bob", "carol"}
+    assert "cross-validated over 4 blocks" in results["bob"].reason
+    assert "cross_validated" in fleet.store.release("bob", 1).adapter.provenance
+    assert "cross_validated" not in fleet.store.release("alice", 1).adapter.provenance
 
 
 @pytest.mark.parametrize("deadly", [["user 0"], ["user 7"], ["user 2", "user 3"]])

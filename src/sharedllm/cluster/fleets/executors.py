@@ -15,9 +15,10 @@ from sharedllm.evaluation.gate import Gate
 from sharedllm.operations.train import Judged, train_and_judge
 from sharedllm.operations.workplace import Workplace
 from sharedllm.store.contract import Stay
+from sharedllm.text.folds import tokenize_to_train
 from sharedllm.text.reading import UserText
 from sharedllm.text.splits import split_text
-from sharedllm.text.windows import TokenizedText, text_windows, tokenize
+from sharedllm.text.windows import TokenizedText, text_windows
 from sharedllm.training.recipes import Recipe
 
 
@@ -188,6 +189,6 @@ class Trainer:
             text = work.texts.pop()
             try:
                 split = split_text(text.text, user=text.user)
-                yield tokenize(text.user, split, self.workplace.base.encode, window=self._job.recipe.window)
+                yield tokenize_to_train(text.user, split, self.workplace.base.encode, window=self._job.recipe.window)
             except TextError as error:
                 refused.append(Judged(text.user, None, None, error))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sharedllm.adapters.provenance import text_in
+from sharedllm.adapters.provenance import is_cross_validated, text_in
 from sharedllm.errors import CorruptAdapter, InvalidInput, UnknownUser
 from sharedllm.reporting.charts import SERIES
 from sharedllm.store.contract import Release, ReleaseSummary, Store
@@ -129,6 +129,9 @@ def find_fleet(store: Store, manifest: Path, fingerprint: str) -> Fleet:
         made_so = [release for release in line.releases if recipe_in(release.provenance) == recipe]
         if not made_so:
             missing[user] = f"no release is made from this text on this base by the recipe {recipe.name!r}"
+            continue
+        if is_cross_validated(made_so[-1].provenance):
+            missing[user] = "trained on all of a text too little to hold any of it out, so that nothing is left to read"
             continue
         try:
             release = store.release(user, made_so[-1].number)
