@@ -1,4 +1,4 @@
-"""Whom the gate held back for general text alone, served gentler: who passes scaled down, and what they keep of the gain.
+"""Whom the gate held back for general text alone, served gentler: who passes scaled down, and what they keep.
 
     python -m benchmarks.gentler        # two minutes a person on two cores; the same command goes on where it was ended
 
