@@ -194,5 +194,5 @@ def test_a_checkpoint_of_other_folds_is_trained_over(train, page, tmp_path):
         with pytest.raises(KeyboardInterrupt):
             train([other], replace(RECIPE, check_every=0), checkpoints=checkpoints, on_step=interrupt)
         path = next(iter(tmp_path.glob("*.safetensors")))
-        path.rename(tmp_path / Checkpoints(tmp_path, "base-1")._path("alice", text.sha256, RECIPE).name)
+        path.rename(tmp_path / Checkpoints(tmp_path, "base-1")._path("alice", text.sha256, RECIPE, None).name)
         assert same_bits(train([text], checkpoints=checkpoints)["alice"], expected)

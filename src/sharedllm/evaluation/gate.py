@@ -338,7 +338,8 @@ def cost_in_words(general: Interval) -> str:
 
 
 def _in_words(gain: Interval, over: str, where: str) -> str:
-    change = f"{abs(gain.estimate):.1%} {'lower' if gain.estimate > 0 else 'higher'} than" if gain.estimate else "still"
+    change = f"{abs(gain.estimate):.1%} {'lower' if gain.estimate > 0 else 'higher'} than"
+    change = "still" if gain.low == gain.high == 0 else change
     return (
         f"{where} perplexity is {change} {over} ({gain.confidence:.0%} interval of the improvement:"
         f" {gain.low:+.1%} to {gain.high:+.1%})"
