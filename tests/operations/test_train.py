@@ -21,6 +21,7 @@ from sharedllm.errors import (
 from sharedllm.evaluation.gate import Gate
 from sharedllm.operations import train as operation
 from sharedllm.operations.locks import not_in_training
+from sharedllm.operations.release_text import read_again
 from sharedllm.operations.train import Author, already_trained, train_and_judge, train_tokenized
 from sharedllm.operations.workplace import Workplace
 from sharedllm.store import open_store
@@ -277,6 +278,26 @@ def test_a_page_of_text_is_trained_judged_by_its_parts_and_served_if_it_helps(wo
     assert "cross-validated" not in outcomes["bob"].release.gate.reason
     (again,) = operation.train(workplace, store, [a_page("alice")], PAGE)
     assert again.before
+
+
+def test_a_page_leaves_nothing_to_measure_its_release_on(workplace, store):
+    (outcome,) = operation.train(workplace, store, [a_page("alice")], PAGE)
+    with pytest.raises(InvalidInput, match="'alice' was trained on all of a text too little to hold any of it out"):
+        read_again(store.release("alice", outcome.release.number), writing("alice", 2_200))
+
+
+def test_a_page_that_is_added_is_judged_and_shrunk_towards_the_release_it_grows_from(workplace, store):
+    (first,) = operation.train(workplace, store, [of("alice")], PAGE, gate=Gate(100.0))
+    assert store.user("alice").served == 1
+    still = replace(PAGE, learning_rate=0.0)
+    (outcome,) = operation.train(workplace, store, [a_page("alice")], still, gate=Gate(100.0), add=True)
+    np.testing.assert_allclose(outcome.release.adapter.values, first.release.adapter.values, rtol=2e-3, atol=1e-4)
+    assert outcome.release.gate.reason.startswith(
+        "held back: not yet: cross-validated over 4 blocks, perplexity is still"
+    )
+    assert "that of the release it grew from" in outcome.release.gate.reason
+    assert outcome.release.gate.figures["own"]["improvement"]["low"] > 0
+    assert store.user("alice").served == 1
 
 
 def test_a_page_that_teaches_nothing_is_held_back_as_not_yet_and_nothing_of_it_answers(workplace, store):
