@@ -10,22 +10,37 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from benchmarks.prior_summary import curve, prior_figures
+
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
+PRIOR_PAGE = README.parent / "docs" / "prior.md"
 FEW = 10
 """Kinds with fewer people are too few to correlate."""
 BEGIN, END = "<!-- figures: python -m benchmarks.summary -->\n", "<!-- end of figures -->\n"
 
+PRIOR_BEGIN, PRIOR_END = "<!-- prior: python -m benchmarks.summary -->\n", "<!-- end of prior -->\n"
+
 
 def main() -> None:
     README.write_text(with_figures(README.read_text()))
+    PRIOR_PAGE.write_text(with_prior(PRIOR_PAGE.read_text()))
 
 
 def with_figures(readme: str) -> str:
     """A README with its figures as the result files have them."""
-    before, _, rest = readme.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    return before + BEGIN + figures() + END + after
+    return _between(readme, BEGIN, figures(), END)
+
+
+def with_prior(page: str) -> str:
+    """The page on the prior with its figures as the result files have them."""
+    return _between(page, PRIOR_BEGIN, prior_figures(), PRIOR_END)
+
+
+def _between(page: str, begin: str, figures: str, end: str) -> str:
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return before + begin + figures + end + after
 
 
 def figures() -> str:
@@ -36,7 +51,10 @@ def figures() -> str:
     packed, startup, fleet, people = (_load(name) for name in ("packed", "startup", "fleet", "people"))
     size = next(iter(quality["users"].values()))["bytes"]
     return f"""
-**Quality.** Perplexity on held-out text, in windows of {quality["window"]} tokens, and how much lower than the base's
+**Quality.** {curve()}
+
+With all of somebody's text on the bare base, perplexity on held-out text, in windows of {quality["window"]} tokens,
+and how much lower than the base's
 it is, with a 95 % interval:
 
 | | base | + 500 tokens of own text | norm adapter ({size["norm"]:,} bytes) | LoRA-r4 ({size["lora-r4"]:,} bytes) |

@@ -45,7 +45,7 @@ def notebook(tmp_path, monkeypatch, folder_of, capsys):
 
     def notebook(*cells):
         for cell in cells:
-            exec(cell.replace("smollm2-135m", str(folder_of("llama"))), names)
+            exec(cell.replace("smollm2-135m-people", str(folder_of("llama"))), names)
         return capsys.readouterr().out, names
 
     return notebook

@@ -1,8 +1,10 @@
-"""The README's figures are those of the result files."""
+"""The figures in README and pages are those of the result files."""
 
-from benchmarks.summary import README, with_figures
+import pytest
+from benchmarks.summary import PRIOR_PAGE, README, with_figures, with_prior
 
 
-def test_the_readme_says_what_the_result_files_say():
-    readme = README.read_text()
-    assert with_figures(readme) == readme
+@pytest.mark.parametrize(("page", "with_its_figures"), [(README, with_figures), (PRIOR_PAGE, with_prior)])
+def test_a_page_says_what_the_result_files_say(page, with_its_figures):
+    text = page.read_text()
+    assert with_its_figures(text) == text
