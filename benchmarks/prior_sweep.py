@@ -55,13 +55,14 @@ for found in (
 VARIANTS = [
     ("bank", 1e-2),
     ("bank", 3e-2),
-    ("core", 3e-3),
     ("core", 1e-2),
-    ("core-out", 1e-2),
     ("norm", 5e-3),
     ("norm+bank", 5e-3),
+    ("core", 3e-3),
+    ("core-out", 1e-2),
     ("norm+core-out", 5e-3),
 ]
+"""The most telling first."""
 
 
 def main() -> None:
