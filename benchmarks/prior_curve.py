@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sharedllm.text.folds import tokenize_to_train
 
 from benchmarks.plots import write_curve
 from sharedllm.base.loading import Base
@@ -30,6 +29,7 @@ from sharedllm.evaluation.perplexity import Losses, Windows, base_losses, row_lo
 from sharedllm.operations.train import train_and_judge
 from sharedllm.operations.workplace import Workplace
 from sharedllm.reporting.environment import describe
+from sharedllm.text.folds import tokenize_to_train
 from sharedllm.text.people import Person
 from sharedllm.text.public_people import public_people
 from sharedllm.text.splits import split_text
