@@ -35,7 +35,7 @@ from sharedllm.training.vectors import train_vectors
 
 RESULT = Path(__file__).parent / "results" / "prior_membership.json"
 PRIOR_BASE = "smollm2-135m-people"
-OF_A_KIND, WINDOW, WINDOWS = 20, 256, 4
+OF_A_KIND, WINDOW, WINDOWS = 8, 256, 2
 READ = 40_000
 USER = "novelist"
 

@@ -3,6 +3,7 @@
 import json
 import math
 import statistics
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,21 @@ def curve() -> str:
     ]
     people = curve["people"].values()
     kinds = sorted({each["kind"] for each in people})
-    return f"""Perplexity of the end of a person's text, lower than the bare base's by, for people outside the prior
-({len(people)} of {len(kinds)} kinds: {", ".join(kinds)}), by how much of their own text there was. What counts is what
-answers them: whoever's row the gate held back has the gain of the base alone.
+    return f"""How much lower than the bare base's the perplexity of the end of a person's text is, for {len(people)}
+people of {len(kinds)} kinds, none of them in the prior, by how much of their own text there was. What counts is what answers
+them: whoever's row the gate held back has the gain of the base alone. {_general(curve["general"])}
 
 | own text | base | format | people | median (95 % interval) | lowest tenth | served; harmed by over 1 % |
 |---|---|---|---|---|---|---|
 {_lines(rows)}"""
+
+
+def _general(general: dict[str, Any]) -> str:
+    bare, prior = (
+        math.exp(sum(each["nats"]) / (each["tokens"] * len(each["nats"])))
+        for each in (general["smollm2-135m"], general["smollm2-135m-people"])
+    )
+    return f"Perplexity of general text (WikiText-2): {bare:.1f} on the bare base, {prior:.1f} on the prior."
 
 
 def _size(count: int) -> str:
@@ -63,7 +72,8 @@ def _kinds(curve: dict[str, Any]) -> str:
         fall = (sum(bare["nats"]) - sum(line["nats"])) / (bare["tokens"] * len(bare["nats"]))
         gains.setdefault(bare["kind"], []).append(1 - math.exp(-fall))
     told = (f"{kind} {statistics.median(each):.0%} ({len(each)})" for kind, each in sorted(gains.items()))
-    return f"With nothing of their own, by kind, the median and how many people: {', '.join(told)}."
+    said = f"With nothing of their own, by kind, the median and how many people: {', '.join(told)}."
+    return textwrap.fill(said, 118, break_on_hyphens=False)
 
 
 def _sweep(sweep: dict[str, Any]) -> str:

@@ -42,8 +42,8 @@ DOCUMENTS = {
         "docs/snapshots.md",
     )
 }
-ENOUGH = int(re.search(r"takes about ([\d,]+) characters", README)[1].replace(",", ""))
-"""How much text the README asks of a user: every file that its examples train on alone has just that."""
+ENOUGH = int(re.search(r"From about ([\d,]+) of English on", README)[1].replace(",", ""))
+"""From how much text on the README says that some is held out: every file that its examples train on has just that."""
 
 SHOWN = r"(alice|ada|carol): release \d+ passed: .*|.*'route': 'own'.*|reader .* base .* ada .* ben.*"
 """What an example prints: that somebody's release passed, that it answered, or the matrix."""

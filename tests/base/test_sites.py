@@ -27,6 +27,7 @@ def expected_norms(architecture):
             ("post_feedforward_layernorm", 32),
         ],
         "gpt2": [("ln_1", 32), ("ln_2", 32)],
+        "adapted": [("input_layernorm", 32), ("post_attention_layernorm", 32)],
     }[architecture]
     blocks, last = ("transformer.h", "transformer.ln_f") if architecture == "gpt2" else ("model.layers", "model.norm")
     return [(f"{blocks}.{block}.{name}", width) for block in (0, 1) for name, width in per_block] + [(last, 32)]

@@ -20,6 +20,9 @@ from sharedllm.errors import InvalidInput
 from sharedllm.reporting import charts
 from sharedllm.reporting.charts import Number
 
+REGISTERED = ("70", "71")
+"""Registered and not run, so that nothing tells what their measurements look like."""
+
 RECORDED = BETS.parent.parent / "tests" / "experiments" / "recorded.json"
 
 
@@ -82,7 +85,7 @@ def test_each_bet_that_has_figures_has_them_for_every_protocol(bets):
         found = {figure.title: figure for figure in figures(bets[number])}
         shown = getattr(found[title], "drawn", None) or found[title].rows
         assert list(shown) == ["documented", "tuned"]
-    assert all(figures(bet) for number, bet in bets.items() if number != "18")
+    assert all(figures(bet) for number, bet in bets.items() if number not in ("18", *REGISTERED))
 
 
 def test_every_chart_names_and_describes_itself(bets, tmp_path):
@@ -224,7 +227,8 @@ def test_what_a_deployment_may_do_follows_from_two_flags(lenient, catastrophic, 
 
 
 def test_every_bet_of_the_catalogue_has_a_meaning_of_its_own(bets):
-    said = {number: meanings(bet)[-1].sentence.partition(": ")[2] for number, bet in bets.items()}
+    run = {number: bet for number, bet in bets.items() if number not in REGISTERED}
+    said = {number: meanings(bet)[-1].sentence.partition(": ")[2] for number, bet in run.items()}
     assert len(set(said.values())) == len(said)
     unknown = replace(bets["53"], name="99_new_bet", decision=UNSTATED)
     assert "the claim" in meanings(unknown)[-1].sentence

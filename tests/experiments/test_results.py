@@ -73,7 +73,9 @@ def test_the_criteria_s_hash_covers_the_decision_and_the_figures(bets, change, s
 
 def test_a_run_from_when_the_hash_covered_the_criteria_alone_counts_while_the_bet_states_what_it_did_then(bets):
     widened = json.loads((RESULTS / "WIDENED.json").read_text())
-    assert widened["hashes"] == {criteria_hash(bet.criteria): bet.criteria_sha256 for bet in bets.values()}
+    # What was registered since has one hash from the beginning.
+    before = [bet for number, bet in bets.items() if number not in ("70", "71")]
+    assert widened["hashes"] == {criteria_hash(bet.criteria): bet.criteria_sha256 for bet in before}
     bet = bets["54"]
     found = load_result(RESULTS / f"{bet.name}.json")["protocols"]["documented"]
     assert (found["run_under"], found["widened"]) == (criteria_hash(bet.criteria), "2026-11-26")

@@ -24,7 +24,7 @@ class Queue(Holder):
     def __init__(self):
         self.orders = []
 
-    def submit(self, user, text, recipe, stay):
+    def submit(self, user, text, recipe, stay, add):
         self.orders.append(user)
         return Job("0", user, recipe, stay, text=text)
 
