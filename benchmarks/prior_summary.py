@@ -36,8 +36,8 @@ def curve() -> str:
     people = curve["people"].values()
     kinds = sorted({each["kind"] for each in people})
     return f"""How much lower than the bare base's the perplexity of the end of a person's text is, for {len(people)}
-people of {len(kinds)} kinds, none of them in the prior, by how much of their own text there was. What counts is what answers
-them: whoever's row the gate held back has the gain of the base alone. {_general(curve["general"])}
+people of {len(kinds)} kinds, none of them in the prior, by how much of their own text there was. What counts is what
+answers them: whoever's row the gate held back has the gain of the base alone. {_general(curve["general"])}
 
 | own text | base | format | people | median (95 % interval) | lowest tenth | served; harmed by over 1 % |
 |---|---|---|---|---|---|---|
