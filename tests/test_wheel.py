@@ -101,6 +101,7 @@ def test_the_core_trains_gates_stores_and_asks_and_with_an_extra_serves(installe
         "postgres": ("users", "list", "--store", "postgresql://somebody@localhost/nothing"),
         "ray": ("fleet", "train", "--manifest", "none.jsonl", "--executor", "ray"),
         "exchange": ("export", "alice", "--to", "peft", "alice-peft"),
+        "private": ("base", "adapt", "smollm2-135m", "--people", "none.jsonl", "--name", "ours", "--private"),
     }
     assert lacking.keys() == EXTRAS.keys()
     for extra, arguments in lacking.items():
