@@ -55,7 +55,7 @@ def about(people: list[Person]) -> dict[str, Any]:
         "version": __version__,
         "recipe": asdict(RECIPE),
         "contributors": [
-            {"user": each.user, "kind": each.kind, "sha256": _hash(each.text), "characters": len(each.text)}
+            {"user": each.user, "kind": each.kind, "text_sha256": _hash(each.text), "characters": len(each.text)}
             for each in people
         ],
     }

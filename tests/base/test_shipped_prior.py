@@ -18,7 +18,7 @@ FOLDER = Path(resolve.__file__).parent
 
 def contributors(name):
     about = json.loads((FOLDER / SHIPPED_PRIORS[name].frames).with_suffix(".json").read_text())
-    return {each["user"]: each["sha256"] for each in about["contributors"]}
+    return {each["user"]: each["text_sha256"] for each in about["contributors"]}
 
 
 def listed(role):
