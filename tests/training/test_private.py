@@ -28,13 +28,13 @@ def test_nobodys_gradient_is_longer_than_the_bound_and_a_shorter_one_stays_as_it
 def test_a_step_follows_the_noise_and_the_bounded_gradients_over_how_many_it_takes_on_average(base_of, monkeypatch):
     """So with or without one person, what it follows differs by the bound over that number at most."""
     followed = []
-    adamw = prior._adamw
+    adamw = prior.adamw
 
-    def noting(state, gradient, *rest):
+    def noting(state, gradient, **rest):
         followed.append(gradient)
-        return adamw(state, gradient, *rest)
+        return adamw(state, gradient, **rest)
 
-    monkeypatch.setattr(prior, "_adamw", noting)
+    monkeypatch.setattr(prior, "adamw", noting)
     monkeypatch.setattr(prior.secrets, "randbits", lambda bits: 7)
     recipe = replace(NOISY, steps=1, clip=0.01, people=4)
     train_prior(base_of(), contributors(), recipe)

@@ -30,7 +30,7 @@ class RowState:
         return RowState(*(torch.zeros(rows, size, device=device, dtype=dtype) for _ in range(3)))
 
     def update(self, rows: list[int], gradient: "torch.Tensor", steps: list[int], recipe: Recipe) -> None:
-        """One AdamW step (Loshchilov and Hutter 2019, algorithm 2) of the named rows, in place.
+        """One AdamW step of the named rows, in place.
 
         Args:
             rows: which rows.
@@ -43,12 +43,43 @@ class RowState:
         def column(numbers: list[float]) -> "torch.Tensor":
             return torch.tensor(numbers, device=gradient.device, dtype=gradient.dtype).unsqueeze(1)
 
-        rate = column([recipe.rate(step) for step in steps])
-        mean = self.mean[rows].lerp_(gradient, 1 - recipe.beta1)
-        square = self.square[rows].mul_(recipe.beta2).addcmul_(gradient, gradient, value=1 - recipe.beta2)
-        unbiased_mean = mean / column([1 - recipe.beta1 ** (step + 1) for step in steps])
-        unbiased_square = square / column([1 - recipe.beta2 ** (step + 1) for step in steps])
-        move = unbiased_mean / (unbiased_square.sqrt() + _EPSILON)
-        self.values[rows] = self.values[rows] * (1 - rate * recipe.weight_decay) - rate * move
-        self.mean[rows] = mean
-        self.square[rows] = square
+        self.values[rows], self.mean[rows], self.square[rows] = adamw(
+            (self.values[rows], self.mean[rows], self.square[rows]),
+            gradient,
+            rate=column([recipe.rate(step) for step in steps]),
+            betas=(recipe.beta1, recipe.beta2),
+            unbiased=(
+                column([1 - recipe.beta1 ** (step + 1) for step in steps]),
+                column([1 - recipe.beta2 ** (step + 1) for step in steps]),
+            ),
+            decay=recipe.weight_decay,
+        )
+
+
+def adamw(
+    state: "tuple[torch.Tensor, torch.Tensor, torch.Tensor]",
+    gradient: "torch.Tensor",
+    *,
+    rate: "float | torch.Tensor",
+    betas: tuple[float, float],
+    unbiased: "tuple[float, float] | tuple[torch.Tensor, torch.Tensor]",
+    decay: float,
+) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
+    """One AdamW step (Loshchilov and Hutter 2019, algorithm 2).
+
+    Args:
+        state: values, means and squares, float tensors of one shape, which are left as they are.
+        gradient: of that shape.
+        rate: the step's; like ``unbiased`` a number, or what broadcasts against the values.
+        betas: the averaging of means and squares.
+        unbiased: what each of the two is divided by, ``1 - beta ** steps`` with this step among them.
+        decay: decoupled, of the values.
+
+    Returns:
+        the new state.
+    """
+    values, mean, square = state
+    mean = mean.lerp(gradient, 1 - betas[0])
+    square = (square * betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
+    move = (mean / unbiased[0]) / ((square / unbiased[1]).sqrt() + _EPSILON)
+    return values * (1 - rate * decay) - rate * move, mean, square

@@ -26,6 +26,7 @@ from sharedllm.errors import Diverged, InvalidInput
 from sharedllm.files import make_folder
 from sharedllm.training.checkpoints import keep
 from sharedllm.training.frame_gradients import FrameGradients
+from sharedllm.training.optimiser import adamw
 from sharedllm.training.private import PrivateSteps
 
 if TYPE_CHECKING:
@@ -104,12 +105,12 @@ class PriorRecipe:
 
         Everybody's turn comes once before anybody's comes again.
         """
-        chosen = []
         people = min(self.people, count)
-        for draw in range(step * people, (step + 1) * people):
-            round_, place = divmod(draw, count)
-            chosen.append(int(np.random.default_rng([self.seed, round_]).permutation(count)[place]))
-        return chosen
+        first, last = step * people, (step + 1) * people
+        rounds = range(first // count, (last - 1) // count + 1)
+        # Of many people an order takes longer to draw than a step may wait for, more than once.
+        orders = {each: np.random.default_rng([self.seed, each]).permutation(count) for each in rounds}
+        return [int(orders[draw // count][draw % count]) for draw in range(first, last)]
 
     def windows_of(self, ids: npt.NDArray[np.int32], opening: Sequence[int], visit: str) -> npt.NDArray[np.int64]:
         """The sequences of one person at one visit, int64 ``[windows, window]``; a short text is repeated.
@@ -163,7 +164,7 @@ def train_prior(
             read nobody, which has none (nan), and what is told is not private.
 
     Raises:
-        InvalidInput: fewer than two people, or a base that has frames already.
+        InvalidInput: fewer than two people.
         UnsupportedBase: see `projections`.
         TextError: a text cannot be read.
         Diverged: the loss stopped being finite.
@@ -224,15 +225,23 @@ class _Run:
         rows = torch.from_numpy(self._own.read(turn)).to(self.values.device)
         losses, gradient, of_own = self._gradient(rows[:, 0], windows)
         pace = recipe.pace(step)
-        values, mean, square = _adamw(
+        values, mean, square = adamw(
             (self.values, self._mean, self._square),
             gradient,
-            step,
-            recipe.learning_rate * pace,
-            recipe.weight_decay,
+            rate=recipe.learning_rate * pace,
+            betas=_BETAS,
+            unbiased=_unbiased(step),
+            decay=recipe.weight_decay,
         )
         visits = step * min(recipe.people, len(self._people)) // len(self._people)
-        own = _adamw((rows[:, 0], rows[:, 1], rows[:, 2]), of_own, visits, recipe.own_rate * pace, 0.0)
+        own = adamw(
+            (rows[:, 0], rows[:, 1], rows[:, 2]),
+            of_own,
+            rate=recipe.own_rate * pace,
+            betas=_BETAS,
+            unbiased=_unbiased(visits),
+            decay=0.0,
+        )
         # Whatever interrupts, a step is taken whole or not at all.
         self._own.write(turn, torch.stack(own, 1).cpu().numpy())
         self.values, self._mean, self._square, self._step = values, mean, square, step + 1
@@ -317,20 +326,9 @@ class _Run:
         return hashlib.sha256(json.dumps(run).encode()).hexdigest()
 
 
-def _adamw(
-    state: "tuple[torch.Tensor, torch.Tensor, torch.Tensor]",
-    gradient: "torch.Tensor",
-    steps: int,
-    rate: float,
-    decay: float,
-) -> "tuple[torch.Tensor, torch.Tensor, torch.Tensor]":
-    """One AdamW step (Loshchilov and Hutter 2019, algorithm 2) after so many."""
-    values, mean, square = state
-    mean = mean.lerp(gradient, 1 - _BETAS[0])
-    square = (square * _BETAS[1]).addcmul_(gradient, gradient, value=1 - _BETAS[1])
-    corrected = mean / (1 - _BETAS[0] ** (steps + 1))
-    root = (square / (1 - _BETAS[1] ** (steps + 1))).sqrt_().add_(_EPSILON)
-    return (values * (1 - rate * decay)).addcdiv_(corrected, root, value=-rate), mean, square
+def _unbiased(steps: int) -> tuple[float, float]:
+    """What moments are divided by after so many steps and one more."""
+    return 1 - _BETAS[0] ** (steps + 1), 1 - _BETAS[1] ** (steps + 1)
 
 
 class _Coordinates:
