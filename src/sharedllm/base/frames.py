@@ -9,12 +9,12 @@ same weights, and so the same fingerprint, on every machine.
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sharedllm.base.beside_weights import copy_beside_weights
 from sharedllm.base.fingerprint import FRAMES, fingerprint, weight_paths
 from sharedllm.errors import BaseError, UnsupportedBase
 from sharedllm.files import new_folder
@@ -28,7 +28,6 @@ PRIOR = "prior.json"
 
 _PARTS = ("into", "into_scale", "out", "out_scale")
 _KIND = {"format": "sharedllm-frames", "version": "1"}
-_BESIDE_WEIGHTS = ("*.json", "*.jinja", "*.model", "*.txt", "LICENSE*", "NOTICE*")
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,9 +236,7 @@ def fold_frames(source: Path, frames: Frames, about: Mapping[str, Any], target: 
                 f"{source} does not hold {next(iter(left))}.weight under that name",
                 remedy="Load the base with transformers, save it with save_pretrained, and use that folder.",
             )
-        for pattern in _BESIDE_WEIGHTS:
-            for path in source.glob(pattern):
-                shutil.copyfile(path, partial / path.name)
+        copy_beside_weights(source, partial)
         write_frames(frames, partial / FRAMES)
         (partial / PRIOR).write_text(json.dumps({**about, "bare": bare}, indent=1) + "\n")
 

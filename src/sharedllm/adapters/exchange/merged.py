@@ -1,7 +1,6 @@
 """A person's model as a plain Hugging Face checkpoint: the base's files with their adapter worked into the weights."""
 
 import json
-import shutil
 from collections import defaultdict
 from pathlib import Path
 
@@ -9,13 +8,13 @@ from sharedllm.adapters.adapter import Adapter
 from sharedllm.adapters.exchange.card import CARD, ExportKind, Origin, loading, write_card
 from sharedllm.adapters.exchange.folding import Stored, check_folds, stored_weights, weight_files
 from sharedllm.adapters.layouts import Layout
+from sharedllm.base.beside_weights import copy_beside_weights
 from sharedllm.base.frames import PRIOR
 from sharedllm.base.loading import Base
 from sharedllm.files import new_folder
 
 _INDEX = "model.safetensors.index.json"
-# Configuration, tokenizer and chat template; an index is written anew, and a base that is itself an adapter is not one.
-_BESIDE_WEIGHTS = ("*.json", "*.jinja", "*.model", "*.txt", "LICENSE*", "NOTICE*")
+# An index is written anew, and a base that is itself an adapter is not one.
 # Whose texts are in a prior is for its base to say: a person's own model is handed on without the list.
 _NOT_COPIED = {_INDEX, PRIOR, "config.json", "adapter_config.json"}
 
@@ -46,10 +45,7 @@ def export_merged(base: Base, layout: Layout, adapter: Adapter, folder: Path, *,
     with new_folder(folder) as partial:
         for file in sorted(set(weight_files(base.folder).values())):
             _write_weights(file, changes[file], adapter, partial / file.name)
-        for pattern in _BESIDE_WEIGHTS:
-            for path in base.folder.glob(pattern):
-                if path.name not in _NOT_COPIED:
-                    shutil.copyfile(path, partial / path.name)
+        copy_beside_weights(base.folder, partial, without=_NOT_COPIED)
         _write_config(base.folder, partial, [stored for each in changes.values() for stored in each])
         write_card(partial / CARD, _KIND, base, adapter, origin)
 
