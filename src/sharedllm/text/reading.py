@@ -10,6 +10,7 @@ from typing import BinaryIO, NoReturn
 
 from sharedllm.errors import TextError
 from sharedllm.text.file_kinds import kind_of
+from sharedllm.text.passages import Passage, plain
 from sharedllm.text.prose import why_not_prose
 
 MAX_TEXT_BYTES = 64_000_000
@@ -44,10 +45,11 @@ class UserText:
 
     Attributes:
         user: a checked user id.
-        text: everything in order, lines ended by a line feed.
+        text: everything that is learned, in order, lines ended by a line feed.
         skipped: files of the given folders that are not UTF-8 text and were left out.
         why_skipped: of each of these, what it is instead and how its text is had.
         parts: the files that the text is made of, in its order.
+        passages: what is learned and what is only read, in order; by default ``text`` as running text.
     """
 
     user: str
@@ -55,6 +57,11 @@ class UserText:
     skipped: tuple[Path, ...] = ()
     why_skipped: tuple[TextError, ...] = field(default=(), compare=False)
     parts: tuple[Part, ...] = field(default=(), compare=False)
+    passages: tuple[Passage, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.passages:
+            object.__setattr__(self, "passages", plain(self.text))
 
 
 class _NotText(TextError):
