@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
-from sharedllm.base.conversations import Turn, chat_ids
+from sharedllm.base.conversations import ChatTurn, chat_ids
 from sharedllm.base.loading import Base, load_base
 from sharedllm.evaluation.likelihood import token_losses
 from sharedllm.evaluation.perplexity import spread
@@ -154,12 +154,12 @@ def _asked(base: Base, adapters: dict[str, NDArray[np.float32]]) -> Iterator[Ask
                 for window in heldout.tolist():
                     told, human = window[:PROMPT_TOKENS], window[PROMPT_TOKENS : PROMPT_TOKENS + NEW]
                     text = base.decode(told)
-                    chat = chat_ids(base, [Turn("user", f"Continue this text:\n\n{text}")])
+                    chat = chat_ids(base, [ChatTurn("user", f"Continue this text:\n\n{text}")])
                     yield Asked("continue", user, reader, told, text, human, row, seed)
                     yield Asked("chat", user, reader, chat, text, human, row, seed)
                 for question in QUESTIONS:
                     if row is not None or not number:
-                        chat = chat_ids(base, [Turn("user", question)])
+                        chat = chat_ids(base, [ChatTurn("user", question)])
                         yield Asked("ask", user, reader, chat, f"{question}\n", [], row, seed)
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sharedllm.base.conversations import Turn, chat_ids
+from sharedllm.base.conversations import ChatTurn, chat_ids
 from sharedllm.errors import InvalidInput
 
 CHATML = (
@@ -20,7 +20,7 @@ def base(base_of, monkeypatch):
 
 
 def user(text, role="user"):
-    return Turn(role, text)
+    return ChatTurn(role, text)
 
 
 def controls(ids):

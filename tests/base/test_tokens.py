@@ -4,7 +4,7 @@ import pytest
 from tests import models
 from tokenizers import AddedToken
 
-from sharedllm.base.conversations import Turn, chat_ids
+from sharedllm.base.conversations import ChatTurn, chat_ids
 from sharedllm.base.loading import load_base, load_tokens
 from sharedllm.base.tokens import Tokens
 from sharedllm.errors import BaseError, InvalidInput, UnsupportedBase
@@ -95,17 +95,17 @@ def test_in_a_chat_control_tokens_are_the_templates_alone_and_bos_comes_once(bas
     loaded = base(tokenizer, template)
     controls = loaded.tokens.controls
     wanted = [controls[name] for name in ("<s>", "[INST]", "[/INST]", "<think>")]
-    ids = chat_ids(loaded, [Turn("user", text)])
+    ids = chat_ids(loaded, [ChatTurn("user", text)])
     assert [id for id in ids if id in controls.values()] == wanted
     plain = loaded.tokenizer.apply_chat_template(
         [{"role": "user", "content": "hi"}], add_generation_prompt=True, return_dict=False
     )
-    assert chat_ids(loaded, [Turn("user", "hi")]) == plain
+    assert chat_ids(loaded, [ChatTurn("user", "hi")]) == plain
 
 
 def test_a_template_that_leaves_out_what_the_tokenizer_begins_with_gets_it(base):
     loaded = base(models.sentencepiece(), "{% for m in messages %}{{ m.content }}</s>{% endfor %}")
-    assert chat_ids(loaded, [Turn("user", "the")]) == [1, *loaded.encode("the")[1:], 2]
+    assert chat_ids(loaded, [ChatTurn("user", "the")]) == [1, *loaded.encode("the")[1:], 2]
 
 
 def test_a_token_beyond_the_embeddings_is_refused_by_name():

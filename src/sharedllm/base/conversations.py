@@ -14,7 +14,7 @@ from sharedllm.base.templates import rendered
 
 
 @dataclass(frozen=True)
-class Turn:
+class ChatTurn:
     """One message of a conversation.
 
     Attributes:
@@ -26,7 +26,7 @@ class Turn:
     text: str
 
 
-def chat_ids(base: Base, turns: Sequence[Turn]) -> list[int]:
+def chat_ids(base: Base, turns: Sequence[ChatTurn]) -> list[int]:
     """The ids of a conversation in the base's chat format, up to where the assistant's next words begin.
 
     Raises:
@@ -46,6 +46,6 @@ def _stand_in(text: str) -> str:
     return text.replace(core, secrets.token_hex(16), 1) if core else text
 
 
-def _rendered(base: Base, turns: Sequence[Turn], texts: Sequence[str]) -> str:
+def _rendered(base: Base, turns: Sequence[ChatTurn], texts: Sequence[str]) -> str:
     messages = [{"role": turn.role, "content": text} for turn, text in zip(turns, texts, strict=True)]
     return rendered(base.tokenizer, messages, asking=True)

@@ -13,7 +13,7 @@ from sharedllm.adapters.adapter import check_fits
 from sharedllm.adapters.formats.registry import DEFAULT_FORMAT
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.context_length import context_of
-from sharedllm.base.conversations import Turn, chat_ids
+from sharedllm.base.conversations import ChatTurn, chat_ids
 from sharedllm.base.loading import Base
 from sharedllm.errors import EngineStopped, InvalidInput, SharedLLMError
 from sharedllm.operations.route import Route, route, without_release
@@ -97,7 +97,7 @@ def ask(
         format, row = decision.release.adapter.format, decision.release.adapter.values
         check_fits(decision.release.adapter, layout_of(base, format))
     chats = base.tokenizer.chat_template and not continuing
-    ids = chat_ids(base, [Turn("user", prompt)]) if chats else base.encode(prompt)
+    ids = chat_ids(base, [ChatTurn("user", prompt)]) if chats else base.encode(prompt)
     if on_route is not None:
         on_route(decision)
     prompts = [(ids, row), (ids, None)] if compare else [(ids, row)]

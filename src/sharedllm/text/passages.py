@@ -7,7 +7,7 @@ from typing import Literal
 
 from sharedllm.text.documents import Document
 
-Role = Literal["text", "own", "other", "system"]
+PassageRole = Literal["text", "own", "other", "system"]
 
 Learn = Literal["writing", "answers"]
 """Which of two things is learned: to write as she does, or to answer as she likes to be answered."""
@@ -32,7 +32,7 @@ class Passage:
     """
 
     text: str
-    role: Role
+    role: PassageRole
     when: datetime | None = None
     begins: bool = False
 
@@ -56,7 +56,7 @@ def passages_of(document: Document, own: Container[str]) -> tuple[Passage, ...]:
     """
     found: list[Passage] = []
     for turn in document.turns:
-        role: Role = "text"
+        role: PassageRole = "text"
         if turn.author is not None:
             role = "own" if turn.author in own else "system" if turn.author == _SYSTEM else "other"
         if turn.text.strip():

@@ -5,7 +5,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from sharedllm.base.conversations import Turn, chat_ids
+from sharedllm.base.conversations import ChatTurn, chat_ids
 from sharedllm.base.tokens import Vocabulary
 from sharedllm.http.error_responses import ANSWERS
 from sharedllm.http.identity import Authenticated
@@ -93,8 +93,8 @@ class Chat(Form):
         }
 
 
-def _turn(message: Message) -> Turn:
-    return Turn("system" if message.role == "developer" else message.role, message.text)
+def _turn(message: Message) -> ChatTurn:
+    return ChatTurn("system" if message.role == "developer" else message.role, message.text)
 
 
 def _told(id: int, logprob: float | None, vocabulary: Vocabulary) -> dict[str, Any]:
