@@ -23,6 +23,8 @@ ONE_THING = {
     "exchange",
     # The command, and that of the experiments.
     "cli",
+    # What people said in turn, as a base reads it and as exports hold it.
+    "conversations",
 }
 """Names of modules and folders that several have, each of which says the same wherever it stands."""
 

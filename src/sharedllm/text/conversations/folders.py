@@ -1,0 +1,139 @@
+"""Exports of many files that belong together: names in one, messages in others."""
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sharedllm.text.conversations import discord, meta, slack
+from sharedllm.text.conversations.door import decoded, parsed
+from sharedllm.text.conversations.gathering import broken, fields, words
+from sharedllm.text.documents import Document
+
+Read = Callable[[], bytes]
+
+
+@dataclass(frozen=True)
+class Recognised:
+    """What belongs together in a folder or an archive.
+
+    Attributes:
+        documents: of it.
+        taken: the files that they are made of, or that tell whose they are: nobody else needs to read them.
+    """
+
+    documents: tuple[Document, ...]
+    taken: frozenset[str]
+
+
+_SLACK_DAY = re.compile(r"(?:(.*)/)?([^/]+)/\d{4}-\d\d-\d\d\.json")
+_PACKAGE_CHANNEL = re.compile(r"(.*/)?(c?\d{6,})/messages\.(json|csv)")
+_META_PIECE = re.compile(r"(.*/)?message_(\d+)\.json")
+_META_PROFILE = re.compile(r"(?:.*/)?(?:profile_information|personal_information)\.json")
+
+
+def recognise_folder(members: Mapping[str, Read]) -> Recognised:
+    """Read what belongs together among the files of a folder or an archive; nothing where nothing does.
+
+    Slack's export, Discord's package, and Messenger's and Instagram's are such. Other files, and other programs'
+    exports, are for `recognise`, one by one.
+
+    Args:
+        members: by path as it is shown, parted by slashes, what reads a file. Files are read one after another, and
+            only those whose names are of such an export.
+
+    Raises:
+        TextError: it is one, and cannot be read.
+    """
+    found: list[Document] = []
+    taken: set[str] = set()
+    for each in (_slack, _discord_package, _meta):
+        documents, files = each(members)
+        found += documents
+        taken |= files
+    return Recognised(tuple(found), frozenset(taken))
+
+
+def _value(path: str, members: Mapping[str, Read], kind: str) -> Any:
+    text = decoded(members[path]())
+    value, wrong = parsed(text) if text is not None else (None, "it is not UTF-8")
+    if wrong:
+        raise broken(path, kind, wrong)
+    return value
+
+
+def _slack(members: Mapping[str, Read]) -> tuple[list[Document], set[str]]:
+    channels: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for path in sorted(members):
+        if day := _SLACK_DAY.fullmatch(path):
+            channels[day[1] or "", day[2]].append(path)
+    documents, taken = [], set()
+    for root in sorted({root for root, _ in channels}):
+        listed = f"{root}/users.json".lstrip("/")
+        if listed not in members:
+            continue
+        names = slack.people(_value(listed, members, slack.KIND))
+        if names is None:
+            continue
+        taken |= {f"{root}/{each}.json".lstrip("/") for each in _SLACK_LISTS} & members.keys()
+        for (place, _), days in channels.items():
+            if place == root:
+                values = (_value(day, members, slack.KIND) for day in days)
+                documents.append(slack.channel(days[0].rpartition("/")[0], values, names))
+                taken |= set(days)
+    return documents, taken
+
+
+_SLACK_LISTS = ("users", "channels", "groups", "dms", "mpims", "integration_logs", "org_users", "canvases", "lists")
+
+
+def _discord_package(members: Mapping[str, Read]) -> tuple[list[Document], set[str]]:
+    documents: list[Document] = []
+    taken: set[str] = set()
+    owner, profile = _discord_owner(members)
+    for path in sorted(members):
+        channel = _PACKAGE_CHANNEL.fullmatch(path)
+        if channel is None:
+            continue
+        if channel[3] == "csv":
+            rows: Sequence[Mapping[str, Any]] | None = discord.package_rows(decoded(members[path]()) or "")
+        else:
+            value = _value(path, members, discord.KIND)
+            rows = value if discord.holds(value) and isinstance(value, list) else [] if value == [] else None
+        if rows is not None:
+            documents.append(discord.package_document(path.rpartition("/")[0], list(rows), owner))
+            taken.add(path)
+            taken |= {f"{path.rpartition('/')[0]}/channel.json"} & members.keys()
+    return documents, taken | profile if taken else set()
+
+
+def _discord_owner(members: Mapping[str, Read]) -> tuple[str, set[str]]:
+    for path in sorted(members):
+        if re.fullmatch(r"(?:.*/)?(?:account|\w+)/user\.json", path, re.IGNORECASE):
+            user = fields(_value(path, members, discord.KIND))
+            if name := words(user.get("global_name")) or words(user.get("username")):
+                return name, {path}
+    return discord.OWNER, set()
+
+
+def _meta(members: Mapping[str, Read]) -> tuple[list[Document], set[str]]:
+    chats: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+    for path in members:
+        if piece := _META_PIECE.fullmatch(path):
+            chats[(piece[1] or "").rstrip("/")].append((int(piece[2]), path))
+    if not chats:
+        return [], set()
+    owners: list[str] = []
+    taken: set[str] = set()
+    for path in sorted(members):
+        if _META_PROFILE.fullmatch(path) and (names := meta.owner(_value(path, members, meta.KIND))):
+            owners += [meta.mended(name) for name in names]
+            taken.add(path)
+    documents = []
+    for folder, pieces in sorted(chats.items()):
+        values = [_value(path, members, meta.KIND) for _, path in sorted(pieces)]
+        if all(meta.holds(value) for value in values):
+            documents.append(meta.joined(folder or pieces[0][1], values, owners))
+            taken |= {path for _, path in pieces}
+    return documents, taken if documents else set()

@@ -1,0 +1,136 @@
+"""Messenger and Instagram, *Download your information* as JSON, and what Messenger saves of encrypted chats.
+
+The first two write each byte of UTF-8 as a character of Latin-1, and the newest message first.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sharedllm.text.conversations.gathering import (
+    ATTACHMENTS,
+    DELETED,
+    FORWARDED,
+    SYSTEM,
+    Gathering,
+    broken,
+    fields,
+    moment,
+    objects,
+    shown_name,
+    words,
+)
+from sharedllm.text.documents import Document
+
+KIND = "Messenger or Instagram export"
+SIGNS = (('"sender_name"', '"timestamp_ms"'), ('"senderName"', '"isUnsent"'))
+_CHAT = "Messenger or Instagram chat"
+
+_PROGRAM = re.compile(
+    r"(?:.{1,80} )?(?:sent (?:an attachment|a photo|a video|a sticker|a voice message|a GIF|a link|a live location)"
+    r"|reacted .{1,20} to (?:your|their|a) message|liked a message|unsent a message|shared a (?:story|post|reel)"
+    r"|(?:started|ended|missed|joined) (?:a|an|the|your) (?:\w+ )?(?:call|chat|video chat)|missed (?:a|"
+    r"your) .{0,20}call"
+    r"|hat (?:einen Anhang|ein Foto|ein Video|einen Sticker|eine Sprachnachricht) gesendet"
+    r"|hat mit .{1,20} auf (?:deine|eine) Nachricht reagiert|gefällt eine Nachricht"
+    r"|a envoyé (?:une pièce jointe|une photo|une vidéo)|a réagi .{1,40} message|a aimé un message"
+    r"|envió (?:un archivo adjunto|una foto|un video)|reaccionó con .{1,20} mensaje|le gusta un mensaje"
+    r"|enviou (?:um anexo|uma foto|um vídeo)|reagiu com .{1,20} mensagem|curtiu uma mensagem"
+    r"|ha inviato (?:un allegato|una foto|un video)|ha aggiunto la reazione .{1,60}|ha messo Mi piace a un messaggio"
+    r"|heeft (?:een bijlage|een foto|een video) verzonden|heeft .{1,20} gereageerd op .{1,20}bericht)"
+    r"(?: to your message)?\.?\s*",
+    re.IGNORECASE,
+)
+_NOTES = ("call_duration", "users", "missed", "ip")
+
+
+def holds(value: Any) -> bool:
+    """Whether parsed JSON is such an export of one chat, or of a piece of it."""
+    if not isinstance(value, dict) or not isinstance(value.get("messages"), list):
+        return False
+    messages = objects(value["messages"])
+    if not messages:
+        return "participants" in value and ("thread_path" in value or "threadName" in value)
+    return any("sender_name" in each and "timestamp_ms" in each for each in messages[:3]) or any(
+        "senderName" in each and "timestamp" in each for each in messages[:3]
+    )
+
+
+def documents(source: str, value: Any) -> list[Document]:
+    """One document."""
+    return [joined(source, [value])]
+
+
+def joined(source: str, pieces: Sequence[Mapping[str, Any]], owners: Sequence[str] = ()) -> Document:
+    """A chat of which the export has several files, the newest first.
+
+    Args:
+        source: how it is shown.
+        pieces: the parsed files.
+        owners: names of the owner, where another file of the export gives them.
+
+    Raises:
+        TextError: one of the files has no list of messages.
+    """
+    read = Gathering()
+    people = set()
+    for piece in pieces:
+        if not isinstance(piece.get("messages"), list):
+            raise broken(source, KIND, "it has no list of messages")
+        right = _reading(piece)
+        for each in piece["messages"]:
+            if isinstance(each, dict):
+                _take(read, each, right)
+            else:
+                read.not_understood(each)
+        for each in piece.get("participants") or ():
+            people.add(shown_name(right(each if isinstance(each, str) else words(fields(each).get("name")))))
+    people |= {turn.author for turn in read.turns if turn.author}
+    me = next((name for name in owners if name in people), None)
+    return read.document(source, _CHAT, me=me, in_order=False)
+
+
+def owner(value: Any) -> list[str]:
+    """The names of whose export it is, by a file of their profile; none where a file is none."""
+    found = []
+    profile = fields(fields(value).get("profile_v2")) or fields(fields(value).get("profile"))
+    found.append(words(fields(profile.get("name")).get("full_name")))
+    for each in objects(fields(value).get("profile_user")):
+        strings = fields(each.get("string_map_data"))
+        found += [words(fields(strings.get(key)).get("value")) for key in ("Name", "Username", "Nome", "Nombre")]
+    return [shown_name(mended(each)) for each in found if each]
+
+
+def mended(text: str) -> str:
+    """A text whose bytes of UTF-8 were taken for characters of Latin-1; one that was not stays as it is."""
+    try:
+        return text.encode("latin-1").decode("utf-8")
+    except UnicodeError:
+        return text
+
+
+def _reading(piece: Mapping[str, Any]) -> Any:
+    """How a piece's texts are read: mended, unless one of them has a character that no byte is."""
+    texts = [words(each.get("content")) + words(each.get("text")) for each in objects(piece.get("messages"))]
+    return mended if all(ord(max(text, default=" ")) < 256 for text in texts) else str
+
+
+def _take(read: Gathering, message: Mapping[str, Any], right: Any) -> None:
+    author = shown_name(right(words(message.get("sender_name")) or words(message.get("senderName"))))
+    text = right(words(message.get("content")) or words(message.get("text")))
+    when = moment(message.get("timestamp_ms", message.get("timestamp")), unit=0.001)
+    kind = str(message.get("type", "Generic")).lower()
+    share = fields(message.get("share"))
+    read.leave_out(FORWARDED, right(words(share.get("share_text"))))
+    if message.get("is_unsent") or message.get("isUnsent"):
+        read.leave_out(DELETED, text)
+    elif any(message.get(each) for each in _NOTES) or kind not in ("generic", "share", "text", "link", "media"):
+        read.leave_out(SYSTEM, text)
+    elif _PROGRAM.fullmatch(text):
+        read.leave_out(ATTACHMENTS if "photos" in message or "videos" in message or share else SYSTEM, text)
+    elif text and text == right(words(share.get("link"))):
+        read.leave_out(ATTACHMENTS, text)
+    elif author:
+        read.say(author, text, when)
+    else:
+        read.leave_out(SYSTEM, text)
