@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharedllm.errors import InvalidInput
-from sharedllm.evaluation.intervals import foretold, improvement
+from sharedllm.evaluation.intervals import foretold, improvement, ratio
 from sharedllm.evaluation.perplexity import Losses
 
 TOKENS = 255
@@ -160,3 +160,31 @@ def test_of_windows_that_are_few_or_all_alike_nothing_is_told_but_what_they_are(
     alike = three(np.zeros(4), np.full(4, -0.1))
     assert foretold(*alike, gain=0.1) is None
     assert foretold(*alike, gain=0.0).estimate == pytest.approx(1 - np.exp(-0.1))
+
+
+def test_a_ratio_weighs_windows_by_what_is_in_them():
+    found = ratio([1, 9], [2, 18])
+    assert found.estimate == 0.5
+    assert ratio([1, 0], [2, 8]).estimate == 0.1
+    assert (ratio([0], [0]), ratio([], [])) == (None, None)
+    assert ratio([1], [2]).low is None
+
+
+def test_a_difference_of_ratios_is_paired():
+    """What makes a window hard for both models cancels."""
+    wholes = np.full(40, 10)
+    hard = np.arange(40) % 8
+    found = ratio(hard + 1, wholes, hard)
+    assert (found.estimate, found.low, found.high) == pytest.approx((0.1, 0.1, 0.1))
+    alone = ratio(hard + 1, wholes)
+    assert alone.high - alone.low > 0.1
+
+
+def test_the_interval_of_a_ratio_covers_as_often_as_it_says():
+    random = np.random.default_rng(0)
+    covered = 0
+    for _ in range(200):
+        wholes = random.integers(5, 30, 24)
+        found = ratio(random.binomial(wholes, 0.3), wholes, resamples=500)
+        covered += found.low <= 0.3 <= found.high
+    assert 0.90 <= covered / 200 <= 0.99

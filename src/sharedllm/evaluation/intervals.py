@@ -3,6 +3,7 @@
 import math
 from dataclasses import asdict, dataclass
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,6 +76,69 @@ def improvement(reference: Losses, model: Losses, *, resamples: int = RESAMPLES,
     tail = _expanded_tail(len(difference))
     high, low = 1 - np.exp(np.quantile(means, [tail, 1 - tail]))
     return Interval(float(1 - np.exp(difference.mean())), float(low), float(high), CONFIDENCE, len(difference))
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio of sums over windows, or the difference between two, with its bootstrap interval.
+
+    Attributes:
+        estimate: the ratio, e.g. 0.3 of all words; of two, the second less the first.
+        low: lower end; None of fewer than two windows, as `high`.
+        high: upper end.
+        confidence: of the interval, e.g. 0.95.
+        windows: how many windows were resampled.
+    """
+
+    estimate: float
+    low: float | None
+    high: float | None
+    confidence: float
+    windows: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def ratio(
+    parts: npt.ArrayLike,
+    wholes: npt.ArrayLike,
+    reference: npt.ArrayLike | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Ratio | None:
+    """``sum(parts) / sum(wholes)`` over windows, or by how much that exceeds what a reference has of the same wholes.
+
+    The bootstrap of a ratio (Efron and Tibshirani 1993, section 8): windows are drawn with replacement, and the sums
+    taken anew, of both on the same draw. The ends are expanded as those of `improvement` are.
+
+    Args:
+        parts: ``[windows]``, such as words that were foretold.
+        wholes: ``[windows]``, such as words.
+        reference: ``[windows]``, another model's parts.
+        resamples: draws.
+        seed: of them.
+
+    Returns:
+        None where there is nothing that it could be a ratio of.
+    """
+    kept = np.flatnonzero(np.asarray(wholes))
+    whole = np.asarray(wholes, np.float64)[kept]
+    part = np.asarray(parts, np.float64)[kept]
+    if reference is not None:
+        part = part - np.asarray(reference, np.float64)[kept]
+    count = len(kept)
+    if not count:
+        return None
+    estimate = float(part.sum() / whole.sum())
+    if count < 2:
+        return Ratio(estimate, None, None, CONFIDENCE, count)
+    drawn = _resampled_means(part, resamples, seed) / _resampled_means(whole, resamples, seed)
+    tail = _expanded_tail(count)
+    low, high = np.quantile(drawn, [tail, 1 - tail])
+    return Ratio(estimate, float(low), float(high), CONFIDENCE, count)
 
 
 def foretold(before: Losses, start: Losses, model: Losses, gain: float) -> Interval | None:
