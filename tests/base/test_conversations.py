@@ -72,3 +72,21 @@ def test_a_template_that_refuses_says_why(base, monkeypatch):
     monkeypatch.setattr(base.tokenizer, "chat_template", "{{ raise_exception('roles must alternate') }}")
     with pytest.raises(InvalidInput, match="roles must alternate"):
         chat_ids(base, [user("hi")])
+
+
+@pytest.mark.parametrize("trimmed", [False, True])
+@pytest.mark.parametrize("text", ["Well, ", "</s>", "s", "\n a\n", "<s>assistant", "Well, </s>\n"])
+def test_the_last_message_is_gone_on_with_up_to_its_last_character(base, monkeypatch, text, trimmed):
+    if trimmed:
+        monkeypatch.setattr(base.tokenizer, "chat_template", CHATML.replace("m.content", "m.content | trim"))
+    ids = chat_ids(base, [user("hi"), user(text, "assistant")], continuing=True)
+    assert controls(ids) == [1, 2, 1]
+    said = text.strip() if trimmed else text
+    assert base.tokenizer.decode(ids) == f"<s>user\nhi</s>\n<s>assistant\n{said}"
+
+
+@pytest.mark.parametrize("template", [CHATML, "{{ messages | length }}"])
+def test_a_last_message_that_is_not_there_cannot_be_gone_on_with(base, monkeypatch, template):
+    monkeypatch.setattr(base.tokenizer, "chat_template", template)
+    with pytest.raises(InvalidInput, match="cannot be continued"):
+        chat_ids(base, [user("hi"), user(" " if template is CHATML else "a", "assistant")], continuing=True)

@@ -69,6 +69,25 @@ def test_what_is_said_is_taken_as_it_is_and_the_rest_is_as_by_default(serving, s
     assert request.sampling == replace(DEFAULT_SAMPLING, seed=7, **said)
 
 
+def test_what_people_expect_of_sampling_reaches_the_engine(serving):
+    server = serving()
+    penalties = {"presence_penalty": 0.5, "frequency_penalty": -1, "repetition_penalty": 1.2}
+    complete(server, **penalties, top_k=40, logit_bias={"50": -100, "7": 1.5}, stop_token_ids=[9], ignore_eos=True)
+    (request,) = server.engine.requests
+    assert {name: getattr(request.sampling, name) for name in penalties} == penalties
+    assert (request.sampling.top_k, request.sampling.logit_bias) == (40, ((7, 1.5), (50, -100)))
+    assert (request.stop_ids, request.ignore_end) == ({9}, True)
+
+
+@pytest.mark.parametrize(
+    "neutral", [{"top_k": -1}, {"top_k": 0}, {"repetition_penalty": 1}, {"logit_bias": {}}, {"best_of": 1}]
+)
+def test_a_value_that_changes_nothing_changes_nothing(serving, neutral):
+    server = serving()
+    assert complete(server, seed=7, **neutral).status_code == 200
+    assert server.engine.requests[0].sampling == replace(DEFAULT_SAMPLING, seed=7)
+
+
 def test_the_description_says_how_tokens_are_drawn_by_default(serving):
     server = serving()
     described = server.nobody.get("/openapi.json").text
@@ -176,6 +195,27 @@ def test_several_answers_share_a_seed_and_differ_by_choice(serving):
     assert {request.sampling.seed for request in asked} == {body["sharedllm"]["seed"]}
 
 
+def test_the_best_of_several_are_the_likeliest_a_token_and_all_are_counted(serving, published):
+    class Unequal(FakeEngine):
+        def answer(self, request, deliver):
+            def worse(event):
+                scored = getattr(event, "scored", None)
+                if scored is not None:
+                    event = replace(event, scored=replace(scored, logprob=-abs(request.sampling.choice - 2.0)))
+                    event = replace(event, text=str(request.sampling.choice))
+                deliver(event)
+
+            super().answer(request, worse)
+
+    server = serving(Unequal(published.base))
+    body = complete(server, prompt=["hi", "you"], best_of=4, n=2, max_tokens=1, logprobs=0).json()
+    assert [(choice["index"], choice["text"]) for choice in body["choices"]] == [(0, "2"), (1, "1"), (2, "2"), (3, "1")]
+    assert body["usage"] == {"prompt_tokens": 5, "completion_tokens": 8, "total_tokens": 13}
+    (told,) = complete(server, best_of=2, max_tokens=1).json()["choices"]
+    assert (told["text"], told["logprobs"]) == ("1", None)
+    assert complete(server, prompt=["a"] * 9, best_of=8).status_code == 400
+
+
 def test_a_seed_that_was_not_given_is_random_and_told(serving):
     server = serving()
     seeds = [complete(server).json()["sharedllm"]["seed"] for _ in range(2)]
@@ -272,6 +312,36 @@ def test_developer_messages_are_read_as_system_and_parts_of_a_message_are_one_te
     said = [{"role": "system", "content": "Be kind."}, {"role": "user", "content": "ab"}]
     rendered = published.base.tokenizer.apply_chat_template(said, add_generation_prompt=True, return_dict=False)
     assert request.prompt == rendered
+
+
+def test_what_openai_takes_beside_the_conversation_is_taken(serving, chatty):
+    server = serving()
+    messages = [
+        {"role": "user", "content": "hi", "name": "bob"},
+        {"role": "assistant", "content": None},
+        {"role": "user", "content": "you"},
+    ]
+    beside = {"user": "alice", "metadata": {"run": "7"}, "prompt_cache_key": "k", "safety_identifier": "s"}
+    assert chat(server, messages=messages, **beside).status_code == 200
+    (request,) = server.engine.requests
+    plain = [{"role": each["role"], "content": each["content"] or ""} for each in messages]
+    chat(server, messages=plain)
+    assert server.engine.requests[1].prompt == request.prompt
+
+
+def test_an_assistants_last_message_is_gone_on_with_where_that_is_asked(serving, published, monkeypatch):
+    told = "{% if add_generation_prompt %}<s>assistant\n{% endif %}"
+    monkeypatch.setattr(published.base.tokenizer, "chat_template", TEMPLATE.replace("<s>assistant\n", told))
+    server = serving()
+    messages = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Well, "}]
+    chat(server, messages=messages, add_generation_prompt=False, continue_final_message=True)
+    chat(server, messages=messages, add_generation_prompt=False)
+    chat(server, messages=messages)
+    going_on, ended, asked_anew = (published.base.tokenizer.decode(each.prompt) for each in server.engine.requests)
+    # This template trims what is said.
+    assert going_on == "<s>user\nhi</s>\n<s>assistant\nWell,"
+    assert ended == f"{going_on}</s>\n"
+    assert asked_anew == f"{ended}<s>assistant\n"
 
 
 def test_a_base_without_a_chat_template_says_so(serving):

@@ -67,6 +67,18 @@ def test_json_that_is_not_an_object_is_refused(server, body):
         ("top_p", 1.5),
         ("min_p", -0.1),
         ("min_p", "0.1"),
+        ("top_k", -2),
+        ("top_k", 1.5),
+        ("frequency_penalty", 2.1),
+        ("presence_penalty", "1"),
+        ("repetition_penalty", 0),
+        ("logit_bias", {"5": 101}),
+        ("logit_bias", {"a secret": 1}),
+        ("logit_bias", {"-1": 1}),
+        ("logit_bias", {"5": True}),
+        ("logit_bias", {str(id): 1 for id in range(1025)}),
+        ("stop_token_ids", [1] * 65),
+        ("best_of", 9),
         ("n", 0),
         ("n", 9),
         ("stop", ""),
@@ -91,11 +103,13 @@ def test_a_value_that_is_absurd_is_refused_by_its_name(server, name, value):
 @pytest.mark.parametrize(
     ("name", "value", "neutral"),
     [
-        ("frequency_penalty", 0.5, 0),
-        ("presence_penalty", -1, 0.0),
-        ("logit_bias", {"5": 100}, {}),
-        ("best_of", 3, 1),
         ("suffix", "end", None),
+        ("min_tokens", 3, 0),
+        ("length_penalty", 0.5, 1),
+        ("use_beam_search", True, False),
+        ("skip_special_tokens", False, True),
+        ("include_stop_str_in_output", True, False),
+        ("repeat_penalty", 1.2, 1.0),
     ],
 )
 def test_a_parameter_we_lack_is_refused_by_its_name_unless_it_changes_nothing(server, name, value, neutral):
@@ -111,7 +125,7 @@ def test_a_parameter_we_lack_is_refused_by_its_name_unless_it_changes_nothing(se
         ("tool_choice", "auto"),
         ("functions", [{}]),
         ("response_format", {"type": "json_object"}),
-        ("logit_bias", {"5": 1}),
+        ("documents", ["a"]),
         ("modalities", ["audio"]),
         ("store", True),
         ("reasoning_effort", "high"),
@@ -128,7 +142,9 @@ def test_a_chat_parameter_we_lack_is_refused_by_its_name(server, name, value):
         ([], "messages", "invalid_value"),
         ([{"role": "user"}], "messages.0.content", "missing_parameter"),
         ([{"role": "tool", "content": "a"}], "messages.0.role", "invalid_value"),
-        ([{"role": "user", "content": "a", "name": "bob"}], "messages.0.name", "unsupported_parameter"),
+        ([{"role": "user", "content": "a", "audio": {"id": "b"}}], "messages.0.audio", "unsupported_parameter"),
+        ([{"role": "user", "content": "a", "name": 7}], "messages.0.name", "invalid_value"),
+        ([{"role": "user", "content": None}], "messages.0", "invalid_value"),
         ([{"role": "user", "content": "a", "mood": "good"}], "messages.0.mood", "unknown_parameter"),
         ([{"role": "assistant", "content": "a", "tool_calls": [{}]}], "messages.0.tool_calls", "unsupported_parameter"),
         ("hi", "messages", "invalid_value"),
@@ -148,6 +164,12 @@ def test_a_number_that_is_too_large_for_a_float_is_refused(server):
     assert refused(post(server, b'{"model": "m", "prompt": "a", "temperature": 1e999}'), "temperature")
 
 
+@pytest.mark.parametrize("value", [{"a": 1}, {"a" * 65: "b"}, {"a": "b" * 513}, {str(n): "" for n in range(17)}, ["a"]])
+def test_metadata_beyond_openais_bounds_is_refused(server, value):
+    body = {"model": server.model, "messages": [{"role": "user", "content": "a"}], "metadata": value}
+    assert refused(post(server, body, "/v1/chat/completions"), "metadata") == "invalid_value"
+
+
 def test_a_parameter_nobody_knows_is_refused_even_with_an_impossible_name(server):
     body = {"model": server.model, "prompt": "a"}
     assert refused(post(server, body | {"promt": "b"}), "promt") == "unknown_parameter"
@@ -160,7 +182,10 @@ def test_a_parameter_nobody_knows_is_refused_even_with_an_impossible_name(server
     [
         ("completions", {"stream_options": {"include_usage": True}}),
         ("completions", {"echo": True, "logprobs": 1, "stream": True}),
+        ("completions", {"best_of": 2, "n": 3}),
+        ("completions", {"best_of": 2, "stream": True}),
         ("chat/completions", {"top_logprobs": 2}),
+        ("chat/completions", {"continue_final_message": True}),
         ("chat/completions", {"max_tokens": 1, "max_completion_tokens": 2}),
     ],
 )

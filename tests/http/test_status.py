@@ -109,7 +109,8 @@ def test_a_request_is_one_line(serving, lines):
     [
         ({"temperature": -1}, "invalid_value", "temperature"),
         ({"sharedllm": {"timeout": -1}}, "invalid_value", "sharedllm.timeout"),
-        ({"best_of": 3}, "unsupported_parameter", "best_of"),
+        ({"suffix": PRIVATE}, "unsupported_parameter", "suffix"),
+        ({"logit_bias": {PRIVATE: 1}}, "invalid_value", "logit_bias"),
         ({"model": PRIVATE}, "model_not_found", "model"),
         ({PRIVATE: 1}, "unknown_parameter", None),
         ({"sharedllm": {PRIVATE: 1}}, "unknown_parameter", None),

@@ -106,6 +106,39 @@ def test_an_end_token_ends_the_answer_and_is_counted_but_not_shown(engine_of, as
     assert client.text == engine.base.decode(drawn[:end])
 
 
+def test_a_stop_token_ends_the_answer_also_where_the_bases_own_end_tokens_do_not(engine_of, ask):
+    engine = engine_of()
+    drawn = ask(engine, max_tokens=30).wait().ids
+    client = ask(engine, max_tokens=30, stop_ids=frozenset([drawn[3]])).wait()
+    end = drawn.index(drawn[3])
+    assert (client.finished.reason, client.ids) == ("stop", drawn[: end + 1])
+    assert client.text == engine.base.decode(drawn[:end])
+
+
+def test_biases_and_penalties_change_what_is_drawn_and_not_how_likely_it_is_said_to_be(engine_of, ask):
+    engine = engine_of()
+    plain = ask(engine, max_tokens=12, top_logprobs=3).wait()
+    favoured = ask(engine, max_tokens=1, sampling=Sampling(temperature=0, logit_bias=((77, 100.0),))).wait()
+    assert favoured.ids == [77]
+    assert favoured.logprobs[0] < plain.logprobs[0]
+    varied = ask(
+        engine,
+        max_tokens=12,
+        top_logprobs=3,
+        sampling=Sampling(temperature=0, repetition_penalty=10, presence_penalty=2),
+    ).wait()
+    assert len(set(varied.ids)) == 12 > len(set(plain.ids))
+    assert varied.tokens[0].scored.top == plain.tokens[0].scored.top
+
+
+@pytest.mark.parametrize(
+    "options", [{"stop_ids": frozenset([9999])}, {"sampling": Sampling(logit_bias=((9999, 1.0),))}]
+)
+def test_a_token_that_the_base_does_not_have_is_neither_biased_nor_waited_for(engine_of, ask, options):
+    with pytest.raises(InvalidInput, match="9999"):
+        ask(engine_of(), **options)
+
+
 def test_a_stop_string_ends_the_answer_before_it(engine_of, ask):
     engine = engine_of()
     whole = ask(engine, max_tokens=40).wait().text

@@ -12,7 +12,7 @@ from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Limits, Request, Sampling
 
 SCHEDULES = 8
-KINDS = ("greedy", "sampled", "nucleus", "stopped", "scored")
+KINDS = ("greedy", "sampled", "nucleus", "stopped", "scored", "few", "penalised", "biased")
 
 
 @dataclass
@@ -39,6 +39,11 @@ def plan(engine, row, chance):
             "greedy": Sampling(temperature=0),
             "sampled": Sampling(temperature=1.2, seed=number),
             "nucleus": Sampling(temperature=1.2, top_p=0.8, seed=number),
+            "few": Sampling(temperature=1.2, top_k=1 + number, seed=number),
+            "penalised": Sampling(
+                temperature=number % 2, repetition_penalty=1.3, frequency_penalty=0.5, presence_penalty=1, seed=number
+            ),
+            "biased": Sampling(temperature=number % 2, logit_bias=((number, 4.0), (99, -100.0)), seed=number),
         }.get(kind, Sampling(temperature=0.7, seed=number))
         request = Request(
             prompt=chance.integers(3, 250, int(chance.integers(1, 60))).tolist(),
@@ -48,6 +53,7 @@ def plan(engine, row, chance):
             max_tokens=int(chance.integers(1, 24)),
             sampling=sampling,
             stop=["a", "e"] if kind == "stopped" else (),
+            stop_ids=frozenset(range(100, 110)) if kind == "few" else frozenset(),
             score_prompt=kind == "scored",
             glass_box=kind == "scored",
             ignore_end=bool(chance.random() < 0.5),

@@ -52,6 +52,29 @@ def test_no_token_is_drawn_that_is_less_than_its_share_as_likely_as_the_likelies
     assert found == pytest.approx(kept / kept.sum(), abs=4 * math.sqrt(0.25 / 4000))
 
 
+@pytest.mark.parametrize("size", [6, 2000])
+@pytest.mark.parametrize("top_k", [1, 3, 6, 5000])
+def test_no_token_is_drawn_that_is_not_among_the_likeliest(top_k, size):
+    logits = torch.randn(size, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    kept = set(logits.sort(descending=True).indices[:top_k].tolist())
+    found = many(logits, draws=600, top_k=top_k)
+    assert set(np.flatnonzero(found)) <= kept
+    assert top_k > 1 or found.max() == 1
+
+
+def test_every_bound_is_of_the_whole_distribution():
+    logits = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64).log()
+    assert set(np.flatnonzero(many(logits, top_k=3, top_p=0.65))) == {0, 1}
+    assert set(np.flatnonzero(many(logits, top_k=2, top_p=0.95))) == {0, 1}
+    assert set(np.flatnonzero(many(logits, top_k=3, min_p=0.6))) == {0, 1}
+
+
+def test_how_many_are_likeliest_is_each_requests_own():
+    logits = torch.tensor([2.0, 1.9, 1.8, 1.7], dtype=torch.float64).expand(900, -1)
+    tokens = draw(logits, [Sampling(top_k=1), Sampling(top_k=2), Sampling()] * 300, range(900))
+    assert [set(tokens[start::3]) for start in range(3)] == [{0}, {0, 1}, {0, 1, 2, 3}]
+
+
 def test_a_bound_of_one_request_is_no_bound_of_its_neighbour():
     logits = torch.tensor([2.0, 1.0, 0.0], dtype=torch.float64).expand(800, -1)
     tokens = draw(logits, [Sampling(min_p=0.9), Sampling()] * 400, range(800))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from sharedllm.base.loading import Base
 from sharedllm.base.templates import rendered
+from sharedllm.errors import InvalidInput
 
 
 @dataclass(frozen=True)
@@ -26,18 +27,42 @@ class ChatTurn:
     text: str
 
 
-def chat_ids(base: Base, turns: Sequence[ChatTurn]) -> list[int]:
+def chat_ids(base: Base, turns: Sequence[ChatTurn], *, asking: bool = True, continuing: bool = False) -> list[int]:
     """The ids of a conversation in the base's chat format, up to where the assistant's next words begin.
 
+    Args:
+        base: whose format it is.
+        turns: what was said.
+        asking: whether the assistant's next turn is begun.
+        continuing: end with the last words of the last turn, so that what comes next goes on from them.
+
     Raises:
-        InvalidInput: the base has no chat format, its format refuses these messages, or it writes a token that the base
-            has no embedding for.
+        InvalidInput: the base has no chat format, its format refuses these messages or cannot be ended with the last
+            words, or it writes a token that the base has no embedding for.
     """
     texts = [turn.text for turn in turns]
     stand_ins = [_stand_in(text) for text in texts]
     # Templates may trim what was written, so the white space around it is not the stand-in's.
     written = {stand_in.strip(): text.strip() for stand_in, text in zip(stand_ins, texts, strict=True) if text.strip()}
-    return base.tokens.encode_framed(_rendered(base, turns, texts), _rendered(base, turns, stand_ins), written)
+    asking = asking and not continuing
+    text, frame = (_rendered(base, turns, said, asking=asking) for said in (texts, stand_ins))
+    if continuing:
+        text, frame = _cut(text, frame, stand_ins[-1])
+    return base.tokens.encode_framed(text, frame, written)
+
+
+def _cut(text: str, frame: str, stand_in: str) -> tuple[str, str]:
+    """Both up to the end of what was said last, with as much of the white space after it as the template keeps."""
+    said = stand_in.strip()
+    _, found, behind = frame.rpartition(said) if said else ("", "", "")
+    if not found or not text.endswith(behind):
+        raise InvalidInput(
+            "The last message cannot be continued: it is empty, or the base's chat template does not write it out",
+            remedy="Leave it out, or ask for a new answer.",
+        )
+    space = stand_in[len(stand_in.rstrip()) :]
+    over = len(behind) - (len(space) if behind.startswith(space) else 0)
+    return text[: len(text) - over], frame[: len(frame) - over]
 
 
 def _stand_in(text: str) -> str:
@@ -46,6 +71,6 @@ def _stand_in(text: str) -> str:
     return text.replace(core, secrets.token_hex(16), 1) if core else text
 
 
-def _rendered(base: Base, turns: Sequence[ChatTurn], texts: Sequence[str]) -> str:
+def _rendered(base: Base, turns: Sequence[ChatTurn], texts: Sequence[str], *, asking: bool) -> str:
     messages = [{"role": turn.role, "content": text} for turn, text in zip(turns, texts, strict=True)]
-    return rendered(base.tokenizer, messages, asking=True)
+    return rendered(base.tokenizer, messages, asking=asking)

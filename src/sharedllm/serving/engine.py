@@ -70,8 +70,8 @@ class Engine(Holder):
         """Queue a request; returns its number.
 
         Raises:
-            InvalidInput: the prompt is empty or does not fit, has a token that the base has no embedding for, or the
-                values do not belong to a release.
+            InvalidInput: the prompt is empty or does not fit, it or what the request names for stopping or biasing has
+                a token that the base has no embedding for, or the values do not belong to a release.
             QueueFull: too many requests are waiting; it says when to come back.
             EngineStopped: the engine is shutting down or has failed.
         """
@@ -85,6 +85,7 @@ class Engine(Holder):
         if (request.release is None) != (request.values is None):
             raise InvalidInput("A release came without values, or values without one", remedy="Give both or neither.")
         self.base.tokens.check(request.prompt)
+        self.base.tokens.check([*request.stop_ids, *(id for id, _ in request.sampling.logit_bias)])
         number = next(self._numbers)
         sequence = Sequence(self.base, number, request, deliver)
         with self._changed:

@@ -14,6 +14,24 @@ Reason = Literal["stop", "length", "cancelled", "deadline", "erased", "shutdown"
 """``stop``: an end token or a stop string; ``length``: as many tokens as were asked for, or as fit the context."""
 
 
+MOST_PENALTY = 2.0
+"""Of the presence and frequency penalties, in either direction, as OpenAI has it."""
+MOST_REPETITION = 10.0
+"""Of the repetition penalty, and as much the other way round."""
+MOST_BIAS = 100.0
+"""Of a logit, in either direction, as OpenAI has it."""
+
+_RANGES = (
+    ("temperature", 0.0, math.inf),
+    ("top_p", 0.0, 1.0),
+    ("min_p", 0.0, 1.0),
+    ("top_k", 0, math.inf),
+    ("repetition_penalty", 1 / MOST_REPETITION, MOST_REPETITION),
+    ("frequency_penalty", -MOST_PENALTY, MOST_PENALTY),
+    ("presence_penalty", -MOST_PENALTY, MOST_PENALTY),
+)
+
+
 @dataclass(frozen=True)
 class Sampling:
     """How a token is drawn.
@@ -24,9 +42,15 @@ class Sampling:
         min_p: and among those that are at least this share as likely as the likeliest (Nguyen et al. 2024).
         seed: of the request's own noise, which depends on nothing but this, ``choice`` and the position.
         choice: which of several answers to the same prompt this is.
+        top_k: and among this many likeliest (Fan et al. 2018), with whatever is as likely as the last of them; 0 for
+            all.
+        repetition_penalty: above 1 makes every token of prompt and answer less likely; see `adjust` for the penalties.
+        frequency_penalty: taken off a token's logit for each time that the answer has it.
+        presence_penalty: taken off once for whatever the answer has.
+        logit_bias: tokens, each once, and what is added to their logits.
 
     Raises:
-        InvalidInput: the temperature is negative or not finite, or a share is not between 0 and 1.
+        InvalidInput: a number is not finite, or outside the range that the message names; or a token is biased twice.
     """
 
     temperature: float = 1.0
@@ -34,14 +58,35 @@ class Sampling:
     min_p: float = 0.0
     seed: int = 0
     choice: int = 0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
 
     def __post_init__(self) -> None:
         # Whatever is no number is in no range.
-        for name, most in (("temperature", math.inf), ("top_p", 1.0), ("min_p", 1.0)):
+        for name, least, most in _RANGES:
             value = getattr(self, name)
-            if not (0 <= value <= most and math.isfinite(value)):
-                bound = "a number that is not negative" if most == math.inf else "between 0 and 1"
+            if not (least <= value <= most and math.isfinite(value)):
+                bound = "a number that is not negative" if most == math.inf else f"between {least:g} and {most:g}"
                 raise InvalidInput(f"{name} is {value!r}", remedy=f"Give {bound}.")
+        if not all(-MOST_BIAS <= bias <= MOST_BIAS for _, bias in self.logit_bias):
+            raise InvalidInput(
+                "A bias in logit_bias is out of its range", remedy=f"Give between {-MOST_BIAS:g} and {MOST_BIAS:g}."
+            )
+        if len({id for id, _ in self.logit_bias}) < len(self.logit_bias):
+            raise InvalidInput("logit_bias names a token twice", remedy="Name each once.")
+
+    @property
+    def penalises(self) -> bool:
+        """Whether it depends on what was said how likely a token is drawn."""
+        return self.repetition_penalty != 1 or self.frequency_penalty != 0 or self.presence_penalty != 0
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether logits are changed before anything is drawn from them."""
+        return bool(self.logit_bias) or self.penalises
 
 
 DEFAULT_SAMPLING = Sampling(temperature=1, min_p=0.05)
@@ -66,7 +111,8 @@ class Request:
         score_prompt: tell the log-probability of every prompt token but the first.
         glass_box: tell every new token's log-probability under the base beside the one under the row that answered.
         seconds: the request ends with ``deadline`` this long after it was submitted; None leaves it all the time.
-        ignore_end: go on after an end token; for measurements.
+        ignore_end: go on after an end token of the base.
+        stop_ids: tokens that end the answer beside those of the base, also where these are ignored.
     """
 
     prompt: Sequence[int]
@@ -81,6 +127,7 @@ class Request:
     glass_box: bool = False
     seconds: float | None = None
     ignore_end: bool = False
+    stop_ids: frozenset[int] = frozenset()
 
     @property
     def tokens(self) -> int:

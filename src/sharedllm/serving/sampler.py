@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from sharedllm.errors import RequestFailed
 from sharedllm.serving.noise import keys_of, noisiest
+from sharedllm.serving.penalties import adjust
 from sharedllm.serving.request import Sampling, Scored
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def _draw_all(drawing: Sequence[int], logits: "torch.Tensor", sampled: Sampled) 
     if not drawing:
         return
     try:
-        tokens = _draw_scored([sampled.plan.chunks[number] for number in drawing], _wide(logits))
+        tokens = _draw_scored([sampled.plan.chunks[number] for number in drawing], logits)
         sampled.drawn.update(zip(drawing, tokens, strict=True))
     except Exception as error:
         if len(drawing) == 1:
@@ -95,10 +96,18 @@ def _draw_all(drawing: Sequence[int], logits: "torch.Tensor", sampled: Sampled) 
 
 def _draw_scored(chunks: "Sequence[Chunk]", logits: "torch.Tensor") -> list[Scored]:
     requests = [chunk.sequence.request for chunk in chunks]
-    tokens = draw(logits, [each.sampling for each in requests], [len(chunk.sequence.new) for chunk in chunks])
+    samplings = [each.sampling for each in requests]
+    drawn_from = _wide(logits)
+    if any(each.adjusts for each in samplings):
+        # What a pass has computed is left as it is: scores are of that, and what fails here is drawn from again.
+        drawn_from = drawn_from.clone() if drawn_from is logits else drawn_from
+        adjust(drawn_from, samplings, [chunk.sequence.said for chunk in chunks])
+    tokens = draw(drawn_from, samplings, [len(chunk.sequence.new) for chunk in chunks])
     # To normalise everybody's logits takes a while, and few ask for it.
     tops = {row: top for row, each in enumerate(requests) if (top := each.top_logprobs) is not None}
-    told = iter(scored(logits[list(tops)], [tokens[row] for row in tops], list(tops.values()))) if tops else iter(())
+    if not tops:
+        return [Scored(token, None) for token in tokens]
+    told = iter(scored(_wide(logits[list(tops)]), [tokens[row] for row in tops], list(tops.values())))
     return [next(told) if row in tops else Scored(token, None) for row, token in enumerate(tokens)]
 
 
@@ -184,13 +193,21 @@ def _scores(logits: "torch.Tensor", samplings: Sequence[Sampling]) -> "torch.Ten
 
 
 def _restricted(scores: "torch.Tensor", samplings: Sequence[Sampling]) -> "torch.Tensor":
-    """Minus infinity for tokens that are not to be drawn. Both bounds are of the whole distribution."""
+    """Minus infinity for tokens that are not to be drawn. Every bound is of the whole distribution."""
     import torch
 
     allowed = scores
     if any(each.min_p for each in samplings):
         floors = scores.new_tensor([each.min_p for each in samplings]).log()
         allowed = scores.masked_fill(scores < floors[:, None], -torch.inf)
+    few = [row for row, each in enumerate(samplings) if 0 < each.top_k < scores.shape[-1]]
+    if few:
+        widths = [samplings[row].top_k for row in few]
+        likeliest = scores[few].topk(max(widths), dim=-1).values
+        last = likeliest.gather(1, torch.tensor(widths, device=scores.device)[:, None] - 1)
+        floors = torch.full_like(scores[:, :1], -torch.inf)
+        floors[few] = last
+        allowed = allowed.masked_fill(scores < floors, -torch.inf)
     for row, each in enumerate(samplings):
         if each.top_p < 1:
             ids = _nucleus(scores[row].softmax(dim=-1), each.top_p)

@@ -245,7 +245,7 @@ class Scheduler:
     def _tell(self, sequence: Sequence) -> None:
         """Tell the token that was drawn, and what comes of it."""
         request, last = sequence.request, sequence.new[-1].id
-        over = last in self.ends and not request.ignore_end
+        over = last in request.stop_ids or (last in self.ends and not request.ignore_end)
         sequence.tell(shown=not over)
         if over or sequence.stopped:
             self._answered(sequence, "stop")

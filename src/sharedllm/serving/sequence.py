@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sharedllm.base.loading import Base
 from sharedllm.serving.detokenizer import Detokenizer
+from sharedllm.serving.penalties import Said
 from sharedllm.serving.request import Deliver, Finished, Reason, Request, Scored, Token
 from sharedllm.serving.table import BASE_SLOT
 
@@ -36,6 +37,7 @@ class Sequence:
         scored: places whose logits are wanted beside those drawn from: each says how likely the token after it is.
         far: whether it is longer than the original context.
         new: every token drawn.
+        said: what prompt and answer have said, for whoever penalises that.
         ended: how the answer ended, where it is still to be compared.
         prompt_scores, glass_box: what `Finished` tells of them.
     """
@@ -51,6 +53,7 @@ class Sequence:
         self.scored = range(self.given - 1 if request.score_prompt else 0)
         self.far = False
         self.new: list[Scored] = []
+        self.said = Said(request.prompt, request.max_tokens) if request.sampling.penalises else None
         self.ended: Reason | None = None
         self.prompt_scores: tuple[Scored, ...] = ()
         self.glass_box: tuple[Scored, ...] = ()
@@ -118,6 +121,8 @@ class Sequence:
         if drawn is not None:
             self.new.append(drawn)
             self.ids.append(drawn.id)
+            if self.said is not None:
+                self.said.add(drawn.id)
         return ends
 
     def tell(self, *, shown: bool) -> None:

@@ -51,7 +51,12 @@ class Chat(Form):
         base = self.service.engine.base
         turns = [_turn(message) for message in self._asked.messages]
         self.check_length([turn.text for turn in turns])
-        yield chat_ids(base, turns)
+        yield chat_ids(
+            base,
+            turns,
+            asking=self._asked.add_generation_prompt is not False,
+            continuing=bool(self._asked.continue_final_message),
+        )
 
     def wanted(self, prompt: Sequence[int]) -> Wanted:
         asked = self._asked.max_completion_tokens or self._asked.max_tokens

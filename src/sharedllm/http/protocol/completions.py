@@ -38,6 +38,7 @@ class Completion(Form):
     def __init__(self, service: Service, asked: CompletionRequest) -> None:
         super().__init__(service, asked)
         self._asked = asked
+        self.drawn = asked.best_of or self.n
         self._prompts: list[Sequence[int]] = []
         self._offsets: dict[int, _Offsets] = {}
 
@@ -62,9 +63,11 @@ class Completion(Form):
 
     def wanted(self, prompt: Sequence[int]) -> Wanted:
         asked = self._asked
+        # Which answers are the likeliest is known by their tokens' log-probabilities.
+        ranked = 0 if self.drawn > self.n else None
         return Wanted(
             MAX_TOKENS if asked.max_tokens is None else asked.max_tokens,
-            asked.logprobs,
+            ranked if asked.logprobs is None else asked.logprobs,
             score_prompt=bool(asked.echo) and asked.logprobs is not None,
         )
 

@@ -20,7 +20,14 @@ _CHARACTERS_PER_TOKEN = 8
 
 
 class Form(ABC):
-    """How one endpoint is asked and answers. Choice ``i`` belongs to prompt ``i // n``."""
+    """How one endpoint is asked and answers. Choice ``i`` belongs to prompt ``i // n``.
+
+    Attributes:
+        service: what answers.
+        common: what is asked that both endpoints know.
+        n: how many answers to each prompt are told.
+        drawn: how many of each are drawn; the likeliest of them are told.
+    """
 
     object: ClassVar[str]
     chunk_object: ClassVar[str]
@@ -29,7 +36,7 @@ class Form(ABC):
     def __init__(self, service: Service, asked: Common) -> None:
         self.service = service
         self.common = asked
-        self.n = asked.n or 1
+        self.n = self.drawn = asked.n or 1
 
     @property
     @abstractmethod
@@ -76,16 +83,23 @@ class Form(ABC):
             InvalidInput: a prompt is empty or unusable, or there are too many answers.
             Refused: a prompt does not fit.
         """
-        if self.count * self.n > self.service.answers:
+        if self.count * self.drawn > self.service.answers:
             raise InvalidInput(
-                f"The request asks for {self.count * self.n:,} answers",
-                remedy=f"Ask for at most {self.service.answers}: prompts times n.",
+                f"The request asks for {self.count * self.drawn:,} answers",
+                remedy=f"Ask for at most {self.service.answers}: prompts times n, or times best_of.",
             )
         return [
             self._request(ids, self.wanted(ids), decision, seed, choice)
             for ids in self.prompts()
-            for choice in range(self.n)
+            for choice in range(self.drawn)
         ]
+
+    def chosen(self, answers: Sequence[PartialAnswer]) -> Sequence[PartialAnswer]:
+        """The answers that are told, of all that were drawn: the likeliest a token, the likeliest first."""
+        if self.drawn == self.n:
+            return answers
+        groups = (answers[start : start + self.drawn] for start in range(0, len(answers), self.drawn))
+        return [answer for group in groups for answer in sorted(group, key=_likelihood, reverse=True)[: self.n]]
 
     def check_length(self, texts: Sequence[str]) -> None:
         """Refuse what cannot fit before all of it is encoded, which takes seconds for megabytes.
@@ -138,6 +152,8 @@ class Form(ABC):
             score_prompt=wanted.score_prompt,
             glass_box=bool(asked.extensions.glass_box),
             seconds=self._seconds(),
+            ignore_end=bool(asked.ignore_eos),
+            stop_ids=frozenset(asked.stop_token_ids or ()),
         )
 
     def _seconds(self) -> float:
@@ -148,6 +164,12 @@ class Form(ABC):
                 f"The timeout is {seconds:g} s", remedy=f"Use at most {policy.max_seconds:g}, or leave it out."
             )
         return policy.seconds if seconds is None else seconds
+
+
+def _likelihood(answer: PartialAnswer) -> float:
+    """Log-probability a token."""
+    told = [scored.logprob for scored in answer.tokens if scored.logprob is not None]
+    return math.fsum(told) / len(told) if told else -math.inf
 
 
 def _too_long(what: str, context: str) -> Refused:
@@ -163,9 +185,14 @@ class Wanted:
     score_prompt: bool = False
 
 
-def usage(answers: Sequence[PartialAnswer], n: int) -> dict[str, int]:
-    """Token counts. A prompt counts once, however many answers it has; an end token counts as one that was drawn."""
-    prompt = sum(answer.end.prompt_tokens for answer in answers[::n])
+def usage(answers: Sequence[PartialAnswer], drawn: int) -> dict[str, int]:
+    """Token counts. A prompt counts once, however many answers it has; an end token counts as one that was drawn.
+
+    Args:
+        answers: all that were drawn, also those that are not told.
+        drawn: how many of each prompt.
+    """
+    prompt = sum(answer.end.prompt_tokens for answer in answers[::drawn])
     new = sum(answer.end.new_tokens for answer in answers)
     return {"prompt_tokens": prompt, "completion_tokens": new, "total_tokens": prompt + new}
 

@@ -6,12 +6,13 @@ Parameters that OpenAI has and we do not are accepted at a value that changes no
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from sharedllm.serving.request import DEFAULT_SAMPLING
+from sharedllm.serving.request import DEFAULT_SAMPLING, MOST_BIAS, MOST_PENALTY, MOST_REPETITION
 
 SEED_LIMIT = 2**63
+MOST_BIASES = 1024
 
 Stop = Annotated[str, Field(min_length=1, max_length=256)]
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
@@ -58,6 +59,37 @@ class Extensions(Strict):
     timeout: float | None = Field(None, gt=0, description="Seconds after which the request ends with an error.")
 
 
+def _token_biases(value: Any) -> Any:
+    """OpenAI's map from ids, which JSON spells as strings, checked here: a mistake is told without its key."""
+    if value is None:
+        return None
+    kept = isinstance(value, dict) and len(value) <= MOST_BIASES
+    if not kept or not all(key.isdecimal() and key.isascii() and len(key) < 10 for key in value):
+        raise PydanticCustomError("logit_bias", "it maps at most {most} token ids to numbers", {"most": MOST_BIASES})
+    biases = {int(key): bias for key, bias in value.items()}
+    if not all(type(bias) in (int, float) and abs(bias) <= MOST_BIAS for bias in biases.values()):
+        raise PydanticCustomError("logit_bias", "a bias is between -{most} and {most}", {"most": f"{MOST_BIAS:g}"})
+    return biases
+
+
+def _labels(value: Any) -> Any:
+    """OpenAI's metadata, as its reference bounds them."""
+    if value is None:
+        return None
+    if (
+        not isinstance(value, dict)
+        or len(value) > 16
+        or not all(isinstance(label, str) and len(label) <= 512 for label in value.values())
+        or max(map(len, value), default=0) > 64
+    ):
+        raise PydanticCustomError("metadata", "it has at most 16 pairs of texts, of 64 and 512 characters")
+    return value
+
+
+Biases = Annotated[dict[int, float], BeforeValidator(_token_biases)]
+Labels = Annotated[dict[str, str], BeforeValidator(_labels)]
+
+
 class Common(Strict):
     """What chat and completions share."""
 
@@ -78,6 +110,15 @@ class Common(Strict):
     n: int | None = Field(None, ge=1, le=8)
     stop: Stop | Annotated[list[Stop], Field(max_length=4, fail_fast=True)] | None = None
     seed: int | None = Field(None, ge=-SEED_LIMIT, lt=SEED_LIMIT, description="Random by default, and told.")
+    top_k: int | None = Field(None, ge=-1, lt=2**31, description="Draw among so many likeliest; -1 and 0 are all.")
+    presence_penalty: float | None = Field(None, ge=-MOST_PENALTY, le=MOST_PENALTY)
+    frequency_penalty: float | None = Field(None, ge=-MOST_PENALTY, le=MOST_PENALTY)
+    repetition_penalty: float | None = Field(
+        None, ge=1 / MOST_REPETITION, le=MOST_REPETITION, description="1 changes nothing; of the prompt's tokens, too."
+    )
+    logit_bias: Biases | None = Field(None, description="Added to the logits of these token ids.")
+    stop_token_ids: Annotated[list[TokenId], Field(max_length=64, fail_fast=True)] | None = None
+    ignore_eos: bool | None = Field(None, description="Go on after an end token of the base.")
     sharedllm: Extensions | None = None
 
     @model_validator(mode="after")
@@ -87,9 +128,12 @@ class Common(Strict):
         return self
 
     @property
-    def drawn(self) -> dict[str, float]:
+    def drawn(self) -> dict[str, Any]:
         """What is said of how tokens are drawn; the rest is as by default."""
-        said = {"temperature": self.temperature, "top_p": self.top_p, "min_p": self.min_p}
+        names = ("temperature", "top_p", "min_p", "presence_penalty", "frequency_penalty", "repetition_penalty")
+        said = {name: getattr(self, name) for name in names}
+        said["top_k"] = None if self.top_k is None else max(self.top_k, 0)
+        said["logit_bias"] = tuple(sorted(self.logit_bias.items())) if self.logit_bias else None
         return {name: value for name, value in said.items() if value is not None}
 
     @property
@@ -105,23 +149,47 @@ class Common(Strict):
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
-_PENALTIES: Mapping[str, Sequence[Any]] = {"frequency_penalty": (0,), "presence_penalty": (0,), "logit_bias": ({},)}
+_OTHER_SERVERS: Mapping[str, Sequence[Any]] = {
+    "min_tokens": (0,),
+    "length_penalty": (1,),
+    "early_stopping": (False,),
+    "use_beam_search": (False,),
+    "skip_special_tokens": (True,),
+    "spaces_between_special_tokens": (True,),
+    "include_stop_str_in_output": (False,),
+    "bad_words": ([],),
+    "typical_p": (1,),
+    "repeat_penalty": (1,),
+    "top_a": (0,),
+}
+"""How other servers let tokens be drawn and written, which their clients send."""
 
 
 class CompletionRequest(Common):
     """The body of ``POST /v1/completions``."""
 
-    unsupported = {**_PENALTIES, "best_of": (1,), "suffix": ("",)}
+    unsupported = {**_OTHER_SERVERS, "suffix": ("",)}
 
     prompt: str | TokenIds | Annotated[list[str], Prompts] | Annotated[list[TokenIds], Prompts]
     max_tokens: int | None = Field(None, ge=0, description="16 by default; 0 with echo and logprobs scores the prompt.")
     echo: bool | None = None
     logprobs: int | None = Field(None, ge=0, le=20, description="How many of the likeliest tokens to tell beside each.")
+    best_of: int | None = Field(
+        None, ge=1, le=8, description="Answers that are drawn, of which the n likeliest a token are told; n by default."
+    )
 
     @model_validator(mode="after")
     def _scores_come_last(self) -> Self:
         if self.stream and self.echo and self.logprobs is not None:
             raise PydanticCustomError("echo", "echo with logprobs cannot be streamed")
+        return self
+
+    @model_validator(mode="after")
+    def _the_best_are_of_all(self) -> Self:
+        if self.best_of is not None and self.best_of < (self.n or 1):
+            raise PydanticCustomError("best_of", "best_of is less than n")
+        if self.stream and self.best_of is not None and self.best_of > (self.n or 1):
+            raise PydanticCustomError("best_of", "which answers are the best of more cannot be known in a stream")
         return self
 
 
@@ -136,7 +204,6 @@ class Message(Strict):
     """One message; what only an assistant with tools would say is refused."""
 
     unsupported = {
-        "name": (),
         "refusal": (),
         "audio": (),
         "tool_calls": ([],),
@@ -146,18 +213,35 @@ class Message(Strict):
     }
 
     role: Literal["system", "developer", "user", "assistant"] = Field(description="developer is read as system.")
-    content: str | Annotated[list[TextPart], Field(fail_fast=True)]
+    content: str | Annotated[list[TextPart], Field(fail_fast=True)] | None = Field(
+        description="null is nothing, and for an assistant alone."
+    )
+    name: str | None = Field(
+        None, max_length=64, description="Taken and not read: chat templates have no place for it."
+    )
+
+    @model_validator(mode="after")
+    def _somebody_says_something(self) -> Self:
+        if self.content is None and self.role != "assistant":
+            raise PydanticCustomError("content", "only an assistant's content may be null")
+        return self
 
     @property
     def text(self) -> str:
-        return self.content if isinstance(self.content, str) else "".join(part.text for part in self.content)
+        if self.content is None or isinstance(self.content, str):
+            return self.content or ""
+        return "".join(part.text for part in self.content)
 
 
 class ChatRequest(Common):
     """The body of ``POST /v1/chat/completions``."""
 
     unsupported = {
-        **_PENALTIES,
+        **_OTHER_SERVERS,
+        "best_of": (1,),
+        "echo": (False,),
+        "chat_template_kwargs": ({},),
+        "documents": ([],),
         "tools": ([],),
         "tool_choice": ("none",),
         "parallel_tool_calls": (True, False),
@@ -171,10 +255,7 @@ class ChatRequest(Common):
         "verbosity": (),
         "service_tier": ("auto", "default"),
         "store": (False,),
-        "metadata": ({},),
         "web_search_options": (),
-        "prompt_cache_key": (),
-        "safety_identifier": (),
     }
 
     messages: Annotated[list[Message], Field(min_length=1, max_length=2048, fail_fast=True)]
@@ -182,6 +263,28 @@ class ChatRequest(Common):
     max_completion_tokens: int | None = Field(None, ge=1, description="The newer name of max_tokens.")
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
+    metadata: Labels | None = Field(None, description="Taken and not kept.")
+    prompt_cache_key: str | None = Field(None, max_length=1024, description="Taken and not needed.")
+    safety_identifier: str | None = Field(None, max_length=1024, description="Taken and not kept.")
+    add_generation_prompt: bool | None = Field(
+        None, description="Whether the assistant's turn is begun after the messages; true by default."
+    )
+    continue_final_message: bool | None = Field(
+        None, description="Whether the answer goes on from the last message, which is then the assistant's."
+    )
+
+    @model_validator(mode="after")
+    def _only_the_assistant_goes_on(self) -> Self:
+        if self.continue_final_message:
+            if self.add_generation_prompt:
+                raise PydanticCustomError(
+                    "continue_final_message", "continue_final_message needs add_generation_prompt to be false"
+                )
+            if self.messages[-1].role != "assistant":
+                raise PydanticCustomError(
+                    "continue_final_message", "continue_final_message needs the assistant to have said something last"
+                )
+        return self
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

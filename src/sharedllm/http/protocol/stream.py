@@ -3,7 +3,7 @@
 import asyncio
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,7 +21,7 @@ from sharedllm.http.logs import RequestRecord
 from sharedllm.http.protocol.forms import Form, glass_box, usage
 from sharedllm.http.routing import routed
 from sharedllm.http.service import Service
-from sharedllm.http.submission import Submission
+from sharedllm.http.submission import PartialAnswer, Submission
 from sharedllm.serving.request import Token
 
 SEED_BITS = 53
@@ -82,12 +82,13 @@ async def _whole(
 ) -> bytes:
     async for _ in running.events():
         pass
-    counts = usage(running.answers, form.n)
+    counts = usage(running.answers, form.drawn)
     record.counted(counts)
 
     def body() -> bytes:
-        choices = [form.choice(index, answer, vocabulary) for index, answer in enumerate(running.answers)]
-        ours = _ours(form, head, running, vocabulary)
+        answers = form.chosen(running.answers)
+        choices = [form.choice(index, answer, vocabulary) for index, answer in enumerate(answers)]
+        ours = _ours(form, head, answers, vocabulary)
         return to_json(head.of(form.object) | {"choices": choices, "usage": counts, "sharedllm": ours})
 
     return await _made(form, user, body)
@@ -110,7 +111,7 @@ async def _events(
     )
 
     def last(chunk: Mapping[str, Any]) -> bytes:
-        return _event({**chunk, "sharedllm": _ours(form, head, running, vocabulary)})
+        return _event({**chunk, "sharedllm": _ours(form, head, running.answers, vocabulary)})
 
     try:
         async for index, event in running.events():
@@ -132,7 +133,7 @@ async def _events(
         record.refused = error
         yield _event(told(error, head.told))
         return
-    counts = usage(running.answers, form.n)
+    counts = usage(running.answers, form.drawn)
     record.counted(counts)
     if form.common.tells_usage:
         yield await _made(form, user, partial(last, common | {"choices": [], "usage": counts}))
@@ -144,10 +145,10 @@ async def _made(form: Form, user: str, make: Callable[[], bytes]) -> bytes:
     return await form.service.turns.run(user, make) if form.is_long else make()
 
 
-def _ours(form: Form, head: "_Head", running: Submission, vocabulary: Vocabulary) -> Mapping[str, Any]:
+def _ours(form: Form, head: "_Head", answers: Sequence[PartialAnswer], vocabulary: Vocabulary) -> Mapping[str, Any]:
     if not form.common.extensions.glass_box:
         return head.told
-    return {**head.told, "glass_box": glass_box(running.answers, vocabulary)}
+    return {**head.told, "glass_box": glass_box(answers, vocabulary)}
 
 
 @dataclass(frozen=True)
