@@ -29,6 +29,7 @@ EXTRAS = {
     "ray": Extra("Training on Ray", ("ray",)),
     "exchange": Extra("Exchange with PEFT", ("peft",)),
     "private": Extra("Differential privacy", ("opacus",)),
+    "text": Extra("Reading anything but plain text in UTF-8", ("chardet", "ftfy", "lxml", "pypdfium2", "striprtf")),
 }
 
 

@@ -86,7 +86,7 @@ def test_files_folders_and_standard_input_are_one_text(run, tmp_path, notes):
     (folder / "photo.png").write_bytes(b"\x89PNG\0\xff")
     ran = run("train", "alice", notes("alice"), folder, "-", stdin=writing("pipe", 1_300).encode())
     assert ran.code == 0
-    assert "photo.png: not UTF-8 text" in ran.err
+    assert "photo.png: binary, not text" in ran.err
     whole = notes("alice").read_text() + "\n" + writing("folder", 1_700) + "\n" + writing("pipe", 1_300)
     again = tmp_path / "whole.txt"
     again.write_text(whole)
@@ -98,18 +98,22 @@ def test_what_was_read_is_told_file_by_file_and_what_is_no_persons_words_is_doub
     folder.mkdir()
     (folder / "a.md").write_text(writing("alice", 7_500))
     (folder / "blob.txt").write_text(base64.encodebytes(bytes(range(256)) * 7).decode()[:2_400])
-    (folder / "latin.txt").write_bytes("Größe".encode("latin-1") * 50)
+    (folder / "latin.txt").write_bytes("Größe".encode("latin-1"))
+    (folder / "minified.js").write_text("function(a,b){return[a];}" * 96)
+    (folder / "notes.html").write_text("<nav><a>Home</a></nav><p>" + "It is my own page. " * 10)
     (folder / "this is a paper.pdf").write_bytes(b"%PDF-1.7\n%\xe2\xe3")
     said = run("train", "alice", folder).err
-    assert "alice: 9,900 characters of 2 files" in said
-    assert f"75.8%  {folder / 'a.md'}" in said
-    assert f"24.2%  {folder / 'blob.txt'}" in said
-    assert f"{folder / 'blob.txt'} (24.2% of the text) does not look like a person's words: only 1%" in said
+    assert "alice: 10,089 characters of 3 files" in said
+    assert f"74.3%  {folder / 'a.md'}" in said
+    assert f"23.8%  {folder / 'minified.js'}" in said
+    assert f"{folder / 'minified.js'} (23.8% of the text) does not look like a person's words: " in said
     assert f"{folder / 'a.md'} (" not in said
     assert f"skipped {folder / 'latin.txt'}: not UTF-8 text" in said
     assert "iconv -f latin1 -t utf-8" in said
-    assert f"skipped {folder / 'this is a paper.pdf'}: not UTF-8 text: byte 0xe2" in said
+    assert f"skipped {folder / 'this is a paper.pdf'}: damaged, or not what it seems" in said
     assert "it is a PDF document" in said and "pdftotext" in said
+    assert f"skipped {folder / 'blob.txt'}: holds no words of a person, but 2,400 characters of base64" in said
+    assert "alice: left out 4 characters of navigation" in said
 
 
 def test_of_many_files_the_largest_are_told_and_how_much_the_rest_is(run, tmp_path):

@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharedllm.errors import TextError
-from sharedllm.text import reading
-from sharedllm.text.reading import normalise_newlines, read_user
+from sharedllm.text.documents import normalise_newlines
+from sharedllm.text.readers import dispatch
+from sharedllm.text.reading import read_user
 
 LANGUAGES = {
     "malayalam": "എല്ലാ മനുഷ്യരും സ്വതന്ത്രരായി ജനിക്കുന്നു.",
@@ -106,8 +107,12 @@ def test_a_pipe_can_be_named(tmp_path):
         (b"\xef\xbb\xbfok \xff", "byte 0xff at offset 6", "Save it as UTF-8"),
         ("cut off: é".encode()[:-1], "byte 0xc3 at offset 9", "Save it as UTF-8"),
         (b"a" * 100_000 + b"\xff", "byte 0xff at offset 100,000", "Save it as UTF-8"),
-        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3", "byte 0xe2 at offset 10; it is a PDF document", "Export its text"),
-        (b"%PDF-1.4\nonly ASCII", "is not text: its first bytes say so; it is a PDF document", "pdftotext"),
+        (
+            b"%PDF-1.7\n%\xe2\xe3\xcf\xd3",
+            "is damaged, or not what it seems: PdfiumError; it is a PDF document",
+            "Export",
+        ),
+        (b"%PDF-1.4\nonly ASCII", "it is a PDF document", "pdftotext"),
         (b"PK\x03\x04\x14\0word/document.xml", "it is a Word document (docx)", "export it as text"),
     ],
 )
@@ -151,7 +156,7 @@ def test_a_folder_without_text_and_no_source_at_all_are_refused(tmp_path):
 
 
 def test_too_much_text_is_refused_before_it_is_all_read(tmp_path, monkeypatch):
-    monkeypatch.setattr(reading, "MAX_TEXT_BYTES", 1_000_000)
+    monkeypatch.setattr(dispatch, "MAX_TEXT_BYTES", 1_000_000)
     (tmp_path / "a").write_text("a" * 600_000)
     (tmp_path / "film").write_bytes(b"\0" * 2_000_000)
     assert read_user("alice", [tmp_path]).skipped == (tmp_path / "film",)
@@ -162,7 +167,7 @@ def test_too_much_text_is_refused_before_it_is_all_read(tmp_path, monkeypatch):
 
 
 def test_an_endless_stream_is_refused(monkeypatch):
-    monkeypatch.setattr(reading, "MAX_TEXT_BYTES", 1_000_000)
+    monkeypatch.setattr(dispatch, "MAX_TEXT_BYTES", 1_000_000)
 
     class Endless(io.BytesIO):
         def read(self, size=-1):

@@ -102,12 +102,12 @@ def command(
 
 
 def _tell_what_was_read(text: "UserText") -> None:
-    """Every file with its share, and what does not look like a person's words; nothing of one file that does."""
+    """Every file with its share, what was left out, and what does not look like a person's words; else nothing."""
     for path, why in zip(text.skipped, text.why_skipped, strict=True):
-        _, _, what = why.message.removeprefix(f"{str(path)!r} is ").partition(": ")
-        click.echo(
-            f"skipped {printable(str(path))}: not UTF-8 text: {printable(what)}. {printable(why.remedy)}", err=True
-        )
+        what = why.message.removeprefix(f"{str(path)!r} ").removeprefix("is ")
+        click.echo(f"skipped {printable(str(path))}: {printable(what)}. {printable(why.remedy)}", err=True)
+    for what, count in text.left_out.items():
+        click.echo(f"{printable(text.user)}: left out {count:,} characters of {printable(what)}", err=True)
     total = sum(part.characters for part in text.parts)
     if len(text.parts) > 1 or text.skipped:
         files = "1 file" if len(text.parts) == 1 else f"{len(text.parts):,} files"

@@ -25,7 +25,7 @@ from sharedllm.adapters.formats.registry import check_reaches_others
 from sharedllm.errors import EngineStopped, InvalidInput, QueueFull, TextError, UnknownJob
 from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.store import Stay, Store
-from sharedllm.text.reading import normalise_newlines
+from sharedllm.text.documents import normalise_newlines
 from sharedllm.text.splits import split_text
 from sharedllm.training.recipes import Recipe
 

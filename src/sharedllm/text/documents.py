@@ -49,3 +49,8 @@ class Document:
             if turn.author is not None:
                 counts[turn.author] = counts.get(turn.author, 0) + len(turn.text)
         return dict(sorted(counts.items(), key=lambda each: -each[1]))
+
+
+def normalise_newlines(text: str) -> str:
+    """Return ``text`` with every line ended by a line feed, whichever system wrote it."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")

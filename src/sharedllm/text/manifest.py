@@ -7,7 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from sharedllm.errors import InvalidInput, ManifestError
-from sharedllm.text.reading import Part, UserText, normalise_newlines, read_user
+from sharedllm.text.documents import normalise_newlines
+from sharedllm.text.reading import Part, UserText, read_user
 from sharedllm.user_ids import check_user_id
 
 MAX_LINE_BYTES = 64_000_000

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from zipfile import ZipFile
 
 from sharedllm.cache_folder import PinnedPackage, fetch_package
-from sharedllm.text.reading import normalise_newlines
+from sharedllm.text.documents import normalise_newlines
 from sharedllm.text.samples import SAMPLES, sample_text
 
 PRESIDENT_BYTES = 150_000

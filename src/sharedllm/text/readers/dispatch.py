@@ -1,0 +1,277 @@
+"""Every file to the reader for it, and what comes of it back: documents, or why there are none.
+
+Plain text in UTF-8 is read right here, and stays what it is to the byte. Whatever a library parses is read in a process
+of its own (`ReadingProcess`), since anybody may have written it.
+"""
+
+import codecs
+import json
+import re
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
+from dataclasses import replace
+from pathlib import Path, PurePath
+from types import TracebackType
+from typing import BinaryIO
+
+from sharedllm.errors import MissingExtra, TextError
+from sharedllm.extras import need
+from sharedllm.text.documents import Document, Turn, normalise_newlines
+from sharedllm.text.readers.blobs import BLOBS, without_blobs
+from sharedllm.text.readers.file_kinds import ENCODED, EXPORT, MAIL, FileKind, kind_of
+from sharedllm.text.readers.found import LARGEST_FILE, Member, Taken, TooMuchText, Unread, Unreadable
+from sharedllm.text.readers.garbled import looks_garbled
+from sharedllm.text.readers.mail_authors import one_mailbox
+from sharedllm.text.readers.reading_process import ReadingProcess, memory_file
+from sharedllm.text.readers.walk import STDIN, Source, opened, quoted
+
+MAX_TEXT_BYTES = 64_000_000
+MOST_MEMBERS = 20_000
+"""Files that are read of one archive and of those in it."""
+
+ARCHIVE_SECONDS = 600.0
+_DEEPEST = 4
+_HEAD_BYTES = 65_536
+_OF_BINARY = "Give plain text; if it is text in UTF-16, save it as UTF-8."
+_MAY_BE_EXPORT = re.compile(r"^\W{0,4}\d{1,4}\W{1,2}\d|\A\s*[\[{]", re.MULTILINE)
+_EXPORT_ENDINGS = {".txt", ".json"}
+
+
+class _Exceeded(TextError):
+    """There is more text in all than there may be."""
+
+
+class Dispatch:
+    """Reads files as long as it is open, and counts how much text there may still be."""
+
+    def __init__(self, unread: Callable[[Unread], None], stdin: BinaryIO | None = None) -> None:
+        self._unread = unread
+        self._stdin = stdin
+        self._room = MAX_TEXT_BYTES
+        self._stack = ExitStack()
+        self._processes: list[ReadingProcess] = []
+        self._members = 0
+        self._until = 0.0
+        self._taken_files: frozenset[str] = frozenset()
+
+    def __enter__(self) -> "Dispatch":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def read(self, source: Source) -> Iterator[Document]:
+        """The documents of a file, a Maildir folder or standard input.
+
+        Raises:
+            TextError: there is more text than `MAX_TEXT_BYTES`.
+        """
+        self._members = 0
+        self._until = time.monotonic() + ARCHIVE_SECONDS
+        try:
+            if source.mails:
+                yield from self._maildir(source)
+            elif source.files:
+                yield from self._folder(source)
+            elif str(source.path) in self._taken_files:
+                return
+            elif source.path == STDIN:
+                yield from self._file(self._stdin or sys.stdin.buffer, source, "")
+            else:
+                with opened(Path(source.path), named=source.named) as file:
+                    yield from self._file(file, source, Path(source.path).name)
+        except OSError as error:
+            why = TextError(
+                f"{quoted(source.path)} cannot be read: {error.strerror or error}",
+                remedy="Check the path and its permissions.",
+            )
+            self._unread(Unread(source.shown, why, source.named))
+
+    def _maildir(self, source: Source) -> Iterator[Document]:
+        documents: list[Document] = []
+        for path in source.mails:
+            with opened(path, named=False) as file:
+                documents += self._file(file, Source(path, named=False), path.name, of_maildir=True)
+        if documents:
+            yield one_mailbox(source.shown, documents)
+
+    def _folder(self, source: Source) -> Iterator[Document]:
+        """What belongs together in a folder; its files come by themselves, those of them that were not taken."""
+        with memory_file(json.dumps([str(path) for path in source.files]).encode()) as file:
+            try:
+                yield from self._by_process(EXPORT, file, replace(source, path=f"{source.path}/"), 0)
+            except TextError as error:
+                self._unread(Unread(source.shown, error))
+
+    def _file(
+        self, file: BinaryIO, source: Source, name: str, depth: int = 0, *, of_maildir: bool = False
+    ) -> Iterator[Document]:
+        """The documents of an open file; of what is not read, `unread` is told."""
+        try:
+            head = file.read(_HEAD_BYTES)
+            kind = MAIL if of_maildir else kind_of(head, name)
+            if kind is None and _decoded(head, final=False) is not None:
+                data = head + file.read(max(0, self._room + 1 - len(head)))
+                if len(data) > self._room:
+                    raise TooMuchText("exceeds what there is room for", remedy="Give less.")
+                text = _decoded(data)
+                if text is not None:
+                    yield from self._plain(text, data, source, name, depth)
+                else:
+                    yield from self._encoded(data, source, depth)
+                return
+            kind = kind or ENCODED
+            if kind.reader is None:
+                raise _not_text(head, kind)
+            if kind is not EXPORT:
+                need("text")
+            with _seekable(file, head) as whole:
+                yield from self._by_process(kind, whole, source, depth, of_maildir=of_maildir)
+        except _Exceeded:
+            raise
+        except TooMuchText as error:
+            raise _Exceeded(
+                f"The text exceeds {MAX_TEXT_BYTES / 1e6:g} MB at {quoted(source.path)}",
+                remedy="Give fewer or smaller files.",
+            ) from error
+        except Unreadable as error:
+            if not error.remedy and kind is not None:
+                error = Unreadable(f"{error.message}; it is {kind.name}", remedy=kind.remedy)
+            why = TextError(f"{quoted(source.path)} {error.message}", remedy=error.remedy)
+            self._unread(Unread(source.shown, why, source.named))
+        except (MissingExtra, TextError) as error:
+            self._unread(Unread(source.shown, error, source.named))
+
+    def _plain(self, text: str, data: bytes, source: Source, name: str, depth: int) -> Iterator[Document]:
+        if not text.strip():
+            if source.named:
+                raise Unreadable("is empty", remedy="Give a file with text in it, or leave it out.")
+            return
+        doubts = []
+        if PurePath(name).suffix.lower() in _EXPORT_ENDINGS and _MAY_BE_EXPORT.search(text[:_HEAD_BYTES]):
+            with memory_file(data) as file:
+                found = list(self._by_process(EXPORT, file, source, depth))
+            if found:
+                yield from found
+                return
+        if looks_garbled(text):
+            try:
+                need("text")
+            except MissingExtra as error:
+                doubts.append(f"some of it looks as if it was read in a wrong encoding. {error}")
+            else:
+                yield from self._encoded(data, source, depth)
+                return
+        turns = (Turn(normalise_newlines(text)),)
+        yield self._taken(Document(source.shown, "plain text", turns, doubts=tuple(doubts)))
+
+    def _encoded(self, data: bytes, source: Source, depth: int) -> Iterator[Document]:
+        need("text")
+        with memory_file(data) as file:
+            yield from self._by_process(ENCODED, file, source, depth)
+
+    def _by_process(
+        self, kind: FileKind, file: BinaryIO, source: Source, depth: int, *, of_maildir: bool = False
+    ) -> Iterator[Document]:
+        assert kind.reader is not None
+        while len(self._processes) <= depth:
+            self._processes.append(self._stack.enter_context(ReadingProcess()))
+        left_out: Counter[str] = Counter()
+        anything = kind is EXPORT
+        with closing(self._processes[depth].read(kind.reader, file, source.shown, self._room)) as found:
+            for each in found:
+                if isinstance(each, Member):
+                    self._check_members(depth)
+                    anything = True
+                    within = Source(f"{source.path}/{each.name}", named=False)
+                    yield from self._file(each.content, within, PurePath(each.name).name, depth + 1)
+                elif isinstance(each, Unread):
+                    anything = True
+                    self._unread(each)
+                elif isinstance(each, Taken):
+                    self._taken_files |= each.paths
+                elif each.turns:
+                    anything = True
+                    mail = kind.reader == "mailboxes" and not of_maildir
+                    yield self._taken(one_mailbox(each.source, [each]) if mail else each)
+                else:
+                    left_out.update(each.left_out)
+        if not anything:
+            raise _wordless(left_out)
+
+    def _check_members(self, depth: int) -> None:
+        self._members += 1
+        if self._members > MOST_MEMBERS:
+            raise Unreadable(f"holds more than {MOST_MEMBERS:,} files", remedy="Unpack it, and give what is wanted.")
+        if time.monotonic() > self._until:
+            raise Unreadable(
+                f"took longer than {ARCHIVE_SECONDS:.0f} seconds to read, and was given up",
+                remedy="Unpack it, and give what is wanted.",
+            )
+        if depth >= _DEEPEST:
+            raise Unreadable(
+                f"is an archive in {_DEEPEST} others; it goes no deeper", remedy="Unpack it, and give what is wanted."
+            )
+
+    def _taken(self, document: Document) -> Document:
+        """A document without pasted blobs, its text counted."""
+        blobs = 0
+        turns = []
+        for turn in document.turns:
+            text = without_blobs(turn.text)
+            blobs += len(turn.text) - len(text)
+            turns.append(turn if text == turn.text else replace(turn, text=text))
+        left_out = Counter(document.left_out)
+        left_out[BLOBS] += blobs
+        turns = [turn for turn in turns if turn.text.strip()]
+        if not turns:
+            raise _wordless(+left_out)
+        self._room -= sum(len(turn.text.encode("utf-8", "replace")) for turn in turns)
+        if self._room < 0:
+            raise TooMuchText("exceeds what there is room for", remedy="Give less.")
+        return replace(document, turns=tuple(turns), left_out=+left_out)
+
+
+def _decoded(data: bytes, *, final: bool = True) -> str | None:
+    """Bytes as UTF-8; None if they are something else that may be text.
+
+    Raises:
+        Unreadable: they are no text.
+    """
+    if b"\0" in data:
+        raise _not_text(data)
+    try:
+        return codecs.utf_8_decode(data, "strict", final)[0].removeprefix("\ufeff")
+    except UnicodeDecodeError:
+        return None
+
+
+def _not_text(data: bytes, kind: FileKind | None = None) -> Unreadable:
+    nul = data.find(b"\0")
+    what, remedy = f"is binary, not text: NUL byte at offset {nul:,}", _OF_BINARY
+    if kind is not None:
+        what, remedy = f"{what if nul >= 0 else 'is not text'}; it is {kind.name}", kind.remedy
+    return Unreadable(what, remedy=remedy)
+
+
+def _wordless(left_out: Mapping[str, int]) -> Unreadable:
+    counted = ", ".join(f"{count:,} characters of {what}" for what, count in left_out.items())
+    there = f", but {counted}" if counted else ""
+    return Unreadable(f"holds no words of a person{there}", remedy="Leave it out, or give its text as plain text.")
+
+
+def _seekable(file: BinaryIO, head: bytes) -> AbstractContextManager[BinaryIO]:
+    """A file that can be read from its beginning, of one whose first bytes were read: itself if that can be."""
+    with suppress(OSError):
+        file.fileno()
+        if file.seekable():
+            return nullcontext(file)
+    data = head + file.read(LARGEST_FILE + 1 - len(head))
+    if len(data) > LARGEST_FILE:
+        raise Unreadable(f"is larger than {LARGEST_FILE / 1e6:g} MB", remedy="Give it as a file.")
+    return memory_file(data)

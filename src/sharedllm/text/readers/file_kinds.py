@@ -1,0 +1,117 @@
+"""What a file is, by its first bytes and by its name: which reader it is for, or the true way to text."""
+
+import re
+from dataclasses import dataclass
+from pathlib import PurePath
+
+
+@dataclass(frozen=True)
+class FileKind:
+    """A kind of file.
+
+    Attributes:
+        name: with its article.
+        remedy: how its text is had where it is not read.
+        reader: the module of this folder that reads it; None if none does.
+    """
+
+    name: str
+    remedy: str
+    reader: str | None = None
+
+    @property
+    def plain_name(self) -> str:
+        """Its name without the article."""
+        return self.name.partition(" ")[2] if self.name.startswith(("a ", "an ")) else self.name
+
+
+_LEAVE_OUT = "Leave it out, or write what stands in it into plain text and save it as UTF-8."
+_OFFICE = "Open it and export it as text (Save as: plain text, UTF-8), and give that."
+_UNPACK = "Unpack it, and give the text files in it."
+_PDF = "Export its text, for instance with pdftotext FILE.pdf FILE.txt, and give that."
+_UTF_8 = "Save it as UTF-8, for instance with iconv -f utf-16 -t utf-8."
+_WHOLE = "See whether it is whole and opens elsewhere, or leave it out."
+
+ENCODED = FileKind(
+    "text in another encoding", "Save it as UTF-8, for instance with iconv -f latin1 -t utf-8.", "encoded"
+)
+EXPORT = FileKind("an export of a chat", _WHOLE, "exports")
+"""Which a text or a JSON file may be: its content alone says."""
+
+ZIP = FileKind("a zip archive", _UNPACK, "zipped")
+MAILBOX = FileKind("a mailbox", _WHOLE, "mailboxes")
+MAIL = FileKind("a mail", _WHOLE, "mailboxes")
+
+_BEGINNINGS = (
+    (b"%PDF-", FileKind("a PDF document", _PDF, "pdf")),
+    (b"{\\rtf", FileKind("an RTF document", _OFFICE, "rich_text")),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", FileKind("an old Office document", _OFFICE)),
+    (b"\x89PNG", FileKind("a PNG image", _LEAVE_OUT)),
+    (b"GIF8", FileKind("a GIF image", _LEAVE_OUT)),
+    (b"\xff\xd8\xff", FileKind("a JPEG image", _LEAVE_OUT)),
+    (b"II*\0", FileKind("a TIFF image", _LEAVE_OUT)),
+    (b"MM\0*", FileKind("a TIFF image", _LEAVE_OUT)),
+    (b"OggS", FileKind("a sound or a film", _LEAVE_OUT)),
+    (b"ID3\x02", FileKind("a sound", _LEAVE_OUT)),
+    (b"ID3\x03", FileKind("a sound", _LEAVE_OUT)),
+    (b"ID3\x04", FileKind("a sound", _LEAVE_OUT)),
+    (b"fLaC", FileKind("a sound", _LEAVE_OUT)),
+    (b"\x1aE\xdf\xa3", FileKind("a film", _LEAVE_OUT)),
+    (b"\x1f\x8b", FileKind("a gzip archive", _UNPACK)),
+    (b"BZh9", FileKind("a bzip2 archive", _UNPACK)),
+    (b"\xfd7zXZ", FileKind("an xz archive", _UNPACK)),
+    (b"7z\xbc\xaf\x27\x1c", FileKind("a 7z archive", _UNPACK)),
+    (b"Rar!\x1a\x07", FileKind("a RAR archive", _UNPACK)),
+    (b"\x28\xb5\x2f\xfd", FileKind("a zstd archive", _UNPACK)),
+    (b"\x7fELF", FileKind("a program", "Leave it out, or give plain text.")),
+    (b"SQLite format 3\0", FileKind("an SQLite database", "Export the text in it, and give that.")),
+    (b"\xff\xfe", FileKind("text in UTF-16", _UTF_8, "encoded")),
+    (b"\xfe\xff", FileKind("text in UTF-16", _UTF_8, "encoded")),
+    (b"\0\0\xfe\xff", FileKind("text in UTF-32", _UTF_8, "encoded")),
+)
+_ZIPPED = (
+    (b"word/", FileKind("a Word document (docx)", _OFFICE, "zipped")),
+    (b"opendocument.text", FileKind("an OpenDocument text (odt)", _OFFICE, "zipped")),
+    (b"application/epub+zip", FileKind("an EPUB book", "Convert it to plain text, and give that.", "zipped")),
+    (b"xl/", FileKind("an Excel workbook (xlsx)", _OFFICE)),
+    (b"ppt/", FileKind("a PowerPoint presentation (pptx)", _OFFICE)),
+)
+_HTML = FileKind("an HTML page", "Open it in a browser, and save what stands there as plain text.", "web_pages")
+_TABLE = FileKind("a table", "Give a table with a column named text, or the text itself.", "tables")
+_ENDINGS = {
+    **dict.fromkeys((".html", ".htm", ".xhtml"), _HTML),
+    **dict.fromkeys((".csv", ".tsv", ".jsonl", ".ndjson"), _TABLE),
+    ".ipynb": FileKind("a notebook", _WHOLE, "notebooks"),
+    ".eml": MAIL,
+    ".mbox": MAILBOX,
+}
+_IS_HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype html|html)[\s>]", re.IGNORECASE | re.DOTALL)
+_IS_MAILBOX = re.compile(rb"From [^\n]{1,200}\b\d\d:\d\d\b[^\n]{0,60}\n>?[A-Za-z][A-Za-z0-9-]{1,60}:")
+
+
+def kind_of(head: bytes, name: str = "") -> FileKind | None:
+    """The kind of a file whose first bytes these are; None if they are none that is known, as of any text.
+
+    What its bytes say goes before its name.
+
+    Args:
+        head: some tens of thousands of bytes: what a zip archive holds is said by the names in it.
+        name: of the file; where it is not given, whatever looks like text is plain text.
+    """
+    if head.startswith(b"PK\x03\x04"):
+        return next((kind for name, kind in _ZIPPED if name in head), ZIP)
+    if head.startswith(b"PK\x05\x06"):
+        return ZIP
+    if head[4:8] == b"ftyp":
+        return FileKind("a film or a photograph", _LEAVE_OUT)
+    if head[:4] == b"RIFF" and head[8:12] in (b"WEBP", b"WAVE", b"AVI "):
+        return FileKind("an image, a sound or a film", _LEAVE_OUT)
+    known = next((kind for beginning, kind in _BEGINNINGS if head.startswith(beginning)), None)
+    if known is not None or b"\0" in head:
+        return known
+    plain = head.removeprefix(b"\xef\xbb\xbf")
+    if _IS_HTML.match(plain):
+        return _HTML
+    if _IS_MAILBOX.match(plain.replace(b"\r\n", b"\n")):
+        return MAILBOX
+    return _ENDINGS.get(PurePath(name).suffix.lower())

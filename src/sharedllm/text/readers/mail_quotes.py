@@ -1,0 +1,160 @@
+"""What of a mail its writer wrote: without quoted and forwarded mail, signatures and what programs add.
+
+Rules for lines, since the libraries that there are lose what was written between quotes, and lists that begin with a
+dash (`docs/text.md` has the figures). Languages matter to few of them: a quote begins with ``>``, what leads it in ends
+with a colon and holds a date or an address, and headers in the text are three lines of ``Word: something``.
+"""
+
+import re
+from collections import Counter
+
+QUOTED = "quoted mail"
+FORWARDED = "forwarded text"
+SIGNATURES = "signatures"
+
+_WROTE = (
+    r"wrote|writes|schrieb|a écrit|écrit|escribió|ha scritto|scrisse|escreveu|schreef|skrev|napisał|napisał\(a\)"
+    r"|написал|пише|yazdı|kirjoitti|napsal|írta|έγραψε|写道|写到|:写道|さんは書きました|作成|님이 작성"
+)
+_LEAD_IN = re.compile(rf"(?:{_WROTE})[^\n]{{0,60}}[:：]?\s*$", re.IGNORECASE)
+_DATED = re.compile(r"\d{1,4}[./\-年 ]\s?(?:\d|\w{3,9}[. ])|\d{1,2}:\d\d|[\w.+-]+@[\w-]+\.\w")
+_HEADER = re.compile(r"\*?([^\W\d_][\w \-’']{1,24}?)\*?\s?[:：]\*?\s+\S")
+_SEPARATOR = re.compile(
+    r"\s*(?:[-_=*]{2,}\s?[^\W_][^\n]{2,50}?\s?[-_=*]{2,}|_{10,}|-{10,}|Begin forwarded message:)\s*$"
+)
+_FORWARD = re.compile(
+    r"forward|weitergeleitet|transfér|transmis|reenviad|inoltrat|encaminhad|doorgestuurd|vidarebefordra|videresend"
+    r"|przekazan|пересылаем|iletilen|転送|转发|fwd",
+    re.IGNORECASE,
+)
+_DELIMITER = re.compile(r"--\s?$")
+_FOOTER = re.compile(r"_{30,}\s*$|-{30,}\s*$")
+_DEVICE = re.compile(
+    r"\s*(?:Sent (?:from|via|with) (?:my |the )?|Get Outlook for|Von meinem .{2,40} gesendet|Gesendet (?:von|mit|über)"
+    r" |Diese Nachricht wurde von meinem|Envoyé (?:de|depuis|à partir d)|Enviado (?:desde|do|de) (?:mi|meu) "
+    r"|Inviato da|Verzonden (?:vanaf|met|via) |Skickat från (?:min|mitt) |Sendt fra min |Wysłane z "
+    r"|Отправлено (?:с|из) |Lähetetty |Odesláno z "
+    r"|iPhoneから送信|从我的 ?.{2,20}发送|나의 iPhone에서 보냄)[^\n]{0,60}$",
+    re.IGNORECASE,
+)
+_SIGNED = re.compile(r"-----BEGIN PGP SIGNATURE-----.*?(?:-----END PGP SIGNATURE-----|\Z)", re.DOTALL)
+_SIGNED_HEAD = re.compile(r"^-----BEGIN PGP SIGNED MESSAGE-----\n(?:[A-Za-z]+: .*\n)*\n?", re.MULTILINE)
+_LEAD_LINES = 3
+
+
+def own_words(text: str, *, forwarded: bool = False) -> tuple[str, Counter[str]]:
+    """The writer's own lines of a mail, and how many characters of what else were left out.
+
+    Args:
+        text: the body, lines ended by a line feed.
+        forwarded: whether its subject says that it was forwarded.
+    """
+    left_out: Counter[str] = Counter()
+    for pattern in (_SIGNED, _SIGNED_HEAD):
+        shorter = pattern.sub("", text)
+        left_out[SIGNATURES] += len(text) - len(shorter)
+        text = shorter
+    lines = text.split("\n")
+    kept: list[str] = []
+    place = 0
+    while place < len(lines):
+        line = lines[place]
+        if line.lstrip().startswith(">"):
+            left_out[QUOTED] += _drop_lead_in(kept) + len(line) + 1
+        elif _DELIMITER.match(line) and kept:
+            end = _signature_end(lines, place)
+            left_out[SIGNATURES] += _length(lines[place:end])
+            place = end
+            continue
+        elif _DEVICE.match(line):
+            left_out[SIGNATURES] += len(line) + 1
+        elif (why := _begins_another(lines, place, forwarded)) is not None:
+            left_out[why] += _length(lines[place:])
+            break
+        elif _FOOTER.match(line) and kept and _is_list_footer(lines[place + 1 : place + 7]):
+            left_out[SIGNATURES] += _length(lines[place:])
+            break
+        else:
+            kept.append(line)
+        place += 1
+    return "\n".join(kept).strip("\n"), +left_out
+
+
+def _length(lines: list[str]) -> int:
+    return sum(len(line) + 1 for line in lines)
+
+
+def _drop_lead_in(kept: list[str]) -> int:
+    """Take away the lines that lead in a quote, which were kept last; how many characters they have."""
+    end = len(kept)
+    while end and not kept[end - 1].strip():
+        end -= 1
+    for count in range(1, _LEAD_LINES + 1):
+        begin = end - count
+        if begin < 0 or not kept[begin].strip():
+            break
+        lead = " ".join(line.strip() for line in kept[begin:end])
+        begins = begin == 0 or not kept[begin - 1].strip()
+        is_lead = lead.endswith((":", "：")) and (_LEAD_IN.search(lead) or _DATED.search(lead))
+        if is_lead and len(lead) < 300 and (begins or _DATED.search(kept[begin])):
+            removed = _length(kept[begin:])
+            del kept[begin:]
+            return removed
+    return 0
+
+
+def _signature_end(lines: list[str], begin: int) -> int:
+    """Where a signature ends that begins there: at the end, or where a quote or another mail begins."""
+    for place in range(begin + 1, len(lines)):
+        if lines[place].lstrip().startswith(">") or _begins_another(lines, place, forwarded=False) is not None:
+            return place
+    return len(lines)
+
+
+def _begins_another(lines: list[str], place: int, forwarded: bool) -> str | None:
+    """Whether the rest from there on is somebody else's mail, quoted without signs: as what it is left out."""
+    line = lines[place].strip()
+    if not line:
+        return None
+    if _SEPARATOR.match(line):
+        following = [each for each in lines[place + 1 : place + 4] if each.strip()]
+        if following and _headers(lines, place + 1):
+            return FORWARDED if forwarded or _FORWARD.search(line) else QUOTED
+        return None
+    if _headers(lines, place):
+        return FORWARDED if forwarded else QUOTED
+    lead = " ".join(each.strip() for each in lines[place : place + 2])
+    for candidate in (line, lead):
+        if candidate.endswith((":", "：")) and _LEAD_IN.search(candidate) and _DATED.search(candidate):
+            after = lines[place + (1 if candidate == line else 2) :]
+            if len(candidate) < 300 and not _quote_follows(after):
+                return FORWARDED if forwarded else QUOTED
+    return None
+
+
+def _quote_follows(lines: list[str]) -> bool:
+    first = next((line for line in lines if line.strip()), "")
+    return first.lstrip().startswith(">")
+
+
+def _headers(lines: list[str], place: int) -> bool:
+    """Whether headers of a mail stand there: three and more in a row, with an address or a date among them."""
+    while place < len(lines) and not lines[place].strip():
+        place += 1
+    found = []
+    for line in lines[place : place + 8]:
+        if not line.strip():
+            break
+        if _HEADER.match(line.strip()):
+            found.append(line)
+        elif not found:
+            break
+    return (
+        len(found) >= 3
+        and sum(bool(_DATED.search(line)) for line in found) >= 1
+        and "@" in " ".join(found) + "@" * (len(found) >= 4)
+    )
+
+
+def _is_list_footer(lines: list[str]) -> bool:
+    return any("http" in line or "@" in line or "list" in line.lower() for line in lines)

@@ -1,0 +1,142 @@
+"""Tables (csv, tsv) and JSON lines: the column that holds text, with who wrote it and when where that is said."""
+
+import csv
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from io import StringIO
+from pathlib import PurePath
+from typing import Any, BinaryIO
+
+from sharedllm.text.conversations import recognise
+from sharedllm.text.documents import Document, Turn
+from sharedllm.text.readers.encoded import decode
+from sharedllm.text.readers.found import Unreadable, whole
+
+_TEXT = (
+    *("text", "body", "content", "message", "comment", "post", "selftext", "full_text", "tweet", "caption", "entry"),
+    *("review", "reply", "answer", "note", "notes", "description", "nachricht", "inhalt", "kommentar", "texto"),
+    *("mensaje", "comentario", "texte", "contenu", "commentaire", "testo", "messaggio", "commento", "tekst"),
+)
+_AUTHORS = ("author", "sender", "from", "from_name", "user", "username", "user_name", "screen_name", "name")
+_TIMES = ("date", "datetime", "time", "timestamp", "created_at", "created_utc", "created", "when", "sent", "sent_at")
+_PROSE = 40
+_SURELY = 3
+_OTHERS = "other columns"
+
+
+def read(file: BinaryIO, source: str) -> Iterator[Document]:
+    """The conversations of an export, or one document of a turn a row."""
+    data = whole(file)
+    found = recognise(source, data)
+    if found is not None:
+        yield from found
+        return
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        text, _ = decode(data, error)
+    is_lines = PurePath(source).suffix.lower() in (".jsonl", ".ndjson")
+    rows = _objects(text) if is_lines else _rows(text, PurePath(source).suffix.lower())
+    yield _document(rows, source)
+
+
+def _objects(text: str) -> list[dict[str, str]]:
+    rows = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise Unreadable(f"has no JSON on line {number:,}", remedy="See whether it is whole.") from error
+            row = row if isinstance(row, dict) else {"text": row}
+            rows.append({str(name): _cell(value) for name, value in row.items()})
+    return rows
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, str | int | float) and not isinstance(value, bool):
+        return str(value)
+    return ""
+
+
+def _rows(text: str, ending: str) -> list[dict[str, str]]:
+    csv.field_size_limit(len(text) + 1)
+    first = text[: text.find("\n")] if "\n" in text else text
+    delimiter = "\t" if ending == ".tsv" else max(",;\t|", key=first.count)
+    names: Sequence[str] | None = None
+    rows = []
+    for cells in csv.reader(StringIO(text, newline=""), delimiter=delimiter):
+        if names is None:
+            header = [cell.strip() for cell in cells]
+            is_header = any(name.casefold() in _TEXT for name in header) or all(map(_may_be_a_name, header))
+            names = header if is_header else [f"column {number}" for number in range(1, len(header) + 1)]
+            if is_header:
+                continue
+        rows.append(dict(zip(names, cells, strict=False)))
+    return rows
+
+
+def _may_be_a_name(cell: str) -> bool:
+    return 0 < len(cell) <= 30 and not any(character.isdigit() for character in cell[:1])
+
+
+def _document(rows: Sequence[dict[str, str]], source: str) -> Document:
+    sizes: Counter[str] = Counter()
+    for row in rows:
+        sizes.update({name: len(value) for name, value in row.items()})
+    column = _text_column(rows, sizes)
+    by_name = {name.casefold(): name for name in sizes}
+    author = next((by_name[name] for name in _AUTHORS if name in by_name and by_name[name] != column), None)
+    when = next((by_name[name] for name in _TIMES if name in by_name and by_name[name] != column), None)
+    turns = tuple(
+        Turn(row[column], (row.get(author) or None) if author else None, _moment(row.get(when)) if when else None)
+        for row in rows
+        if row.get(column, "").strip()
+    )
+    return Document(source, "table", turns, left_out={_OTHERS: sizes.total() - sizes[column]})
+
+
+def _text_column(rows: Sequence[dict[str, str]], sizes: Counter[str]) -> str:
+    """The column of text: one that says so by its name, else the one with the sentences.
+
+    Raises:
+        Unreadable: there is none, or there are several.
+    """
+    named = [name for name in sizes if name.strip().casefold() in _TEXT and sizes[name]]
+    if named:
+        return max(named, key=lambda name: sizes[name])
+    prose = [name for name in sizes if _is_prose([row[name] for row in rows if row.get(name)])]
+    prose.sort(key=lambda name: -sizes[name])
+    if len(prose) == 1 or (prose and sizes[prose[0]] >= _SURELY * sizes[prose[1]]):
+        return prose[0]
+    which = f"of these may be the text: {', '.join(map(repr, prose[:8]))}" if prose else "of its columns holds text"
+    names = "" if prose else f": {', '.join(map(repr, list(sizes)[:8]))}"
+    raise Unreadable(
+        f"does not say which column {which}{names}" if prose else f"has no text: none {which}{names}",
+        remedy="Name the column of text 'text' in its first line.",
+    )
+
+
+def _is_prose(cells: Sequence[str]) -> bool:
+    filled = [cell for cell in cells if cell.strip()]
+    spaced = sum(" " in cell.strip() or not cell.isascii() for cell in filled)
+    return bool(filled) and sum(map(len, filled)) / len(filled) >= _PROSE and spaced > 0.6 * len(filled)
+
+
+def _moment(value: str | None) -> datetime | None:
+    """A date as ISO 8601 or as seconds (or thousandths of them) since 1970; None of any other."""
+    if not value:
+        return None
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            return datetime.fromisoformat(value.strip())
+        except ValueError:
+            return None
+    try:
+        return datetime.fromtimestamp(seconds / 1000 if seconds > 1e11 else seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None

@@ -1,0 +1,144 @@
+"""HTML pages: what a reader sees of them, without what leads elsewhere."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from sharedllm.extras import need
+from sharedllm.text.documents import Document, Turn
+from sharedllm.text.readers.encoded import decode
+from sharedllm.text.readers.found import Unreadable, whole
+
+need("text")
+
+from lxml import html  # noqa: E402
+
+_SCRIPTS = "scripts and styles"
+_NAVIGATION = "navigation"
+_LEFT_OUT = {
+    **dict.fromkeys(("script", "style", "template", "noscript", "svg", "canvas", "head", "iframe", "object"), _SCRIPTS),
+    **dict.fromkeys(("nav", "aside", "form", "button", "select", "menu", "dialog"), _NAVIGATION),
+}
+_ROLES = {"navigation", "banner", "search", "contentinfo", "complementary", "menu", "menubar", "toolbar", "dialog"}
+_FRAMES = {"header", "footer"}
+"""Of the page navigation, of an article its own."""
+
+_BLOCKS = frozenset(
+    (
+        *("address", "article", "blockquote", "body", "caption", "center", "dd", "details", "div", "dl", "dt"),
+        *("fieldset", "figcaption", "figure", "footer", "h1", "h2", "h3", "h4", "h5", "h6", "header", "hr", "html"),
+        *("li", "main", "ol", "p", "pre", "section", "summary", "table", "tbody", "tfoot", "thead", "tr", "ul"),
+    )
+)
+_SPACED = frozenset(("p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre", "ul", "ol", "table", "hr"))
+_DECLARED = re.compile(
+    rb"<meta[^>]{0,200}charset=[\"']?([\w-]{2,20})|<\?xml[^>]{0,100}encoding=[\"']([\w-]{2,20})", re.I
+)
+_WHITE = re.compile(r"[ \t\n\f\r]+")
+_HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
+
+
+def read(file: BinaryIO, source: str) -> Iterator[Document]:
+    """One document of one turn, without tags, scripts and navigation."""
+    data = whole(file)
+    text, left_out = words_of(_decoded(data))
+    yield Document(source, "HTML page", (Turn(text),), left_out=left_out)
+
+
+def words_of(page: str, quotes: str | None = None) -> tuple[str, Counter[str]]:
+    """The words of a page, a block a line and a paragraph after an empty one, and what was left out.
+
+    Args:
+        page: as text.
+        quotes: an XPath of what is quoted mail.
+
+    Raises:
+        Unreadable: it is nested more than 256 deep.
+    """
+    left_out: Counter[str] = Counter()
+    # A declaration that the text came with is of its bytes, which these are no more.
+    page = re.sub(r"^\s*<\?xml[^>]*>", "", page)
+    if not page.strip():
+        return "", left_out
+    parser = html.HTMLParser(remove_comments=True, remove_pis=True, no_network=True)
+    root = html.document_fromstring(page, parser=parser)
+    if any("depth" in error.message for error in parser.error_log):
+        raise Unreadable("is nested too deeply", remedy="Open it in a browser, and save what stands there as text.")
+    for each in root.xpath(quotes) if quotes else ():
+        left_out["quoted mail"] += len("".join(each.itertext()))
+        tail, each.tail = each.tail, None
+        each.clear()
+        each.tail = tail
+    pieces: list[str] = []
+    _walk(root, pieces, left_out, preserve=False, inside=False)
+    text = _laid_out("".join(pieces))
+    left_out["tags"] = max(0, len(page) - len(text) - left_out.total())
+    return text, +left_out
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        declared = _DECLARED.search(data[:2048])
+        if declared is not None:
+            try:
+                return data.decode((declared[1] or declared[2]).decode())
+            except (LookupError, UnicodeDecodeError):
+                pass
+        return decode(data, error)[0]
+
+
+# Marks of the layout among the words, of a private-use plane that no text has.
+_LINE, _PARAGRAPH, _KEPT = "\U000f0001", "\U000f0002", "\U000f0003"
+
+
+def _walk(element: Any, pieces: list[str], left_out: Counter[str], *, preserve: bool, inside: bool) -> None:
+    tag = element.tag if isinstance(element.tag, str) else ""
+    why = _why_left_out(element, tag, inside)
+    if why is not None:
+        left_out[why] += len("".join(element.itertext()))
+        return
+    preserve = preserve or tag in ("pre", "textarea")
+    inside = inside or tag in ("article", "main", "section")
+    edge = _PARAGRAPH if tag in _SPACED else _LINE if tag in _BLOCKS else ""
+    pieces.append(edge)
+    if tag == "br":
+        pieces.append(_LINE)
+    pieces.append(_text(element.text, preserve))
+    for child in element:
+        if child.tag in ("td", "th") and child.getprevious() is not None:
+            pieces.append("\t")
+        _walk(child, pieces, left_out, preserve=preserve, inside=inside)
+        pieces.append(_text(child.tail, preserve))
+    pieces.append(edge)
+
+
+def _why_left_out(element: Any, tag: str, inside: bool) -> str | None:
+    if tag in _LEFT_OUT:
+        return _LEFT_OUT[tag]
+    if element.get("role") in _ROLES or (tag in _FRAMES and not inside):
+        return _NAVIGATION
+    if (
+        element.get("hidden") is not None
+        or element.get("aria-hidden") == "true"
+        or _HIDDEN.search(element.get("style") or "")
+    ):
+        return "hidden text"
+    return None
+
+
+def _text(text: str | None, preserve: bool) -> str:
+    if not text:
+        return ""
+    return text.replace("\r\n", "\n").replace("\n", _KEPT) if preserve else _WHITE.sub(" ", text)
+
+
+def _laid_out(text: str) -> str:
+    text = re.sub(f" *([{_LINE}{_PARAGRAPH}])[ {_LINE}{_PARAGRAPH}]*", lambda found: _edge(found[0]), text)
+    return re.sub(r" {2,}(?=\S)", " ", text).replace(_KEPT, "\n").strip()
+
+
+def _edge(run: str) -> str:
+    return "\n\n" if _PARAGRAPH in run else "\n"
