@@ -11,20 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.prior_summary import curve, prior_figures
+from benchmarks.worth_summary import worth_figures
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
 PRIOR_PAGE = README.parent / "docs" / "prior.md"
+WORTH_PAGE = README.parent / "docs" / "worth.md"
 FEW = 10
 """Kinds with fewer people are too few to correlate."""
 BEGIN, END = "<!-- figures: python -m benchmarks.summary -->\n", "<!-- end of figures -->\n"
 
 PRIOR_BEGIN, PRIOR_END = "<!-- prior: python -m benchmarks.summary -->\n", "<!-- end of prior -->\n"
+WORTH_BEGIN, WORTH_END = "<!-- worth: python -m benchmarks.summary -->\n", "<!-- end of worth -->\n"
 
 
 def main() -> None:
     README.write_text(with_figures(README.read_text()))
     PRIOR_PAGE.write_text(with_prior(PRIOR_PAGE.read_text()))
+    WORTH_PAGE.write_text(with_worth(WORTH_PAGE.read_text()))
 
 
 def with_figures(readme: str) -> str:
@@ -35,6 +39,11 @@ def with_figures(readme: str) -> str:
 def with_prior(page: str) -> str:
     """The page on the prior with its figures as the result files have them."""
     return _between(page, PRIOR_BEGIN, prior_figures(), PRIOR_END)
+
+
+def with_worth(page: str) -> str:
+    """The page on worth with its figures as the result file has them."""
+    return _between(page, WORTH_BEGIN, worth_figures(), WORTH_END)
 
 
 def _between(page: str, begin: str, figures: str, end: str) -> str:

@@ -1,10 +1,12 @@
 """The figures in README and pages are those of the result files."""
 
 import pytest
-from benchmarks.summary import PRIOR_PAGE, README, with_figures, with_prior
+from benchmarks.summary import PRIOR_PAGE, README, WORTH_PAGE, with_figures, with_prior, with_worth
 
 
-@pytest.mark.parametrize(("page", "with_its_figures"), [(README, with_figures), (PRIOR_PAGE, with_prior)])
+@pytest.mark.parametrize(
+    ("page", "with_its_figures"), [(README, with_figures), (PRIOR_PAGE, with_prior), (WORTH_PAGE, with_worth)]
+)
 def test_a_page_says_what_the_result_files_say(page, with_its_figures):
     text = page.read_text()
     assert with_its_figures(text) == text

@@ -1,5 +1,6 @@
 """`sharedllm evaluate`: a user's adapter on text it never saw."""
 
+import math
 import sqlite3
 
 import pytest
@@ -31,6 +32,34 @@ def test_a_person_sees_a_table(alice, run):
     assert ran.code == 0
     rows = [line.split()[:2] for line in ran.out.splitlines() if line.startswith(("held-out", "general"))]
     assert rows == [["held-out", "base"], ["held-out", "own"], ["general", "base"], ["general", "own"]]
+
+
+def test_bits_per_character_are_perplexity_by_character(alice, run):
+    found = run("evaluate", "alice", "--json").json
+    base, own = found["worth"]
+    assert (base["reader"], own["reader"]) == (None, "alice")
+    # A token of this base is a byte, and these letters are one byte each.
+    bits = {name: math.log2(found["heldout"][name]) for name in ("base", "own")}
+    assert base["bits_per_character"]["value"]["estimate"] == pytest.approx(bits["base"])
+    assert own["bits_per_character"]["value"]["estimate"] == pytest.approx(bits["own"])
+    assert own["bits_per_character"]["over_base"]["high"] < 0
+    assert own["next_word_1"]["value"] is None, "words are foretold only where that was asked for"
+
+
+def test_worth_is_words_foretold_keystrokes_and_style_for_base_own_and_anothers(alice, run, notes):
+    run("train", "bob", notes("bob"))
+    found = run("evaluate", "alice", "--worth", "--json").json["worth"]
+    assert [each["reader"] for each in found] == [None, "alice", "bob"]
+    for each in found:
+        one, three = (each[f"next_word_{count}"]["value"]["estimate"] for count in (1, 3))
+        assert 0 <= one <= three <= 1
+        one, three = (each[f"saved_{count}"]["value"]["estimate"] for count in (1, 3))
+        assert 0 <= one <= three < 1
+    ran = run("evaluate", "alice", "--worth")
+    said = " ".join(ran.out.split())
+    assert "next word, one of three" in said
+    assert "keystrokes saved, one suggestion" in said
+    assert "HELD-OUT BASE OWN ADAPTER HIGHER BY BOB" in said
 
 
 def test_others_read_the_same_text(alice, run, notes):

@@ -1,6 +1,6 @@
 """`sharedllm evaluate`: a user's adapter on text it never saw, against the base and against other people's adapters."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,18 +10,44 @@ from sharedllm.cli.telling import workplace
 from sharedllm.printable import printable
 from sharedllm.user_ids import check_user_id
 
+if TYPE_CHECKING:
+    from sharedllm.evaluation.intervals import Estimate
+    from sharedllm.operations.worth import Worth
+
 OTHERS = 7
+
+_MEASURES = {
+    "bits_per_character": ("bits per character", ".3f"),
+    "next_word_1": ("next word, the first guess", ".1%"),
+    "next_word_3": ("next word, one of three", ".1%"),
+    "saved_1": ("keystrokes saved, one suggestion", ".1%"),
+    "saved_3": ("keystrokes saved, three", ".1%"),
+    "style": ("distance of style", ".3f"),
+}
+"""What people read for each measure, and how its numbers are written."""
 
 
 @click.command()
 @click.argument("user")
 @click.argument("sources", nargs=-1)
 @click.option("--release", "number", type=int, metavar="N", help="Which release; by default the served or newest one.")
+@click.option(
+    "--worth",
+    is_flag=True,
+    help="Also foretell the words of that text, with the keystrokes that saves, and go on with it, to compare styles:"
+    " some five minutes on two cores.",
+)
 @base_option
 @store_option
 @json_option
 def command(
-    user: str, sources: tuple[str, ...], number: int | None, base_name: str | None, store: str | None, as_json: bool
+    user: str,
+    sources: tuple[str, ...],
+    number: int | None,
+    worth: bool,
+    base_name: str | None,
+    store: str | None,
+    as_json: bool,
 ) -> None:
     """Measure a user's adapter on text it never saw.
 
@@ -39,7 +65,7 @@ def command(
     check_user_id(user)
     numbers = {} if number is None else {user: number}
     with open_store(store) as opened, workplace(base_name, opened) as place:
-        measured = evaluate(place, opened, {user: sources}, numbers=numbers, others=OTHERS)
+        measured = evaluate(place, opened, {user: sources}, numbers=numbers, others=OTHERS, worth=worth)
     for other, error in measured.damaged.items():
         click.echo(f"left out {printable(other)}: {printable(error.message)}", err=True)
     release, matrix, others = measured.releases[user], measured.confusion, measured.others
@@ -71,6 +97,7 @@ def command(
             "validation": repeats.validation,
             "heldout": repeats.heldout,
         },
+        "worth": measured.worth[user].as_dict(),
         "margins": None if margins is None else {"mean": margins.mean, "best": margins.best, "worst": margins.worst},
     }
     if as_json:
@@ -90,6 +117,8 @@ def command(
             ("general", "own adapter", f"{about['general']['own']:.2f}", str(improvement(*on_general))),
         ],
     )
+    click.echo()
+    print_table(*_worth_table(measured.worth[user], user))
     if margins is not None:
         rival = BASE_LABEL if found.rival is None else found.rival
         click.echo(
@@ -98,3 +127,26 @@ def command(
             " other's."
         )
     click.echo(f"\n{sentence([found])}")
+
+
+def _worth_table(worth: "Worth", user: str) -> "tuple[tuple[str, ...], list[tuple[str, ...]]]":
+    """What was measured beside perplexity, a measure a line."""
+    from sharedllm.operations.worth import MEASURES
+
+    others = [reader for reader in worth.losses if reader not in (None, user)]
+    rows = []
+    for measure in MEASURES:
+        found = [worth.of(measure, reader) for reader in (None, user, *others)]
+        if found[0] is None:
+            continue
+        name, form = _MEASURES[measure]
+        told = ["" if each is None else format(each.estimate, form) for each in found]
+        rows.append((name, *told[:2], _with_interval(worth.of(measure, user, None), form), *told[2:]))
+    return ("HELD-OUT", "BASE", "OWN ADAPTER", "HIGHER BY", *(printable(each).upper() for each in others)), rows
+
+
+def _with_interval(change: "Estimate | None", form: str) -> str:
+    if change is None:
+        return ""
+    ends = [format(each, f"+{form}") for each in (change.low, change.high) if each is not None]
+    return format(change.estimate, f"+{form}") + (f" [{', '.join(ends)}]" if ends else "")

@@ -79,11 +79,11 @@ def improvement(reference: Losses, model: Losses, *, resamples: int = RESAMPLES,
 
 
 @dataclass(frozen=True)
-class Ratio:
-    """A ratio of sums over windows, or the difference between two, with its bootstrap interval.
+class Estimate:
+    """What was measured over windows, or the difference between two such, with its bootstrap interval.
 
     Attributes:
-        estimate: the ratio, e.g. 0.3 of all words; of two, the second less the first.
+        estimate: over all of them, e.g. 0.3 of all words.
         low: lower end; None of fewer than two windows, as `high`.
         high: upper end.
         confidence: of the interval, e.g. 0.95.
@@ -108,7 +108,7 @@ def ratio(
     *,
     resamples: int = RESAMPLES,
     seed: int = 0,
-) -> Ratio | None:
+) -> Estimate | None:
     """``sum(parts) / sum(wholes)`` over windows, or by how much that exceeds what a reference has of the same wholes.
 
     The bootstrap of a ratio (Efron and Tibshirani 1993, section 8): windows are drawn with replacement, and the sums
@@ -134,11 +134,22 @@ def ratio(
         return None
     estimate = float(part.sum() / whole.sum())
     if count < 2:
-        return Ratio(estimate, None, None, CONFIDENCE, count)
+        return Estimate(estimate, None, None, CONFIDENCE, count)
     drawn = _resampled_means(part, resamples, seed) / _resampled_means(whole, resamples, seed)
-    tail = _expanded_tail(count)
+    return resampled(estimate, drawn, count)
+
+
+def draws(count: int, resamples: int = RESAMPLES, seed: int = 0) -> npt.NDArray[np.int64]:
+    """How often each of so many windows is in each resample, int64 ``[resamples, windows]``."""
+    # Resampling n values with replacement is a multinomial draw of how often each occurs: one matrix product.
+    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+
+
+def resampled(estimate: float, drawn: npt.NDArray[np.float64], windows: int) -> Estimate:
+    """An estimate and its interval by what it is in each resample, float64 ``[resamples]``, of so many windows."""
+    tail = _expanded_tail(windows)
     low, high = np.quantile(drawn, [tail, 1 - tail])
-    return Ratio(estimate, float(low), float(high), CONFIDENCE, count)
+    return Estimate(estimate, float(low), float(high), CONFIDENCE, windows)
 
 
 def foretold(before: Losses, start: Losses, model: Losses, gain: float) -> Interval | None:
@@ -197,8 +208,5 @@ def _student(freedom: int) -> float:
 
 
 def _resampled_means(values: npt.NDArray[np.float64], resamples: int, seed: int) -> npt.NDArray[np.float64]:
-    random = np.random.default_rng(seed)
-    # Resampling n values with replacement is a multinomial draw of how often each occurs: one matrix product.
-    counts = random.multinomial(len(values), np.full(len(values), 1 / len(values)), size=resamples)
-    means: npt.NDArray[np.float64] = counts @ values / len(values)
+    means: npt.NDArray[np.float64] = draws(len(values), resamples, seed) @ values / len(values)
     return means

@@ -12,6 +12,7 @@ import itertools
 from bisect import bisect_left
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -89,15 +90,19 @@ class Spelling:
     """How the tokens of a base spell words. Control tokens spell none."""
 
     def __init__(self, tokens: Tokens, vocabulary: Vocabulary) -> None:
-        controls = set(tokens.controls.values())
-        self._raw = {id: raw for id in range(tokens.rows) if id not in controls and (raw := vocabulary.raw(id))}
-        in_order = sorted((raw, id) for id, raw in self._raw.items())
-        self._raws, self._ids = [raw for raw, _ in in_order], [id for _, id in in_order]
+        self._rows, self._vocabulary = tokens.rows, vocabulary
+        self._controls = frozenset(tokens.controls.values())
         self._known: dict[tuple[str, bytes, bytes, bytes], _Continuations] = {}
 
     def raw(self, ids: Sequence[int]) -> bytes:
         """The bytes that tokens add to a text; none of control tokens."""
-        return b"".join(self._raw.get(id, b"") for id in ids)
+        return b"".join(self._vocabulary.raw(id) for id in ids if id not in self._controls)
+
+    @cached_property
+    def _in_order(self) -> tuple[list[bytes], list[int]]:
+        """The bytes of all tokens that have some, sorted, and the tokens' ids."""
+        found = sorted((raw, id) for id in range(self._rows) if (raw := self.raw([id])))
+        return [raw for raw, _ in found], [id for _, id in found]
 
     def continuations(self, gap: bytes, raw: bytes, typed: bytes) -> _Continuations:
         """What each token makes of a word of which there are ``raw`` bytes, the gap before it included.
@@ -120,7 +125,7 @@ class Spelling:
         open, ending, group = [], [], []
         numbers: dict[tuple[int, str], int] = {}
         for id in self._beginning(missing) if missing else self._anything(pending):
-            added = self._raw[id]
+            added = self._vocabulary.raw(id)
             decoded = _decoded(pending + added[len(lacking) :]) if len(added) >= len(lacking) else ("", b"")
             if decoded is None:
                 continue
@@ -143,11 +148,12 @@ class Spelling:
 
     def _anything(self, pending: bytes) -> Sequence[int]:
         """Tokens that can come next: after part of a character, those that go on with it."""
-        return self._between(*_CONTINUATION) if pending else self._ids
+        return self._between(*_CONTINUATION) if pending else self._in_order[1]
 
     def _between(self, first: bytes, last: bytes | None) -> list[int]:
-        end = len(self._raws) if last is None else bisect_left(self._raws, last)
-        return self._ids[bisect_left(self._raws, first) : end]
+        raws, ids = self._in_order
+        end = len(raws) if last is None else bisect_left(raws, last)
+        return ids[bisect_left(raws, first) : end]
 
 
 class _Search:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from sharedllm.evaluation.confusion import Confusion
     from sharedllm.evaluation.perplexity import Losses, Windows
+    from sharedllm.operations.worth import Reader, Worth
     from sharedllm.store.contract import Release, Store
     from sharedllm.text.repeats import Repeats
 
@@ -37,6 +38,8 @@ class Evaluation:
         general: by reader, the losses on general text of the base (None) and of everybody.
         others: who else read the texts.
         damaged: by user, why some of the others were left out.
+        worth: by user, bits per character; and what was foretold and written, if that was asked for, by the base, by
+            their own adapter and by another's, if there is one.
     """
 
     releases: "Mapping[str, Release]"
@@ -46,6 +49,7 @@ class Evaluation:
     general: "Mapping[str | None, Losses]"
     others: Sequence[str]
     damaged: Mapping[str, CorruptAdapter]
+    worth: "Mapping[str, Worth]"
 
     def __repr__(self) -> str:
         return repr(self.confusion)
@@ -67,6 +71,7 @@ def evaluate(
     *,
     numbers: Mapping[str, int] | None = None,
     others: int = 0,
+    worth: bool = False,
 ) -> Evaluation:
     """Measure users' adapters on the held-out blocks of their texts, and on general text.
 
@@ -80,6 +85,8 @@ def evaluate(
         numbers: by user, which release; by default the one that is served, or the newest.
         others: at most so many other people's served adapters read the texts too, to tell what is a person's own from
             what any adapter would do: those of the same base and format who arrived first.
+        worth: whether words are foretold, with the keystrokes that saves, and texts gone on with, to compare styles:
+            see `Worth`. It takes some minutes a user.
 
     Raises:
         InvalidInput: nobody is named; the releases' formats differ; or a text is not what the release was trained on,
@@ -88,9 +95,12 @@ def evaluate(
         TextError: a text cannot be found, or not be read.
         WrongBase: a release was made for another base.
         BaseError, DownloadError: see `load_base`.
+        UnsupportedBase, EngineStopped: what is worth cannot be measured on this base: see `measure_worth`.
     """
     from sharedllm.evaluation.confusion import confusion
     from sharedllm.evaluation.perplexity import spread
+    from sharedllm.evaluation.style import shipped_reference
+    from sharedllm.operations.worth import FORETOLD, measure_worth
 
     wrote: Mapping[str, Wrote] = (
         users if isinstance(users, Mapping) else dict.fromkeys([users] if isinstance(users, str) else users, ())
@@ -119,7 +129,23 @@ def evaluate(
         matrix = confusion(base, injection, own | beside, heldout, on_batch=advance)
         on_general = confusion(base, injection, own, {GENERAL: general}, on_batch=advance).losses[GENERAL]
     repeats = {user: split.repeats for user, split in splits.items()}
-    return Evaluation(releases, heldout, repeats, matrix, on_general, list(beside), damaged)
+    found: dict[str, Worth] = {}
+    for user, windows in heldout.items():
+        # Another's adapter is the control: what it brings is not this person's own.
+        control = [other for other in (*beside, *own) if other != user][:1]
+        rows: dict[Reader, npt.NDArray[np.float32] | None] = {None: None, user: own[user]}
+        rows |= {other: (own | beside)[other] for other in control}
+        found[user] = measure_worth(
+            base,
+            rows,
+            {reader: matrix.losses[user][reader] for reader in rows},
+            windows,
+            format=first.adapter.format,
+            foretold=FORETOLD if worth else 0,
+            reference=shipped_reference() if worth else None,
+            bar=workplace.bar,
+        )
+    return Evaluation(releases, heldout, repeats, matrix, on_general, list(beside), damaged, found)
 
 
 def _release(store: "Store", user: str, number: int | None) -> "Release":

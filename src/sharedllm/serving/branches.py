@@ -15,6 +15,7 @@ from sharedllm.base.context_length import steady_context
 from sharedllm.base.loading import Base
 from sharedllm.closing import Closing
 from sharedllm.errors import UnsupportedBase
+from sharedllm.serving.cache import places
 from sharedllm.serving.request import Finished, Limits, Request, Token
 from sharedllm.serving.runner import Runner
 from sharedllm.serving.self_check import show_exact
@@ -59,7 +60,8 @@ class Branches(Closing):
                 remedy=f"Use windows of fewer than {steady_context(base):,} tokens.",
             )
         self._base, self.rows, self._given = base, len(rows), rows
-        limits = Limits(running=len(rows), cache_tokens=(len(rows) + 1) * (tokens + _PASS_TOKENS), table_bytes=0)
+        most = max(tokens, _PASS_TOKENS)
+        limits = Limits(running=len(rows), cache_tokens=(len(rows) + 1) * places(most), table_bytes=0)
         self._runner = Runner(base, limits, format=format)
         self._ids: list[int] = []
         try:
@@ -68,7 +70,7 @@ class Branches(Closing):
                 BASE_SLOT if row is None else acquire(str(number), str(number), row) for number, row in enumerate(rows)
             ]
             self._places = [self._taken(tokens) for _ in rows]
-            self._spare = self._taken(_PASS_TOKENS)
+            self._spare = self._taken(most)
         except BaseException:
             self._runner.close()
             raise
@@ -87,13 +89,12 @@ class Branches(Closing):
         """Logits of the token after a part of that text and some tokens more, ``[asked, vocabulary]``.
 
         Args:
-            asked: of each, under which row, how many tokens of the text, and which come after these, at least one and
-                at most as many as a pass has.
+            asked: of each, under which row, how many tokens of the text, and which come after these, at least one.
         """
         found: list[Logits] = []
         chunks: list[Chunk] = []
         for row, begin, path in asked:
-            if len(chunks) + len(path) > _PASS_TOKENS:
+            if len(chunks) + len(path) > len(self._spare):
                 found.append(self._run(chunks))
                 chunks = []
             chunks += self._branch(row, begin, path, len(chunks))

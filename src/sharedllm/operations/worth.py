@@ -1,0 +1,170 @@
+"""What an adapter is worth to its person beside perplexity: words foretold, keystrokes saved, and style."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from sharedllm.adapters.formats.registry import DEFAULT_FORMAT
+from sharedllm.operations.ask import Row, generate
+from sharedllm.operations.workplace import Bar, no_bar
+from sharedllm.serving.request import DEFAULT_SAMPLING
+
+if TYPE_CHECKING:
+    from sharedllm.base.loading import Base
+    from sharedllm.evaluation.intervals import Estimate
+    from sharedllm.evaluation.perplexity import Losses, Windows
+    from sharedllm.evaluation.prediction import Counts, Predicted
+    from sharedllm.evaluation.style import Reference
+
+Reader = str | None
+"""Whose row; None is the base."""
+
+Measure = Literal["bits_per_character", "next_word_1", "next_word_3", "saved_1", "saved_3", "style"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+
+FORETOLD = 8
+"""Windows whose words are foretold by default; half an hour's typing or so."""
+
+
+@dataclass(frozen=True, eq=False)
+class Worth:
+    """What every reader made of one person's windows.
+
+    Attributes:
+        losses: by reader.
+        characters: that each window's predicted tokens stand for, int64 ``[windows]``.
+        predicted: by reader, of as many of these windows as were foretold; none where it was not asked for.
+        real: what the person wrote in the second half of each window.
+        written: by reader, what it writes there; none where it was not asked for.
+        reference: that styles are standardised by.
+    """
+
+    losses: "Mapping[Reader, Losses]"
+    characters: "Counts"
+    predicted: "Mapping[Reader, Predicted]"
+    real: Sequence[str]
+    written: Mapping[Reader, Sequence[str]]
+    reference: "Reference | None"
+
+    def of(self, measure: Measure, reader: Reader, over: Reader | Literal[False] = False) -> "Estimate | None":
+        """A measure of a reader, or by how much it is higher than another's, on the same windows or places.
+
+        Of bits per character and style less is better, of the others more.
+
+        Args:
+            measure: which.
+            reader: whose row; None is the base.
+            over: the other's; False for none.
+
+        Returns:
+            None where it was not measured or says nothing: keystrokes of a text in a script whose characters are
+            composed, style of one in a language that the reference does not know.
+        """
+        from sharedllm.evaluation.intervals import ratio
+
+        if measure == "bits_per_character":
+            return ratio(self._bits(reader), self.characters, None if over is False else self._bits(over))
+        if measure == "style":
+            return self._style(reader, over)
+        if reader not in self.predicted:
+            return None
+        mine, theirs = self.predicted[reader], None if over is False else self.predicted[over]
+        kind, _, suggestions = measure.rpartition("_")
+        number = int(suggestions) - 1
+        if kind == "next_word":
+            return ratio(mine.hits[:, number], mine.words, None if theirs is None else theirs.hits[:, number])
+        if not mine.types:
+            return None
+        saved = mine.keys - mine.typed[:, number]
+        return ratio(saved, mine.keys, None if theirs is None else theirs.keys - theirs.typed[:, number])
+
+    def as_dict(self) -> list[dict[str, Any]]:
+        """Plain JSON values: every measure of each reader, None being the base, and how much higher than the base's."""
+        return [
+            {"reader": reader}
+            | {
+                measure: {
+                    "value": _told(self.of(measure, reader)),
+                    "over_base": None if reader is None else _told(self.of(measure, reader, None)),
+                }
+                for measure in MEASURES
+            }
+            for reader in self.losses
+        ]
+
+    def _bits(self, reader: Reader) -> Any:
+        return self.losses[reader].nats / math.log(2)
+
+    def _style(self, reader: Reader, over: Reader | Literal[False]) -> "Estimate | None":
+        from sharedllm.evaluation.style import distance
+
+        if reader not in self.written or self.reference is None or len(self.real) < 2:
+            return None
+        if over is False:
+            return distance(self.reference, self.real, self.written[reader])
+        return distance(self.reference, self.real, self.written[reader], self.written[over])
+
+
+def measure_worth(
+    base: "Base",
+    rows: Mapping[Reader, Row | None],
+    losses: "Mapping[Reader, Losses]",
+    windows: "Windows",
+    *,
+    format: str = DEFAULT_FORMAT,
+    foretold: int = FORETOLD,
+    reference: "Reference | None" = None,
+    seed: int = 0,
+    bar: Bar = no_bar,
+) -> Worth:
+    """Measure what several rows are worth on one person's held-out windows.
+
+    Nothing else may use the base's model meanwhile; afterwards it is as it was.
+
+    Args:
+        base: the base model.
+        rows: by reader, float32 ``[P]``, float16 deviations as the store returns them; None is the base.
+        losses: of these readers on these windows.
+        windows: int64 ``[n, window]``, what was written by others as ``~id``.
+        format: of the rows.
+        foretold: in how many of the windows, evenly spaced, words are foretold; 0 for bits per character alone.
+        reference: that styles are standardised by; None does not write on.
+        seed: of what is written; every reader's is drawn from the same noise.
+        bar: told how far it is.
+
+    Raises:
+        InvalidInput, UnsupportedBase, EngineStopped: see `Branches` and `generate`.
+    """
+    from sharedllm.base.tokens import Vocabulary
+    from sharedllm.evaluation.perplexity import spread
+    from sharedllm.evaluation.prediction import characters, predict, read_text
+    from sharedllm.evaluation.suggestions import LOOKS, Spelling
+    from sharedllm.serving.branches import Branches
+
+    first = base.tokens.unpredicted
+    spelling = Spelling(base.tokens, Vocabulary(base.tokenizer))
+    counted = characters(spelling, windows, first)
+    if not foretold:
+        return Worth(losses, counted, {}, [], {}, None)
+    ids = [read_text(window)[0] for window in windows]
+    half = windows.shape[1] // 2
+    real = [base.decode(each[half:]) for each in ids]
+    written: dict[Reader, Sequence[str]] = {}
+    if reference is not None:
+        with bar("writing", len(ids) * len(rows)) as advance:
+            prompts = [(each[:half], row) for row in rows.values() for each in ids]
+            drawn = replace(DEFAULT_SAMPLING, seed=seed)
+            texts = generate(base, prompts, max_tokens=windows.shape[1] - half, sampling=drawn, format=format)
+            written = {reader: texts[at * len(ids) :][: len(ids)] for at, reader in enumerate(rows)}
+            advance(len(prompts))
+    with (
+        bar("foretelling words", foretold) as advance,
+        Branches(base, list(rows.values()), windows.shape[1] + LOOKS, format=format) as branches,
+    ):
+        found = predict(branches, spelling, spread(windows, foretold), first=first, on_window=advance)
+    return Worth(losses, counted, dict(zip(rows, found, strict=True)), real, written, reference)
+
+
+def _told(estimate: "Estimate | None") -> dict[str, Any] | None:
+    return None if estimate is None else estimate.as_dict()
