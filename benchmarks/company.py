@@ -104,7 +104,7 @@ def _train() -> dict[str, Any]:
     base = load_base(BARE_BASE)
     injection = Injection(base, layout_of(base))
     text = tokenize("programmer", split_text(sample_text("programmer")), base.encode)
-    recipe = replace(RECIPES["default"], steps=STEPS, windows_per_step=2, check_every=0, patience=0)
+    recipe = replace(RECIPES["adamw"], steps=STEPS, windows_per_step=2, check_every=0, patience=0)
 
     def run() -> float:
         marks = [time.perf_counter()]

@@ -53,7 +53,7 @@ PEOPLE = 6
 MEMORY_STEPS = 5
 WINDOWS = 32
 # The steps and tokens of benchmarks/training.py, whose PEFT loop is used.
-RECIPE = replace(RECIPES["default"], steps=training.STEPS, windows_per_step=2, window=256, check_every=0, patience=0)
+RECIPE = replace(RECIPES["adamw"], steps=training.STEPS, windows_per_step=2, window=256, check_every=0, patience=0)
 
 Texts = Mapping[str, str]
 

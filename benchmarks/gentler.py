@@ -37,13 +37,13 @@ def main() -> None:
     if RESULT.exists():
         result = json.loads(RESULT.read_text())
     else:
-        result = {"environment": describe(), "base": BASE, "recipe": RECIPES["default"].as_dict(), "people": {}}
+        result = {"environment": describe(), "base": BASE, "recipe": RECIPES["adamw"].as_dict(), "people": {}}
     with tempfile.TemporaryDirectory() as folder, Workplace(BASE, folder=Path(folder)) as place:
         for person in people():
             if person.user not in held_back or person.user in result["people"]:
                 continue
             text = tokenize(person.user, split_text(person.text), place.base.encode)
-            (judged,) = train_and_judge(place, [text], RECIPES["default"])
+            (judged,) = train_and_judge(place, [text], RECIPES["adamw"])
             if judged.adapter is None or judged.gate is None:
                 raise SystemExit(f"{person.user}: {judged.error}")
             result["people"][person.user] = {

@@ -223,9 +223,7 @@ def training(job: Job) -> dict[str, Any]:
     from sharedllm.training.vectors import train_vectors
 
     peft.STEPS = job.size.steps
-    recipe = replace(
-        RECIPES["default"], steps=job.size.steps, windows_per_step=2, window=256, check_every=0, patience=0
-    )
+    recipe = replace(RECIPES["adamw"], steps=job.size.steps, windows_per_step=2, window=256, check_every=0, patience=0)
     base = load_base(BARE_BASE)
     device = base.device.type
     injection = Injection(base, layout_of(base))

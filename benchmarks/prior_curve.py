@@ -40,19 +40,23 @@ RESULTS = Path(__file__).parent / "results"
 RESULT = RESULTS / "prior_curve.json"
 PRIOR_BASE = "smollm2-135m-people"
 OF_A_KIND = 5
+TRAINED = 42
+"""People who are trained, a minute or more each: two of every kind."""
+
 HELDOUT, GAP = 12_000, 2_000
 WINDOW, WINDOWS = 256, 8
 
 JOBS = [
     (0, PRIOR_BASE, ""),
-    (4_000, PRIOR_BASE, "norm"),
-    (4_000, BARE_BASE, "norm"),
+    (4_000, PRIOR_BASE, "norm+bank"),
     (10_000, PRIOR_BASE, "norm+bank"),
-    (4_000, PRIOR_BASE, "bank"),
-    (10_000, BARE_BASE, "norm"),
+    (4_000, BARE_BASE, "norm"),
     (30_000, PRIOR_BASE, "norm+bank"),
+    (10_000, BARE_BASE, "norm"),
     (30_000, BARE_BASE, "norm"),
-    (2_000, PRIOR_BASE, "bank"),
+    (2_000, PRIOR_BASE, "norm+bank"),
+    (4_000, PRIOR_BASE, "norm"),
+    (4_000, PRIOR_BASE, "bank"),
     (100_000, PRIOR_BASE, "norm+bank"),
     (100_000, BARE_BASE, "norm"),
 ]
@@ -105,7 +109,7 @@ def _lines(people: list[Person], result: dict[str, Any]) -> Iterator[tuple[Workp
     places: dict[str, Workplace] = {}
     with tempfile.TemporaryDirectory() as folder:
         for size, base, format in JOBS:
-            for person in people:
+            for person in people[: TRAINED if size else None]:
                 if (person.user, size, base, format) in done or (size and first_bytes(person, size) is None):
                     continue
                 for name in (BARE_BASE, base):
@@ -188,7 +192,7 @@ def summary(result: dict[str, Any]) -> list[dict[str, Any]]:
             ]
             row |= {
                 "served": len(served),
-                "harmed_by_more_than_1_percent": sum(each < -0.01 for each in own),
+                "harmed_by_more_than_1_percent": sum(bool(each < -0.01) for each in own),
                 "seconds": statistics.median(line["seconds"] for line in judged),
             }
         found.append(row)

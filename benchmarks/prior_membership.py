@@ -92,7 +92,7 @@ def _read(base: Base, person: Person) -> list[float]:
 def _adapter(base: Base) -> dict[str, Any]:
     text = tokenize(USER, split_text(sample_text(USER)), base.encode)
     injection = Injection(base, layout_of(base))
-    (trained,) = train_vectors(base, injection, [text], RECIPES["default"])
+    (trained,) = train_vectors(base, injection, [text], RECIPES["adamw"])
     assert trained.adapter is not None
     seen = spread(windows(text.train, WINDOW, text.opening), 32)
     gained = []

@@ -42,7 +42,7 @@ def main() -> None:
     injection = Injection(base, layout_of(base))
     texts = [tokenize(user, split_text(sample_text(user)), base.encode) for user in USERS]
     general = spread(text_windows(split_text(general_text()).heldout, base.encode, texts[0].heldout.shape[1]), WINDOWS)
-    adapters = {trained.user: trained.adapter for trained in train_vectors(base, injection, texts, RECIPES["default"])}
+    adapters = {trained.user: trained.adapter for trained in train_vectors(base, injection, texts, RECIPES["adamw"])}
     result: dict[str, Any] = {"environment": describe(), "window": texts[0].heldout.shape[1], "users": {}}
     for text in texts:
         adapter = adapters[text.user]
@@ -76,7 +76,7 @@ def _lora(base: Base, text: TokenizedText) -> tuple[Base, float, dict[str, float
     """The LoRA of the rate with the lowest validation loss at its best step, that rate, and the loss of each rate."""
     found = {}
     for rate in LORA_RATES:
-        recipe = replace(RECIPES["default"], name="lora", method="lora-r4", parameter="relative", learning_rate=rate)
+        recipe = replace(RECIPES["adamw"], name="lora", method="lora-r4", parameter="relative", learning_rate=rate)
         baseline = train_baseline(base, text, recipe)
         found[rate] = min(loss for _, loss in baseline.losses), baseline.base
     best = min(found, key=lambda rate: found[rate][0])

@@ -66,7 +66,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50, help="of training a row")
     arguments = parser.parse_args()
     base = load_base(arguments.base)
-    recipe = replace(RECIPES["default"], steps=arguments.steps, check_every=0)
+    recipe = replace(RECIPES["adamw"], steps=arguments.steps, check_every=0)
     known = chosen(arguments.people, arguments.known, 60_000)
     strangers = chosen(arguments.strangers, arguments.unknown, 8 * CONVERSATION * arguments.conversations)
     shop = Shop(base, recipe, arguments.folder)

@@ -97,7 +97,7 @@ def _ours(base: Any, text: Any, heldout: Any) -> tuple[list[float], float, int]:
     from sharedllm.training.recipes import RECIPES
     from sharedllm.training.vectors import train_vectors
 
-    recipe = replace(RECIPES["default"], steps=STEPS, windows_per_step=2, window=256, check_every=0, patience=0)
+    recipe = replace(RECIPES["adamw"], steps=STEPS, windows_per_step=2, window=256, check_every=0, patience=0)
     injection = Injection(base, layout_of(base))
     marks = [time.perf_counter()]
     (trained,) = train_vectors(

@@ -32,7 +32,7 @@ QUICK = Size(window=32, windows=4, max_steps=2)
 STEPS = 100
 RATES: dict[str, tuple[float, ...]] = {
     # The default recipe's rate was found on these users' validation text, one for all; the others choose for each user.
-    "norm": (RECIPES["default"].learning_rate,),
+    "norm": (RECIPES["adamw"].learning_rate,),
     "steering": (3e-3, 3e-2, 3e-1),
     "lora-r4": (2e-4, 5e-4, 1e-3),
     "full": (1e-5, 5e-5, 2e-4),
@@ -49,5 +49,5 @@ def recipes(protocol: Protocol, method: str, *, steps: int = STEPS, seed: int = 
         return [replace(documented, method=method, parameter=parameter, steps=steps, seed=seed)]
     # As many tokens a step as the documented protocol, so that the two differ in how they train and not in how much.
     tokens = {name: getattr(RECIPES["documented"], name) for name in ("windows_per_step", "window")}
-    tuned = replace(RECIPES["default"], name="tuned", method=method, steps=steps, check_every=25, seed=seed, **tokens)
+    tuned = replace(RECIPES["adamw"], name="tuned", method=method, steps=steps, check_every=25, seed=seed, **tokens)
     return [replace(tuned, learning_rate=rate) for rate in RATES[method]]

@@ -16,7 +16,7 @@ from sharedllm.base.sites import gain_offset
 from sharedllm.errors import DiskFull, Diverged, InvalidInput, TooLittleText, UnsupportedBase
 from sharedllm.evaluation.likelihood import token_losses
 from sharedllm.evaluation.perplexity import base_losses, row_losses
-from sharedllm.training import vectors
+from sharedllm.training import row_gradients, vectors
 from sharedllm.training.checkpoints import Checkpoints
 from sharedllm.training.recipes import Recipe, recipe_named
 from sharedllm.training.step_windows import step_windows
@@ -234,7 +234,7 @@ def test_a_user_whose_loss_is_no_number_stops_alone(train, text_of, monkeypatch,
         bad = (targets == sequence).all(dim=1, keepdim=True)
         return losses * torch.where(bad, torch.nan, 1.0)
 
-    monkeypatch.setattr(vectors, "token_losses", poisoned)
+    monkeypatch.setattr(row_gradients, "token_losses", poisoned)
     slots(3)
     results = train(["alice", "bob", "carol", "dave"])
     assert results["bob"].adapter is None
@@ -349,9 +349,9 @@ def test_an_interruption_inside_the_update_leaves_the_step_before(train, checkpo
     expected = train(["alice"])
     update = vectors.RowState.update
 
-    def torn(self, rows, gradient, steps, recipe):
+    def torn(self, rows, gradient, steps, *how):
         before = getattr(self, name).clone()
-        update(self, rows, gradient, steps, recipe)
+        update(self, rows, gradient, steps, *how)
         if steps == [4]:
             getattr(self, name).copy_(before)
             raise KeyboardInterrupt

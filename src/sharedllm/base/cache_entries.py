@@ -23,13 +23,14 @@ from sharedllm.base.fingerprint import forget, is_current, remembered_folder
 from sharedllm.base.resolve import BUILT_IN, SHIPPED_PRIORS
 from sharedllm.cache_folder import alone_with, cache_dir
 
-CacheKind = Literal["package", "model file", "base", "fingerprint", "text", "unfinished"]
+CacheKind = Literal["package", "model file", "base", "fingerprint", "curvature", "text", "unfinished"]
 
 AGAIN: Mapping[CacheKind, str] = {
     "package": "fetched again",
     "model file": "made again from its packages",
     "base": "converted again from its model file",
     "fingerprint": "made again by reading the base once",
+    "curvature": "measured again before the next training",
     "text": "read again from its package",
     "unfinished": "never needed again",
 }
@@ -48,6 +49,8 @@ _ENTRIES: tuple[tuple[str, str, CacheKind], ...] = (
     ("fingerprints", r"[0-9a-f]{64}", "fingerprint"),
     ("fingerprints", r"tmp\w{8}", "unfinished"),
     ("fingerprinted", r"tmp\w{8}", "unfinished"),
+    ("curvatures", r"[0-9a-f]{64}\.safetensors", "curvature"),
+    ("curvatures", r"tmp\w{8}", "unfinished"),
     ("texts", r"\w+\.txt", "text"),
 )
 
@@ -126,6 +129,8 @@ def _purpose(kind: CacheKind, path: Path, purposes: Mapping[str, str]) -> tuple[
         if folder is None:
             return "a base that an earlier version looked at", None
         return f"the base in {folder}", None if is_current(path, folder) else "that folder is gone, or was changed"
+    if kind == "curvature":
+        return "what a base is sensitive to, as training needs to know", None
     if kind == "model file":
         names = [name for name, built_in in BUILT_IN.items() if built_in.file == path.name]
         return f"the base {names[0]}, as exports to GGUF start from it" if names else "a base", None

@@ -153,7 +153,16 @@ def _everyone(workplace: Workplace, fleet: Fleet, prepared: list[_Prepared]) -> 
         taken = step
 
     checkpoints = Checkpoints(report_folder(workplace.folder), fleet.fingerprint)
-    with closing(train_vectors(base, injection, [text], recipe, checkpoints=checkpoints, on_step=on_step)) as training:
+    training = train_vectors(
+        base,
+        injection,
+        [text],
+        recipe,
+        curvature=workplace.curvature(recipe),
+        checkpoints=checkpoints,
+        on_step=on_step,
+    )
+    with closing(training):
         with workplace.bar("training on everybody's text", recipe.steps) as advance:
             trained = next(training)
         if trained.adapter is None:

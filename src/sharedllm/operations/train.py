@@ -366,7 +366,14 @@ def _judged(
     begun = {user: Start(release.adapter, gain_behind(release)) for user, release in (starts or {}).items()}
     rows = {user: start.adapter for user, start in begun.items()}
     training = train_vectors(
-        base, injection, noting(texts), recipe, starts=rows, checkpoints=checkpoints, on_step=on_step
+        base,
+        injection,
+        noting(texts),
+        recipe,
+        curvature=workplace.curvature(recipe),
+        starts=rows,
+        checkpoints=checkpoints,
+        on_step=on_step,
     )
     with closing(training):
         general = workplace.general("validation", recipe.window) if general is None else general

@@ -13,6 +13,9 @@ from sharedllm.text.splits import split_text
 from sharedllm.text.windows import text_windows
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from sharedllm.adapters.adapter import Adapter
     from sharedllm.adapters.injection import Injection
     from sharedllm.adapters.layouts import Layout
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from sharedllm.evaluation.perplexity import Windows
     from sharedllm.store.contract import Stay
     from sharedllm.training.checkpoints import Checkpoints
+    from sharedllm.training.recipes import Recipe
+
+GeneralBlock = Literal["train", "validation", "heldout"]
 
 Bar = Callable[[str, int], AbstractContextManager[Callable[[int], None]]]
 """Shows how far something is: given what and how much there is, it gives what to call with what was done."""
@@ -163,8 +169,24 @@ class Workplace(Closing):
         check_fits(adapter, injection.layout)
         return injection
 
-    def general_text(self, block: Literal["validation", "heldout"]) -> str:
-        """A block of general text: the validation block is for the gate, what is held out for reports.
+    def curvature(self, recipe: "Recipe") -> "npt.NDArray[np.float32] | None":
+        """What a recipe's optimiser divides steps by, on general text that neither gates nor reports read.
+
+        Returns:
+            None for an optimiser that takes none.
+
+        Raises:
+            BaseError, UnknownName, FormatError, DownloadError, TextError: see `injection` and `general_text`.
+        """
+        if recipe.optimiser != "natural":
+            return None
+        from sharedllm.training.curvature import kept_curvature
+
+        windows = self.general("train", recipe.window)
+        return kept_curvature(self.base, self.injection(recipe.method), windows, self.bar)
+
+    def general_text(self, block: GeneralBlock) -> str:
+        """A block of general text: ``validation`` is for the gate, ``heldout`` for reports, ``train`` for training.
 
         Raises:
             DownloadError: the package it comes in cannot be fetched.
@@ -174,7 +196,7 @@ class Workplace(Closing):
         found: str = getattr(split_text(text), block)
         return found
 
-    def general(self, block: Literal["validation", "heldout"], window: int) -> "Windows":
+    def general(self, block: GeneralBlock, window: int) -> "Windows":
         """A block of general text as int64 ``[windows, window]``.
 
         Raises:

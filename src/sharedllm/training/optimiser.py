@@ -1,4 +1,9 @@
-"""AdamW over the rows of a table, each row on its own clock."""
+"""A step of the rows of a table, each row on its own clock: by AdamW, or along the natural gradient.
+
+Of a little text AdamW follows every number as far as every other, since it divides a gradient by its own size, and what
+is noise in a few windows is followed like what is not. Along the natural gradient (Amari 1998) a number moves by its
+gradient over its curvature, which is the base's and so need not be told from those few windows: `training.curvature`.
+"""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,20 +34,34 @@ class RowState:
 
         return RowState(*(torch.zeros(rows, size, device=device, dtype=dtype) for _ in range(3)))
 
-    def update(self, rows: list[int], gradient: "torch.Tensor", steps: list[int], recipe: Recipe) -> None:
-        """One AdamW step of the named rows, in place.
+    def update(
+        self,
+        rows: list[int],
+        gradient: "torch.Tensor",
+        steps: list[int],
+        recipe: Recipe,
+        curvature: "torch.Tensor | None" = None,
+    ) -> None:
+        """One step of the named rows, in place.
 
         Args:
             rows: which rows.
             gradient: float ``[len(rows), P]``.
             steps: how many steps each of them has behind it.
-            recipe: rate, betas and decay.
+            recipe: optimiser, rate, betas and decay.
+            curvature: ``[P]`` above 0, which the natural gradient takes.
         """
         import torch
 
         def column(numbers: list[float]) -> "torch.Tensor":
             return torch.tensor(numbers, device=gradient.device, dtype=gradient.dtype).unsqueeze(1)
 
+        if curvature is not None:
+            # Heavy-ball momentum (Polyak 1964) of the natural gradient, in the place of AdamW's first moment.
+            rate = column([recipe.rate(step) for step in steps])
+            self.mean[rows] = recipe.beta1 * self.mean[rows] + gradient / curvature
+            self.values[rows] -= rate * (self.mean[rows] + recipe.weight_decay * self.values[rows])
+            return
         self.values[rows], self.mean[rows], self.square[rows] = adamw(
             (self.values[rows], self.mean[rows], self.square[rows]),
             gradient,

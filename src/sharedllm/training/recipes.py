@@ -13,8 +13,9 @@ BASELINES = ("lora-r4", "full")
 
 Parameter = Literal["relative", "gain"]
 Schedule = Literal["constant", "cosine"]
+Optimiser = Literal["adamw", "natural"]
 
-_CHOICES = {"parameter": get_args(Parameter), "schedule": get_args(Schedule)}
+_CHOICES = {"parameter": get_args(Parameter), "schedule": get_args(Schedule), "optimiser": get_args(Optimiser)}
 _WHOLE = {
     "warmup": 0,
     "steps": 1,
@@ -34,14 +35,16 @@ class Recipe:
         name: for provenance.
         method: a vector format, or one of `BASELINES`.
         parameter: what AdamW moves: the ``relative`` deviation ``s``, or the ``gain`` itself, as the documents do.
+        optimiser: ``adamw``, or ``natural``: momentum, divided by the base's curvature in place of each user's own
+            squares; see `training.optimiser`.
         learning_rate: peak, per step.
         schedule: ``constant``, or ``cosine`` to zero at the last step.
         warmup: steps over which the rate rises linearly from zero.
         steps: at most this many.
         windows_per_step: sequences of one user in a step.
         window: tokens in a sequence.
-        beta1, beta2: AdamW's averaging.
-        weight_decay: AdamW's decoupled decay towards the base.
+        beta1, beta2: AdamW's averaging; ``beta1`` is the momentum of ``natural``, which has no second.
+        weight_decay: decoupled decay towards the base.
         check_every: validate after every so many steps and keep the best row; 0 keeps the last row unseen.
         patience: stop after this many checks in a row without a new best; 0 never stops early.
         seed: of the order of the windows.
@@ -62,6 +65,7 @@ class Recipe:
     check_every: int = 25
     patience: int = 0
     seed: int = 0
+    optimiser: Optimiser = "adamw"
 
     def __post_init__(self) -> None:
         if (self.method in BASELINES) == (self.method in format_names()):
@@ -78,6 +82,8 @@ class Recipe:
                 raise self._refusal(field, f"Use a finite number of at least 0{', below 1' if limit == 1 else ''}.")
         if self.parameter == "gain" and not has_gains(self.method):
             raise self._refusal("parameter", f"Use relative: the {self.method} format does not act on gains.")
+        if self.optimiser == "natural" and (self.parameter != "relative" or self.method in BASELINES):
+            raise self._refusal("optimiser", "Use adamw, or a vector format and the parameter relative.")
 
     def _refusal(self, field: str, remedy: str) -> InvalidInput:
         what = "number of steps" if field == "steps" else field
@@ -131,9 +137,20 @@ RECIPES = {
     for recipe in (
         # The source documents' own: AdamW on the gains, one rate for every method, the last step is what counts.
         Recipe("documented", parameter="gain", learning_rate=5e-5, schedule="constant", check_every=0),
-        # The best of benchmarks/sweep.py on the sample users' validation text, at equal cost: a cosine needs twice the
-        # rate and ends no better, moving the gains themselves is worse, and so are fewer steps of more text.
-        Recipe("default", learning_rate=5e-3, schedule="constant", steps=200, windows_per_step=1, check_every=50),
+        # By benchmarks/prior_sweep.py; one rate for every format, since the curvature has the units.
+        Recipe(
+            "default",
+            optimiser="natural",
+            learning_rate=4e-4,
+            schedule="constant",
+            steps=128,
+            windows_per_step=1,
+            check_every=16,
+            patience=2,
+        ),
+        # AdamW's best of benchmarks/sweep.py on the sample users' validation text, at equal cost: a cosine needs twice
+        # the rate and ends no better, moving the gains themselves is worse, and so are fewer steps of more text.
+        Recipe("adamw", learning_rate=5e-3, schedule="constant", steps=200, windows_per_step=1, check_every=50),
     )
 }
 DEFAULT_RECIPE = "default"
@@ -162,7 +179,7 @@ def tuned(
         chosen = format_named(told["method"])
         if not chosen.gains:
             changes["parameter"] = "relative"
-        if recipe.name == DEFAULT_RECIPE and chosen.learning_rate is not None:
+        if recipe.name == "adamw" and chosen.learning_rate is not None:
             changes.setdefault("learning_rate", chosen.learning_rate)
     # First under its own name, which is what a refusal quotes.
     changed = replace(recipe, seed=seed, **changes)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sharedllm import __version__
 from sharedllm.adapters.adapter import Adapter, check_fits, meaning
@@ -22,7 +23,6 @@ from sharedllm.base.loading import Base
 from sharedllm.base.sites import site_gains
 from sharedllm.errors import Diverged, InvalidInput, SharedLLMError, TrainingError
 from sharedllm.evaluation.cross_validation import CrossValidated
-from sharedllm.evaluation.likelihood import token_losses
 from sharedllm.evaluation.perplexity import row_losses, spread
 from sharedllm.text.folds import FOLDS
 from sharedllm.text.windows import TokenizedText
@@ -30,6 +30,7 @@ from sharedllm.training import little
 from sharedllm.training.checkpoints import Checkpoints, Progress
 from sharedllm.training.optimiser import RowState
 from sharedllm.training.recipes import Recipe
+from sharedllm.training.row_gradients import row_gradients
 from sharedllm.training.step_windows import step_windows
 
 if TYPE_CHECKING:
@@ -84,6 +85,7 @@ def train_vectors(
     texts: Iterable[TokenizedText],
     recipe: Recipe,
     *,
+    curvature: npt.NDArray[np.float32] | None = None,
     starts: Mapping[str, Adapter] | None = None,
     checkpoints: Checkpoints | None = None,
     on_step: Callable[[str, int], Any] | None = None,
@@ -100,12 +102,15 @@ def train_vectors(
         injection: of the layout to train, attached to it.
         texts: the users, read lazily.
         recipe: its ``method`` is the layout's format.
+        curvature: of the layout on the base, as `measure_curvature` gives it, for a recipe whose optimiser is
+            ``natural``.
         starts: by user, the adapter whose training goes on; everybody else's begins at the base.
         checkpoints: where to keep and find unfinished training; None keeps nothing.
         on_step: told the user and the steps taken, after each step.
 
     Raises:
-        InvalidInput: the recipe's method is not the format of the injection's layout.
+        InvalidInput: the recipe's method is not the format of the injection's layout, or it takes a curvature and none
+            is given.
         UnsupportedBase: the recipe's windows are longer than the base's context.
         WrongBase: an adapter to go on from is of another base or format.
         DiskFull: a checkpoint could not be written.
@@ -115,10 +120,17 @@ def train_vectors(
             f"A recipe for {recipe.method} cannot train the {injection.layout.format} format",
             remedy="Attach the layout of the recipe's method, or change the method.",
         )
+    if recipe.optimiser == "natural" and curvature is None:
+        raise InvalidInput(
+            f"The recipe {recipe.name!r} follows the natural gradient, and no curvature is given",
+            remedy="Give what measure_curvature finds on general text, or use a recipe with the optimiser adamw.",
+        )
     check_window(base, recipe.window)
     for start in (starts or {}).values():
         check_fits(start, injection.layout)
-    return _Batch(base, injection, recipe, starts or {}, checkpoints, on_step).run(iter(texts))
+    if recipe.optimiser != "natural":
+        curvature = None
+    return _Batch(base, injection, recipe, curvature, starts or {}, checkpoints, on_step).run(iter(texts))
 
 
 class _Batch:
@@ -127,6 +139,7 @@ class _Batch:
         base: Base,
         injection: Injection,
         recipe: Recipe,
+        curvature: npt.NDArray[np.float32] | None,
         starts: Mapping[str, Adapter],
         checkpoints: Checkpoints | None,
         on_step: Callable[[str, int], Any] | None,
@@ -140,6 +153,7 @@ class _Batch:
         self._size, rows = size, max(size, 1 + FOLDS)
         self._state = RowState.zeros(rows, injection.layout.size, base.device, dtype)
         self._relative = _relative_per_parameter(base, injection.layout, recipe).to(dtype)
+        self._curvature = None if curvature is None else torch.from_numpy(curvature).to(self._relative)
         self._free = list(range(rows))
 
     def run(self, texts: Iterator[TokenizedText]) -> Generator[Trained, None, None]:
@@ -238,6 +252,7 @@ class _Batch:
             gradient[healthy],
             [owners[place].progress.step for place in healthy],
             recipe,
+            self._curvature,
         )
         for slot in running:
             try:
@@ -278,19 +293,7 @@ class _Batch:
         return torch.cat(losses), torch.cat(gradients)
 
     def _gradient(self, rows: list[int], windows: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
-        """Mean loss of each row's sequences, ``[rows]``, and its gradient, ``[rows, P]``."""
-        import torch
-
-        values = self._state.values[rows].requires_grad_()
-        index = torch.arange(len(rows), device=windows.device).repeat_interleave(self._recipe.windows_per_step)
-        with torch.enable_grad():
-            with self._injection.rows(values * self._relative, index):
-                hidden = self._base.hidden(windows)
-            first = self._base.tokens.unpredicted
-            losses = token_losses(hidden[:, first - 1 : -1], self._base.head, windows[:, first:])
-            losses = losses.view(len(rows), -1).mean(dim=1)
-            (gradient,) = torch.autograd.grad(losses.sum(), values)
-        return losses.detach(), gradient
+        return row_gradients(self._base, self._injection, self._state.values[rows], windows, self._relative)
 
     def _progress(self, slot: _Slot) -> Progress | None:
         """Where the user stands after an update, validated if it is time to; None if that loss is no number."""

@@ -244,13 +244,14 @@ def test_a_recipe_is_for_a_baseline_or_a_format_and_never_for_what_is_both():
         Recipe("r", method="full")
 
 
-def test_a_format_brings_its_own_rate_to_the_default_recipe_and_its_gains_to_the_documented_one():
+def test_a_format_brings_its_own_rate_to_the_adamw_recipe_and_its_gains_to_the_documented_one():
     register_format(Format("own", last_norm, learning_rate=0.5))
     register_format(Format("of-gains", last_norm, gains=True))
-    default, documented = RECIPES["default"], RECIPES["documented"]
-    assert tuned(default, format="own").learning_rate == 0.5
-    assert tuned(default, format="own", learning_rate=0.1).learning_rate == 0.1
-    assert tuned(default, format="of-gains").learning_rate == default.learning_rate
+    default, adamw, documented = (RECIPES[name] for name in ("default", "adamw", "documented"))
+    assert tuned(adamw, format="own").learning_rate == 0.5
+    assert tuned(adamw, format="own", learning_rate=0.1).learning_rate == 0.1
+    assert tuned(adamw, format="of-gains").learning_rate == adamw.learning_rate
+    assert tuned(default, format="own").learning_rate == default.learning_rate
     assert tuned(documented, format="own").parameter == "relative"
     assert tuned(documented, format="own").learning_rate == documented.learning_rate
     assert tuned(documented, format="of-gains").parameter == "gain"

@@ -42,7 +42,8 @@ class Format:
         sites: where it acts in a model, as transformers made it, in the order in which a row's values lie. The order
             and the widths are what stored adapters mean: on the same base they never change under the same name.
         about: what of the base is adapted, in a few words, for whoever chooses.
-        learning_rate: the default recipe's for this format; None where the recipe's own is right, as for most scales.
+        learning_rate: the adamw recipe's for this format; None where the recipe's own is right, as for most scales. The
+            default recipe has no need of it: its steps are in units of the base's curvature.
         gains: whether every site is the output of a norm, so that a value is a change of that norm's gain, which
             recipes can train and other tools can hold.
     """
