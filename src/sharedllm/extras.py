@@ -29,7 +29,21 @@ EXTRAS = {
     "ray": Extra("Training on Ray", ("ray",)),
     "exchange": Extra("Exchange with PEFT", ("peft",)),
     "private": Extra("Differential privacy", ("opacus",)),
-    "text": Extra("Reading anything but plain text in UTF-8", ("chardet", "ftfy", "lxml", "pypdfium2", "striprtf")),
+    "text": Extra(
+        "Reading anything but plain text in UTF-8, or looking into a text,",
+        (
+            "chardet",
+            "detect_secrets",
+            "ftfy",
+            "lxml",
+            "phonenumbers",
+            "py3langid",
+            "pypdfium2",
+            "rensa",
+            "stdnum",
+            "striprtf",
+        ),
+    ),
 }
 
 
@@ -42,13 +56,17 @@ def need(name: str) -> None:
     Raises:
         MissingExtra: one or more are not.
     """
-    extra = EXTRAS[name]
-    missing = [module.partition(".")[0] for module in extra.modules if not _is_there(module)]
-    if missing:
+    lacking = missing(name)
+    if lacking:
         raise MissingExtra(
-            f"{extra.purpose} needs what is not installed here: {', '.join(missing)}",
+            f"{EXTRAS[name].purpose} needs what is not installed here: {', '.join(lacking)}",
             remedy=f"Install it: pip install 'sharedllm[{name}]'",
         )
+
+
+def missing(name: str) -> list[str]:
+    """Packages of an extra that are not installed, for what can be done without it; see `need`."""
+    return [module.partition(".")[0] for module in EXTRAS[name].modules if not _is_there(module)]
 
 
 def _is_there(module: str) -> bool:
