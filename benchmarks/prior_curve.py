@@ -25,7 +25,7 @@ import numpy as np
 from benchmarks.plots import write_curve
 from sharedllm.base.loading import Base
 from sharedllm.base.resolve import BARE_BASE
-from sharedllm.evaluation.perplexity import Losses, Windows, base_losses, row_losses, spread
+from sharedllm.evaluation.perplexity import Losses, Windows, base_losses, plain_counts, row_losses, spread
 from sharedllm.operations.train import train_and_judge
 from sharedllm.operations.workplace import Workplace
 from sharedllm.reporting.environment import describe
@@ -157,7 +157,7 @@ def _line(place: Workplace, size: int, format: str, person: Person, result: dict
 
 
 def _raw(losses: Losses) -> dict[str, Any]:
-    return {"nats": [round(float(each), 4) for each in losses.nats], "tokens": losses.tokens}
+    return {"nats": [round(float(each), 4) for each in losses.nats], "tokens": plain_counts(losses.tokens)}
 
 
 def _gain(line: dict[str, Any], result: dict[str, Any]) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 from experiments.catalogue.verdict import Criterion, Measured
 from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.intervals import CONFIDENCE, improvement
-from sharedllm.evaluation.perplexity import Losses
+from sharedllm.evaluation.perplexity import Losses, known_counts, plain_counts
 
 RESAMPLES = 1_000
 BASE = "base"
@@ -42,7 +42,7 @@ class Readings:
         """
         readers = self.losses.setdefault(text, {})
         first = next(iter(readers.values()), losses)
-        if (len(first.nats), first.tokens) != (len(losses.nats), losses.tokens):
+        if first.nats.shape != losses.nats.shape or not np.array_equal(first.tokens, losses.tokens):
             raise InvalidInput(
                 f"{reader} read {len(losses.nats)} windows of {text}, and others {len(first.nats)}",
                 remedy="Read the same windows with every reader.",
@@ -86,7 +86,9 @@ class Readings:
             "users": list(self.users),
             "facts": {name: value if math.isfinite(value) else None for name, value in self.facts.items()},
             "notes": self.notes,
-            "tokens_per_window": {text: next(iter(read.values())).tokens for text, read in self.losses.items()},
+            "tokens_per_window": {
+                text: plain_counts(next(iter(read.values())).tokens) for text, read in self.losses.items()
+            },
             "window_nats": {
                 text: {reader: _pack(losses) for reader, losses in read.items()} for text, read in self.losses.items()
             },
@@ -100,7 +102,7 @@ class Readings:
         for text, read in stored["window_nats"].items():
             for reader, packed in read.items():
                 nats = np.frombuffer(zlib.decompress(base64.b64decode(packed)), "<f4").astype(np.float64)
-                readings.add(text, reader, Losses(nats, stored["tokens_per_window"][text]))
+                readings.add(text, reader, Losses(nats, known_counts(stored["tokens_per_window"][text])))
         return readings
 
 
@@ -162,7 +164,7 @@ def _redrawn(readings: Readings, random: np.random.Generator) -> Readings:
     for text, read in readings.losses.items():
         count = len(next(iter(read.values())).nats)
         chosen = random.integers(count, size=count)
-        drawn.losses[text] = {reader: Losses(losses.nats[chosen], losses.tokens) for reader, losses in read.items()}
+        drawn.losses[text] = {reader: losses.at(chosen) for reader, losses in read.items()}
     return drawn
 
 

@@ -14,9 +14,10 @@ from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.sites import gain_offset
 from sharedllm.errors import DiskFull, Diverged, InvalidInput, TooLittleText, UnsupportedBase
+from sharedllm.evaluation import likelihood
 from sharedllm.evaluation.likelihood import token_losses
 from sharedllm.evaluation.perplexity import base_losses, row_losses
-from sharedllm.training import row_gradients, vectors
+from sharedllm.training import vectors
 from sharedllm.training.checkpoints import Checkpoints
 from sharedllm.training.recipes import Recipe, recipe_named
 from sharedllm.training.step_windows import step_windows
@@ -234,7 +235,7 @@ def test_a_user_whose_loss_is_no_number_stops_alone(train, text_of, monkeypatch,
         bad = (targets == sequence).all(dim=1, keepdim=True)
         return losses * torch.where(bad, torch.nan, 1.0)
 
-    monkeypatch.setattr(row_gradients, "token_losses", poisoned)
+    monkeypatch.setattr(likelihood, "token_losses", poisoned)
     slots(3)
     results = train(["alice", "bob", "carol", "dave"])
     assert results["bob"].adapter is None

@@ -7,7 +7,7 @@ else this installation wrote.
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from sharedllm.errors import CorruptAdapter
 
@@ -15,6 +15,7 @@ FOREIGN = "foreign"
 IMPORTED = "imported"
 GREW_FROM = "grew_from"
 CROSS_VALIDATED = "cross_validated"
+LEARN = "learn"
 MAX_CHARACTERS = 32_768
 """Of JSON that a file may say of itself."""
 MAX_DEPTH = 16
@@ -91,6 +92,11 @@ def text_in(provenance: Mapping[str, Any]) -> str | None:
     """The SHA-256 of the text it was trained on; None where that is not known here."""
     text = provenance.get("text_sha256")
     return text if isinstance(text, str) else None
+
+
+def learn_in(provenance: Mapping[str, Any]) -> Literal["writing", "answers"]:
+    """Which of two things it was trained for: to write as its person does, or to answer as they like to be answered."""
+    return "answers" if provenance.get(LEARN) == "answers" else "writing"
 
 
 def sources_in(provenance: Mapping[str, Any]) -> tuple[str, ...]:

@@ -3,6 +3,9 @@
 A chat's template puts control tokens between messages. Where the messages spell none, the ids are exactly the
 template's. Where they do, the template's own control tokens are found by rendering it with stand-ins for what was
 written, and everything between them is encoded as plain text.
+
+Where a conversation is learned from, what the assistant says in it is predicted, and the end of each of its turns;
+everything else is only read.
 """
 
 import secrets
@@ -11,7 +14,11 @@ from dataclasses import dataclass
 
 from sharedllm.base.loading import Base
 from sharedllm.base.templates import rendered
+from sharedllm.base.tokens import Tokens
 from sharedllm.errors import InvalidInput
+
+_SPEAKERS = {"system": "", "user": "Them: ", "assistant": "Me: "}
+"""Of a plain transcript, where a base has no chat template."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +70,42 @@ def _cut(text: str, frame: str, stand_in: str) -> tuple[str, str]:
     space = stand_in[len(stand_in.rstrip()) :]
     over = len(behind) - (len(space) if behind.startswith(space) else 0)
     return text[: len(text) - over], frame[: len(frame) - over]
+
+
+def learned_ids(tokens: Tokens, turns: Sequence[ChatTurn]) -> list[int]:
+    """The ids of a conversation without the tokenizer's opening; the complement of all but what the assistant says.
+
+    It is written in the base's chat format, or where it has none as a plain transcript; what the assistant says first
+    is an answer to nothing. White space around turns is no part of them.
+
+    Raises:
+        InvalidInput: the base's format refuses these messages, or it writes a token that the base has no embedding for.
+    """
+    said = [ChatTurn(turn.role, turn.text.strip()) for turn in turns]
+    begins = next((place for place, turn in enumerate(said) if turn.role != "system"), len(said))
+    if begins < len(said) and said[begins].role == "assistant":
+        said.insert(begins, ChatTurn("user", ""))
+    try:
+        return _learned(tokens, said)
+    except InvalidInput:
+        if not begins or begins == len(said):
+            raise
+        # Not every format has a place for what a conversation is set up with.
+        first = "\n\n".join(turn.text for turn in said[: begins + 1] if turn.text)
+        return _learned(tokens, [ChatTurn("user", first), *said[begins + 1 :]])
+
+
+def _learned(tokens: Tokens, turns: Sequence[ChatTurn]) -> list[int]:
+    stand_ins = [_stand_in(turn.text) for turn in turns]
+    written = {stand_in: turn.text for stand_in, turn in zip(stand_ins, turns, strict=True) if turn.text}
+    learned = {stand_in for stand_in, turn in zip(stand_ins, turns, strict=True) if turn.role == "assistant"}
+    frame = tokens.written(
+        [{"role": turn.role, "content": stand_in} for turn, stand_in in zip(turns, stand_ins, strict=True)]
+    )
+    if frame is None:
+        lines = (f"{_SPEAKERS[turn.role]}{stand_in}\n" for turn, stand_in in zip(turns, stand_ins, strict=True))
+        frame = "".join([*lines, "\n"])
+    return tokens.encode_learned(frame, written, learned)
 
 
 def _stand_in(text: str) -> str:

@@ -10,11 +10,11 @@ import json
 import re
 import secrets
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any
 
-from sharedllm.base.templates import literals_of, rendered, template_of
+from sharedllm.base.templates import Message, literals_of, rendered, template_of
 from sharedllm.errors import InvalidInput, UnsupportedBase
 
 _NAMED = re.compile(r"[<＜].+[>＞]|\[.+\]|\{.+\}|[|｜].+[|｜]", re.DOTALL)
@@ -28,6 +28,8 @@ _PROBE = "The man said 1 and 2."
 _OPEN = "\ufffd"
 """What decoders write for a character of which bytes are missing."""
 _CONTEXT_TOKENS = 8
+_OTHERS, _LEARNED = b"\1", b"\2"
+"""Whose a character of a conversation is, where it is not the template's."""
 
 
 class Tokens:
@@ -124,8 +126,44 @@ class Tokens:
         ids = self._read(text)
         if [id for id in ids if id in controls] != [id for id in own if id in controls]:
             named = guarded.either.sub(lambda found: guarded.names[found.group()], frame)
-            ids = guarded.encode(_filled(named, written))
+            ids = guarded.encode(_filled(named, written)[0])
         return self._opened(ids)
+
+    def encode_learned(self, frame: str, written: Mapping[str, str], learned: Collection[str]) -> list[int]:
+        """The ids of a conversation, without the opening; the complement of each but what is learned of it.
+
+        That is some of what was written, and right behind it the control token that ends it, or else the line break.
+
+        Args:
+            frame: what a template wrote, with a stand-in for everything that somebody wrote.
+            written: what was written, by its stand-in, which is 32 hexadecimal digits.
+            learned: stand-ins of what is learned.
+
+        Raises:
+            InvalidInput: see `encode`.
+        """
+        guarded = self._guard()
+        text, places = _filled(guarded.either.sub(lambda found: guarded.names[found.group()], frame), written)
+        ids, offsets = guarded.encode_where(text)
+        if ids[: len(self.opening)] == list(self.opening):
+            ids, offsets = ids[len(self.opening) :], offsets[len(self.opening) :]
+        self.check(ids)
+        kind = bytearray(len(text))
+        for stand_in, begin, end in places:
+            kind[begin:end] = (_LEARNED if stand_in in learned else _OTHERS) * (end - begin)
+            behind = guarded.ending.match(text, end) if stand_in in learned else None
+            if behind is not None:
+                kind[slice(*behind.span(behind.lastindex or 0))] = _LEARNED * len(behind[behind.lastindex or 0])
+        spelled = (set(kind[begin:end]) for begin, end in offsets)
+        return [id if _LEARNED[0] in of and _OTHERS[0] not in of else ~id for id, of in zip(ids, spelled, strict=True)]
+
+    def written(self, messages: Sequence[Message]) -> str | None:
+        """A conversation as the chat template writes it; None where there is no template.
+
+        Raises:
+            InvalidInput: it refuses these messages, or fails on them or takes too much for them.
+        """
+        return None if template_of(self._tokenizer) is None else rendered(self._tokenizer, messages, asking=False)
 
     def _read(self, text: str) -> list[int]:
         """The ids of a text whose control tokens are read as such."""
@@ -241,6 +279,7 @@ class _Guarded:
         controls: ids by name.
         names: the secret names, by name.
         either: finds a control token's name.
+        ending: finds what ends something said, behind it: a control token's secret name, else a line break.
     """
 
     def __init__(self, backend: Any, controls: dict[str, int]) -> None:
@@ -250,8 +289,11 @@ class _Guarded:
         self.names = {name: _unknown() for name in controls}
         # The longest first, as one control token may begin like another.
         self.either = re.compile("|".join(map(re.escape, sorted(controls, key=len, reverse=True))) or "(?!)")
+        secret = "|".join(self.names.values()) or "(?!)"
+        self.ending = re.compile(rf"(?=\s*({secret}))|(?=(\n))")
         about = json.loads(backend.to_str())
-        about["truncation"] = about["padding"] = None
+        # The last would take white space out of where a token is said to be; what it adds is not asked for.
+        about["truncation"] = about["padding"] = about["post_processor"] = None
         for token in about["added_tokens"]:
             token["content"] = self.names.get(token["content"], token["content"])
         _rename(about["model"], self.names)
@@ -272,6 +314,14 @@ class _Guarded:
             raise InvalidInput("The text is not valid Unicode", remedy="Give it in UTF-8.") from None
         return ids
 
+    def encode_where(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """`encode`, and from which character of the text to which each token is."""
+        try:
+            encoding = self._copy.encode_batch([text], add_special_tokens=False)[0]
+        except (TypeError, UnicodeEncodeError):
+            raise InvalidInput("The text is not valid Unicode", remedy="Give it in UTF-8.") from None
+        return encoding.ids, encoding.offsets
+
 
 @cache
 def _byte_of() -> dict[str, int]:
@@ -282,14 +332,21 @@ def _byte_of() -> dict[str, int]:
     return {character: byte for byte, character in bytes_to_unicode().items()}
 
 
-def _filled(frame: str, written: Mapping[str, str]) -> str:
-    """The frame with what was written for its stand-ins; one pattern of thousands of those would take seconds."""
-    parts, end = [], 0
+def _filled(frame: str, written: Mapping[str, str]) -> tuple[str, list[tuple[str, int, int]]]:
+    """The frame with what was written for its stand-ins, and of each of those from where to where that stands.
+
+    One pattern of thousands of them would take seconds.
+    """
+    parts, places, end, size = [], [], 0, 0
     for found in _UNKNOWN.finditer(frame):
         if found.start() >= end and found[1] in written:
-            parts += [frame[end : found.start()], written[found[1]]]
+            text = written[found[1]]
+            begin = size + found.start() - end
+            size = begin + len(text)
+            parts += [frame[end : found.start()], text]
+            places.append((found[1], begin, size))
             end = found.end(1)
-    return "".join([*parts, frame[end:]])
+    return "".join([*parts, frame[end:]]), places
 
 
 def _rename(model: dict[str, Any], names: Mapping[str, str]) -> None:

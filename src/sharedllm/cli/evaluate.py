@@ -56,6 +56,7 @@ def command(
     have been trained on before. Up to seven other users' adapters read the same text, to tell what is theirs from what
     any adapter would do.
     """
+    from sharedllm.adapters.provenance import learn_in
     from sharedllm.evaluation.intervals import improvement
     from sharedllm.operations.evaluate import evaluate
     from sharedllm.operations.release_text import window_of
@@ -76,6 +77,7 @@ def command(
     about: dict[str, Any] = {
         "user": user,
         "release": release.number,
+        "learn": learn_in(release.adapter.provenance),
         "window": window,
         "heldout": {
             "windows": len(measured.heldout[user]),
@@ -103,7 +105,8 @@ def command(
     if as_json:
         print_json(about)
         return
-    click.echo(f"{printable(user)}, release {release.number}, windows of {window} tokens\n")
+    trained = ", trained to answer, of which answers alone are read" if about["learn"] == "answers" else ""
+    click.echo(f"{printable(user)}, release {release.number}{trained}, windows of {window} tokens\n")
     print_table(
         ("TEXT", "READ BY", "PERPLEXITY", "LOWER THAN THE BASE'S BY"),
         [

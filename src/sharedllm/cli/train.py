@@ -18,6 +18,7 @@ from sharedllm.user_ids import check_user_id
 
 if TYPE_CHECKING:
     from sharedllm.operations.train import Author, Outcome
+    from sharedllm.text.passages import Passage
     from sharedllm.text.reading import UserText
 
 _FILES_SHOWN = 20
@@ -138,10 +139,10 @@ def _authors(user: str | None, sources: tuple[str, ...], manifest: Path | None) 
     from sharedllm.text.sources import LONGEST_PATH, MANIFEST, read_sources, remembered
 
     def author(user: str, read: "Callable[[], UserText]", sources: Sequence[str]) -> Author:
-        def read_and_tell() -> str:
+        def read_and_tell() -> "Sequence[Passage]":
             text = read()
             _tell_what_was_read(text)
-            return text.text
+            return text.passages
 
         return Author(user, read_and_tell, sources)
 

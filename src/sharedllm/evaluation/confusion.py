@@ -13,7 +13,7 @@ from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
 from sharedllm.errors import InvalidInput, MissingExtra
 from sharedllm.evaluation.intervals import Interval, improvement
-from sharedllm.evaluation.perplexity import Losses, Windows, row_losses
+from sharedllm.evaluation.perplexity import Losses, Windows, known_counts, plain_counts, row_losses
 
 _SHOWN = 8
 
@@ -141,7 +141,7 @@ class Confusion:
             "texts": self.texts,
             "readers": ["base" if reader is BASE else reader for reader in self.readers],
             "perplexity": [[self.perplexity(text, reader) for reader in self.readers] for text in self.texts],
-            "tokens_per_window": {text: self.losses[text][BASE].tokens for text in self.texts},
+            "tokens_per_window": {text: plain_counts(self.losses[text][BASE].tokens) for text in self.texts},
             "window_nats": [
                 [self.losses[text][reader].nats.tolist() for reader in self.readers] for text in self.texts
             ],
@@ -154,7 +154,7 @@ class Confusion:
         return Confusion(
             {
                 text: {
-                    reader: Losses(np.array(nats), stored["tokens_per_window"][text])
+                    reader: Losses(np.array(nats), known_counts(stored["tokens_per_window"][text]))
                     for reader, nats in zip(readers, row, strict=True)
                 }
                 for text, row in zip(stored["texts"], stored["window_nats"], strict=True)
@@ -176,7 +176,7 @@ def confusion(
         base: the base model.
         injection: of the adapters' layout, attached to it.
         adapters: float32 ``[P]`` by user.
-        texts: int64 ``[windows, tokens]`` by user.
+        texts: int64 ``[windows, tokens]`` by user; what is read and never predicted is the complement of its id.
         on_batch: told how many (reader, window) pairs a batch finished.
     """
     table = np.stack([np.zeros(injection.layout.size, np.float32), *adapters.values()])

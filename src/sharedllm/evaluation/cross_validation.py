@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sharedllm.evaluation.perplexity import Losses
+from sharedllm.evaluation.perplexity import Counts, Losses, plain_counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +20,7 @@ class CrossValidated:
     Attributes:
         candidates: steps and scale of each; the first is ``(0, 0.0)``.
         nats: float64 ``[candidates, windows]``, summed over each window's predicted tokens.
-        tokens: predicted in each window.
+        tokens: predicted in each window, int64 ``[windows]``, or one number where all have as many.
         blocks: int64 ``[windows]``, of which block each window is.
         characters: of the whole text.
         base: float64 ``[windows]``, nats of the base, where training began from something else; None where at the base.
@@ -28,7 +28,7 @@ class CrossValidated:
 
     candidates: Sequence[tuple[int, float]]
     nats: npt.NDArray[np.float64]
-    tokens: int
+    tokens: Counts
     blocks: npt.NDArray[np.int64]
     characters: int
     base: npt.NDArray[np.float64] | None = None
@@ -41,7 +41,7 @@ class CrossValidated:
     def loss_at(self, step: int) -> float:
         """The lowest of a step's candidates over all blocks, in nats per token."""
         return min(
-            float(nats.mean() / self.tokens)
+            float(nats.mean() / np.mean(self.tokens))
             for (at, _), nats in zip(self.candidates, self.nats, strict=True)
             if at == step
         )
@@ -81,7 +81,7 @@ class CrossValidated:
         return {
             "blocks": len(np.unique(self.blocks)),
             "windows": len(self.blocks),
-            "tokens_per_window": self.tokens,
+            "tokens_per_window": plain_counts(self.tokens),
             "characters": self.characters,
             "steps": step,
             "scale": scale,

@@ -15,6 +15,7 @@ from sharedllm.errors import InvalidInput
 from sharedllm.evaluation.cross_validation import CrossValidated
 from sharedllm.evaluation.intervals import Interval, foretold, improvement
 from sharedllm.evaluation.perplexity import Losses, Windows, base_losses, row_losses, spread
+from sharedllm.text.passages import Learn
 from sharedllm.text.repeats import Repeats
 from sharedllm.text.windows import round_up
 
@@ -316,6 +317,22 @@ def mind_repeats(outcome: GateOutcome, repeats: Repeats) -> GateOutcome:
     if flattering(repeats):
         return replace(told, reason=f"{outcome.reason}; {given_away_in_words(repeats)}")
     return told
+
+
+def say_what_was_learned(outcome: GateOutcome, learn: Learn, chats: bool) -> GateOutcome:
+    """An outcome that says what was trained and judged, where that is not all that was read.
+
+    Args:
+        outcome: of an adapter.
+        learn: which of two things it was trained for.
+        chats: whether what it learned are turns of conversations, or some of it.
+    """
+    if not chats:
+        return outcome
+    what = (
+        "answers alone were trained and judged" if learn == "answers" else "of chats their own turns alone were learned"
+    )
+    return replace(outcome, reason=f"{outcome.reason}; {what}", figures={**outcome.figures, "learn": learn})
 
 
 def flattering(repeats: Repeats) -> bool:

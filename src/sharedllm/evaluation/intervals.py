@@ -47,8 +47,9 @@ def improvement(reference: Losses, model: Losses, *, resamples: int = RESAMPLES,
     """How much lower the model's perplexity is than the reference's, paired per window.
 
     A bootstrap over windows: each resample draws windows with replacement and takes both models' losses on the same
-    draw, so what makes a window hard cancels. The ends are expanded percentiles (Hesterberg 2015, section 4.3), since
-    plain ones are too narrow for few windows: four of them pass the gate only if every single one improves.
+    draw over the tokens that are predicted in it, so what makes a window hard cancels. The ends are expanded
+    percentiles (Hesterberg 2015, section 4.3), since plain ones are too narrow for few windows: four of them pass the
+    gate only if every single one improves.
     Neighbouring windows of one text are not independent, which no resampling of windows can see, and the interval says
     nothing about other texts.
 
@@ -56,14 +57,15 @@ def improvement(reference: Losses, model: Losses, *, resamples: int = RESAMPLES,
         InvalidInput: the two were not measured on the same number of windows and tokens, a loss is not finite, or there
             are fewer than two windows: one has no spread, and its interval would claim certainty.
     """
-    if reference.nats.shape != model.nats.shape or reference.tokens != model.tokens:
+    if reference.nats.shape != model.nats.shape or not np.array_equal(reference.tokens, model.tokens):
         raise InvalidInput(
             f"{len(reference.nats)} windows cannot be paired with {len(model.nats)}",
             remedy="Measure both models on the same windows.",
         )
-    if len(reference.nats) < 2 or reference.tokens < 1:
+    if len(reference.nats) < 2 or np.min(reference.tokens) < 1:
         raise InvalidInput(
-            f"{len(reference.nats)} windows of {reference.tokens} predicted tokens are too few to compare models on",
+            f"{len(reference.nats)} windows of {np.min(reference.tokens)} predicted tokens are too few to compare"
+            " models on",
             remedy="Give more text to measure on.",
         )
     if not np.isfinite(reference.nats).all() or not np.isfinite(model.nats).all():
@@ -71,11 +73,13 @@ def improvement(reference: Losses, model: Losses, *, resamples: int = RESAMPLES,
             "A loss is missing or not finite, so the two models cannot be compared",
             remedy="Measure again; if it persists, the adapter is broken and must not be served.",
         )
-    difference = (model.nats - reference.nats) / model.tokens
-    means = _resampled_means(difference, resamples, seed)
+    weights = _weights(model)
+    difference = (model.nats - reference.nats) / np.mean(model.tokens)
+    means = _resampled_ratios(difference, weights, resamples, seed)
     tail = _expanded_tail(len(difference))
     high, low = 1 - np.exp(np.quantile(means, [tail, 1 - tail]))
-    return Interval(float(1 - np.exp(difference.mean())), float(low), float(high), CONFIDENCE, len(difference))
+    estimate = 1 - np.exp(difference.sum() / weights.sum())
+    return Interval(float(estimate), float(low), float(high), CONFIDENCE, len(difference))
 
 
 @dataclass(frozen=True)
@@ -135,7 +139,7 @@ def ratio(
     estimate = float(part.sum() / whole.sum())
     if count < 2:
         return Estimate(estimate, None, None, CONFIDENCE, count)
-    drawn = _resampled_means(part, resamples, seed) / _resampled_means(whole, resamples, seed)
+    drawn = _resampled_ratios(part, whole, resamples, seed)
     return resampled(estimate, drawn, count)
 
 
@@ -156,10 +160,11 @@ def foretold(before: Losses, start: Losses, model: Losses, gain: float) -> Inter
     """How much lower perplexity gets on text that nobody can read any more, of which its gain is known.
 
     The change from one model to the next is regressed on what the first had gained over the base, window by window of
-    the text at hand, and read off where the first had gained as much as it did on the text that is gone: the
-    regression estimator of two-phase sampling (Cochran 1977, section 12.6), with the interval of a mean response
-    (Draper and Smith 1998, section 3.1). It widens with the distance from the windows at hand, as for text of another
-    kind. It takes for granted that windows on which as much was gained change alike, whichever text they are from.
+    the text at hand, each with the weight of its tokens, and read off where the first had gained as much as it did on
+    the text that is gone: the regression estimator of two-phase sampling (Cochran 1977, section 12.6), with the
+    interval of a mean response (Draper and Smith 1998, section 3.1). It widens with the distance from the windows at
+    hand, as for text of another kind. It takes for granted that windows on which as much was gained change alike,
+    whichever text they are from.
 
     Args:
         before: of the base, on the text at hand.
@@ -171,17 +176,20 @@ def foretold(before: Losses, start: Losses, model: Losses, gain: float) -> Inter
         as `improvement` gives it; None where nothing can be told: of fewer than four windows, or if they are too
             unlike the text that is gone.
     """
+    weights = _weights(model)
     gained = (before.nats - start.nats) / start.tokens
     change = (model.nats - start.nats) / model.tokens
-    count, away = len(gained), gain - gained.mean()
-    spread = float(((gained - gained.mean()) ** 2).sum())
+    count = len(gained)
+    mean_gain, mean_change = (float((weights * each).sum()) / count for each in (gained, change))
+    away = gain - mean_gain
+    spread = float((weights * (gained - mean_gain) ** 2).sum())
     if count < 4 or (spread == 0 and away != 0):
         return None
-    slope = float(((gained - gained.mean()) * change).sum()) / spread if spread else 0.0
-    left = change - change.mean() - slope * (gained - gained.mean())
-    deviation = math.sqrt(float((left**2).sum()) / (count - 2))
+    slope = float((weights * (gained - mean_gain) * change).sum()) / spread if spread else 0.0
+    left = change - mean_change - slope * (gained - mean_gain)
+    deviation = math.sqrt(float((weights * left**2).sum()) / (count - 2))
     reach = _student(count - 2) * deviation * math.sqrt(1 / count + (away**2 / spread if spread else 0.0))
-    estimate = float(change.mean()) + slope * away
+    estimate = mean_change + slope * away
     if not reach < _TELLING_NATS:
         return None
     at, low, high = (1 - math.exp(each) for each in (estimate, estimate + reach, estimate - reach))
@@ -207,6 +215,15 @@ def _student(freedom: int) -> float:
     return t
 
 
-def _resampled_means(values: npt.NDArray[np.float64], resamples: int, seed: int) -> npt.NDArray[np.float64]:
-    means: npt.NDArray[np.float64] = draws(len(values), resamples, seed) @ values / len(values)
-    return means
+def _weights(losses: Losses) -> npt.NDArray[np.float64]:
+    """What each window counts for, float64 ``[windows]``: its predicted tokens, 1 on average."""
+    return np.broadcast_to(losses.tokens / np.mean(losses.tokens), losses.nats.shape)
+
+
+def _resampled_ratios(
+    values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64], resamples: int, seed: int
+) -> npt.NDArray[np.float64]:
+    """Of every resample the sum of its values over the sum of their weights."""
+    counts = draws(len(values), resamples, seed)
+    ratios: npt.NDArray[np.float64] = counts @ values / (counts @ weights)
+    return ratios

@@ -58,3 +58,40 @@ def token_losses(hidden: torch.Tensor, head: torch.Tensor, targets: torch.Tensor
     flat = hidden.reshape(-1, hidden.shape[-1]).to(head.dtype)
     losses: torch.Tensor = _TokenLosses.apply(flat, head, targets.reshape(-1))  # type: ignore[no-untyped-call]
     return losses.view(targets.shape)
+
+
+def ids_of(windows: torch.Tensor) -> torch.Tensor:
+    """The ids that are read of windows, in which a token that is never predicted stands as its complement."""
+    return torch.where(windows < 0, ~windows, windows)
+
+
+def window_losses(
+    hidden: torch.Tensor, head: torch.Tensor, windows: torch.Tensor, first: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`token_losses` of what is predicted in windows; of everything else no logits are computed.
+
+    Args:
+        hidden: ``[windows, tokens, width]`` final hidden states of `ids_of` the windows.
+        head: as for `token_losses`.
+        windows: int64 ``[windows, tokens]``; a token that is read and never predicted is the complement of its id.
+        first: tokens at the beginning of every window that nothing predicts.
+
+    Returns:
+        losses ``[windows, tokens - first]``, 0 where nothing is predicted, and bool of that shape, where something is.
+    """
+    hidden, targets = hidden[:, first - 1 : -1], windows[:, first:]
+    predicted = targets >= 0
+    if bool(predicted.all()):
+        return token_losses(hidden, head, targets), predicted
+    losses = token_losses(hidden[predicted], head, targets[predicted])
+    return torch.zeros_like(predicted, dtype=losses.dtype).masked_scatter(predicted, losses), predicted
+
+
+def mean_losses(losses: torch.Tensor, predicted: torch.Tensor, rows: int) -> torch.Tensor:
+    """Mean loss of what is predicted in each row's windows, ``[rows]``.
+
+    Args:
+        losses, predicted: as `window_losses` gives them, each row's windows one after the other and as many of each.
+        rows: how many.
+    """
+    return losses.view(rows, -1).sum(dim=1) / predicted.view(rows, -1).sum(dim=1)

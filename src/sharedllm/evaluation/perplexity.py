@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 Windows = npt.NDArray[np.int64]
 TokenLogProbabilities = npt.NDArray[np.float64]
+Counts = int | npt.NDArray[np.int64]
+"""How many tokens are predicted in each window, int64 ``[windows]``; one number where all have as many."""
 
 # Tokens in one forward pass: enough to keep the matrix products large, small enough for a laptop's memory.
 _TOKENS_AT_ONCE = 2048
@@ -28,12 +30,22 @@ class Losses:
 
     Attributes:
         nats: float64 ``[windows]``, summed over the window's predicted tokens.
-        tokens: predicted tokens in each window: its length less the tokenizer's opening, or less one, since the first
-            has no context.
+        tokens: predicted tokens in each window, int64 ``[windows]``, or one number where all have as many: its length
+            less the tokenizer's opening, or less one, since the first has no context, and less what is only read.
     """
 
     nats: npt.NDArray[np.float64]
-    tokens: int
+    tokens: Counts
+
+    @property
+    def predicted(self) -> int:
+        """Predicted tokens of all windows together."""
+        return int(np.broadcast_to(self.tokens, self.nats.shape).sum())
+
+    def at(self, windows: npt.NDArray[np.integer]) -> "Losses":
+        """Of some of the windows, by their numbers, each as often as it is named."""
+        tokens = self.tokens if isinstance(self.tokens, int) else self.tokens[windows]
+        return Losses(self.nats[windows], tokens)
 
     @property
     def perplexity(self) -> float:
@@ -52,7 +64,7 @@ class Losses:
         Raises:
             InvalidInput: there is no predicted token.
         """
-        predicted = self.tokens * len(self.nats)
+        predicted = self.predicted
         if predicted < 1:
             raise InvalidInput(
                 "There are no windows to measure on", remedy="Give text of at least one window of two tokens."
@@ -68,9 +80,27 @@ def spread(windows: Windows, limit: int) -> Windows:
     return chosen
 
 
+def counts(windows: Windows, first: int) -> Counts:
+    """How many tokens are predicted in windows int64 ``[n, window]``, of whose beginnings ``first`` tokens are not."""
+    found: npt.NDArray[np.int64] = (windows[:, first:] >= 0).sum(axis=1)
+    whole = windows.shape[1] - first
+    return whole if (found == whole).all() else found
+
+
+def plain_counts(tokens: Counts) -> int | list[int]:
+    """Counts as plain JSON values."""
+    return tokens if isinstance(tokens, int) else tokens.tolist()
+
+
+def known_counts(stored: int | list[int]) -> Counts:
+    """Counts from what `plain_counts` gave."""
+    return stored if isinstance(stored, int) else np.array(stored, np.int64)
+
+
 def base_losses(base: Base, windows: Windows, *, on_batch: Callable[[int], Any] | None = None) -> Losses:
     """Losses of the model as it stands on windows int64 ``[n, window]``; ``on_batch`` hears how many are done."""
-    return _total(base_token_log_probabilities(base, windows, on_batch=on_batch))
+    measured = base_token_log_probabilities(base, windows, on_batch=on_batch)
+    return Losses(-measured.sum(axis=1), counts(windows, base.tokens.unpredicted))
 
 
 def row_losses(
@@ -87,20 +117,24 @@ def row_losses(
         base: the base the injection is attached to.
         injection: of the table's layout.
         table: float32 ``[rows, P]``; a row of zeros is the base.
-        windows: int64 ``[n, window]``.
+        windows: int64 ``[n, window]``; a token that is read and never predicted is the complement of its id.
         on_batch: told how many (row, window) pairs a batch finished.
 
     Returns:
         One `Losses` a row, in the table's order.
     """
     measured = token_log_probabilities(base, injection, table, windows, on_batch=on_batch)
-    return [_total(of_row) for of_row in measured]
+    tokens = counts(windows, base.tokens.unpredicted)
+    return [Losses(-of_row.sum(axis=1), tokens) for of_row in measured]
 
 
 def base_token_log_probabilities(
     base: Base, windows: Windows, *, on_batch: Callable[[int], Any] | None = None
 ) -> TokenLogProbabilities:
-    """Natural-log probability of every predicted token under the model as it stands, float64 ``[n, predicted]``."""
+    """Natural-log probability of every token under the model as it stands, float64 ``[n, window - unpredicted]``.
+
+    It is 0 where a token is only read.
+    """
     return _measure(base, windows, lambda ids, part: base.hidden(ids), on_batch)
 
 
@@ -117,7 +151,8 @@ def token_log_probabilities(
     Args: as for `row_losses`.
 
     Returns:
-        float64 ``[rows, n, predicted]``; the losses are computed in float32, or in float64 on a float64 base.
+        float64 ``[rows, n, window - unpredicted]``, 0 where a token is only read; the losses are computed in float32,
+        or in float64 on a float64 base.
     """
     import torch
 
@@ -133,10 +168,6 @@ def token_log_probabilities(
     return measured.reshape(len(table), len(windows), measured.shape[1])
 
 
-def _total(log_probabilities: TokenLogProbabilities) -> Losses:
-    return Losses(-log_probabilities.sum(axis=1), log_probabilities.shape[1])
-
-
 def _measure(
     base: Base,
     windows: Windows,
@@ -145,7 +176,7 @@ def _measure(
 ) -> TokenLogProbabilities:
     import torch
 
-    from sharedllm.evaluation.likelihood import token_losses
+    from sharedllm.evaluation.likelihood import ids_of, window_losses
 
     check_window(base, windows.shape[1])
     batch = max(1, _TOKENS_AT_ONCE // windows.shape[1])
@@ -154,9 +185,9 @@ def _measure(
     with torch.inference_mode():
         for begin in range(0, len(windows), batch):
             part = slice(begin, begin + batch)
-            ids = torch.from_numpy(windows[part]).to(base.device)
-            losses = token_losses(hidden(ids, part)[:, first - 1 : -1], base.head, ids[:, first:])
+            read = torch.from_numpy(windows[part]).to(base.device)
+            losses, _ = window_losses(hidden(ids_of(read), part), base.head, read, first)
             found[part] = -losses.double().cpu().numpy()
             if on_batch:
-                on_batch(len(ids))
+                on_batch(len(read))
     return found

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
+from sharedllm.base.conversations import learned_ids
 from sharedllm.errors import CorruptAdapter, InvalidInput
 from sharedllm.operations.release_text import read_again, window_of
 from sharedllm.operations.workplace import Workplace
@@ -32,7 +34,8 @@ class Evaluation:
 
     Attributes:
         releases: by user, those that were measured.
-        heldout: by user, the windows of their text that were read, int64 ``[windows, tokens]``.
+        heldout: by user, the windows of their text that were read, int64 ``[windows, tokens]``; what is read and never
+            predicted is the complement of its id.
         repeats: by user, what their training text gives away of that.
         confusion: everybody's held-out text, read by the base, by everybody and by the others.
         general: by reader, the losses on general text of the base (None) and of everybody.
@@ -118,8 +121,11 @@ def evaluate(
     for release in releases.values():
         injection = workplace.injection_of(release.adapter)
     base = workplace.base
+    converse = partial(learned_ids, base.tokens)
     heldout = {
-        user: spread(tokenize(user, split, base.encode, window=window_of(releases[user])).heldout, WINDOWS)
+        user: spread(
+            tokenize(user, split, base.encode, converse=converse, window=window_of(releases[user])).heldout, WINDOWS
+        )
         for user, split in splits.items()
     }
     general = spread(workplace.general("heldout", window_of(first)), WINDOWS)

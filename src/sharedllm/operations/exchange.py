@@ -1,14 +1,16 @@
 """Adapters to and from other tools and machines."""
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from sharedllm.adapters.adapter import UNTESTED, GateOutcome
+from sharedllm.base.conversations import learned_ids
 from sharedllm.errors import UnknownName
 from sharedllm.operations.workplace import Workplace
 from sharedllm.text.sources import Wrote, read_sources
-from sharedllm.text.splits import split_text
+from sharedllm.text.splits import split_passages
 from sharedllm.text.windows import tokenize
 
 if TYPE_CHECKING:
@@ -114,7 +116,8 @@ def _judge(workplace: Workplace, user: str, adapter: "Adapter", wrote: Wrote | N
 
     if wrote is None:
         return GateOutcome(False, UNTESTED)
-    own = tokenize(user, split_text(read_sources(user, wrote).text, user=user), workplace.base.encode)
+    split, tokens = split_passages(read_sources(user, wrote).passages, user=user), workplace.base.tokens
+    own = tokenize(user, split, tokens.encode, converse=partial(learned_ids, tokens))
     general = workplace.general("validation", own.validation.shape[1])
     injection = workplace.injection_of(adapter)
     return mind_repeats(Gate().judge(workplace.base, injection, adapter, own.validation, general), own.repeats)

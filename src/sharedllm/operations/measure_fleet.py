@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from sharedllm.adapters.adapter import Adapter, check_fits
+from sharedllm.base.conversations import learned_ids
 from sharedllm.base.loading import Base
 from sharedllm.errors import ManifestError, TrainingError
 from sharedllm.evaluation.perplexity import Losses, Windows, row_losses, spread
@@ -29,7 +31,7 @@ from sharedllm.reporting.fleet.members import EVERYONE_STEPS, WINDOWS, Fleet, Me
 from sharedllm.store.contract import Store
 from sharedllm.text.manifest import entries_at
 from sharedllm.text.repeats import Repeats
-from sharedllm.text.splits import split_text
+from sharedllm.text.splits import split_passages
 from sharedllm.text.windows import TokenizedText, tokenize, windows
 from sharedllm.training.checkpoints import Checkpoints, begin_report, digest, keep, report_folder
 from sharedllm.training.recipes import Recipe
@@ -121,13 +123,14 @@ def _prepare(fleet: Fleet, base: Base, advance: Callable[[int], None]) -> Iterat
 
 def _tokenized(fleet: Fleet, member: Member, base: Base) -> TokenizedText:
     (entry,) = entries_at(fleet.manifest, [member.line])
-    split = split_text(entry.read(fleet.manifest.parent).text, user=member.user)
+    split = split_passages(entry.read(fleet.manifest.parent).passages, user=member.user)
     if (entry.user, split.sha256) != (member.user, member.text_sha256):
         raise ManifestError(
             f"The text of {member.user!r} in {fleet.manifest} has changed while it was looked at",
             remedy="Run the same command again.",
         )
-    return tokenize(member.user, split, base.encode, window=fleet.recipe.window)
+    converse = partial(learned_ids, base.tokens)
+    return tokenize(member.user, split, base.encode, converse=converse, window=fleet.recipe.window)
 
 
 @contextmanager
@@ -196,12 +199,15 @@ class _Kept:
         nats = [each for each in found if each is not None]
         if len(nats) < len(_READERS):
             return None
-        return Reading(*(Losses(each, self._fleet.recipe.window - 1) for each in nats))
+        tokens = stored.get("tokens", self._fleet.recipe.window - 1)
+        return Reading(*(Losses(each, tokens) for each in nats))
 
     def save(self, number: int, reading: Reading) -> None:
         """Keep it, in place of what other readers made of the text."""
         nats = (getattr(reading, reader).nats for reader in _READERS)
-        data = save(dict(zip(self._readers(number), nats, strict=True)))
+        tokens = reading.base.tokens
+        uneven = {} if isinstance(tokens, int) else {"tokens": tokens}
+        data = save(dict(zip(self._readers(number), nats, strict=True)) | uneven)
         keep(self._path(number), data, f"What was read cannot be kept in {self._folder}", "it goes on")
 
     def _readers(self, number: int) -> tuple[str, ...]:

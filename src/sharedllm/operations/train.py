@@ -3,9 +3,11 @@
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sharedllm.adapters.formats.registry import check_format
+from sharedllm.base.conversations import learned_ids
 from sharedllm.errors import (
     CorruptAdapter,
     CorruptStore,
@@ -23,15 +25,15 @@ from sharedllm.operations.locks import in_training, training_into
 from sharedllm.operations.workplace import Workplace
 from sharedllm.store.rules import command, erased_meanwhile
 from sharedllm.text.folds import tokenize_to_train
+from sharedllm.text.passages import Learn, Passage, plain
 from sharedllm.text.sources import Wrote, read_sources, remembered
-from sharedllm.text.splits import Split, split_text
-from sharedllm.text.windows import TokenizedText
+from sharedllm.text.splits import Split, split_passages
+from sharedllm.text.windows import TokenizedText, unreadable
 from sharedllm.training.recipes import DEFAULT_RECIPE, recipe_named
 from sharedllm.user_ids import check_user_id
 
 if TYPE_CHECKING:
     from sharedllm.adapters.adapter import Adapter, GateOutcome
-    from sharedllm.base.tokens import Tokens
     from sharedllm.evaluation.gate import Gate
     from sharedllm.evaluation.perplexity import Windows
     from sharedllm.store.contract import Release, ReleaseSummary, Stay, Store
@@ -45,15 +47,17 @@ class Author:
 
     Attributes:
         user: the user id.
-        read: reads what they wrote. It is called once, after their stay in the store has begun.
+        read: reads what they wrote, as text or passages. It is called once, after their stay in the store has begun.
         sources: where it is read from, kept as provenance so that it can be read again for an evaluation.
         stay: the one in which their text began to arrive; None where nothing of it has been read.
+        learn: what the passages are to teach: to write as they do, or to answer as they like to be answered.
     """
 
     user: str
-    read: Callable[[], str] = field(repr=False)
+    read: Callable[[], str | Sequence[Passage]] = field(repr=False)
     sources: Sequence[str] = ()
     stay: "Stay | None" = None
+    learn: Learn = "writing"
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,7 +176,7 @@ def _authors(given: Mapping[str, Wrote] | Iterable[Author]) -> list[Author]:
 
 
 def _author(user: str, wrote: Wrote) -> Author:
-    return Author(user, lambda: read_sources(user, wrote).text, remembered(wrote))
+    return Author(user, lambda: read_sources(user, wrote).passages, remembered(wrote))
 
 
 def _begun(store: "Store", users: Iterable[str], before: "Mapping[str, Stay]") -> "dict[str, Stay]":
@@ -181,9 +185,9 @@ def _begun(store: "Store", users: Iterable[str], before: "Mapping[str, Stay]") -
 
 
 def _split(author: Author) -> Split | TextError:
-    text = author.read()
+    passages = plain(wrote) if isinstance(wrote := author.read(), str) else wrote
     try:
-        return split_text(text, user=author.user)
+        return split_passages(passages, user=author.user, learn=author.learn)
     except TextError as error:
         return error
 
@@ -218,7 +222,8 @@ def _train(
                 continue
             # The tokenizer alone is there in a second: whoever has too little text need not wait for the weights.
             tokens = tokens or workplace.tokens
-            texts.append(tokenize_to_train(user, split, tokens.encode, window=recipe.window))
+            converse = partial(learned_ids, tokens)
+            texts.append(tokenize_to_train(user, split, tokens.encode, converse=converse, window=recipe.window))
         except (TextError, CorruptAdapter, CorruptStore, UnknownUser, NotServed, WrongBase) as error:
             yield Outcome(user, None, error)
     if on_begin is not None:
@@ -297,16 +302,10 @@ def _unfit(
             check_fits(start.adapter, workplace.injection(recipe.method).layout)
         except WrongBase as error:
             return error
-    return _without_embedding(text, workplace.base.tokens)
-
-
-def _without_embedding(text: TokenizedText, tokens: "Tokens") -> TextError | None:
-    import numpy as np
-
     try:
-        tokens.check([int(id) for block in (text.train, text.validation, text.heldout) for id in np.unique(block)])
+        workplace.base.tokens.check(text.ids)
     except InvalidInput as error:
-        return TextError(f"The text of {text.user!r} cannot be read: {error.message}", remedy=error.remedy)
+        return unreadable(text.user, error)
     return None
 
 
@@ -350,14 +349,14 @@ def _judged(
     on_step: Callable[[str, int], Any] | None,
     starts: "Mapping[str, Release] | None" = None,
 ) -> Generator[Judged, None, None]:
-    from sharedllm.evaluation.gate import Gate, Start, harms_general_alone, mind_repeats
+    from sharedllm.evaluation.gate import Gate, Start, harms_general_alone, mind_repeats, say_what_was_learned
     from sharedllm.training.vectors import own_failure, train_vectors
 
-    kept: dict[str, tuple[Windows, Repeats]] = {}
+    kept: dict[str, tuple[Windows, Repeats, Learn, bool]] = {}
 
     def noting(each: Iterable[TokenizedText]) -> Iterator[TokenizedText]:
         for text in each:
-            kept[text.user] = text.validation, text.repeats
+            kept[text.user] = text.validation, text.repeats, text.learn, text.chats
             yield text
 
     gate = gate or Gate()
@@ -378,7 +377,7 @@ def _judged(
     with closing(training):
         general = workplace.general("validation", recipe.window) if general is None else general
         for trained in training:
-            validation, repeats = kept.pop(trained.user)
+            validation, repeats, learn, chats = kept.pop(trained.user)
             if trained.adapter is None:
                 yield Judged(trained.user, None, None, trained.error)
                 continue
@@ -391,7 +390,8 @@ def _judged(
             except Exception as error:
                 yield Judged(trained.user, None, None, own_failure(trained.user, "The gate", error))
                 continue
-            yield Judged(trained.user, adapter, mind_repeats(verdict, repeats), None)
+            verdict = say_what_was_learned(mind_repeats(verdict, repeats), learn, chats)
+            yield Judged(trained.user, adapter, verdict, None)
 
 
 def store_judged(

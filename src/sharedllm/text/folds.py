@@ -15,17 +15,21 @@ import math
 from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from sharedllm.errors import InvalidInput, TooLittleText
+from sharedllm.text.passages import own_words
 from sharedllm.text.repeats import Repeats, find_repeats
-from sharedllm.text.splits import Split, cut
+from sharedllm.text.splits import Learned, Passages, Split
 from sharedllm.text.windows import (
+    Converse,
     Encode,
+    Ids,
     TokenizedFold,
     TokenizedText,
-    block_ids,
+    has_chats,
+    passage_ids,
     round_up,
+    targets,
     tokenize,
     unreadable,
     windows,
@@ -43,7 +47,9 @@ _MIN_WINDOW = 16
 """Tokens: in fewer, hardly any has something before it to be told by."""
 
 
-def tokenize_to_train(user: str, split: Split, encode: Encode, *, window: int = 256) -> TokenizedText:
+def tokenize_to_train(
+    user: str, split: Split, encode: Encode, *, converse: Converse | None = None, window: int = 256
+) -> TokenizedText:
     """Turn a user's text into token ids, whatever its length: in blocks to train, to validate and to hold out if it has
     enough for that, else in folds.
 
@@ -54,28 +60,33 @@ def tokenize_to_train(user: str, split: Split, encode: Encode, *, window: int = 
         TextError: the text has a token that the base has no embedding for.
     """
     try:
-        return tokenize(user, split, encode, window=window)
+        return tokenize(user, split, encode, converse=converse, window=window)
     except TooLittleText:
-        return _in_folds(user, split, encode, window)
+        return _in_folds(user, split, encode, converse, window)
 
 
-def _in_folds(user: str, split: Split, encode: Encode, window: int) -> TokenizedText:
+def _in_folds(user: str, split: Split, encode: Encode, converse: Converse | None, window: int) -> TokenizedText:
     opening = tuple(encode(""))
     opened = len(opening)
-    pieces = list(_pieces(split.whole))
+    learned = Learned(split.passages)
+    pieces = list(_pieces(learned))
     try:
-        whole = block_ids(split.whole, encode, opened)
-        blocks = [block_ids(block, encode, opened) for _, block, _ in pieces]
-        around = [[block_ids(each, encode, opened) for each in (before, after)] for before, _, after in pieces]
+        whole = passage_ids(learned.between(0, len(learned.words)), encode, opened, converse)
+        blocks = [passage_ids(block, encode, opened, converse) for _, block, _ in pieces]
+        around = [
+            [passage_ids(each, encode, opened, converse) for each in (before, after)] for before, _, after in pieces
+        ]
     except InvalidInput as error:
         raise unreadable(user, error) from error
-    read, length = _read(user, split, whole, min(map(len, blocks)), window - opened)
+    read, length = _read(user, split, whole, blocks, window - opened)
+    # Of plain text as much is read of every block; of conversations the windows of a block predict more or less.
+    most = None if has_chats(split) else read
     folds = tuple(
-        TokenizedFold(np.concatenate(beside), windows(block, length + opened, opening)[:read])
+        TokenizedFold(np.concatenate(beside), windows(block, length + opened, opening)[:most])
         for block, beside in zip(blocks, around, strict=True)
     )
     # Half of the least that a row has to read, so that no two steps in a row read the same.
-    drawn = min(window - opened, min(len(fold.train) for fold in folds) // 2)
+    drawn = min(window - opened, min(targets(fold.train) for fold in folds) // 2)
     none = windows(np.empty(0, np.int64), length + opened, opening)
     return TokenizedText(
         user,
@@ -88,40 +99,44 @@ def _in_folds(user: str, split: Split, encode: Encode, window: int) -> Tokenized
         folds,
         drawn + opened,
         len(split.whole),
+        split.learn,
+        has_chats(split),
     )
 
 
-def _read(user: str, split: Split, whole: npt.NDArray[np.int32], shortest: int, window: int) -> tuple[int, int]:
+def _read(user: str, split: Split, whole: Ids, blocks: list[Ids], window: int) -> tuple[int, int]:
     """How many windows of every block are read, and how long they are: all of the shortest, in equal parts."""
+    shortest = min(map(targets, blocks))
     read = max(_MIN_WINDOWS, math.ceil(shortest / window))
-    length = shortest // read
-    if length < min(_MIN_WINDOW, window):
+    if shortest // read < min(_MIN_WINDOW, window):
         least = FOLDS * _MIN_WINDOWS * _MIN_WINDOW
         wanted = 1.05 * len(split.whole) * _MIN_WINDOWS * _MIN_WINDOW / max(shortest, 1)
         raise TooLittleText(
-            f"The text of {user!r} has {len(whole):,} tokens, {shortest:,} in one of the {FOLDS} parts that test one"
-            f" another; it takes at least {least:,} in all, evenly spread",
+            f"The text of {user!r} has {targets(whole):,} tokens, {shortest:,} in one of the {FOLDS} parts that test"
+            f" one another; it takes at least {least:,} in all, evenly spread",
             remedy=f"Give text like it of some {round_up(wanted):,} characters.",
         )
-    return read, length
+    return read, min(window, min(map(len, blocks)) // read)
 
 
-def _pieces(text: str) -> list[tuple[str, str, str]]:
-    """Of every block what is before it, the block, and what is after it; the blocks in a row are the text."""
-    inner = [len(text) * number // FOLDS for number in range(1, FOLDS)]
-    ends = [0, *(cut(text, range(end, end - _REACH, -1)) for end in inner), len(text)]
+def _pieces(learned: Learned) -> list[tuple[Passages, Passages, Passages]]:
+    """Of every block what is before it, the block, and what is after it; the blocks in a row are the whole."""
+    size = len(learned.words)
+    inner = [size * number // FOLDS for number in range(1, FOLDS)]
+    ends = [0, *(learned.cut(range(end, end - _REACH, -1)) for end in inner), size]
     pieces = []
     for begin, end in pairwise(ends):
-        before = text[: cut(text, range(begin - _GAP, begin - _GAP - _REACH, -1))] if begin else ""
-        after = text[cut(text, range(end + _GAP, end + _GAP + _REACH)) :] if end < len(text) else ""
-        pieces.append((before, text[begin:end], after))
+        before = learned.cut(range(begin - _GAP, begin - _GAP - _REACH, -1)) if begin else 0
+        after = learned.cut(range(end + _GAP, end + _GAP + _REACH)) if end < size else size
+        pieces.append((learned.between(0, before), learned.between(begin, end), learned.between(after, size)))
     return pieces
 
 
-def _repeats(pieces: list[tuple[str, str, str]]) -> Repeats:
+def _repeats(pieces: list[tuple[Passages, Passages, Passages]]) -> Repeats:
     """What the others give away of every block, as validation text; nothing is held out."""
-    found = [find_repeats(f"{before}\n{after}", block, "") for before, block, after in pieces]
-    lengths = [len(block) for _, block, _ in pieces]
+    words = [[own_words(part) for part in piece] for piece in pieces]
+    found = [find_repeats(f"{before}\n{after}", block, "") for before, block, after in words]
+    lengths = [len(block) for _, block, _ in words]
     share = sum(each.share * length for each, length in zip(found, lengths, strict=True)) / sum(lengths)
     examples = dict.fromkeys(example for each in found for example in each.examples)
     return Repeats(sum(each.lines for each in found), share, tuple(examples)[:3], share)

@@ -8,6 +8,7 @@ from typing import BinaryIO
 
 from sharedllm.errors import SharedLLMError, TextError
 from sharedllm.text.documents import Document
+from sharedllm.text.passages import Passage, plain
 from sharedllm.text.prose import why_not_prose
 from sharedllm.text.readers import Unread, read_documents
 from sharedllm.text.readers.walk import quoted
@@ -44,6 +45,7 @@ class UserText:
         why_skipped: of each of these, why, and how its text is had.
         parts: the files that the text is made of, in its order.
         left_out: characters that are in the files and not in the text, by why.
+        passages: what is learned and what is only read, in order; by default ``text`` as running text.
     """
 
     user: str
@@ -52,6 +54,11 @@ class UserText:
     why_skipped: tuple[SharedLLMError, ...] = field(default=(), compare=False)
     parts: tuple[Part, ...] = field(default=(), compare=False)
     left_out: Mapping[str, int] = field(default_factory=dict, compare=False)
+    passages: tuple[Passage, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.passages and self.text:
+            object.__setattr__(self, "passages", plain(self.text))
 
 
 def read_user(user: str, sources: Iterable[str | Path], *, stdin: BinaryIO | None = None) -> UserText:

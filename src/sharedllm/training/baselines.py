@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from sharedllm.base.loading import Base
 from sharedllm.errors import Diverged, InvalidInput, UnsupportedBase
-from sharedllm.evaluation.likelihood import token_losses
+from sharedllm.evaluation.likelihood import ids_of, mean_losses, window_losses
 from sharedllm.evaluation.perplexity import base_losses, spread
 from sharedllm.extras import need
 from sharedllm.text.windows import TokenizedText
@@ -179,11 +179,13 @@ def _loss(adapted: Base, windows: "torch.Tensor") -> "torch.Tensor":
     import torch
 
     first = adapted.tokens.unpredicted
-    hidden, targets = adapted.hidden(windows)[:, first - 1 : -1], windows[:, first:]
+    hidden = adapted.hidden(ids_of(windows))
     if not adapted.head.requires_grad:
-        return token_losses(hidden, adapted.head, targets).mean()
+        return mean_losses(*window_losses(hidden, adapted.head, windows, first), 1)[0]
     # token_losses has no gradient for the head, which a full copy trains too (and with it a tied embedding).
-    return torch.nn.functional.cross_entropy((hidden @ adapted.head.T).flatten(0, 1), targets.flatten())
+    targets = windows[:, first:]
+    predicted = targets >= 0
+    return torch.nn.functional.cross_entropy(hidden[:, first - 1 : -1][predicted] @ adapted.head.T, targets[predicted])
 
 
 def _copies(tensors: Iterable["torch.Tensor"]) -> list["torch.Tensor"]:

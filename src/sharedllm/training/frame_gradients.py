@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from sharedllm.base.frames import Frame, projections
 from sharedllm.base.loading import Base
-from sharedllm.evaluation.likelihood import token_losses
+from sharedllm.evaluation.likelihood import ids_of, mean_losses, window_losses
 
 if TYPE_CHECKING:
     import torch
@@ -70,7 +70,8 @@ class FrameGradients:
         Args:
             values: of the frames, float32 ``[size]`` on the base's device.
             own: coordinates, float32 ``[people, components]``.
-            windows: int64 ``[people * windows, tokens]``, each person's one after the other.
+            windows: int64 ``[people * windows, tokens]``, each person's one after the other; what is read and never
+                predicted is the complement of its id.
 
         Returns:
             losses ``[people]``, and gradients ``[size]`` and ``[people, components]``.
@@ -79,14 +80,13 @@ class FrameGradients:
 
         values, own = (each.detach().requires_grad_() for each in (values, own))
         each = len(windows) // len(own)
-        ids = torch.from_numpy(windows).to(self._base.device)
+        read = torch.from_numpy(windows).to(self._base.device)
         first = self._base.tokens.unpredicted
         with torch.enable_grad():
             scale = 1 + own.view(len(own), -1, self._rank).repeat_interleave(each, 0)
             with self._applied(values.to(self._base.dtype), scale.to(self._base.dtype)):
-                hidden = self._base.hidden(ids)
-            losses = token_losses(hidden[:, first - 1 : -1], self._base.head, ids[:, first:])
-            losses = losses.view(len(own), -1).mean(dim=1)
+                hidden = self._base.hidden(ids_of(read))
+            losses = mean_losses(*window_losses(hidden, self._base.head, read, first), len(own))
             of_values, of_own = torch.autograd.grad(losses.sum(), (values, own))
         return losses.detach(), of_values, of_own
 

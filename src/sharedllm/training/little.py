@@ -14,6 +14,7 @@ import numpy as np
 from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
 from sharedllm.evaluation.cross_validation import CrossValidated
+from sharedllm.evaluation.perplexity import counts as tokens_predicted
 from sharedllm.evaluation.perplexity import row_losses, spread
 from sharedllm.text.windows import TokenizedText
 from sharedllm.training.checkpoints import Progress
@@ -102,7 +103,8 @@ def cross_validated(text: TokenizedText, steps: list[int], read: "torch.Tensor",
     """
     counts = [min(len(fold.windows), BLOCK_WINDOWS) for fold in text.folds]
     blocks = np.repeat(np.arange(len(counts)), counts)
-    predicted = text.folds[0].windows.shape[1] - max(1, len(text.opening))
+    read_of_all = np.concatenate([spread(fold.windows, BLOCK_WINDOWS) for fold in text.folds])
+    predicted = tokens_predicted(read_of_all, max(1, len(text.opening)))
     candidates = [(0, 0.0), *((step, scale) for step in steps for scale in SCALES)]
     of_base, *_ = nats = read.numpy()
     return CrossValidated(candidates, nats[1:], predicted, blocks, text.characters, of_base if grown else None)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
-from sharedllm.evaluation.likelihood import token_losses
+from sharedllm.evaluation.likelihood import ids_of, mean_losses, window_losses
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +26,8 @@ def row_gradients(
         base: the frozen base.
         injection: of the rows' layout, attached to it.
         values: ``[rows, P]``, what is moved for a row.
-        windows: int64 ``[rows * n, window]``, the same number of sequences of each row, one row after the other.
+        windows: int64 ``[rows * n, window]``, the same number of sequences of each row, one row after the other;
+            what is read and never predicted is the complement of its id.
         relative: ``[P]``, how far a row moves when what is moved for it moves by one.
     """
     import torch
@@ -35,9 +36,7 @@ def row_gradients(
     index = torch.arange(len(values), device=windows.device).repeat_interleave(len(windows) // len(values))
     with torch.enable_grad():
         with injection.rows(values * relative, index):
-            hidden = base.hidden(windows)
-        first = base.tokens.unpredicted
-        losses = token_losses(hidden[:, first - 1 : -1], base.head, windows[:, first:])
-        losses = losses.view(len(values), -1).mean(dim=1)
+            hidden = base.hidden(ids_of(windows))
+        losses = mean_losses(*window_losses(hidden, base.head, windows, base.tokens.unpredicted), len(values))
         (gradient,) = torch.autograd.grad(losses.sum(), values)
     return losses.detach(), gradient

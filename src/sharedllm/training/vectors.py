@@ -17,7 +17,7 @@ from sharedllm import __version__
 from sharedllm.adapters.adapter import Adapter, check_fits, meaning
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import Layout
-from sharedllm.adapters.provenance import CROSS_VALIDATED
+from sharedllm.adapters.provenance import CROSS_VALIDATED, LEARN
 from sharedllm.base.context_length import check_window
 from sharedllm.base.loading import Base
 from sharedllm.base.sites import site_gains
@@ -346,10 +346,11 @@ class _Batch:
             "recipe": self._recipe.as_dict(),
             "steps": slot.progress.step,
             "text_sha256": slot.text.sha256,
-            "tokens": len(slot.text.train),
+            "tokens": slot.text.tokens,
             "repeated_lines": slot.text.repeats.lines,
             "repeated_share": slot.text.repeats.share,
             "version": __version__,
+            LEARN: slot.text.learn,
             **meaning(self._injection.layout),
         }
         found = None

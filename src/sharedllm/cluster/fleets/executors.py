@@ -5,9 +5,11 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+from sharedllm.base.conversations import learned_ids
 from sharedllm.base.loading import Base
 from sharedllm.closing import Closing
 from sharedllm.errors import SharedLLMError, TextError, WrongBase
@@ -17,7 +19,7 @@ from sharedllm.operations.workplace import Workplace
 from sharedllm.store.contract import Stay
 from sharedllm.text.folds import tokenize_to_train
 from sharedllm.text.reading import UserText
-from sharedllm.text.splits import split_text
+from sharedllm.text.splits import split_passages
 from sharedllm.text.windows import TokenizedText, text_windows
 from sharedllm.training.recipes import Recipe
 
@@ -184,11 +186,14 @@ class Trainer:
         yield from refused
 
     def _tokenized(self, work: ShardWork, refused: deque[Judged]) -> Iterator[TokenizedText]:
+        tokens = self.workplace.base.tokens
+        converse = partial(learned_ids, tokens)
         work.texts.reverse()
         while work.texts:
             text = work.texts.pop()
             try:
-                split = split_text(text.text, user=text.user)
-                yield tokenize_to_train(text.user, split, self.workplace.base.encode, window=self._job.recipe.window)
+                split = split_passages(text.passages, user=text.user)
+                window = self._job.recipe.window
+                yield tokenize_to_train(text.user, split, tokens.encode, converse=converse, window=window)
             except TextError as error:
                 refused.append(Judged(text.user, None, None, error))

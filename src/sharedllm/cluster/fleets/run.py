@@ -1,6 +1,5 @@
 """The driver of a fleet: hands shards to workers, publishes what comes back, and finds out whom workers die of."""
 
-import hashlib
 import time
 from array import array
 from bisect import bisect_left
@@ -29,6 +28,7 @@ from sharedllm.operations.train import Judged, store_judged
 from sharedllm.store.contract import Release, ReleaseSummary, Stay, Store
 from sharedllm.store.rules import erased_meanwhile
 from sharedllm.text.reading import UserText
+from sharedllm.text.splits import sha256_of
 from sharedllm.training.checkpoints import Checkpoints
 
 FleetState = Literal["served", "held back", "failed"]
@@ -170,7 +170,7 @@ class _Driver:
             if isinstance(text, SharedLLMError):
                 yield Result(user, "failed", None, str(text))
                 continue
-            sha256 = hashlib.sha256(text.text.encode()).hexdigest()
+            sha256 = sha256_of(text.passages)
             try:
                 known = _patiently(partial(self._known, user, sha256))
             except (CorruptAdapter, CorruptStore) as error:

@@ -15,7 +15,7 @@ from sharedllm.reporting.charts import SERIES
 from sharedllm.store.contract import Release, ReleaseSummary, Store
 from sharedllm.text.manifest import entries
 from sharedllm.text.repeats import Repeats
-from sharedllm.text.splits import split_text
+from sharedllm.text.splits import split_passages
 from sharedllm.training.recipes import Recipe, recipe_in
 
 NO_KIND = "person"
@@ -113,10 +113,10 @@ def find_fleet(store: Store, manifest: Path, fingerprint: str) -> Fleet:
     missing: dict[str, str] = {}
     for offset, entry in entries(manifest):
         try:
-            text = entry.read(manifest.parent).text
-            split = split_text(text, user=entry.user)
+            text = entry.read(manifest.parent)
+            split = split_passages(text.passages, user=entry.user)
             found = _releases(store, entry.user, split.sha256, fingerprint)
-            lines[entry.user] = _Line(offset, len(text.encode()), split.sha256, split.repeats, found)
+            lines[entry.user] = _Line(offset, len(text.text.encode()), split.sha256, split.repeats, found)
         except (InvalidInput, UnknownUser) as error:
             missing[entry.user] = error.message
     known = [line.releases for line in lines.values() if line.releases]
