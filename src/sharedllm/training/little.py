@@ -29,8 +29,7 @@ SCALES = (0.25, 0.5, 0.75, 1.0)
 BLOCK_WINDOWS = 8
 """Windows read of each block, evenly spread: of four blocks as many as the gate reads of validation text."""
 
-_HALVINGS = 5
-_PATIENCE = 2
+_HALVINGS = 4
 
 
 def checks(recipe: Recipe, step: int) -> bool:
@@ -43,8 +42,8 @@ def checks(recipe: Recipe, step: int) -> bool:
 
 
 def is_over(recipe: Recipe, step: int, stale: int) -> bool:
-    """Whether training ends: at the last step, or when twice the steps were doubled without reading any better."""
-    return step >= recipe.steps or stale >= _PATIENCE
+    """Whether training ends: at the last step, or when the steps were doubled without reading any better."""
+    return step >= recipe.steps or stale > 0
 
 
 def fits(text: TokenizedText, progress: Progress) -> bool:
