@@ -1,6 +1,8 @@
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sharedllm.text.conversations import recognise
 
@@ -41,3 +43,300 @@ def test_authors_texts_and_times_are_read_in_the_spelling_of_any_phone(spelling)
     assert [(turn.author, turn.text) for turn in document.turns] == said
     assert {turn.when.replace(second=0) for turn in document.turns} == {datetime(2024, 3, 13, 21, 5)}
     assert document.kind == "WhatsApp chat" and not document.doubts
+
+
+def read(text, name="chat.txt"):
+    (document,) = recognise(name, text.encode())
+    return document
+
+
+def turns(document):
+    return [(turn.author, turn.text) for turn in document.turns]
+
+
+NAMES = [
+    "Alice",
+    "Bob",
+    "Dr. Who",
+    "+49 151 23456789",
+    "Zoë 🌸",
+    "Müller-Lüdenscheidt (work)",
+    "محمد",
+    "山田",
+    "Bob - work",
+]
+IN_NAMES = st.sampled_from(NAMES)
+WORDS = [
+    "hello",
+    "13/03",
+    "13/03/2024",
+    "21:05",
+    "12.03.2024, 10:00",
+    "[ok]",
+    "a: b",
+    "- no",
+    "<3",
+    "https://x.org/?q=1:2",
+]
+LINE = st.lists(
+    st.sampled_from(WORDS) | st.text("abcé ñ:,.-/[]<>0159👋ب", min_size=1, max_size=12), min_size=1, max_size=6
+)
+TEXT = st.lists(LINE.map(" ".join), min_size=1, max_size=3).map("\n".join)
+
+
+def written(when, spelling):
+    """A time as a phone of one spelling writes it."""
+    hour = when.hour % 12 or 12
+    half = ("AM", "PM")[when.hour // 12]
+    return (
+        spelling.format(
+            y=when.year, yy=when.year % 100, m=when.month, d=when.day, H=when.hour, h=hour, M=when.minute, S=when.second
+        )
+        .replace("am", {"AM": "am", "PM": "pm"}[half])
+        .replace("½", half)
+    )
+
+
+SPELLINGS = [
+    "[{d:02}/{m:02}/{y}, {H:02}:{M:02}:{S:02}] ",
+    "[{m}/{d}/{yy:02}, {h}:{M:02}:{S:02}\u202f½] ",
+    "[{d:02}.{m:02}.{yy:02}, {H:02}:{M:02}:{S:02}] ",
+    "[{y}-{m:02}-{d:02} {H:02}:{M:02}:{S:02}] ",
+    "{d:02}/{m:02}/{y}, {H:02}:{M:02} - ",
+    "{m}/{d}/{yy:02}, {h}:{M:02} ½ - ",
+    "{d:02}.{m:02}.{yy:02}, {H:02}:{M:02} - ",
+    "{y}/{m:02}/{d:02}, {h}:{M:02} am - ",
+    "{y}-{m:02}-{d:02} {H:02}:{M:02} - ",
+    "{d}.{m}.{y} klo {H}.{M:02} - ",
+    "{d:02}-{m:02}-{y} {H:02}:{M:02} - ",
+    "{H:02}:{M:02}, {d:02}/{m:02}/{y} - ",
+]
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    spelling=st.sampled_from(SPELLINGS),
+    said=st.lists(st.tuples(IN_NAMES, TEXT, st.integers(0, 200_000)), min_size=30, max_size=60),
+    data=st.data(),
+)
+def test_what_any_people_say_comes_back_with_its_author_and_time(spelling, said, data):
+    when = datetime(2023, 1, 14, 9, 30)
+    lines, expected = [], []
+    for author, text, pause in said:
+        when += timedelta(seconds=pause)
+        lines.append(f"{written(when, spelling)}{author}: {text}")
+        expected.append((author, text, when.replace(second=when.second if "{S" in spelling else 0)))
+    document = read("\r\n".join(lines).replace("\n", "\r\n"))
+    found = [(turn.author, turn.text, turn.when) for turn in document.turns]
+    whole = [(author, plain(text), when) for author, text, when in expected if plain(text)]
+    assert found == whole
+
+
+def plain(text):
+    """As a careful reader copies it."""
+    return text.strip()
+
+
+ANDROID = """\
+13/03/2024, 20:55 - Messages and calls are end-to-end encrypted. Tap to learn more.
+13/03/2024, 20:55 - Alice created group "Trip: 2024"
+13/03/2024, 20:55 - Alice added you
+13/03/2024, 20:56 - Alice: here is the plan:
+14/03/2024, 10:00 - leave
+14/03/2024, 12:30 - museum: opens at nine
+15/03/2024 back
+
+bring: coats
+13/03/2024, 20:57 - Alice changed the subject from "Trip: 2024" to "Trip"
+13/03/2024, 20:57 - Bob: \u200eIMG-20240313-WA0001.jpg (file attached)
+what a view
+13/03/2024, 20:58 - Bob: <Media omitted>
+13/03/2024, 20:58 - Alice: PTT-20240313-WA0002.opus (Datei angehängt)
+13/03/2024, 20:58 - Bob: report.pdf (file attached)
+report.pdf
+13/03/2024, 20:59 - Bob: This message was deleted
+13/03/2024, 20:59 - Alice: You deleted this message
+13/03/2024, 21:00 - Alice: see you at eight <This message was edited>
+13/03/2024, 21:00 - +49 151 2345678: null
+13/03/2024, 21:01 - Bob: POLL:
+Pizza?
+OPTION: yes (2 votes)
+OPTION: no (0 votes)
+
+13/03/2024, 21:02 - Bob: location: https://maps.google.com/?q=1.0,2.0
+13/03/2024, 21:02 - Missed voice call
+13/03/2024, 21:03 - Work: Eve: hello
+13/03/2024, 21:03 - Work: Eve: are you
+13/03/2024, 21:03 - Work: Eve: there
+13/03/2024, 21:04 - Alice: bob wrote
+[13/03, 20:57] Bob: what a view
+and more
+13/03/2024, 21:05 - Bob: yes: I did <3
+13/03/2024, 21:06 - Alice left
+"""
+
+
+def test_what_whatsapp_writes_on_android_is_left_out_and_counted():
+    document = read(ANDROID)
+    assert turns(document) == [
+        ("Alice", "here is the plan:\n14/03/2024, 10:00 - leave\n14/03/2024, 12:30 - museum: opens at nine\n"
+         "15/03/2024 back\n\nbring: coats"),
+        ("Bob", "what a view"),
+        ("Alice", "see you at eight"),
+        ("Work: Eve", "hello"),
+        ("Work: Eve", "are you"),
+        ("Work: Eve", "there"),
+        ("Alice", "bob wrote"),
+        ("Bob", "yes: I did <3"),
+    ]  # fmt: skip
+    assert set(document.left_out) == {"system lines", "attachments", "deleted messages", "polls", "pasted chats"}
+    assert document.me == "Alice", "it is she who deleted a message of her own"
+
+
+IOS = """\
+[3/13/24, 8:55:01\u202fPM] Trip: \u200eMessages and calls are end-to-end encrypted. Only people in it can.
+[3/13/24, 8:55:02\u202fPM] Trip: \u200eAlice created this group
+\u200e[3/13/24, 8:56:00\u202fPM] ~\u202fBob: \u200e<attached: 00000012-PHOTO-2024-03-13-20-56-00.jpg>
+\u200e[3/13/24, 8:56:10\u202fPM] Alice: the harbour \u200e<attached: 00000013-PHOTO-2024-03-13-20-56-00.jpg>
+\u200e[3/13/24, 8:56:20\u202fPM] Alice: a.pdf • \u200e2 pages \u200e<attached: 00000014-a.pdf>
+\u200e[3/13/24, 8:56:30\u202fPM] Alice: \u200eimage omitted
+\u200e[3/13/24, 8:56:40\u202fPM] Alice: \u200eThis message was deleted.
+[3/13/24, 8:57:00\u202fPM] Alice: @\u2068Bob\u2069 see you at eight \u200e<This message was edited>
+[3/13/24, 8:57:10\u202fPM] \u202a+49\u00a0151\u00a02345678\u202c: fine
+
+[3/13/24, 8:00:00 PM] is when I come
+\u200e[3/13/24, 8:57:30\u202fPM] Alice: \u200ePOLL:
+Pizza?
+\u200eOPTION: yes (\u200e1 vote)
+\u200e[3/13/24, 8:58:00\u202fPM] ~\u202fBob: \u200eMissed voice call, \u200eTap to call back
+[3/13/24, 8:59:00\u202fPM] ~\u202fBob: image omitted
+[3/13/24, 9:00:00\u202fPM] Alice: ok
+"""
+
+
+def test_what_whatsapp_writes_on_ios_is_left_out_and_counted():
+    document = read(IOS)
+    assert turns(document) == [
+        ("Alice", "the harbour"),
+        ("Alice", "@Bob see you at eight"),
+        ("+49 151 2345678", "fine\n\n[3/13/24, 8:00:00 PM] is when I come"),
+        ("Alice", "ok"),
+    ]
+
+
+LOCAL = {
+    "German": (
+        "Datei angehängt",
+        "<Medien ausgeschlossen>",
+        "Diese Nachricht wurde gelöscht.",
+        "Du hast diese Nachricht gelöscht.",
+        "<Diese Nachricht wurde bearbeitet.>",
+    ),
+    "French": (
+        "fichier joint",
+        "<Médias omis>",
+        "Ce message a été supprimé",
+        "Vous avez supprimé ce message",
+        "<Ce message a été modifié>",
+    ),
+    "Spanish": (
+        "archivo adjunto",
+        "<Multimedia omitido>",
+        "Se eliminó este mensaje.",
+        "Eliminaste este mensaje.",
+        "<Se editó este mensaje.>",
+    ),
+    "Portuguese": (
+        "arquivo anexado",
+        "<Mídia oculta>",
+        "Mensagem apagada",
+        "Você apagou esta mensagem",
+        "<Mensagem editada>",
+    ),
+    "Italian": (
+        "file allegato",
+        "<Media omessi>",
+        "Questo messaggio è stato eliminato",
+        "Hai eliminato questo messaggio",
+        "<Questo messaggio è stato modificato>",
+    ),
+    "Dutch": (
+        "bestand bijgevoegd",
+        "<Media weggelaten>",
+        "Dit bericht is verwijderd",
+        "Je hebt dit bericht verwijderd",
+        "<Dit bericht is bewerkt>",
+    ),
+    "Russian": (
+        "файл добавлен",
+        "<Без медиафайлов>",
+        "Данное сообщение удалено",
+        "Вы удалили данное сообщение",
+        "<Сообщение изменено>",
+    ),
+    "Turkish": (
+        "dosya ekli",
+        "<Medya dahil edilmedi>",
+        "Bu mesaj silindi",
+        "Bu mesajı sildiniz",
+        "<Bu mesaj düzenlendi>",
+    ),
+}
+
+
+@pytest.mark.parametrize("language", LOCAL)
+def test_what_whatsapp_writes_is_known_in_other_languages(language):
+    attached, omitted, deleted, deleted_by_owner, edited = LOCAL[language]
+    said = [f"IMG.1.jpg ({attached})", omitted, deleted, f"hello {edited}", "well"]
+    text = "\n".join(f"13.03.24, 21:05 - Bob: {each}" for each in said)
+    text += f"\n13.03.24, 21:05 - Alice: {deleted_by_owner}\n13.03.24, 21:06 - Alice: ok"
+    document = read(text)
+    assert turns(document) == [("Bob", "hello"), ("Bob", "well"), ("Alice", "ok")]
+    assert document.me == "Alice"
+
+
+def test_whether_days_or_months_come_first_is_decided_from_the_whole_file():
+    def dates(*dates):
+        document = read("\n".join(f"{date}, 21:05 - {who}: hi" for date in dates for who in ("Alice", "Bob")))
+        return [turn.when.strftime("%d %b") for turn in document.turns[::2]], document.doubts
+
+    assert dates("03/04/2024", "13/04/2024") == (["03 Apr", "13 Apr"], ())
+    assert dates("03/04/2024", "04/13/2024") == (["04 Mar", "13 Apr"], ()), "a number above twelve decides"
+    assert dates("01/12/2024", "02/01/2024", "01/02/2025")[0] == ["12 Jan", "01 Feb", "02 Jan"], "order decides"
+    assert dates("05/04/2024", "06/04/2024", "07/04/2024", "08/04/2024") == (
+        ["05 Apr", "06 Apr", "07 Apr", "08 Apr"],
+        (),
+    ), "nobody writes on the fourth of each month alone"
+    found, doubts = dates("03/04/2024", "04/04/2024")
+    assert found == ["03 Apr", "04 Apr"]
+    assert "03/04/2024 is 3 April 2024 or 4 March 2024 cannot be decided" in doubts[0]
+    assert dates("03.04.2024") == (["03 Apr"], ()), "with dots days come first everywhere"
+    assert dates("04/04/2024")[1] == (), "where both are one day nothing is in doubt"
+
+
+def test_a_message_that_came_late_is_a_message_and_a_pasted_one_is_none():
+    lines = [f"13.03.24, 21:{minute:02} - {('Alice', 'Bob')[minute % 2]}: m{minute}" for minute in range(40)]
+    late = [*lines[:20], "13.03.24, 19:00 - Bob: sorry, no signal", *lines[20:]]
+    assert ("Bob", "sorry, no signal") in turns(read("\n".join(late)))
+    pasted = [*lines[:20], "you wrote", "01.02.23, 10:00 - Bob: I will", "never do that", *lines[20:]]
+    document = read("\n".join(pasted))
+    assert ("Bob", "m19\nyou wrote") in turns(document)
+    assert "never do that" not in str(turns(document)) and document.left_out["pasted chats"]
+
+
+def test_words_that_only_sound_like_whatsapps_stay():
+    said = [
+        "missed call from mum, call her",
+        "video call tonight?",
+        "is that end-to-end encrypted?",
+        "this message was deleted by mistake, sorry",
+        "<3",
+        "a <b> c",
+        "see report.pdf (the new one)",
+        "poll: who comes?",
+        "image omitted on purpose",
+    ]
+    text = "\n".join(
+        f"13.03.24, 21:05 - {who}: {each}" for each in ["hi", "ok", "well", *said] for who in ("Alice", "Bob")
+    )
+    assert [text for author, text in turns(read(text)) if author == "Alice"][3:] == said

@@ -76,7 +76,9 @@ def shown_name(name: str) -> str:
 
 def told_apart(people: Iterable[tuple[str, str]]) -> dict[str, str]:
     """One name each for people by id, with the id where several are called alike: two people are never one author."""
-    names = {who: shown_name(name) or who for who, name in people}
+    names: dict[str, str] = {}
+    for who, name in people:
+        names[who] = shown_name(name) or names.get(who, who)
     alike: defaultdict[str, list[str]] = defaultdict(list)
     for who, name in names.items():
         alike[name].append(who)

@@ -27,8 +27,15 @@ SIGNS = (('"sender_name"', '"timestamp_ms"'), ('"senderName"', '"isUnsent"'))
 _CHAT = "Messenger or Instagram chat"
 
 _PROGRAM = re.compile(
-    r"(?:.{1,80} )?(?:sent (?:an attachment|a photo|a video|a sticker|a voice message|a GIF|a link|a live location)"
+    r"(?:(?P<who>.{1,80}) )?(?:sent (?:an attachment|a photo|a video|a sticker|a voice message|a GIF|a link"
+    r"|a live location)"
     r"|reacted .{1,20} to (?:your|their|a) message|liked a message|unsent a message|shared a (?:story|post|reel)"
+    r"|created the group|named the group .{1,80}|left the group|added .{1,80} to the group"
+    r"|removed .{1,80} from the group"
+    r"|set (?:the|your|his|her|their|\w+'s|own) (?:own )?(?:nickname|emoji|quick reaction"
+    r"|chat theme).{0,80}|waved at .{1,80}"
+    r"|changed the (?:chat theme|theme|group photo|chat name).{0,80}|pinned a message|voted .{1,200}"
+    r"|created a poll.{0,200}"
     r"|(?:started|ended|missed|joined) (?:a|an|the|your) (?:\w+ )?(?:call|chat|video chat)|missed (?:a|"
     r"your) .{0,20}call"
     r"|hat (?:einen Anhang|ein Foto|ein Video|einen Sticker|eine Sprachnachricht) gesendet"
@@ -41,6 +48,7 @@ _PROGRAM = re.compile(
     r"(?: to your message)?\.?\s*",
     re.IGNORECASE,
 )
+_OWNER = ("you", "du", "sie", "vous", "tu", "tú", "usted", "você", "je", "u")
 _NOTES = ("call_duration", "users", "missed", "ip")
 
 
@@ -115,6 +123,14 @@ def _reading(piece: Mapping[str, Any]) -> Any:
     return mended if all(ord(max(text, default=" ")) < 256 for text in texts) else str
 
 
+def _is_of_the_program(text: str, author: str) -> bool:
+    """Whether it tells what somebody did, and begins with their name, or with a word for the owner."""
+    found = _PROGRAM.fullmatch(text)
+    if found is None:
+        return False
+    return not found["who"] or author.startswith(found["who"]) or found["who"].casefold() in _OWNER
+
+
 def _take(read: Gathering, message: Mapping[str, Any], right: Any) -> None:
     author = shown_name(right(words(message.get("sender_name")) or words(message.get("senderName"))))
     text = right(words(message.get("content")) or words(message.get("text")))
@@ -126,7 +142,7 @@ def _take(read: Gathering, message: Mapping[str, Any], right: Any) -> None:
         read.leave_out(DELETED, text)
     elif any(message.get(each) for each in _NOTES) or kind not in ("generic", "share", "text", "link", "media"):
         read.leave_out(SYSTEM, text)
-    elif _PROGRAM.fullmatch(text):
+    elif _is_of_the_program(text, author):
         read.leave_out(ATTACHMENTS if "photos" in message or "videos" in message or share else SYSTEM, text)
     elif text and text == right(words(share.get("link"))):
         read.leave_out(ATTACHMENTS, text)

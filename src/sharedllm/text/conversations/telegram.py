@@ -76,7 +76,7 @@ def _chat(messages: list[Any], names: Mapping[str, str]) -> Gathering:
         if not isinstance(message, dict):
             read.not_understood(message)
             continue
-        text, quoted = _text(message.get("text"))
+        text, quoted = _text(message.get("text", message.get("text_entities")))
         read.leave_out(QUOTED, quoted)
         if message.get("type") != "message":
             read.leave_out(SYSTEM, text or words(message.get("action")))

@@ -2,21 +2,24 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import datetime
 
 from sharedllm.text.conversations import whatsapp_phrases as phrases
 from sharedllm.text.conversations.gathering import ATTACHMENTS, DELETED, POLLS, SYSTEM, Gathering, shown_name
-from sharedllm.text.conversations.whatsapp_spelling import Spelling, decide, stamp_of
+from sharedllm.text.conversations.whatsapp_spelling import Spelling, decide, split, stamp_of
 from sharedllm.text.documents import Document
 
 KIND = "WhatsApp chat"
 PASTED = "pasted chats"
 
-_LONGEST_NAME = 100
 _LINE_ENDS = re.compile("\r\n?")
-_COLON = re.compile(r":(?:[ \u00a0\u202f]|$)")
 _ISOLATES = dict.fromkeys([0x2068, 0x2069])
+_LONGEST_NOTE = 250
+_LONGEST_NOTICE = 600
+_FIRST = 4
+"""Messages among which WhatsApp says that they are encrypted: later on people may speak of that."""
+
 _LRM = "\u200e"
 _EDGES = "\u200e\u200f\u202a\u202c \u00a0\u202f\t\n\r"
 _LEVELS = re.compile(r"(?:INFO|DEBUG|TRACE|WARN|WARNING|ERROR|FATAL|CRITICAL|NOTICE)\b", re.IGNORECASE)
@@ -40,9 +43,9 @@ def text_documents(source: str, text: str) -> list[Document] | None:
         return None
     read = Gathering()
     bodies = _bodies(lines, spelling, read)
-    split = [_split(body) for body in bodies]
-    names = _whole_names(split)
-    marks = _marks_programs([text for author, text in split if author])
+    said = [split(body) for body in bodies]
+    names = _whole_names(said)
+    marks = _marks_programs([text for author, text in said if author])
     owner: set[str] = set()
     for number, ((author, body), when) in enumerate(zip(names, spelling.times, strict=True)):
         if author is None:
@@ -65,7 +68,7 @@ def other_by_name(path: str) -> str | None:
 
 def _is_chat(lines: Sequence[str], spelling: Spelling) -> bool:
     """Whether people write in it: a log has levels for authors, a diary none, and a list another for each line."""
-    authors = Counter(author for head in spelling.heads if (author := _split(lines[head.line][head.end :])[0]))
+    authors = Counter(author for head in spelling.heads if (author := split(lines[head.line][head.end :])[0]))
     said = sum(authors.values())
     levels = sum(count for author, count in authors.items() if _LEVELS.match(author))
     return said * 4 >= len(spelling.heads) and levels * 2 <= said and len(authors) <= said / 2 + 2
@@ -75,7 +78,7 @@ def _bodies(lines: Sequence[str], spelling: Spelling, read: Gathering) -> list[s
     """What stands after each head, up to the next, without chats that were pasted in."""
     starts = [head.line for head in spelling.heads]
     read.leave_out(SYSTEM, "\n".join(lines[: starts[0]]).strip())
-    authors = {_split(lines[head.line][head.end :])[0] for head in spelling.heads}
+    authors = {split(lines[head.line][head.end :])[0] for head in spelling.heads}
     bodies = []
     for head, end in zip(spelling.heads, [*starts[1:], len(lines)], strict=True):
         own = [lines[head.line][head.end :]]
@@ -97,53 +100,44 @@ def _is_pasted(line: str, number: int, spelling: Spelling, authors: set[str | No
     head = stamp_of(number, line)
     if head is None:
         return False
-    author, _ = _split(line[head.end :])
+    author, _ = split(line[head.end :])
     return author is not None and (head.shape[0] is not None or author in authors)
 
 
-def _split(body: str) -> tuple[str | None, str]:
-    """Author and text; no author where it is a system line."""
-    first = body.split("\n", 1)[0]
-    found = _COLON.search(first)
-    if found is None or found.start() > _LONGEST_NAME:
-        return None, body
-    name = shown_name(first[: found.start()])
-    return (name, body[found.end() :]) if name else (None, body)
-
-
-def _whole_names(split: Sequence[tuple[str | None, str]]) -> list[tuple[str | None, str]]:
+def _whole_names(messages: Sequence[tuple[str | None, str]]) -> list[tuple[str | None, str]]:
     """The same with names that hold a colon put together, and without system lines that only look like a message.
 
     ``Work: Bob: hello`` is of *Work: Bob* if whatever *Work* wrote begins so; ``Ann changed the subject to "A: b"`` is
     of nobody.
     """
-    counts = Counter(author for author, _ in split)
+    counts = Counter(author for author, _ in messages)
     rests: dict[str, Counter[str | None]] = {}
-    for author, text in split:
+    for author, text in messages:
         if author is not None:
-            rests.setdefault(author, Counter())[_split(text)[0]] += 1
+            rests.setdefault(author, Counter())[split(text)[0]] += 1
     longer = {
         author
         for author, found in rests.items()
         if None not in found and counts[author] >= 3 and len(found) <= counts[author] / 3
     }
-    known = [author for author, count in counts.items() if author and count > 2]
     whole: list[tuple[str | None, str]] = []
-    for author, text in split:
+    for author, text in messages:
         if author in longer:
-            rest, said = _split(text)
+            rest, said = split(text)
             whole.append((f"{author}: {rest}", said))
-        elif author and counts[author] <= 2 and _is_notice(author, known):
+        elif author and counts[author] <= 2 and _is_notice(author, counts):
             whole.append((None, f"{author}: {text}"))
         else:
             whole.append((author, text))
     return whole
 
 
-def _is_notice(name: str, known: Sequence[str]) -> bool:
+def _is_notice(name: str, known: Container[str | None]) -> bool:
+    """Whether what stands before a colon begins what WhatsApp tells, like ``Ann changed the name to "A``."""
     if len(_QUOTES.findall(name)) % 2:
         return True
-    return any(name.startswith(f"{each} ") for each in known) and phrases.SYSTEM_VERBS.search(name) is not None
+    begins = any(name[:at] in known for at, sign in enumerate(name) if sign == " ")
+    return begins and phrases.SYSTEM_VERBS.search(name) is not None
 
 
 def _marks_programs(texts: Sequence[str]) -> bool:
@@ -155,26 +149,24 @@ def _marks_programs(texts: Sequence[str]) -> bool:
 def _take(
     read: Gathering, author: str, body: str, when: datetime | None, number: int, owner: set[str], marks: bool
 ) -> None:
-    edited = phrases.EDITED.search(body)
-    if edited:
-        read.leave_out(SYSTEM, edited[0].strip(_EDGES))
-        body = body[: edited.start()]
+    body, mark = _without_mark_of_edit(body)
+    read.leave_out(SYSTEM, mark)
     marked = marks and body.startswith(_LRM)
     body = body.strip(_EDGES)
     first, _, rest = body.partition("\n")
     first = first.strip(_EDGES)
-    plain = first.casefold().strip(" .🚫ⓘ\ufe0f")
+    plain = first.casefold().strip(" .🚫ⓘ\ufe0f") if len(first) <= _LONGEST_NOTE else ""
     if not rest and plain in phrases.DELETED_BY_OWNER:
         owner.add(author)
         read.leave_out(DELETED, body)
     elif not rest and plain in phrases.DELETED:
         read.leave_out(DELETED, body)
-    elif phrases.POLL.fullmatch(first) and any(phrases.OPTION.fullmatch(line.strip()) for line in rest.split("\n")):
+    elif plain and phrases.POLL.fullmatch(first) and any(map(phrases.OPTION.match, rest.split("\n"))):
         read.leave_out(POLLS, body)
-    elif phrases.ATTACHED_FILE.fullmatch(first) or (marked and re.fullmatch(r".+\.\w{2,5} \([^()\n]+\)", first)):
+    elif plain and _stands_for_a_file(first, marked):
         read.leave_out(ATTACHMENTS, first)
-        read.say(author, rest, when)
-    elif tags := phrases.ATTACHED_TAG.findall(body):
+        _say_caption(read, author, rest, when)
+    elif "<" in body and (tags := phrases.ATTACHED_TAG.findall(body)):
         for tag in tags:
             read.leave_out(ATTACHMENTS, tag)
         left = phrases.ATTACHED_TAG.sub("", body).strip(_EDGES)
@@ -183,14 +175,42 @@ def _take(
             read.leave_out(ATTACHMENTS, left)
         else:
             read.say(author, left, when)
-    elif phrases.IN_TAGS.fullmatch(body) or phrases.OMITTED.fullmatch(plain):
-        read.leave_out(ATTACHMENTS, body)
-    elif (
-        marked
-        or phrases.CALL.fullmatch(plain)
-        or phrases.OTHER.fullmatch(body.casefold())
-        or (number < 4 and phrases.NOTICE.fullmatch(body))
-    ):
+    elif marked or _is_of_the_program(body, plain if not rest else "", number):
         read.leave_out(SYSTEM, body)
     else:
         read.say(author, body.translate(_ISOLATES), when)
+
+
+def _is_of_the_program(body: str, plain: str, number: int) -> bool:
+    if number < _FIRST and phrases.NOTICE.search(body[:_LONGEST_NOTICE]):
+        return True
+    return plain != "" and (phrases.CALL.fullmatch(plain) or phrases.OTHER.fullmatch(plain)) is not None
+
+
+def _without_mark_of_edit(body: str) -> tuple[str, str]:
+    """A text and what stands after it if it was edited."""
+    end = body.rstrip()
+    if not end.endswith(">"):
+        return body, ""
+    start = end.rfind("<", -_LONGEST_NOTE)
+    if start < 0 or not phrases.EDITED.fullmatch(end[max(0, start - 1) :].lstrip()):
+        return body, ""
+    return end[:start].removesuffix(_LRM), end[start:]
+
+
+def _stands_for_a_file(line: str, marked: bool) -> bool:
+    if phrases.IN_TAGS.fullmatch(line) or phrases.OMITTED.fullmatch(line) or phrases.WHATSAPP_FILE.match(line):
+        return True
+    name, found, note = line.rpartition(" (")
+    if not found:
+        return line.endswith(".vcf")
+    note = note.removesuffix(")").casefold()
+    return phrases.FILE.fullmatch(name) is not None and (marked or note.startswith(phrases.FILE_ATTACHED))
+
+
+def _say_caption(read: Gathering, author: str, text: str, when: datetime | None) -> None:
+    """What stands below a file: its caption, or once more its name."""
+    if phrases.FILE.fullmatch(text.strip(_EDGES)):
+        read.leave_out(ATTACHMENTS, text)
+    else:
+        read.say(author, text.translate(_ISOLATES), when)

@@ -2,7 +2,7 @@
 
 import re
 
-FILE_ATTACHED = (
+_FILE_ATTACHED = (
     "file attached",
     "lêer aangeheg",
     "الملف مرفق",
@@ -312,13 +312,11 @@ _NAMED = (
     r"แชท whatsapp กับ (.+)"
 )
 
-_WHATSAPP_FILE = r"(?:IMG|VID|AUD|PTT|PTV|STK|DOC|GIF)-\d{8}-WA\d{4}(?:\(\d+\))?\.\w{2,5}"
-ATTACHED_FILE = re.compile(
-    rf"(?:{_WHATSAPP_FILE}|[^\n]{{1,200}}\.\w{{2,5}}) \((?:{'|'.join(map(re.escape, FILE_ATTACHED))})[^()\n]*\)"
-    rf"|{_WHATSAPP_FILE}(?: \([^()\n]{{2,60}}\))?|[^\n]{{1,200}}\.vcf",
-    re.IGNORECASE,
-)
+WHATSAPP_FILE = re.compile(r"(?:IMG|VID|AUD|PTT|PTV|STK|DOC|GIF)-\d{8}-WA\d{4}(?:\(\d+\))?\.\w{2,5}(?: \([^()\n]*\))?$")
 """A whole line that stands for a file of a chat on Android; the caption follows it."""
+
+FILE = re.compile(r"[^\n]{1,200}\.(?=\w*[A-Za-z])[A-Za-z0-9]{2,5}")
+"""A file's name."""
 
 ATTACHED_TAG = re.compile(r"<[^<>:\n]{2,30}: ?[^<>\n]{1,200}\.\w{2,5}>")
 """The same on iOS, in any language; the caption goes before it."""
@@ -327,17 +325,16 @@ IN_TAGS = re.compile(r"<(?=[^<>\n]*(?:\s|[^\x00-\x7f]))[^<>\n]{3,60}>")
 """A whole message on Android that stands for what the export lacks, in any language: ``<Media omitted>``."""
 
 OMITTED = re.compile("|".join(_OMITTED), re.IGNORECASE)
-EDITED = re.compile(
-    rf"\s*(?:\u200e<[^<>:\n]{{3,80}}>|<[^<>:\n]{{0,60}}(?:{_EDITED})[^<>\n]{{0,40}}>)\s*$", re.IGNORECASE
-)
-NOTICE = re.compile(rf"[^\n]{{0,200}}(?:{_ENCRYPTED})[^\n]*", re.IGNORECASE)
+EDITED = re.compile(rf"\u200e<[^<>:\n]{{3,80}}>|.?<[^<>:\n]*(?:{_EDITED})[^<>\n]*>", re.IGNORECASE)
+NOTICE = re.compile(_ENCRYPTED, re.IGNORECASE)
 CALL = re.compile(_CALLS, re.IGNORECASE)
 OTHER = re.compile(_OTHER, re.IGNORECASE)
-POLL = re.compile(rf"\u200e?{_POLL}", re.IGNORECASE)
-OPTION = re.compile(rf"\u200e?{_OPTION}", re.IGNORECASE)
+POLL = re.compile(_POLL, re.IGNORECASE)
+OPTION = re.compile(rf"[\u200e ]*{_OPTION}", re.IGNORECASE)
 NAMED = re.compile(_NAMED, re.IGNORECASE)
 """What WhatsApp calls a file: the one group that matches is whom, or which group, the chat is with."""
 
+FILE_ATTACHED = tuple(each.casefold() for each in _FILE_ATTACHED)
 DELETED = frozenset(_DELETED)
 DELETED_BY_OWNER = frozenset(_DELETED_BY_OWNER)
 

@@ -12,8 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+from math import inf
 
-from sharedllm.text.conversations.whatsapp_phrases import MARKERS
+from sharedllm.text.conversations.gathering import shown_name
+from sharedllm.text.conversations.whatsapp_phrases import MARKERS, SYSTEM_VERBS
 
 _LONGEST_HEAD = 60
 _MARKS = dict.fromkeys([0xFEFF, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
@@ -38,8 +40,11 @@ _TIME_FIRST = rf"{_TIME}(?: ?{_MARKER})?,? {_DATE}"
 _HEAD = re.compile(
     rf"(\[)?(?:{_DATE_FIRST}|{_TIME_FIRST})(?(1)\](?: |$)|(?: ([-–—])(?: |$)|(:) ))",
 )
+_COLON = re.compile(r":(?:[ \u00a0\u202f]|$)")
 _FIRST_YEAR, _LAST_YEAR = 2009, 2060
 _DAY = 86_400
+_HOUR = 3_600
+_LONGEST_NAME = 100
 _FEW = 0.1
 """Lines out of order, of all, up to which they are taken for pasted ones; beyond, the export itself is out of order."""
 
@@ -134,13 +139,15 @@ def decide(lines: Sequence[str]) -> Spelling | None:
     if strange and all(head.time[0] <= 12 for head, _ in known):
         doubts.append(f"Which half of the day {sorted(strange)[0]!r} is could not be decided.")
     keys = [_key(day, seconds) for (_, day), seconds in zip(known, clock, strict=True)]
-    kept = _in_order(keys)
+    kept = _in_order(keys, [lines[head.line][head.end :] for head, _ in known])
     strays = frozenset(head.line for (head, _), keep in zip(known, kept, strict=True) if not keep)
     heads, times = [], []
     for (head, day), seconds, keep in zip(known, clock, kept, strict=True):
         if keep:
             heads.append(head)
             times.append(_time(day, seconds))
+    if not heads:
+        return None
     if any(time is None for time in times):
         doubts.append("Its dates are of another calendar than the Gregorian, and are not told.")
         times = [None] * len(times)
@@ -229,33 +236,67 @@ def _time(day: tuple[int, int, int] | None, seconds: int) -> datetime | None:
     return datetime(*day, seconds // 3600, seconds // 60 % 60, seconds % 60)
 
 
-def _in_order(keys: Sequence[int]) -> list[bool]:
-    """Which times belong to the longest run that never goes back, or lie within a day of their neighbours in it.
+def _in_order(keys: Sequence[int], texts: Sequence[str]) -> list[bool]:
+    """Which lines begin messages, by their times.
 
-    A phone that was off gets messages late, and clocks are put back: a day is allowed.
+    Those of people who wrote several give the order: the longest run of them that never goes back. The others of theirs
+    may be a day early, for a phone that was off gets messages late, and an hour late, for clocks are put back. A line
+    that is of nobody has to fit, or to say what WhatsApp says: it may be of a list of dates. After the last of those
+    messages only the latter tells it from a list.
     """
-    tails: list[int] = []
-    ends: list[int] = []
-    before = [-1] * len(keys)
-    for at, key in enumerate(keys):
-        place = bisect_right(tails, key)
-        before[at] = ends[place - 1] if place else -1
-        tails[place : place + 1] = [key]
-        ends[place : place + 1] = [at]
+    authors = [split(text)[0] for text in texts]
+    counts = Counter(authors)
+    counts[None] = 0
+    several = 2 if any(count > 1 for count in counts.values()) else 1
+    trusted = [counts[author] >= several for author in authors]
+    run = _longest_run([at for at, trust in enumerate(trusted) if trust], keys)
     kept = [False] * len(keys)
-    at = ends[-1]
-    while at >= 0:
+    for at in run:
         kept[at] = True
-        at = before[at]
-    low = 0
-    above = [0] * len(keys)
-    high = keys[ends[-1]]
+    above: list[float] = [inf] * len(keys)
+    high = inf
     for at in range(len(keys) - 1, -1, -1):
         high = keys[at] if kept[at] else high
         above[at] = high
+    low = -inf
+    strays = []
     for at, key in enumerate(keys):
         if kept[at]:
             low = key
-        elif low - _DAY <= key <= above[at] + _DAY:
+        elif low - _DAY <= key <= above[at] + _HOUR:
+            fits = low <= key <= above[at] < inf
+            told = low - _HOUR <= key and SYSTEM_VERBS.search(texts[at]) is not None
+            kept[at] = trusted[at] or fits or told or (authors[at] is not None and above[at] < inf)
+        elif trusted[at]:
+            strays.append(at)
+    if len(strays) > sum(trusted) * _FEW:
+        for at in strays:
             kept[at] = True
-    return kept if kept.count(False) <= len(kept) * _FEW else [True] * len(kept)
+    return kept
+
+
+def _longest_run(chosen: Sequence[int], keys: Sequence[int]) -> list[int]:
+    """The longest subsequence of ``chosen`` whose keys never go back."""
+    tails: list[int] = []
+    ends: list[int] = []
+    before: dict[int, int] = {}
+    for at in chosen:
+        place = bisect_right(tails, keys[at])
+        if place:
+            before[at] = ends[place - 1]
+        tails[place : place + 1] = [keys[at]]
+        ends[place : place + 1] = [at]
+    run = ends[-1:]
+    while run and run[-1] in before:
+        run.append(before[run[-1]])
+    return run[::-1]
+
+
+def split(body: str) -> tuple[str | None, str]:
+    """Author and text of what stands after a time; no author where it is a system line."""
+    first = body.split("\n", 1)[0]
+    found = _COLON.search(first)
+    if found is None or found.start() > _LONGEST_NAME:
+        return None, body
+    name = shown_name(first[: found.start()])
+    return (name, body[found.end() :]) if name else (None, body)
