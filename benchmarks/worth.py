@@ -24,12 +24,12 @@ from benchmarks.prior_curve import HELDOUT, PRIOR_BASE, WINDOW, chosen, first_by
 from sharedllm.base.resolve import BARE_BASE
 from sharedllm.evaluation.gate import Gate
 from sharedllm.evaluation.intervals import Estimate
-from sharedllm.evaluation.perplexity import base_losses, row_losses, spread
+from sharedllm.evaluation.perplexity import row_losses, spread
 from sharedllm.evaluation.style import shipped_reference
 from sharedllm.operations.ask import Row
 from sharedllm.operations.train import train_and_judge
 from sharedllm.operations.workplace import Workplace
-from sharedllm.operations.worth import MEASURES, Reader, Worth, measure_worth
+from sharedllm.operations.worth import MEASURES, Reader, measure_worth
 from sharedllm.reporting.environment import describe
 from sharedllm.text.folds import tokenize_to_train
 from sharedllm.text.people import Person
@@ -43,7 +43,10 @@ OWN_BYTES = 45_000
 STEPS = 50
 WINDOWS, FORETOLD = 8, 2
 FORMAT = "norm"
-READERS = ("bare", "prior", "own", "other")
+BEGUN = 6
+"""People who are read by the bare base and by the prior before anybody is trained."""
+FIRST, THEN = ("bare", "prior"), ("own", "other")
+READERS = FIRST + THEN
 BETTER = {"bits_per_character": -1, "next_word_1": 1, "next_word_3": 1, "saved_1": 1, "saved_3": 1, "style": -1}
 """Whether more or less of each measure is better."""
 STEPS_BETWEEN = (("bare", "prior"), ("prior", "own"), ("prior", "other"))
@@ -52,24 +55,30 @@ STEPS_BETWEEN = (("bare", "prior"), ("prior", "own"), ("prior", "other"))
 
 def main() -> None:
     ends = time.monotonic() + 60 * float(sys.argv[1]) if len(sys.argv) > 1 else math.inf
-    result: dict[str, Any] = {"environment": describe(), "own_bytes": OWN_BYTES, "steps": STEPS, "people": []}
+    result: dict[str, Any] = {"environment": describe(), "own_bytes": OWN_BYTES, "steps": STEPS, "people": {}}
     if RESULT.exists():
         result = json.loads(RESULT.read_text())
     people = [person for person in chosen() if first_bytes(person, OWN_BYTES) is not None]
+    # What takes no training comes first, of a few; then everything of everybody.
+    jobs = [(at, FIRST) for at in range(BEGUN)] + [(at, job) for at in range(len(people)) for job in (FIRST, THEN)]
     ADAPTERS.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         bare, prior = (Workplace(name, folder=Path(folder) / name) for name in (BARE_BASE, PRIOR_BASE))
         with bare, prior:
-            done = {line["user"] for line in result["people"]}
-            for before, person in zip(people[-1:] + people, people, strict=False):
-                if person.user in done:
+            for at, job in jobs:
+                person = people[at]
+                line = result["people"].setdefault(person.user, {"kind": person.kind, "readers": {}})
+                if set(job) <= line["readers"].keys():
                     continue
-                # The first person has the second's, so that nobody's adapter is trained for the control alone.
-                other = people[1] if before is people[-1] else before
-                own, theirs = _trained(prior, person), _trained(prior, other)
-                line = _line(bare, prior, person, own, theirs) | {"other": other.user}
-                result["people"].append(line)
-                result["summary"] = summary(result["people"])
+                if job == FIRST:
+                    line["readers"] |= _read(bare, person, {"bare": None}) | _read(prior, person, {"prior": None})
+                else:
+                    # The first person has the second's, so that nobody's adapter is trained for the control alone.
+                    other = people[at - 1 if at else 1]
+                    rows = {"own": _trained(prior, person), "other": _trained(prior, other)}
+                    line |= {"other": other.user}
+                    line["readers"] |= _read(prior, person, rows)
+                result["summary"] = summary(list(result["people"].values()))
                 RESULT.write_text(json.dumps(result, indent=1) + "\n")
                 print(person.user, _short(line), flush=True)
                 if time.monotonic() > ends:
@@ -94,32 +103,20 @@ def _trained(place: Workplace, person: Person) -> Row:
     return row
 
 
-def _line(bare: Workplace, prior: Workplace, person: Person, own: Row, other: Row) -> dict[str, Any]:
-    """Everything measured of one person."""
+def _read(place: Workplace, person: Person, rows: dict[Reader, Row | None]) -> dict[str, Any]:
+    """Everything measured of one person by some readers of one base."""
     begun = time.monotonic()
-    windows = spread(text_windows(person.text[-HELDOUT:], prior.base.encode, WINDOW), WINDOWS)
-    rows: dict[Reader, Row | None] = {None: None, "own": own, "other": other}
-    table = np.stack([np.zeros_like(own), own, other])
-    losses = dict(zip(rows, row_losses(prior.base, prior.injection(FORMAT), table, windows), strict=True))
-    options: dict[str, Any] = {"format": FORMAT, "foretold": FORETOLD, "reference": shipped_reference()}
-    on_prior = measure_worth(prior.base, rows, losses, windows, **options)
-    on_bare = measure_worth(bare.base, {None: None}, {None: base_losses(bare.base, windows)}, windows, **options)
-    read: dict[str, tuple[Worth, Reader]] = {
-        "bare": (on_bare, None),
-        "prior": (on_prior, None),
-        "own": (on_prior, "own"),
-        "other": (on_prior, "other"),
-    }
+    windows = spread(text_windows(person.text[-HELDOUT:], place.base.encode, WINDOW), WINDOWS)
+    injection = place.injection(FORMAT)
+    table = np.stack([np.zeros(injection.layout.size, np.float32) if row is None else row for row in rows.values()])
+    losses = dict(zip(rows, row_losses(place.base, injection, table, windows), strict=True))
+    reference = shipped_reference()
+    worth = measure_worth(place.base, rows, losses, windows, format=FORMAT, foretold=FORETOLD, reference=reference)
     return {
-        "user": person.user,
-        "kind": person.kind,
-        "windows": len(windows),
-        "seconds": round(time.monotonic() - begun, 1),
-        "readers": {
-            name: {"perplexity": round(worth.losses[reader].perplexity, 4)}
-            | {measure: _told(worth.of(measure, reader)) for measure in MEASURES}
-            for name, (worth, reader) in read.items()
-        },
+        str(reader): {"perplexity": round(losses[reader].perplexity, 4)}
+        | {measure: _told(worth.of(measure, reader)) for measure in MEASURES}
+        | {"windows": len(windows), "seconds": round((time.monotonic() - begun) / len(rows), 1)}
+        for reader in rows
     }
 
 
@@ -137,18 +134,23 @@ def _short(line: dict[str, Any]) -> str:
 
 def summary(people: list[dict[str, Any]]) -> dict[str, Any]:
     """Of each measure the median of every reader and of every change, over people, and how it follows perplexity."""
-    found: dict[str, Any] = {"people": len(people), "kinds": len({line["kind"] for line in people}), "measures": {}}
+    whole = [line["readers"] for line in people if len(line["readers"]) == len(READERS)]
+    found: dict[str, Any] = {"people": len(people), "trained": len(whole), "measures": {}}
+    found["kinds"] = len({line["kind"] for line in people})
     for measure in ("perplexity", *MEASURES):
         told = [line["readers"] for line in people if line["readers"]["prior"][measure] is not None]
         found["measures"][measure] = {
             "people": len(told),
-            "readers": {name: _median([each[name][measure] for each in told]) for name in READERS},
+            "readers": {name: _median([each[name][measure] for each in told if name in each]) for name in READERS},
             "changes": {
-                f"{before} to {after}": _median([each[after][measure] - each[before][measure] for each in told])
+                f"{before} to {after}": _median(
+                    [each[after][measure] - each[before][measure] for each in told if after in each]
+                )
                 for before, after in STEPS_BETWEEN
             },
-            "own_better": sum(_gain(each, "prior", "own", measure) > 0 for each in told),
-            "other_better": sum(_gain(each, "prior", "other", measure) > 0 for each in told),
+            "own_better": sum(_gain(each, "prior", "own", measure) > 0 for each in told if "own" in each),
+            "other_better": sum(_gain(each, "prior", "other", measure) > 0 for each in told if "other" in each),
+            "trained": sum("own" in each for each in told),
             "follows": None if measure == "perplexity" else _follows(told, measure),
         }
     return found
@@ -168,17 +170,23 @@ def _follows(told: list[dict[str, Any]], measure: str) -> dict[str, Any] | None:
     """
     if len(told) < 3:
         return None
-    gains = np.array(
-        [[[_gain(each, *step, name) for name in ("perplexity", measure)] for step in STEPS_BETWEEN] for each in told]
-    )
     # As told, so that what is equal but for rounding is a tie.
-    gains = gains.round(5)
+    gains = [
+        np.array(
+            [
+                [_gain(each, before, after, name) for name in ("perplexity", measure)]
+                for before, after in STEPS_BETWEEN
+                if after in each
+            ]
+        ).round(5)
+        for each in told
+    ]
     drawn = np.random.default_rng(0).integers(0, len(told), (2_000, len(told)))
-    values = [_rank_correlation(gains[each].reshape(-1, 2)) for each in drawn]
+    values = [_rank_correlation(np.concatenate([gains[at] for at in each])) for each in drawn]
     low, high = np.nanquantile(values, (0.025, 0.975))
     return {
         name: round(float(each), 3)
-        for name, each in (("rank", _rank_correlation(gains.reshape(-1, 2))), ("low", low), ("high", high))
+        for name, each in (("rank", _rank_correlation(np.concatenate(gains))), ("low", low), ("high", high))
     }
 
 

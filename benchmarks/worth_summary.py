@@ -24,14 +24,16 @@ def worth_figures() -> str:
     if not RESULT.exists():
         return "\nNot measured yet: `python -m benchmarks.worth`.\n\n"
     result = json.loads(RESULT.read_text())
-    summary, people = result["summary"], result["people"]
+    summary = result["summary"]
+    windows = next(iter(result["people"].values()))["readers"]["prior"]["windows"]
     values = [_values(name, summary["measures"][name]) for name in _MEASURES]
     changes = [_changes(name, summary["measures"][name]) for name in _MEASURES]
     said = (
-        f"{summary['people']} people of {summary['kinds']} kinds, none of them in the prior, each with"
-        f" {result['own_bytes'] // 1000} KB of own text and {result['steps']} steps of training, measured whatever the"
-        f" gate said on {people[0]['windows']} windows of 256 tokens that nothing was trained on. Medians over people;"
-        " in brackets 95 % intervals of these medians, by a bootstrap over people."
+        f"{summary['people']} people of {summary['kinds']} kinds, none of them in the prior, on {windows} windows of"
+        f" 256 tokens of the end of what they wrote; {summary['trained']} of them with an adapter on the prior, from"
+        f" {result['own_bytes'] // 1000} KB of own text in {result['steps']} steps, whatever the gate said of it."
+        " Medians over people; in brackets 95 % intervals of these medians, by a bootstrap over people. Of so few,"
+        " they say where to look and not what to find."
     )
     return f"""
 {textwrap.fill(said, 118, break_on_hyphens=False)}
@@ -40,8 +42,9 @@ def worth_figures() -> str:
 |---|---|---|---|---|
 {chr(10).join(values)}
 
-By how much each changes, for how many people the adapter makes it better than the prior, and the rank correlation of
-its gains with those of perplexity (over people, and bare base to prior, prior to own, prior to another's):
+By how much each changes, for how many people an adapter makes it better than the prior, and the rank correlation of
+its gains with those of perplexity (over people, and bare base to prior, prior to own, prior to another's, as far as
+they are there):
 
 | measure | bare base to prior | prior to own | prior to another's | better: own, another's | follows perplexity |
 |---|---|---|---|---|---|
@@ -60,7 +63,7 @@ def _values(name: str, measured: dict[str, Any]) -> str:
 def _changes(name: str, measured: dict[str, Any]) -> str:
     title, times, form = _MEASURES[name]
     told = [_with_interval(measured["changes"][each], times, f"+{form}") for each in _CHANGES]
-    better = f"{measured['own_better']}, {measured['other_better']} of {measured['people']}"
+    better = f"{measured['own_better']}, {measured['other_better']} of {measured['trained']}"
     follows = measured["follows"]
     rank = "" if follows is None else f"{follows['rank']:.2f} ({follows['low']:.2f} to {follows['high']:.2f})"
     return f"| {title} | {' | '.join(told)} | {better} | {rank} |"
