@@ -1,4 +1,4 @@
-"""What styles are standardised by: the reference that ships, made of the public people who are in the prior.
+"""What styles are standardised by: the reference that ships, made of the public people listed for the prior.
 
     python -m benchmarks.style_reference          # rewrites src/sharedllm/evaluation/style_reference.json
 

@@ -15,6 +15,7 @@ import math
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,10 +41,10 @@ from sharedllm.training.recipes import RECIPES, tuned
 RESULT = Path(__file__).parent / "results" / "worth.json"
 ADAPTERS = Path(__file__).parent.parent / "out" / "worth"
 OWN_BYTES = 45_000
-STEPS = 50
+STEPS = 64
 WINDOWS, FORETOLD = 8, 2
 FORMAT = "norm"
-BEGUN = 6
+BEGUN = 4
 """People who are read by the bare base and by the prior before anybody is trained."""
 FIRST, THEN = ("bare", "prior"), ("own", "other")
 READERS = FIRST + THEN
@@ -103,9 +104,10 @@ def _trained(place: Workplace, person: Person) -> Row:
     return row
 
 
-def _read(place: Workplace, person: Person, rows: dict[Reader, Row | None]) -> dict[str, Any]:
+def _read(place: Workplace, person: Person, given: Mapping[str, Row | None]) -> dict[str, Any]:
     """Everything measured of one person by some readers of one base."""
     begun = time.monotonic()
+    rows: dict[Reader, Row | None] = dict(given.items())
     windows = spread(text_windows(person.text[-HELDOUT:], place.base.encode, WINDOW), WINDOWS)
     injection = place.injection(FORMAT)
     table = np.stack([np.zeros(injection.layout.size, np.float32) if row is None else row for row in rows.values()])
@@ -113,10 +115,10 @@ def _read(place: Workplace, person: Person, rows: dict[Reader, Row | None]) -> d
     reference = shipped_reference()
     worth = measure_worth(place.base, rows, losses, windows, format=FORMAT, foretold=FORETOLD, reference=reference)
     return {
-        str(reader): {"perplexity": round(losses[reader].perplexity, 4)}
+        reader: {"perplexity": round(losses[reader].perplexity, 4)}
         | {measure: _told(worth.of(measure, reader)) for measure in MEASURES}
         | {"windows": len(windows), "seconds": round((time.monotonic() - begun) / len(rows), 1)}
-        for reader in rows
+        for reader in given
     }
 
 

@@ -152,7 +152,7 @@ class Reference:
 
 @cache
 def shipped_reference() -> Reference:
-    """The reference that ships, of the public people who are in the shipped prior."""
+    """The reference that ships, of the public people listed for the prior."""
     return Reference.from_dict(json.loads(SHIPPED.read_text(encoding="utf-8")))
 
 

@@ -14,10 +14,12 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
 
+from sharedllm.base.loading import Base
 from sharedllm.base.tokens import Tokens, Vocabulary
 from sharedllm.evaluation.words import APOSTROPHES, in_word, without_spaces, word_at
 
@@ -154,6 +156,16 @@ class Spelling:
         raws, ids = self._in_order
         end = len(raws) if last is None else bisect_left(raws, last)
         return ids[bisect_left(raws, first) : end]
+
+
+_spelling: "WeakKeyDictionary[Any, Spelling]" = WeakKeyDictionary()
+
+
+def spelling_of(base: Base) -> Spelling:
+    """How a base's tokens spell words; made once for a base, since it looks at every token."""
+    if base.model not in _spelling:
+        _spelling[base.model] = Spelling(base.tokens, Vocabulary(base.tokenizer))
+    return _spelling[base.model]
 
 
 class _Search:

@@ -136,14 +136,13 @@ def measure_worth(
     Raises:
         InvalidInput, UnsupportedBase, EngineStopped: see `Branches` and `generate`.
     """
-    from sharedllm.base.tokens import Vocabulary
     from sharedllm.evaluation.perplexity import spread
     from sharedllm.evaluation.prediction import characters, predict, read_text
-    from sharedllm.evaluation.suggestions import LOOKS, Spelling
+    from sharedllm.evaluation.suggestions import LOOKS, spelling_of
     from sharedllm.serving.branches import Branches
 
     first = base.tokens.unpredicted
-    spelling = Spelling(base.tokens, Vocabulary(base.tokenizer))
+    spelling = spelling_of(base)
     counted = characters(spelling, windows, first)
     if not foretold:
         return Worth(losses, counted, {}, [], {}, None)
