@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.prior_summary import curve, prior_figures
-from benchmarks.worth_summary import worth_figures
+from benchmarks.worth_summary import worth_figures, worth_line
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
@@ -73,7 +73,7 @@ it is, with a 95 % interval:
 LoRA-r4 has the best of the rates 2e-4, 5e-4 and 1e-3 by validation text{_at_the_edge(quality)}.
 A norm adapter has this share of its gain: {_shares(quality)}.
 {_general(quality)}
-
+{worth_line()}
 **Training.** SmolLM2-135M, 100 steps of 512 tokens, {training["environment"]["cores"]} cores
 ({training["environment"]["cpu"]}): {_training(training)}
 

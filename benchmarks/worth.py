@@ -41,10 +41,10 @@ from sharedllm.training.recipes import RECIPES, tuned
 RESULT = Path(__file__).parent / "results" / "worth.json"
 ADAPTERS = Path(__file__).parent.parent / "out" / "worth"
 OWN_BYTES = 45_000
-STEPS = 64
+STEPS = 32
 WINDOWS, FORETOLD = 8, 2
 FORMAT = "norm"
-BEGUN = 4
+BEGUN = 3
 """People who are read by the bare base and by the prior before anybody is trained."""
 FIRST, THEN = ("bare", "prior"), ("own", "other")
 READERS = FIRST + THEN

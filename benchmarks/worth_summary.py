@@ -53,6 +53,21 @@ they are there):
 """
 
 
+def worth_line() -> str:
+    """Markdown of what people can feel of it, in a sentence; nothing where nothing was measured."""
+    if not RESULT.exists():
+        return ""
+    summary = json.loads(RESULT.read_text())["summary"]
+    words, keys = (summary["measures"][name]["readers"] for name in ("next_word_1", "saved_3"))
+    told = [f"{100 * each['median']:.0f} %" for each in (words["bare"], words["prior"], keys["bare"], keys["prior"])]
+    said = (
+        f"Beside perplexity, medians of {summary['people']} people: {told[0]} of next words are the first guess of the"
+        f" bare base and {told[1]} of the prior; with three suggestions they save {told[2]} and {told[3]} of keystrokes"
+        " (`docs/worth.md`)."
+    )
+    return "\n" + textwrap.fill(said, 118, break_on_hyphens=False) + "\n"
+
+
 def _values(name: str, measured: dict[str, Any]) -> str:
     title, times, form = _MEASURES[name]
     readers = measured["readers"]

@@ -35,7 +35,7 @@ class Worth:
         losses: by reader.
         characters: that each window's predicted tokens stand for, int64 ``[windows]``.
         predicted: by reader, of as many of these windows as were foretold; none where it was not asked for.
-        real: what the person wrote in the second half of each window.
+        real: what the person wrote in the second half of each window that is all their own.
         written: by reader, what it writes there; none where it was not asked for.
         reference: that styles are standardised by.
     """
@@ -137,7 +137,7 @@ def measure_worth(
         InvalidInput, UnsupportedBase, EngineStopped: see `Branches` and `generate`.
     """
     from sharedllm.evaluation.perplexity import spread
-    from sharedllm.evaluation.prediction import characters, predict, read_text
+    from sharedllm.evaluation.prediction import characters, predict
     from sharedllm.evaluation.suggestions import LOOKS, spelling_of
     from sharedllm.serving.branches import Branches
 
@@ -146,17 +146,18 @@ def measure_worth(
     counted = characters(spelling, windows, first)
     if not foretold:
         return Worth(losses, counted, {}, [], {}, None)
-    ids = [read_text(window)[0] for window in windows]
+    # Nobody goes on with what others said.
+    openings = [window.tolist() for window in windows if (window >= 0).all()]
     half = windows.shape[1] // 2
-    real = [base.decode(each[half:]) for each in ids]
+    real = [base.decode(each[half:]) for each in openings]
     written: dict[Reader, Sequence[str]] = {}
-    if reference is not None:
-        with bar("writing", len(ids) * len(rows)) as advance:
-            prompts = [(each[:half], row) for row in rows.values() for each in ids]
-            drawn = replace(DEFAULT_SAMPLING, seed=seed)
+    if reference is not None and openings:
+        prompts = [(each[:half], row) for row in rows.values() for each in openings]
+        drawn = replace(DEFAULT_SAMPLING, seed=seed)
+        with bar("writing", len(prompts)) as advance:
             texts = generate(base, prompts, max_tokens=windows.shape[1] - half, sampling=drawn, format=format)
-            written = {reader: texts[at * len(ids) :][: len(ids)] for at, reader in enumerate(rows)}
             advance(len(prompts))
+        written = {reader: texts[at * len(real) :][: len(real)] for at, reader in enumerate(rows)}
     with (
         bar("foretelling words", foretold) as advance,
         Branches(base, list(rows.values()), windows.shape[1] + LOOKS, format=format) as branches,
