@@ -30,7 +30,7 @@ from sharedllm.evaluation.style import shipped_reference
 from sharedllm.operations.ask import Row
 from sharedllm.operations.train import train_and_judge
 from sharedllm.operations.workplace import Workplace
-from sharedllm.operations.worth import MEASURES, Reader, measure_worth
+from sharedllm.operations.worth import Measure, Reader, measure_worth
 from sharedllm.reporting.environment import describe
 from sharedllm.text.folds import tokenize_to_train
 from sharedllm.text.people import Person
@@ -48,8 +48,16 @@ BEGUN = 3
 """People who are read by the bare base and by the prior before anybody is trained."""
 FIRST, THEN = ("bare", "prior"), ("own", "other")
 READERS = FIRST + THEN
-BETTER = {"bits_per_character": -1, "next_word_1": 1, "next_word_3": 1, "saved_1": 1, "saved_3": 1, "style": -1}
+BETTER = {
+    "bits_per_character": -1,
+    "next_word_1": 1,
+    "next_word_3": 1,
+    "saved_1": 1,
+    "saved_3": 1,
+    "style": -1,
+}
 """Whether more or less of each measure is better."""
+MEASURES: tuple[Measure, ...] = ("bits_per_character", "next_word_1", "next_word_3", "saved_1", "saved_3", "style")
 STEPS_BETWEEN = (("bare", "prior"), ("prior", "own"), ("prior", "other"))
 """From whom to whom each measure changes."""
 

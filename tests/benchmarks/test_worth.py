@@ -1,9 +1,7 @@
 """How a measure is said to follow perplexity."""
 
 import numpy as np
-from benchmarks.worth import READERS, summary
-
-from sharedllm.operations.worth import MEASURES
+from benchmarks.worth import MEASURES, READERS, summary
 
 
 def person(name, gain, follows=1.0):

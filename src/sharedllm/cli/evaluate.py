@@ -23,6 +23,8 @@ _MEASURES = {
     "saved_1": ("keystrokes saved, one suggestion", ".1%"),
     "saved_3": ("keystrokes saved, three", ".1%"),
     "style": ("distance of style", ".3f"),
+    "reply_bits": ("own replies, bits per character", ".3f"),
+    "reply_chosen": ("own replies likelier than others'", ".1%"),
 }
 """What people read for each measure, and how its numbers are written."""
 

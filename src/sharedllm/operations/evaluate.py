@@ -16,11 +16,16 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from sharedllm.adapters.injection import Injection
+    from sharedllm.base.loading import Base
     from sharedllm.evaluation.confusion import Confusion
     from sharedllm.evaluation.perplexity import Losses, Windows
+    from sharedllm.evaluation.replies import Replies
+    from sharedllm.operations.ask import Row
     from sharedllm.operations.worth import Reader, Worth
     from sharedllm.store.contract import Release, Store
     from sharedllm.text.repeats import Repeats
+    from sharedllm.text.splits import Split
 
 WINDOWS = 32
 """Windows read of each text."""
@@ -139,7 +144,7 @@ def evaluate(
     for user, windows in heldout.items():
         # Another's adapter is the control: what it brings is not this person's own.
         control = [other for other in (*beside, *own) if other != user][:1]
-        rows: dict[Reader, npt.NDArray[np.float32] | None] = {None: None, user: own[user]}
+        rows: dict[Reader, Row | None] = {None: None, user: own[user]}
         rows |= {other: (own | beside)[other] for other in control}
         found[user] = measure_worth(
             base,
@@ -149,9 +154,27 @@ def evaluate(
             format=first.adapter.format,
             foretold=FORETOLD if worth else 0,
             reference=shipped_reference() if worth else None,
+            replies=_replies(base, injection, rows, splits[user], windows.shape[1]) if worth else None,
             bar=workplace.bar,
         )
     return Evaluation(releases, heldout, repeats, matrix, on_general, list(beside), damaged, found)
+
+
+def _replies(
+    base: "Base", injection: "Injection", rows: "Mapping[Reader, Row | None]", split: "Split", window: int
+) -> "tuple[Replies, Mapping[Reader, tuple[Losses, Losses]]] | None":
+    """The person's replies in held-out conversations, others' in the same places, and how every reader reads both."""
+    import numpy as np
+
+    from sharedllm.evaluation.perplexity import row_losses
+    from sharedllm.evaluation.replies import find_replies
+
+    found = find_replies(split.blocks[2], partial(learned_ids, base.tokens), window, base.tokens.opening)
+    if found is None:
+        return None
+    table = np.stack([np.zeros(injection.layout.size, np.float32) if row is None else row for row in rows.values()])
+    own, other = (row_losses(base, injection, table, windows) for windows in (found.own, found.other))
+    return found, dict(zip(rows, zip(own, other, strict=True), strict=True))
 
 
 def _release(store: "Store", user: str, number: int | None) -> "Release":

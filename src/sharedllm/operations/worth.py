@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sharedllm.adapters.formats.registry import DEFAULT_FORMAT
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from sharedllm.evaluation.intervals import Estimate
     from sharedllm.evaluation.perplexity import Losses, Windows
     from sharedllm.evaluation.prediction import Counts, Predicted
+    from sharedllm.evaluation.replies import Replies
     from sharedllm.evaluation.style import Reference
 
 Reader = str | None
 """Whose row; None is the base."""
 
-Measure = Literal["bits_per_character", "next_word_1", "next_word_3", "saved_1", "saved_3", "style"]
+Measure = Literal[
+    "bits_per_character", "next_word_1", "next_word_3", "saved_1", "saved_3", "style", "reply_bits", "reply_chosen"
+]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 FORETOLD = 8
@@ -38,6 +41,9 @@ class Worth:
         real: what the person wrote in the second half of each window that is all their own.
         written: by reader, what it writes there; none where it was not asked for.
         reference: that styles are standardised by.
+        replies: by reader, losses of the person's own replies and of others' in the same places; none of text that is
+            no conversation.
+        reply_characters: of both, int64 ``[places]``.
     """
 
     losses: "Mapping[Reader, Losses]"
@@ -46,11 +52,14 @@ class Worth:
     real: Sequence[str]
     written: Mapping[Reader, Sequence[str]]
     reference: "Reference | None"
+    replies: "Mapping[Reader, tuple[Losses, Losses]]" = field(default_factory=dict)
+    reply_characters: "tuple[Counts, Counts] | None" = None
 
     def of(self, measure: Measure, reader: Reader, over: Reader | Literal[False] = False) -> "Estimate | None":
         """A measure of a reader, or by how much it is higher than another's, on the same windows or places.
 
-        Of bits per character and style less is better, of the others more.
+        Of bits and of style less is better, of the others more. Of replies, ``reply_bits`` are bits per character of
+        the person's own, and ``reply_chosen`` is the share of places where they have fewer than somebody else's.
 
         Args:
             measure: which.
@@ -67,6 +76,8 @@ class Worth:
             return ratio(self._bits(reader), self.characters, None if over is False else self._bits(over))
         if measure == "style":
             return self._style(reader, over)
+        if measure in ("reply_bits", "reply_chosen"):
+            return self._replies(measure, reader, over)
         if reader not in self.predicted:
             return None
         mine, theirs = self.predicted[reader], None if over is False else self.predicted[over]
@@ -96,6 +107,20 @@ class Worth:
     def _bits(self, reader: Reader) -> Any:
         return self.losses[reader].nats / math.log(2)
 
+    def _replies(self, measure: Measure, reader: Reader, over: Reader | Literal[False]) -> "Estimate | None":
+        from sharedllm.evaluation.intervals import ratio
+
+        if reader not in self.replies or self.reply_characters is None:
+            return None
+        own, other = self.reply_characters
+
+        def part(of: Reader) -> Any:
+            mine, theirs = self.replies[of]
+            bits = mine.nats / math.log(2)
+            return bits if measure == "reply_bits" else mine.nats * other < theirs.nats * own
+
+        return ratio(part(reader), own if measure == "reply_bits" else own > 0, None if over is False else part(over))
+
     def _style(self, reader: Reader, over: Reader | Literal[False]) -> "Estimate | None":
         from sharedllm.evaluation.style import distance
 
@@ -115,6 +140,7 @@ def measure_worth(
     format: str = DEFAULT_FORMAT,
     foretold: int = FORETOLD,
     reference: "Reference | None" = None,
+    replies: "tuple[Replies, Mapping[Reader, tuple[Losses, Losses]]] | None" = None,
     seed: int = 0,
     bar: Bar = no_bar,
 ) -> Worth:
@@ -130,6 +156,7 @@ def measure_worth(
         format: of the rows.
         foretold: in how many of the windows, evenly spaced, words are foretold; 0 for bits per character alone.
         reference: that styles are standardised by; None does not write on.
+        replies: the person's and others' in the same places, and the losses of these readers on both.
         seed: of what is written; every reader's is drawn from the same noise.
         bar: told how far it is.
 
@@ -163,7 +190,12 @@ def measure_worth(
         Branches(base, list(rows.values()), windows.shape[1] + LOOKS, format=format) as branches,
     ):
         found = predict(branches, spelling, spread(windows, foretold), first=first, on_window=advance)
-    return Worth(losses, counted, dict(zip(rows, found, strict=True)), real, written, reference)
+    predicted = dict(zip(rows, found, strict=True))
+    if replies is None:
+        return Worth(losses, counted, predicted, real, written, reference)
+    places, compared = replies
+    replied = characters(spelling, places.own, first), characters(spelling, places.other, first)
+    return Worth(losses, counted, predicted, real, written, reference, compared, replied)
 
 
 def _told(estimate: "Estimate | None") -> dict[str, Any] | None:
