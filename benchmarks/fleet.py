@@ -35,7 +35,8 @@ from sharedllm.training.recipes import RECIPES
 
 if TYPE_CHECKING:
     from sharedllm.base.loading import Base
-    from sharedllm.cluster.fleets.executors import Executor, FleetJob
+    from sharedllm.cluster.fleets.job import FleetJob
+    from sharedllm.cluster.workers.executors import Executor
 
 RESULT = Path(__file__).parent / "results" / "fleet.json"
 BASE = "smollm2-135m"
@@ -148,7 +149,7 @@ def _fleet(base_name: str, texts: Texts, people: int, *, workers: int = 1, on_ra
 def _job(base_name: str, checkpoints: Path) -> "FleetJob":
     from sharedllm.base.fingerprint import fingerprint
     from sharedllm.base.resolve import resolve_base
-    from sharedllm.cluster.fleets.executors import FleetJob
+    from sharedllm.cluster.fleets.job import FleetJob
     from sharedllm.evaluation.gate import Gate
     from sharedllm.text.samples import general_text
     from sharedllm.text.splits import split_text
@@ -157,12 +158,12 @@ def _job(base_name: str, checkpoints: Path) -> "FleetJob":
     return FleetJob(base_name, fingerprint(resolve_base(base_name)), RECIPE, general, checkpoints, Gate())
 
 
-def _executor(job: "FleetJob", workers: int, *, on_ray: bool) -> "Executor":
+def _executor(job: "FleetJob", workers: int, *, on_ray: bool) -> "Executor[Any, Any]":
     if on_ray:
-        from sharedllm.cluster.fleets.ray import RayExecutor
+        from sharedllm.cluster.workers.ray import RayExecutor
 
         return RayExecutor(job, None, workers)
-    from sharedllm.cluster.fleets.local import LocalExecutor
+    from sharedllm.cluster.workers.local import LocalExecutor
 
     return LocalExecutor(job, workers)
 

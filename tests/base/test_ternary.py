@@ -101,6 +101,15 @@ def test_what_is_saved_is_loaded_bit_for_bit(architecture, dtype, base_of, tmp_p
     assert loaded.encode("Zoë") == base.encode("Zoë")
 
 
+def test_licences_come_along_and_what_names_files_of_weights_does_not(loaded, tmp_path):
+    base = loaded()
+    for name in ("LICENSE", "model.safetensors.index.json"):
+        (base.folder / name).write_text("{}")
+    save_ternary(base, tmp_path / "ternary")
+    assert (tmp_path / "ternary" / "LICENSE").is_file()
+    assert not list((tmp_path / "ternary").glob("*.index.json"))
+
+
 def test_its_size_on_disk(tmp_path, monkeypatch):
     """Wide enough that the blocks outweigh the embeddings and the file's header."""
     monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path / "cache"))

@@ -85,6 +85,12 @@ def test_comparing_shows_both_answers_each_the_one_it_gives_alone(alice, ask):
     assert "\n\nalice:\n" in shown
 
 
+def test_comparing_on_a_base_with_a_prior_calls_it_the_prior(ask, folder_of):
+    shown = ask("alice", QUESTION, "--allow-base", "--compare", base=folder_of("adapted")).out
+    assert shown.startswith("prior:\n")
+    assert "\n\nalice:\n" in shown
+
+
 def test_the_base_alone_answers_anybody_and_asks_no_store(ask, machine):
     base = ask("nobody", QUESTION, "--base-only", "--json").json
     assert base["route"] == {"kind": "base", "reason": "The base answers, as asked.", "release": None}

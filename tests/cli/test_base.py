@@ -5,6 +5,7 @@ import json
 import pytest
 from tests import models
 from tests.cli.conftest import writing
+from tests.cluster.test_priors import Here
 
 from sharedllm.base.resolve import built_in_bases
 
@@ -145,6 +146,52 @@ def test_a_private_prior_tells_epsilon_and_what_it_cost(run, folder_of, people):
     assert "epsilon" in ran.out
     assert "without noise" in ran.out
     assert run("base", "list", "--json").json[-1]["privacy"]["epsilon"] > 0
+
+
+def test_a_prior_is_trained_by_workers_where_there_are_some(run, folder_of, base_of, people, monkeypatch):
+    made = []
+
+    def executor(job, workers):
+        made.append((job.rank, workers))
+        return Here(base_of("llama"), workers, job.rank)
+
+    monkeypatch.setattr("sharedllm.cluster.workers.local.LocalExecutor", executor)
+    ran = run(*adapting(folder_of("llama"), people, "--workers", "2", "--json"))
+    assert ran.code == 0
+    assert made == [(1, 2)]
+    assert ran.json["recipe"]["steps"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--workers", "0"], "--workers"),
+        (["--workers", "9"], "9 workers, and a step of a prior reads 8 people"),
+        (["--address", "ray://here:1"], "local workers"),
+        (["--executor", "ray", "--workers", "2"], "sharedllm[ray]"),
+    ],
+)
+def test_workers_that_cannot_be_are_refused_before_any_work(
+    run, folder_of, people, machine, monkeypatch, options, said
+):
+    monkeypatch.setattr("sharedllm.extras._is_there", lambda module: False)
+    ran = run(*adapting(folder_of("llama"), people, *options))
+    assert (ran.code, ran.out) == (2, "")
+    assert said in ran.err
+    assert not machine.checkpoints()
+
+
+def test_an_address_at_which_no_cluster_answers_is_named_before_any_work(run, folder_of, people, machine, monkeypatch):
+    ray = pytest.importorskip("ray")
+
+    def init(**given):
+        raise ConnectionError("nobody answers")
+
+    monkeypatch.setattr(ray, "init", init)
+    ran = run(*adapting(folder_of("llama"), people, "--executor", "ray", "--address", "ray://nowhere:1"))
+    assert (ran.code, ran.out) == (2, "")
+    assert "No Ray cluster can be used at ray://nowhere:1: nobody answers" in ran.err
+    assert not machine.checkpoints()
 
 
 @pytest.mark.parametrize("options", [["--noise", "2"], ["--private", "--noise", "0"], ["--private", "--noise", "-1"]])

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from tests.cluster.fleets.conftest import Here
 
-from sharedllm.cluster.fleets.executors import ShardEvent, Stepped, Trainer
+from sharedllm.cluster.fleets.job import Trainer
+from sharedllm.cluster.workers.executors import Event, Stepped
 from sharedllm.errors import InTraining
 from sharedllm.operations.erase import erase
 from sharedllm.store import open_store
@@ -34,7 +35,7 @@ def here(base_of, monkeypatch):
         places.append(Trainer(job, base_of("llama")))
         return Here(places[-1], workers)
 
-    monkeypatch.setattr("sharedllm.cluster.fleets.local.LocalExecutor", executor)
+    monkeypatch.setattr("sharedllm.cluster.workers.local.LocalExecutor", executor)
     yield
     for place in places:
         place.workplace.close()
@@ -133,7 +134,7 @@ def test_steps_of_users_who_are_not_done_count_as_progress(train, here, monkeypa
 
     def wait(executor, ordinary=Here.wait):
         if len(told) < 6:
-            told.append(ShardEvent(next(iter(executor._busy)), Stepped(1)))
+            told.append(Event(next(iter(executor._busy)), Stepped(1)))
             return told[-1]
         return ordinary(executor)
 

@@ -181,6 +181,23 @@ def test_an_interrupted_one_goes_on_to_the_same_base(base_of, place, people, tmp
     assert not kept(place.folder)
 
 
+def test_what_a_call_killed_at_its_very_end_left_of_its_training_goes_when_it_is_called_again(
+    place, people, monkeypatch
+):
+    def drop(folder, **_):
+        if made_bases():
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("sharedllm.operations.adapt.shutil.rmtree", drop)
+        adapt(place, people, "ours", RECIPE)
+    assert list(made_bases()) == ["ours"]
+    assert kept(training_folder(place.folder, "ours"))
+    with pytest.raises(InvalidInput, match="'ours' already"):
+        adapt(place, people, "ours", RECIPE)
+    assert not kept(place.folder)
+
+
 def test_no_text_is_written_anywhere_but_the_manifest(place, people, tmp_path):
     with stopping(4) as bar:
         place.bar = bar

@@ -9,8 +9,10 @@ import torch
 from tests.training.test_prior import RECIPE, contributors, same
 
 from sharedllm.errors import Diverged, InvalidInput
-from sharedllm.training import prior
+from sharedllm.evaluation.likelihood import token_losses
+from sharedllm.training import frame_gradients, prior
 from sharedllm.training.frame_gradients import FrameGradients
+from sharedllm.training.optimiser import clipped
 from sharedllm.training.prior import PriorRecipe, train_prior
 from sharedllm.training.private import PrivateSteps, privacy_spent
 
@@ -20,9 +22,14 @@ STEPS = PrivateSteps(key=7, people=40, rate=0.25, bound=0.5, noise=2.0)
 
 def test_nobodys_gradient_is_longer_than_the_bound_and_a_shorter_one_stays_as_it_is():
     long, short = torch.full((4,), 3.0), torch.full((4,), 0.1)
-    assert float(STEPS.bounded(long, 0).norm()) == pytest.approx(0.5)
-    assert torch.equal(STEPS.bounded(short, 0), short)
-    assert torch.equal(STEPS.bounded(torch.zeros(4), 0), torch.zeros(4))
+    assert float(clipped(long, 0.5).norm()) == pytest.approx(0.5)
+    assert torch.equal(clipped(short, 0.5), short)
+    assert torch.equal(clipped(torch.zeros(4), 0.5), torch.zeros(4))
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, 1e30])
+def test_a_gradient_without_a_finite_norm_is_seen_in_every_sum(number):
+    assert torch.isnan(clipped(torch.tensor([1.0, number]), 0.5)).all()
 
 
 def test_a_step_follows_the_noise_and_the_bounded_gradients_over_how_many_it_takes_on_average(base_of, monkeypatch):
@@ -46,7 +53,7 @@ def test_a_step_follows_the_noise_and_the_bounded_gradients_over_how_many_it_tak
         for person in steps.turn(0):
             ids = np.asarray(base.encode(contributors()[person].read()), np.int32)
             windows = recipe.windows_of(ids, (), f"0 {person}")
-            total += steps.bounded(gradients.gradient(values, none, windows)[1], 0)
+            total += clipped(gradients.gradient(values, none, windows)[1], 0.01)
     finally:
         gradients.remove()
     assert len(steps.turn(0)) > 1
@@ -73,22 +80,18 @@ def test_everybody_is_taken_with_the_same_probability_and_independently_of_the_o
 
 
 def test_each_persons_gradient_is_what_is_bounded_in_a_training(base_of, monkeypatch):
-    lengths = []
-    bounded = PrivateSteps.bounded
+    lengths, seen = [], []
 
-    def noting(self, gradient, step):
-        lengths.append((float(gradient.norm()), float(bounded(self, gradient, step).norm())))
-        return bounded(self, gradient, step)
+    def noting(gradient, bound):
+        lengths.append((float(gradient.norm()), float(clipped(gradient, bound).norm())))
+        return clipped(gradient, bound)
 
-    seen = []
-    gradient = FrameGradients.gradient
+    def one_by_one(hidden, head, ids):
+        seen.append(len(ids))
+        return token_losses(hidden, head, ids)
 
-    def one_by_one(self, values, own, windows):
-        seen.append(len(own))
-        return gradient(self, values, own, windows)
-
-    monkeypatch.setattr(PrivateSteps, "bounded", noting)
-    monkeypatch.setattr(FrameGradients, "gradient", one_by_one)
+    monkeypatch.setattr(frame_gradients, "clipped", noting)
+    monkeypatch.setattr(frame_gradients, "token_losses", one_by_one)
     train_prior(base_of(), contributors(), replace(NOISY, clip=0.01))
     assert set(seen) == {1}
     assert len(seen) == len(lengths)

@@ -11,7 +11,6 @@ values than the same base in float32.
 
 import copy
 import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sharedllm.base.beside_weights import copy_beside_weights
 from sharedllm.base.cpu_attention import register_attention
 from sharedllm.base.loading import Base
 from sharedllm.errors import BaseError, InvalidInput, UnsupportedBase
@@ -31,7 +31,6 @@ SUFFIX = "+ternary"
 """What a ternary base's fingerprint adds to that of the base it was made from: adapters of the two do not mix."""
 
 _WEIGHTS = "ternary.safetensors"
-_BESIDE_WEIGHTS = ("*.json", "*.jinja", "*.model", "*.txt")
 _TRITS, _SCALES = ".trits", ".scales"
 _TRITS_A_BYTE = 5
 _DIGITS = 3 ** np.arange(_TRITS_A_BYTE)
@@ -55,8 +54,8 @@ def ternary_copy(base: Base) -> Base:
 def save_ternary(base: Base, folder: Path) -> int:
     """Write the ternary form of a base as a folder that `load_ternary` reads, and return its weights' size in bytes.
 
-    Five trits lie in a byte (3**5 = 243); tensors that are not quantised keep the dtype the base runs in. Configuration
-    and tokenizer are copied, so the folder stands alone.
+    Five trits lie in a byte (3**5 = 243); tensors that are not quantised keep the dtype the base runs in.
+    Configuration, tokenizer and licences are copied, so the folder stands alone.
 
     Args:
         base: the base itself, not its ternary copy.
@@ -73,10 +72,8 @@ def save_ternary(base: Base, folder: Path) -> int:
         trits, scales = _quantise(layer.weight)
         tensors[name + _TRITS], tensors[name + _SCALES] = _pack(trits), scales.cpu()
     folder.mkdir(parents=True, exist_ok=True)
-    for pattern in _BESIDE_WEIGHTS:
-        for path in base.folder.glob(pattern):
-            if not path.name.endswith(".index.json"):
-                shutil.copyfile(path, folder / path.name)
+    # An index names files of weights, which are not in this folder.
+    copy_beside_weights(base.folder, folder, without={path.name for path in base.folder.glob("*.index.json")})
     about = {"name": base.name + SUFFIX, "fingerprint": base.fingerprint + SUFFIX, "dtype": str(base.dtype)}
     tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
     save_file(tensors, folder / _WEIGHTS, metadata={"sharedllm": json.dumps(about)})

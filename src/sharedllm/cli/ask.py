@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("user")
 @click.argument("prompt")
-@click.option("--compare", is_flag=True, help="Show the base's answer beside it.")
+@click.option("--compare", is_flag=True, help="Show what the base, or its prior, answers beside it.")
 @click.option("--base-only", is_flag=True, help="Answer with the base, whoever asks.")
 @click.option("--allow-base", is_flag=True, help="Let the base answer if no release of USER's may; it says so.")
 @click.option(
@@ -115,6 +115,7 @@ def command(
                 on_route=tell,
                 on_text=_write if streams else None,
             )
+            alone = "prior" if place.has_prior else "base"
     finally:
         if streams and answering:
             click.echo()
@@ -127,7 +128,7 @@ def command(
         print_json({"user": user, "route": routed, "answer": answer.text} | base_answer)
     elif compare:
         base_text = printable(str(answer.base_text), keep="\n\t")
-        click.echo(f"base:\n{base_text}\n\n{printable(user)}:\n{text}")
+        click.echo(f"{alone}:\n{base_text}\n\n{printable(user)}:\n{text}")
     elif not streams:
         click.echo(text)
 

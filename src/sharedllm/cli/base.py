@@ -1,6 +1,7 @@
 """`sharedllm base`: the shared models on this machine."""
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from sharedllm.base.resolve import DEFAULT_BASE
 from sharedllm.cli.options import json_option
 from sharedllm.cli.printing import in_words, print_json, print_table
 from sharedllm.cli.telling import workplace
+from sharedllm.cli.workers import check_executor, executor_of, worker_options
 from sharedllm.errors import InvalidInput
 from sharedllm.extras import need
 from sharedllm.printable import printable
@@ -59,6 +61,7 @@ def pull(name: str, as_json: bool) -> None:
     " twice the time, since the same is trained without noise to say what that costs.",
 )
 @click.option("--noise", type=float, metavar="X", help="Of --private, in bounds of a person's part. [default: 1.0]")
+@worker_options("By default this process trains, here; on Ray one a GPU or a machine.")
 @json_option
 def adapt(
     base: str,
@@ -69,6 +72,9 @@ def adapt(
     seed: int,
     private: bool,
     noise: float | None,
+    executor_name: str,
+    address: str | None,
+    workers: int | None,
     as_json: bool,
 ) -> None:
     """Make a base with a prior: what many people have in common, folded into BASE.
@@ -81,8 +87,11 @@ def adapt(
       sharedllm base adapt smollm2-135m --people people.jsonl --name ours
       sharedllm train alice notes/*.md --base ours
 
-    Interrupt it as you like: the same command resumes.
+    With workers, each step's people are divided among them: the prior is the same up to rounding. Interrupt it as you
+    like, or lose workers or the machine: the same command resumes.
     """
+    check_executor(executor_name, address)
+
     from sharedllm.operations.adapt import adapt
     from sharedllm.training.prior import PriorRecipe
 
@@ -101,8 +110,15 @@ def adapt(
         seed=seed,
         noise=noise or 0.0,
     )
-    with workplace(base, None) as place:
-        made = adapt(place, manifest, name, recipe)
+    with workplace(base, None) as place, ExitStack() as stack:
+        gradient = None
+        if workers is not None or executor_name == "ray":
+            from sharedllm.cluster.priors import GradientJob, SharedOut
+
+            job = GradientJob(place.name, place.fingerprint, recipe.rank)
+            executor = stack.enter_context(executor_of(executor_name, job, address, workers))
+            gradient = SharedOut(executor, recipe).gradient
+        made = adapt(place, manifest, name, recipe, gradient=gradient)
     for user, why in made.left_out.items():
         click.echo(f"left out {printable(user)}: {why}", err=True)
     if as_json:

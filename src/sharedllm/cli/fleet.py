@@ -14,13 +14,11 @@ from sharedllm.cli.options import base_option, chosen_recipe, json_option, recip
 from sharedllm.cli.printing import exit_status, print_json, print_line, print_table
 from sharedllm.cli.snapshots import forget, pack, verify
 from sharedllm.cli.telling import workplace
-from sharedllm.errors import InvalidInput
-from sharedllm.extras import need
+from sharedllm.cli.workers import check_executor, executor_of, worker_options
 from sharedllm.files import refused, replacing
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
-    from sharedllm.cluster.fleets.executors import Executor, FleetJob
     from sharedllm.cluster.fleets.run import Result
 import json
 from collections import Counter
@@ -46,20 +44,7 @@ command.add_command(forget)
     required=True,
     help='Who: a file of lines like {"user": "alice", "files": ["notes/a.md"]}.',
 )
-@click.option(
-    "--executor",
-    "executor_name",
-    type=click.Choice(["local", "ray"]),
-    default="local",
-    show_default=True,
-    help="Where: processes on this machine, or Ray.",
-)
-@click.option("--address", metavar="URL", help="Of a Ray cluster, ray://…; without, Ray starts on this machine.")
-@click.option(
-    "--workers",
-    type=click.IntRange(min=1),
-    help="How many train at once, each with a base of its own. By default one here; on Ray one a GPU or a machine.",
-)
+@worker_options("By default one here; on Ray one a GPU or a machine.")
 @click.option("--shard-size", type=int, default=1000, show_default=True, help="Users handed to a worker at once.")
 @recipe_options
 @base_option
@@ -91,21 +76,18 @@ def train(
       sharedllm fleet train --manifest fleet.jsonl
       sharedllm fleet train --manifest fleet.jsonl --executor ray --address ray://head:10001
     """
-    if executor_name == "ray":
-        need("ray")
+    check_executor(executor_name, address)
 
-    from sharedllm.cluster.fleets.executors import FleetJob
+    from sharedllm.cluster.fleets.job import FleetJob
     from sharedllm.cluster.fleets.run import Result, train_fleet
     from sharedllm.cluster.fleets.shards import plan_fleet
     from sharedllm.store import open_store
 
-    if address is not None and executor_name != "ray":
-        raise InvalidInput(f"An address, {address!r}, is given to local workers", remedy="Add --executor ray.")
     recipe = chosen_recipe(recipe_name, steps, learning_rate, format, seed)
     plan = plan_fleet(manifest, shard_size)
     with open_store(store) as opened, _Tally(len(plan.lines), recipe.steps, as_json) as tally:
         job = FleetJob.of(workplace(base_name, opened), recipe)
-        executor = _executor(executor_name, job, address, workers)
+        executor = executor_of(executor_name, job, address, workers)
         training = train_fleet(opened, plan, job, executor, origin=f"manifest:{manifest.absolute()}")
         # Closing it, not waiting for it to be collected, is what has the workers write checkpoints.
         with closing(training):
@@ -116,16 +98,6 @@ def train(
                     tally.step(news.steps)
     tally.summarise()
     sys.exit(exit_status(failed=tally.states["failed"] > 0, held_back=tally.states["held back"] > 0))
-
-
-def _executor(name: str, job: "FleetJob", address: str | None, workers: int | None) -> "Executor":
-    if name == "ray":
-        from sharedllm.cluster.fleets.ray import RayExecutor
-
-        return RayExecutor(job, address, workers)
-    from sharedllm.cluster.fleets.local import LocalExecutor
-
-    return LocalExecutor(job, workers or 1)
 
 
 class _Tally:

@@ -28,6 +28,7 @@ from sharedllm.operations.priors import TO_BE_REBUILT, note_people, training_fol
 from sharedllm.operations.workplace import Workplace
 from sharedllm.text.manifest import contributors, entries_at
 from sharedllm.text.windows import text_windows
+from sharedllm.training.frame_gradients import GradientOf
 from sharedllm.training.prior import Contributor, PriorRecipe, train_prior
 from sharedllm.training.private import privacy_spent
 
@@ -80,7 +81,14 @@ class _Person:
         return {"user": self.user, "text_sha256": self.text_sha256, "characters": self.characters}
 
 
-def adapt(workplace: Workplace, manifest: Path, name: str, recipe: PriorRecipe | None = None) -> MadePrior:
+def adapt(
+    workplace: Workplace,
+    manifest: Path,
+    name: str,
+    recipe: PriorRecipe | None = None,
+    *,
+    gradient: "GradientOf | None" = None,
+) -> MadePrior:
     """Make a base with a prior from a manifest of people who agreed to it, and keep it under a name.
 
     Every tenth of them, chosen by a hash of their id, is kept outside, and so is who wrote less than a window. Texts
@@ -97,6 +105,7 @@ def adapt(workplace: Workplace, manifest: Path, name: str, recipe: PriorRecipe |
         manifest: of the people; each line says ``"shared": true``.
         name: of the new base.
         recipe: how to train; by default `PriorRecipe()`.
+        gradient: computes the training's gradients, such as on workers; by default here.
 
     Raises:
         InvalidInput: the name is none, or taken; or the manifest leaves fewer than two people.
@@ -112,7 +121,8 @@ def adapt(workplace: Workplace, manifest: Path, name: str, recipe: PriorRecipe |
     recipe = recipe or PriorRecipe()
     if recipe.noise:
         need("private")
-    target = _free(name)
+    training = training_folder(workplace.folder, name)
+    target = _free(name, training)
     lines = {entry.user: offset for offset, entry in contributors(manifest)}
     _check_number(len(lines), manifest)
     _check_bare(workplace)
@@ -121,18 +131,20 @@ def adapt(workplace: Workplace, manifest: Path, name: str, recipe: PriorRecipe |
         inside, outside = ([each for each in found if each.outside is side] for side in (False, True))
         _check_number(len(inside), manifest)
         run = json.dumps([workplace.fingerprint, recipe.as_dict(), [each.as_dict for each in inside]])
-        with _alone(training_folder(workplace.folder, name)) as training:
+        with _alone(training):
             note_people(training, [each.user for each in inside], run)
-            about = _make(workplace, manifest, training, inside, outside, recipe, name)
+            about = _make(workplace, manifest, training, inside, outside, recipe, name, gradient)
             _put(training, target)
     return MadePrior(name, target, about, left_out)
 
 
-def _free(name: str) -> Path:
+def _free(name: str, training: Path) -> Path:
     target = made_folder(name)
     if name in built_in_bases():
         raise InvalidInput(f"{name!r} is the name of a built-in base", remedy="Give the new base another name.")
     if target.exists() and not (read_prior(target) or {}).get(TO_BE_REBUILT):
+        # A call that was killed once the prior was there could not drop what it was made from.
+        shutil.rmtree(training, ignore_errors=True)
         raise InvalidInput(
             f"There is a base named {name!r} already, and nobody was erased who is in it",
             remedy=f"Give the new base another name, or remove {target} first.",
@@ -197,14 +209,14 @@ def _changed(manifest: Path, user: str) -> ManifestError:
 
 
 @contextmanager
-def _alone(training: Path) -> Iterator[Path]:
+def _alone(training: Path) -> Iterator[None]:
     make_folder(training)
     with alone_with(training) as alone:
         if not alone:
             raise TrainingError(
                 f"Another process is making the same prior in {training}", remedy="Wait for it, or end it."
             )
-        yield training
+        yield
 
 
 def _make(
@@ -215,6 +227,7 @@ def _make(
     outside: Sequence[_Person],
     recipe: PriorRecipe,
     name: str,
+    gradient: "GradientOf | None",
 ) -> dict[str, Any]:
     """Train and measure; the new base is in the training's folder then."""
     from sharedllm.base.context_length import check_window
@@ -237,7 +250,7 @@ def _make(
     def made(recipe: PriorRecipe, place: str, what: str) -> tuple[Path, dict[str, Any]]:
         """Train by a recipe and fold; where the new base is, and what it says of itself."""
         began = time.monotonic()
-        frames = _trained(workplace, people, recipe, training / f"{place}-run", what)
+        frames = _trained(workplace, people, recipe, training / f"{place}-run", what, gradient)
         seconds = time.monotonic() - began
         folder = _fold(base.folder, frames, {**about, "seconds": seconds}, training / place)
         prior = load_base(str(folder), dtype=base.dtype, device=str(base.device))
@@ -265,7 +278,12 @@ def _reading(manifest: Path, person: _Person) -> Callable[[], str]:
 
 
 def _trained(
-    workplace: Workplace, people: Sequence[Contributor], recipe: PriorRecipe, folder: Path, what: str
+    workplace: Workplace,
+    people: Sequence[Contributor],
+    recipe: PriorRecipe,
+    folder: Path,
+    what: str,
+    gradient: "GradientOf | None",
 ) -> "Frames":
     taken = 0
 
@@ -276,7 +294,7 @@ def _trained(
         taken = step
 
     with workplace.bar(what, recipe.steps) as advance:
-        return train_prior(workplace.base, people, recipe, folder=folder, on_step=on_step)
+        return train_prior(workplace.base, people, recipe, folder=folder, on_step=on_step, gradient=gradient)
 
 
 def _fold(bare: Path, frames: "Frames", about: Mapping[str, Any], folder: Path) -> Path:

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -11,9 +11,17 @@ import numpy.typing as npt
 from sharedllm.base.frames import Frame, projections
 from sharedllm.base.loading import Base
 from sharedllm.evaluation.likelihood import ids_of, mean_losses, window_losses
+from sharedllm.training.optimiser import clipped
 
 if TYPE_CHECKING:
     import torch
+
+Gradients: TypeAlias = "tuple[torch.Tensor, torch.Tensor, torch.Tensor]"
+"""Each person's mean loss ``[people]``, the gradient of the frames ``[size]``, and those of people's coordinates
+``[people, components]``."""
+
+GradientOf: TypeAlias = "Callable[[torch.Tensor, torch.Tensor, npt.NDArray[np.int64], float | None], Gradients]"
+"""What `FrameGradients.gradient` is, wherever it is computed."""
 
 
 class FrameGradients:
@@ -63,19 +71,37 @@ class FrameGradients:
         return {name: Frame.of(*pair) for name, pair in zip(self._layers, pairs, strict=True)}
 
     def gradient(
-        self, values: "torch.Tensor", own: "torch.Tensor", windows: npt.NDArray[np.int64]
-    ) -> tuple["torch.Tensor", "torch.Tensor", "torch.Tensor"]:
+        self,
+        values: "torch.Tensor",
+        own: "torch.Tensor",
+        windows: npt.NDArray[np.int64],
+        bound: float | None = None,
+    ) -> Gradients:
         """Each person's mean loss, and the gradients of the sum of these losses.
 
         Args:
-            values: of the frames, float32 ``[size]`` on the base's device.
-            own: coordinates, float32 ``[people, components]``.
+            values: of the frames, float ``[size]`` on the base's device.
+            own: coordinates, float ``[people, components]``.
             windows: int64 ``[people * windows, tokens]``, each person's one after the other; what is read and never
                 predicted is the complement of its id.
+            bound: the largest norm of each person's gradient of the frames, which is `clipped`; None is none.
 
         Returns:
             losses ``[people]``, and gradients ``[size]`` and ``[people, components]``.
         """
+        import torch
+
+        if bound is None:
+            return self._together(values, own, windows)
+        losses, total, of_own = own.new_zeros(len(own)), torch.zeros_like(values), torch.zeros_like(own)
+        # One after the other: as many gradients as there are people need not be held at once.
+        for person, read in enumerate(np.split(windows, len(own)) if len(own) else ()):
+            one = slice(person, person + 1)
+            losses[one], of_values, of_own[one] = self._together(values, own[one], read)
+            total += clipped(of_values, bound)
+        return losses, total, of_own
+
+    def _together(self, values: "torch.Tensor", own: "torch.Tensor", windows: npt.NDArray[np.int64]) -> Gradients:
         import torch
 
         values, own = (each.detach().requires_grad_() for each in (values, own))

@@ -5,6 +5,7 @@ is noise in a few windows is followed like what is not. Along the natural gradie
 gradient over its curvature, which is the base's and so need not be told from those few windows: `training.curvature`.
 """
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
 _EPSILON = 1e-8
+_SHORTEST = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,3 +104,12 @@ def adamw(
     square = (square * betas[1]).addcmul_(gradient, gradient, value=1 - betas[1])
     move = (mean / unbiased[0]) / ((square / unbiased[1]).sqrt() + _EPSILON)
     return values * (1 - rate * decay) - rate * move, mean, square
+
+
+def clipped(gradient: "torch.Tensor", bound: float) -> "torch.Tensor":
+    """A gradient, shortened to a norm of ``bound`` if it is longer; nothing but nan if it has no finite norm.
+
+    A sum of such gradients is finite only if each of them was.
+    """
+    norm = float(gradient.norm())
+    return gradient * (min(1.0, bound / max(norm, _SHORTEST)) if math.isfinite(norm) else math.nan)

@@ -22,20 +22,22 @@ from safetensors import SafetensorError, safe_open
 
 from sharedllm.base.frames import Frame
 from sharedllm.base.loading import Base
+from sharedllm.closing import Closing
 from sharedllm.errors import Diverged, InvalidInput
-from sharedllm.files import make_folder
 from sharedllm.training.checkpoints import keep
-from sharedllm.training.frame_gradients import FrameGradients
-from sharedllm.training.optimiser import adamw
+from sharedllm.training.coordinates import Coordinates
+from sharedllm.training.frame_gradients import FrameGradients, GradientOf
+from sharedllm.training.optimiser import adamw, clipped
 from sharedllm.training.private import PrivateSteps
+from sharedllm.training.recipes import pace
 
 if TYPE_CHECKING:
     import torch
 
-_EPSILON = 1e-8
 _BETAS = 0.9, 0.99
 _CHECKPOINT_SECONDS = 60.0
 _TOKENS_KEPT = 32_000_000
+_CHECKPOINT = "frames-in-training.safetensors"
 
 
 @dataclass(frozen=True)
@@ -95,11 +97,6 @@ class PriorRecipe:
         """The share of ``count`` people that a step reads."""
         return min(self.people, count) / count
 
-    def pace(self, step: int) -> float:
-        """The share of the peak rate at a step, counted from 0."""
-        ramp = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
-        return ramp * 0.5 * (1 + math.cos(math.pi * step / self.steps))
-
     def turn(self, step: int, count: int) -> list[int]:
         """Which of ``count`` people a step reads: a function of seed and step alone.
 
@@ -149,6 +146,7 @@ def train_prior(
     *,
     folder: Path | None = None,
     on_step: Callable[[int, float], Any] | None = None,
+    gradient: "GradientOf | None" = None,
 ) -> dict[str, Frame]:
     """Train frames for a base through people's adaptation.
 
@@ -162,6 +160,7 @@ def train_prior(
         folder: of this training alone, where it is kept until it is done; None keeps nothing.
         on_step: told of the steps taken, and of the mean loss of the last one in nats per token; with noise it may have
             read nobody, which has none (nan), and what is told is not private.
+        gradient: computes gradients, somewhere; by default `FrameGradients` on the base.
 
     Raises:
         InvalidInput: fewer than two people.
@@ -175,32 +174,43 @@ def train_prior(
             f"A prior is what people have in common, and there {'is one' if people else 'are none'}",
             remedy="Give a manifest of many people.",
         )
-    run = _Run(base, people, recipe, folder)
-    try:
+    with _Run(base, people, recipe, folder, gradient) as run:
         run.steps(on_step)
         return run.gradients.frames(run.values)
-    finally:
-        run.gradients.remove()
 
 
-class _Run:
+class _Run(Closing):
     """One training: values and moments of the frames, and where each contributor stands."""
 
-    def __init__(self, base: Base, people: Sequence[Contributor], recipe: PriorRecipe, folder: Path | None) -> None:
+    def __init__(
+        self,
+        base: Base,
+        people: Sequence[Contributor],
+        recipe: PriorRecipe,
+        folder: Path | None,
+        gradient: "GradientOf | None",
+    ) -> None:
         import torch
 
         self._base, self._people, self._recipe, self._folder = base, people, recipe, folder
         self.gradients = FrameGradients(base, recipe.rank)
-        self.values = self.gradients.first(recipe.seed).to(base.device)
+        self._gradient_of = gradient or self.gradients.gradient
+        # In half precision a step would be lost to rounding.
+        dtype = torch.promote_types(base.dtype, torch.float32)
+        self.values = self.gradients.first(recipe.seed).to(base.device, dtype)
         self._mean, self._square = torch.zeros_like(self.values), torch.zeros_like(self.values)
         self._step = 0
-        self._own = _Coordinates(len(people), self.gradients.components, folder)
+        self._own = Coordinates(len(people), self.gradients.components, self.values.cpu().numpy().dtype, folder)
         self._ids: dict[int, npt.NDArray[np.int32]] = {}
         self._opening = base.encode("")
         self._private: PrivateSteps | None = None
         if recipe.noise:
             count = len(people)
             self._private = PrivateSteps(secrets.randbits(128), count, recipe.rate(count), recipe.clip, recipe.noise)
+
+    def close(self) -> None:
+        self.gradients.remove()
+        self._own.close()
 
     def steps(self, on_step: Callable[[int, float], Any] | None) -> None:
         self._load()
@@ -224,11 +234,11 @@ class _Run:
         windows = [recipe.windows_of(self._tokens(each), self._opening, f"{step} {each}") for each in turn]
         rows = torch.from_numpy(self._own.read(turn)).to(self.values.device)
         losses, gradient, of_own = self._gradient(rows[:, 0], windows)
-        pace = recipe.pace(step)
+        share = pace("cosine", step, recipe.steps, recipe.warmup)
         values, mean, square = adamw(
             (self.values, self._mean, self._square),
             gradient,
-            rate=recipe.learning_rate * pace,
+            rate=recipe.learning_rate * share,
             betas=_BETAS,
             unbiased=_unbiased(step),
             decay=recipe.weight_decay,
@@ -237,7 +247,7 @@ class _Run:
         own = adamw(
             (rows[:, 0], rows[:, 1], rows[:, 2]),
             of_own,
-            rate=recipe.own_rate * pace,
+            rate=recipe.own_rate * share,
             betas=_BETAS,
             unbiased=_unbiased(visits),
             decay=0.0,
@@ -253,24 +263,18 @@ class _Run:
         """Everybody's losses, the gradient that the frames follow, and those of people's coordinates."""
         import torch
 
-        if self._private is not None:
-            total = self._private.noise_like(self.values, self._step)
-            losses, of_own = torch.zeros(len(own)), torch.zeros_like(own)
-            for place, read in enumerate(windows):
-                # One after the other: as many gradients as there are people need not be held at once.
-                one = slice(place, place + 1)
-                losses[one], of_values, of_own[one] = self.gradients.gradient(self.values, own[one], read)
-                total += self._private.bounded(of_values, self._step)
-            return losses, total / self._private.expected, of_own
-        losses, of_values, of_own = self.gradients.gradient(self.values, own, np.concatenate(windows))
-        gradient = of_values / len(windows)
-        norm = gradient.norm()
-        if not bool(torch.isfinite(norm)):
+        recipe, private = self._recipe, self._private
+        read = np.concatenate([np.zeros((0, recipe.window), np.int64), *windows])
+        losses, total, of_own = self._gradient_of(self.values, own, read, None if private is None else private.bound)
+        if private is None:
+            gradient = clipped(total / len(own), recipe.clip)
+        else:
+            gradient = (private.noise_like(self.values, self._step) + total) / private.expected
+        if not bool(torch.isfinite(gradient).all()):
             raise Diverged(
                 f"The loss of the prior stopped being finite at step {self._step}",
-                remedy="Train it again with a lower learning rate.",
+                remedy=f"Train it again with a lower learning rate{' or less noise' if private else ''}.",
             )
-        gradient *= min(1.0, self._recipe.clip / max(float(norm), _EPSILON))
         return losses, gradient, of_own
 
     def _tokens(self, person: int) -> npt.NDArray[np.int32]:
@@ -282,27 +286,27 @@ class _Run:
         return self._ids[person]
 
     def _load(self) -> None:
-        if self._folder is None or not (path := self._folder / "frames-in-training.safetensors").is_file():
+        if self._folder is None:
             return
         try:
-            with safe_open(path, "pt") as stored:
+            with safe_open(self._folder / _CHECKPOINT, "pt") as stored:
                 about = json.loads(stored.metadata()["about"])
-                if about["run"] != self._name():
-                    self._own.clear()
-                    return
-                self._own.restore(about["turn"], stored.get_tensor("own").numpy())
-                self.values, self._mean, self._square = (
-                    stored.get_tensor(name).to(self.values.device) for name in ("values", "mean", "square")
-                )
-                if self._private is not None:
-                    self._private = replace(self._private, key=int(about["key"], 16))
-                self._step = about["step"]
+                tensors = {name: stored.get_tensor(name) for name in ("values", "mean", "square", "own")}
+            if about["run"] != self._name():
+                raise KeyError(about["run"])
+            step, turn, key = int(about["step"]), list(about["turn"]), about["key"]
+            private = self._private and replace(self._private, key=int(key, 16))
         except (OSError, SafetensorError, KeyError, TypeError, ValueError):
-            # One that cannot be read is begun again.
+            # What there is not, cannot be read or is another's is begun again.
             self._own.clear()
+            return
+        self._own.restore(turn, tensors.pop("own").numpy())
+        self.values, self._mean, self._square = (each.to(self.values.device) for each in tensors.values())
+        self._private, self._step = private, step
 
     def _save(self) -> None:
         if self._folder is None:
+            self._own.settle()
             return
         from safetensors.torch import save
 
@@ -316,70 +320,15 @@ class _Run:
             {**{name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, "own": torch.from_numpy(own)},
             metadata={"about": json.dumps(about)},
         )
-        path = self._folder / "frames-in-training.safetensors"
-        keep(path, data, f"A checkpoint cannot be written to {self._folder}", "training resumes")
+        keep(self._folder / _CHECKPOINT, data, f"A checkpoint cannot be written to {self._folder}", "training resumes")
         self._own.settle()
 
     def _name(self) -> str:
         people = [person.user for person in self._people]
-        run = [self._base.fingerprint, self._recipe.as_dict(), people]
+        run = [self._base.fingerprint, self._recipe.as_dict(), people, str(self.values.dtype)]
         return hashlib.sha256(json.dumps(run).encode()).hexdigest()
 
 
 def _unbiased(steps: int) -> tuple[float, float]:
     """What moments are divided by after so many steps and one more."""
     return 1 - _BETAS[0] ** (steps + 1), 1 - _BETAS[1] ** (steps + 1)
-
-
-class _Coordinates:
-    """Everybody's coordinates and moments, float32 ``[people, 3, components]``, in a file where there is a folder.
-
-    What was written since the last checkpoint stays in memory until the next one holds it, so that the file is never
-    ahead of the checkpoint that it belongs to.
-    """
-
-    def __init__(self, people: int, components: int, folder: Path | None) -> None:
-        self._fresh: dict[int, npt.NDArray[np.float32]] = {}
-        shape = people, 3, components
-        if folder is None:
-            self._kept: npt.NDArray[np.float32] = np.zeros(shape, np.float32)
-            return
-        make_folder(folder)
-        path = folder / "coordinates.f32"
-        path.touch(0o600)
-        # A hole takes no room on the disk.
-        with path.open("r+b") as file:
-            file.truncate(math.prod(shape) * 4)
-        self._kept = np.memmap(path, np.float32, "r+", shape=shape)
-
-    @property
-    def _none(self) -> npt.NDArray[np.float32]:
-        return np.zeros((0, *self._kept.shape[1:]), np.float32)
-
-    def read(self, turn: Sequence[int]) -> npt.NDArray[np.float32]:
-        """The rows of some, ``[len(turn), 3, components]``."""
-        rows = [self._fresh.get(person, self._kept[person]) for person in turn]
-        return np.stack(rows) if rows else self._none
-
-    def write(self, turn: Sequence[int], rows: npt.NDArray[np.float32]) -> None:
-        """Keep the rows of some."""
-        self._fresh.update(zip(turn, rows, strict=True))
-
-    def since(self) -> tuple[list[int], npt.NDArray[np.float32]]:
-        """What was written since `settle`."""
-        return list(self._fresh), np.stack(list(self._fresh.values())) if self._fresh else self._none
-
-    def settle(self) -> None:
-        """Put it into the file."""
-        for person, row in self._fresh.items():
-            self._kept[person] = row
-        self._fresh = {}
-
-    def clear(self) -> None:
-        """Begin with nothing, in place of what another training left."""
-        self._fresh, self._kept[:] = {}, 0
-
-    def restore(self, turn: Sequence[int], rows: npt.NDArray[np.float32]) -> None:
-        """Go on from a checkpoint's."""
-        self.write(turn, rows)
-        self.settle()

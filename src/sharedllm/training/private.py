@@ -14,14 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sharedllm.errors import Diverged
 from sharedllm.extras import need
 
 if TYPE_CHECKING:
     import torch
 
 _PEOPLE, _NOISE = 0, 1
-_EPSILON = 1e-12
 
 
 @dataclass(frozen=True)
@@ -90,21 +88,7 @@ class PrivateSteps:
         import torch
 
         drawn = self._random(_NOISE, step).standard_normal(len(values), np.float32)
-        return torch.from_numpy(drawn).to(values.device) * (self.noise * self.bound)
-
-    def bounded(self, gradient: "torch.Tensor", step: int) -> "torch.Tensor":
-        """A person's gradient, shortened to the bound if it is longer.
-
-        Raises:
-            Diverged: it is not finite, and has no norm.
-        """
-        norm = float(gradient.norm())
-        if not np.isfinite(norm):
-            raise Diverged(
-                f"The loss of the prior stopped being finite at step {step}",
-                remedy="Train it again with a lower learning rate or less noise.",
-            )
-        return gradient * min(1.0, self.bound / max(norm, _EPSILON))
+        return torch.from_numpy(drawn).to(values) * (self.noise * self.bound)
 
     def _random(self, what: int, step: int) -> np.random.Generator:
         return np.random.default_rng([self.key, what, step])

@@ -91,10 +91,7 @@ class Recipe:
 
     def rate(self, step: int) -> float:
         """Learning rate of a step, counted from 0."""
-        ramp = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
-        if self.schedule == "constant":
-            return self.learning_rate * ramp
-        return self.learning_rate * ramp * 0.5 * (1 + math.cos(math.pi * step / self.steps))
+        return self.learning_rate * pace(self.schedule, step, self.steps, self.warmup)
 
     def checks(self, step: int) -> bool:
         """Whether to validate when so many steps are taken."""
@@ -107,6 +104,12 @@ class Recipe:
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values, for provenance."""
         return asdict(self)
+
+
+def pace(schedule: Schedule, step: int, steps: int, warmup: int) -> float:
+    """The share of the peak rate at a step, counted from 0: a linear rise over the warmup, and the schedule."""
+    ramp = min(1.0, (step + 1) / warmup) if warmup else 1.0
+    return ramp if schedule == "constant" else ramp * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def has_gains(method: str) -> bool:

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from sharedllm.cluster.fleets.executors import Executor, FleetJob, Halted, Lost, Over, ShardEvent, ShardWork, Trainer
+from sharedllm.cluster.fleets.job import FleetJob, ShardWork, Trainer
 from sharedllm.cluster.fleets.run import Result, train_fleet
 from sharedllm.cluster.fleets.shards import plan_fleet
+from sharedllm.cluster.workers.executors import Event, Executor, Halted, Lost, Over
 from sharedllm.errors import SharedLLMError
 from sharedllm.evaluation.gate import Gate
 from sharedllm.store import open_store
@@ -39,7 +40,7 @@ def in_this_process(plan, job):
     values = {}
     for shard in plan.shards():
         texts = [text for _, _, text in plan.read(shard)]
-        for judged in place.train(ShardWork(shard.number, texts)):
+        for judged in place.do(ShardWork(shard.number, texts)):
             values[judged.user] = judged.adapter.values.astype(np.float16)
     return values
 
@@ -65,24 +66,24 @@ class Here(Executor):
 
     def submit(self, work):
         self.handed_out.append(sorted(text.user for text in work.texts))
-        self._busy[work.number] = self.place.train(work, self._step)
+        self._busy[work.number] = self.place.do(work, self._step)
 
-    def wait(self):
+    def wait(self, patience=None):
         # Everyone at work gets a turn, so that results of several workers interleave.
         number, training = next(iter(self._busy.items()))
         del self._busy[number]
         if self.startless:
-            return ShardEvent(number, Lost("no memory for the base", ready=False))
+            return Event(number, Lost("no memory for the base", ready=False))
         try:
             judged = next(training)
         except StopIteration:
-            return ShardEvent(number, Over())
+            return Event(number, Over())
         except SharedLLMError as error:
-            return ShardEvent(number, Halted(error))
+            return Event(number, Halted(error))
         except RuntimeError as error:
-            return ShardEvent(number, Lost(str(error), ready=True))
+            return Event(number, Lost(str(error), ready=True))
         self._busy[number] = training
-        return ShardEvent(number, judged)
+        return Event(number, judged)
 
     def close(self):
         for training in self._busy.values():

@@ -15,10 +15,10 @@ from tests.strangers import install_guides
 from sharedllm import Format, norm_sites, register_format
 from sharedllm.adapters.formats import registry
 from sharedllm.base.fingerprint import fingerprint
-from sharedllm.cluster.fleets.executors import FleetJob, Trainer
-from sharedllm.cluster.fleets.local import LocalExecutor
+from sharedllm.cluster.fleets.job import FleetJob, Trainer
 from sharedllm.cluster.fleets.run import Result, train_fleet
 from sharedllm.cluster.fleets.shards import plan_fleet
+from sharedllm.cluster.workers.local import LocalExecutor
 from sharedllm.errors import BaseError, FormatError, WrongBase
 from sharedllm.evaluation.gate import Gate
 from sharedllm.store import open_store

@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 
 from sharedllm.base.fingerprint import fingerprint
-from sharedllm.cluster.fleets.executors import FleetJob, Stepped
-from sharedllm.cluster.fleets.placement import place
-from sharedllm.cluster.fleets.ray import RayExecutor, _connect
+from sharedllm.cluster.fleets.job import FleetJob
 from sharedllm.cluster.fleets.run import Result, train_fleet
 from sharedllm.cluster.fleets.shards import plan_fleet
+from sharedllm.cluster.workers.executors import Stepped
+from sharedllm.cluster.workers.placement import place
+from sharedllm.cluster.workers.ray import RayExecutor, _connect
 from sharedllm.errors import TrainingError
 from sharedllm.evaluation.gate import Gate
 from sharedllm.store import open_store
@@ -52,7 +53,7 @@ def test_two_workers_train_everyone_though_one_of_them_is_killed(tmp_path, job, 
     write_manifest(manifest, {user: writing(user) for user in USERS})
     states, steps = {}, 0
     plan = plan_fleet(manifest, 2)
-    monkeypatch.setattr("sharedllm.cluster.fleets.ray._STEPS_EVERY_SECONDS", 0.02)
+    monkeypatch.setattr("sharedllm.cluster.workers.ray._STEPS_EVERY_SECONDS", 0.02)
     with open_store(":memory:") as store:
         executor = RayExecutor(job, workers=2)
         assert (executor.idle, executor.busy) == (2, 0)
@@ -108,7 +109,7 @@ def test_a_cluster_elsewhere_trains_everyone_though_it_has_room_for_one_worker_o
     tmp_path, job, cluster, monkeypatch
 ):
     # As if one of two machines had gone since it was seen.
-    monkeypatch.setattr("sharedllm.cluster.fleets.ray.place", lambda *given: replace(place(*given), cores=2))
+    monkeypatch.setattr("sharedllm.cluster.workers.ray.place", lambda *given: replace(place(*given), cores=2))
     manifest = tmp_path / "fleet.jsonl"
     write_manifest(manifest, {user: writing(user) for user in USERS})
     with open_store(":memory:") as store:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from sharedllm.cluster.fleets import run
-from sharedllm.cluster.fleets.executors import Lost
 from sharedllm.cluster.fleets.run import Result
+from sharedllm.cluster.workers.executors import Lost
 from sharedllm.errors import (
     CorruptStore,
     DiskFull,

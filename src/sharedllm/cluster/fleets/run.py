@@ -11,8 +11,9 @@ from itertools import count, islice
 from typing import Literal, TypeVar
 
 from sharedllm.adapters.formats.registry import check_reaches_others
-from sharedllm.cluster.fleets.executors import Executor, FleetJob, Halted, Lost, Over, ShardWork, Stepped
+from sharedllm.cluster.fleets.job import FleetJob, ShardWork
 from sharedllm.cluster.fleets.shards import Shard, ShardPlan
+from sharedllm.cluster.workers.executors import FALSE_STARTS, Executor, Halted, Lost, Over, Stepped
 from sharedllm.errors import (
     CorruptAdapter,
     CorruptStore,
@@ -38,9 +39,6 @@ _LARGEST_WORK = 256_000_000
 
 _BEGUN_AT_ONCE = 1_000
 """Users whose stays are taken in one transaction, so that nobody else waits for long to write."""
-
-_FALSE_STARTS = 3
-"""Workers in a row that may be lost before they have loaded the base."""
 
 _STORE_TRIES = 60
 """Times that a store is asked which does not answer or which another process is writing, a second apart."""
@@ -70,7 +68,7 @@ class Result:
 
 
 def train_fleet(
-    store: Store, plan: ShardPlan, job: FleetJob, executor: Executor, *, origin: str
+    store: Store, plan: ShardPlan, job: FleetJob, executor: Executor[ShardWork, Judged], *, origin: str
 ) -> Generator[Result | Stepped, None, None]:
     """Train every user of a plan who has no release of their text, recipe and base yet; one result each.
 
@@ -109,7 +107,9 @@ class _InHand:
 
 
 class _Driver:
-    def __init__(self, store: Store, plan: ShardPlan, job: FleetJob, executor: Executor, origin: str) -> None:
+    def __init__(
+        self, store: Store, plan: ShardPlan, job: FleetJob, executor: Executor[ShardWork, Judged], origin: str
+    ) -> None:
         self._store, self._plan, self._job, self._executor = store, plan, job, executor
         self._origin = [origin]
         self._checkpoints = Checkpoints(job.checkpoints, job.fingerprint)
@@ -222,9 +222,9 @@ class _Driver:
             return
         self._false_starts = 0 if lost.ready else self._false_starts + 1
         if not lost.ready:
-            if self._false_starts == _FALSE_STARTS:
+            if self._false_starts == FALSE_STARTS:
                 raise TrainingError(
-                    f"{_FALSE_STARTS} workers in a row ended before they had loaded the base; the last: {lost.reason}",
+                    f"{FALSE_STARTS} workers in a row ended before they had loaded the base; the last: {lost.reason}",
                     remedy="Check that this machine has memory for the base, and run the same command again.",
                 )
             self._again.append(shard)

@@ -1,6 +1,5 @@
-"""What every way of running a fleet's shards promises, and the work itself, which is the same on all of them."""
+"""What a fleet's workers do: train and judge the users of a shard."""
 
-from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
@@ -11,8 +10,8 @@ from typing import Any
 
 from sharedllm.base.conversations import learned_ids
 from sharedllm.base.loading import Base
-from sharedllm.closing import Closing
-from sharedllm.errors import SharedLLMError, TextError, WrongBase
+from sharedllm.cluster.workers.executors import Job, Worker, check_base
+from sharedllm.errors import TextError
 from sharedllm.evaluation.gate import Gate
 from sharedllm.operations.train import Judged, train_and_judge
 from sharedllm.operations.workplace import Workplace
@@ -25,8 +24,8 @@ from sharedllm.training.recipes import Recipe
 
 
 @dataclass(frozen=True)
-class FleetJob:
-    """What all shards of a run have in common. It travels to every worker once.
+class FleetJob(Job):
+    """What all shards of a run have in common.
 
     Attributes:
         base: name of the base, as `load_base` takes it, wherever the worker runs.
@@ -54,6 +53,9 @@ class FleetJob:
         general, folder = workplace.general_text("validation"), workplace.folder.absolute()
         return FleetJob(workplace.name, workplace.fingerprint, recipe, general, folder, Gate())
 
+    def worker(self) -> "Trainer":
+        return Trainer(self)
+
 
 @dataclass(frozen=True, eq=False)
 class ShardWork:
@@ -67,77 +69,11 @@ class ShardWork:
     stays: Mapping[str, Stay] = field(default_factory=dict)
 
 
-@dataclass(frozen=True)
-class Stepped:
-    """So many training steps of single users were taken since the last time."""
+class Trainer(Worker[ShardWork, Judged]):
+    """What a worker makes once and uses for every shard.
 
-    steps: int
-
-
-@dataclass(frozen=True)
-class Over:
-    """The work is done: every user of it was judged."""
-
-
-@dataclass(frozen=True)
-class Lost:
-    """The worker is gone, or failed on something that is not an error of ours.
-
-    Attributes:
-        reason: what is known about it.
-        ready: whether it had loaded the base before, so that what it worked on may be to blame.
+    It keeps a judged user's checkpoint until it is asked for the next one, so that what was not stored is there again.
     """
-
-    reason: str
-    ready: bool
-
-
-@dataclass(frozen=True)
-class Halted:
-    """An error that would meet every user: no base, no room for checkpoints."""
-
-    error: SharedLLMError
-
-
-@dataclass(frozen=True, eq=False)
-class ShardEvent:
-    """Something that happened to a piece of work, by its number."""
-
-    work: int
-    what: Judged | Stepped | Over | Lost | Halted
-
-
-class Executor(Closing):
-    """Workers that train, somewhere; used from one thread.
-
-    A worker keeps a judged user's checkpoint until `wait` is called again, so that what was not stored is there again.
-    """
-
-    @property
-    @abstractmethod
-    def idle(self) -> int:
-        """Workers without work."""
-
-    @property
-    @abstractmethod
-    def busy(self) -> int:
-        """Pieces of work that are not over, lost or halted."""
-
-    @abstractmethod
-    def submit(self, work: ShardWork) -> None:
-        """Give work to an idle worker."""
-
-    @abstractmethod
-    def wait(self) -> ShardEvent:
-        """The next thing that happens; there must be work."""
-
-    @abstractmethod
-    def close(self) -> None:
-        """Have everyone at work write checkpoints, and end them all. Closing twice is safe."""
-
-
-class Trainer:
-    """What a worker makes once and uses for every piece of work of a job."""
 
     def __init__(self, job: FleetJob, base: "str | Base | None" = None) -> None:
         """Load the base.
@@ -151,15 +87,10 @@ class Trainer:
             WrongBase: the name means another base here than where the run was started.
         """
         self._job, self.workplace = job, Workplace(base or job.base, folder=job.checkpoints)
-        fingerprint = self.workplace.base.fingerprint
-        if fingerprint != job.fingerprint:
-            raise WrongBase(
-                f"{job.base} is {fingerprint[:12]} on this worker, and {job.fingerprint[:12]} where the run began",
-                remedy="Give every machine the same base.",
-            )
+        check_base(self.workplace.base, job.base, job.fingerprint)
         self._general = text_windows(job.general, self.workplace.base.encode, job.recipe.window)
 
-    def train(self, work: ShardWork, on_step: Callable[[str, int], Any] | None = None) -> Generator[Judged, None, None]:
+    def do(self, work: ShardWork, on_step: Callable[[str, int], Any] | None = None) -> Generator[Judged, None, None]:
         """Train and judge every user of some work; one whose text is too short comes with that error.
 
         Closing the iterator writes checkpoints of everyone who is not done, among them the one just judged.

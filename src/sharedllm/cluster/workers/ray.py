@@ -1,29 +1,32 @@
-"""A fleet on a Ray cluster, or on this machine through Ray. The only file that imports ray."""
+"""Workers on a Ray cluster, or on this machine through Ray. The only file that imports ray."""
 
 import contextlib
 import logging
 import threading
 import time
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from sharedllm.base.threads import WAITING
-from sharedllm.cluster.fleets.executors import (
+from sharedllm.cluster.workers.executors import (
+    A,
+    Event,
     Executor,
-    FleetJob,
     Halted,
+    Job,
     Lost,
     Over,
-    ShardEvent,
-    ShardWork,
     Stepped,
-    Trainer,
+    W,
+    Worker,
+    check_workers,
+    in_time,
+    overdue,
 )
-from sharedllm.cluster.fleets.placement import Machine, place
+from sharedllm.cluster.workers.placement import Machine, place
 from sharedllm.errors import InvalidInput, SharedLLMError, TrainingError
 from sharedllm.extras import need
-from sharedllm.operations.train import Judged
 
 _STEPS_EVERY_SECONDS = 5.0
 _SECONDS_TO_STOP = 60.0
@@ -32,15 +35,20 @@ _ATTEMPTS = 3
 
 @dataclass(eq=False)
 class _Worker:
-    """An actor, the call that returns once it has loaded the base, its work in Ray's memory, and the number of that."""
+    """An actor, the call that returns once it has loaded the base, its work in Ray's memory, and the number of that.
+
+    It was last heard of or given something at ``heard``, and had loaded the base then if it ``was_ready``.
+    """
 
     actor: Any
     ready: Any
     work: Any = None
     number: int = 0
+    heard: float = field(default_factory=time.monotonic)
+    was_ready: bool = False
 
 
-class RayExecutor(Executor):
+class RayExecutor(Executor[W, A]):
     """One Ray actor a worker, which loads the base once and answers every call with the next judged user.
 
     Ray retries nothing itself: a lost actor is reported, whoever handed out its work makes it good, and the next work
@@ -48,19 +56,21 @@ class RayExecutor(Executor):
     trained on a machine that is gone, all machines have to see one folder of checkpoints.
     """
 
-    def __init__(self, job: FleetJob, address: str | None = None, workers: int | None = None) -> None:
+    def __init__(self, job: Job, address: str | None = None, workers: int | None = None) -> None:
         """Connect to a cluster, or start one on this machine.
 
         Args:
             job: what all work has in common.
             address: of a cluster, such as ``ray://head:10001`` or ``auto``; None starts one here.
-            workers: how many train at once, each with an equal share of the cores; see `place`.
+            workers: how many work at once, each with an equal share of the cores; see `place`.
 
         Raises:
             MissingExtra: ray is not installed.
-            InvalidInput: there are fewer cores than workers.
+            InvalidInput: there are fewer cores than workers, or no workers.
             TrainingError: no cluster answers.
         """
+        if workers is not None:
+            check_workers(workers)
         self._ray = _connect(address)
         try:
             placed = place([_machine(node) for node in self._ray.nodes() if node["Alive"]], workers)
@@ -71,7 +81,7 @@ class RayExecutor(Executor):
         self._actor = self._ray.remote(
             num_cpus=placed.cores,
             num_gpus=placed.gpus,
-            # One call that trains, and beside it one that tells of its steps and one that stops it.
+            # One call that works, and beside it one that tells of its steps and one that stops it.
             max_concurrency=3,
             runtime_env={"env_vars": WAITING},
         )(_Actor)
@@ -89,17 +99,22 @@ class RayExecutor(Executor):
     def busy(self) -> int:
         return len(self._busy) + (self._unanswered is not None)
 
-    def submit(self, work: ShardWork) -> None:
+    def submit(self, work: W) -> None:
         worker = self._idle.pop() if self._idle else self._start()
         self._begin(worker, self._ray.put(work), work.number)
 
-    def wait(self) -> ShardEvent:
+    def wait(self, patience: float | None = None) -> Event[A]:
         if self._unanswered is not None:
+            self._unanswered.heard = time.monotonic()
             self._busy[self._unanswered.actor.next.remote()] = self._unanswered
             self._unanswered = None
         self._take_over()
         while True:
-            (answer,), _ = self._ray.wait([*self._busy, *self._telling], num_returns=1)
+            left = {each: self._overdue(worker, patience) for each, worker in self._busy.items()}
+            answers, _ = self._ray.wait([*left, *self._telling], num_returns=1, timeout=in_time(list(left.values())))
+            if not answers:
+                return self._lose(min(left, key=lambda each: left[each] or 0.0))
+            (answer,) = answers
             if answer in self._busy:
                 return self._heard(answer)
             worker = self._telling.pop(answer)
@@ -108,22 +123,34 @@ class RayExecutor(Executor):
                 stepped = self._ray.get(answer)
                 self._ask_for_steps(worker)
                 if stepped.steps:
-                    return ShardEvent(worker.number, stepped)
+                    worker.heard = time.monotonic()
+                    return Event(worker.number, stepped)
 
-    def _heard(self, answer: Any) -> ShardEvent:
+    def _overdue(self, worker: _Worker, patience: float | None) -> float | None:
+        if patience is not None and not worker.was_ready and self._is_ready(worker):
+            worker.was_ready, worker.heard = True, time.monotonic()
+        return overdue(worker.heard, worker.was_ready, patience, time.monotonic())
+
+    def _lose(self, answer: Any) -> Event[A]:
+        worker = self._busy.pop(answer)
+        self._ray.kill(worker.actor)
+        silent = time.monotonic() - worker.heard
+        return Event(worker.number, Lost(f"its worker said nothing for {silent:,.0f} seconds", worker.was_ready))
+
+    def _heard(self, answer: Any) -> Event[A]:
         worker = self._busy.pop(answer)
         try:
             what = self._ray.get(answer)
         except self._ray.exceptions.RayError as error:
             what = Lost(_what_happened(error), self._is_ready(worker))
-        if isinstance(what, Judged):
-            self._unanswered = worker
-        elif isinstance(what, Over):
+        if isinstance(what, Over):
             worker.work = None
             self._idle.append(worker)
-        else:
+        elif isinstance(what, Lost | Halted):
             self._ray.kill(worker.actor)
-        return ShardEvent(worker.number, what)
+        else:
+            self._unanswered = worker
+        return Event(worker.number, what)
 
     def close(self) -> None:
         at_work = [*self._busy.values(), *([self._unanswered] if self._unanswered else [])]
@@ -141,7 +168,7 @@ class RayExecutor(Executor):
         return worker
 
     def _begin(self, worker: _Worker, work: Any, number: int) -> None:
-        worker.work, worker.number = work, number
+        worker.work, worker.number, worker.heard = work, number, time.monotonic()
         self._busy[worker.actor.begin.remote(work)] = worker
 
     def _take_over(self) -> None:
@@ -202,39 +229,39 @@ def _what_happened(error: Exception) -> str:
 
 
 class _Stopped(BaseException):
-    """Raised inside training when the run is to end; nothing that handles errors may catch it."""
+    """Raised inside the work when the run is to end; nothing that handles errors may catch it."""
 
 
 class _Actor:
     """A worker's process. Errors of ours are answers, because Ray would dress them up."""
 
-    def __init__(self, job: FleetJob, threads: int) -> None:
+    def __init__(self, job: Job, threads: int) -> None:
         import torch
 
         torch.set_num_threads(threads)
-        self._training: Generator[Judged, None, None] | None = None
+        self._answers: Generator[Any, None, None] | None = None
         self._turn = threading.Lock()
         self._stopping = False
         self._taken = self._told = 0
-        self._trainer: Trainer | SharedLLMError
+        self._worker: Worker[Any, Any] | SharedLLMError
         try:
-            self._trainer = Trainer(job)
+            self._worker = job.worker()
         except SharedLLMError as error:
-            self._trainer = error
+            self._worker = error
 
     def ready(self) -> None:
         """Returns once the base is loaded."""
 
-    def begin(self, work: ShardWork) -> Judged | Over | Halted:
-        if isinstance(self._trainer, SharedLLMError):
-            return Halted(self._trainer)
-        self._training = self._trainer.train(work, self._go_on)
+    def begin(self, work: Any) -> Any:
+        if isinstance(self._worker, SharedLLMError):
+            return Halted(self._worker)
+        self._answers = self._worker.do(work, self._go_on)
         return self.next()
 
-    def next(self) -> Judged | Over | Halted:
+    def next(self) -> Any:
         with self._turn:
             try:
-                return next(self._training, Over()) if self._training else Over()
+                return next(self._answers, Over()) if self._answers else Over()
             except SharedLLMError as error:
                 return Halted(error)
             except _Stopped:
@@ -251,8 +278,8 @@ class _Actor:
         """Returns once checkpoints are written."""
         self._stopping = True
         with self._turn:
-            if self._training is not None:
-                self._training.close()
+            if self._answers is not None:
+                self._answers.close()
 
     def _go_on(self, user: str, step: int) -> None:
         self._taken += 1

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sharedllm.cluster.fleets.placement import Machine, Placement, place
+from sharedllm.cluster.workers.placement import Machine, Placement, place
 from sharedllm.errors import InvalidInput
 
 MACHINES = st.lists(st.builds(Machine, st.integers(0, 32), st.integers(0, 4)), min_size=1, max_size=5)

@@ -1,29 +1,37 @@
-"""A fleet on this machine: worker processes, so that one that is killed takes nobody along."""
+"""Workers on this machine: processes, so that one that is killed takes nobody along."""
 
 import contextlib
 import multiprocessing
+import os
 import signal
+import socket
+import struct
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
+from typing import Any, Generic
 
-from sharedllm.cluster.fleets.executors import (
+from sharedllm.cluster.workers.executors import (
+    A,
+    Event,
     Executor,
-    FleetJob,
     Halted,
+    Job,
     Lost,
     Over,
-    ShardEvent,
-    ShardWork,
     Stepped,
-    Trainer,
+    W,
+    check_workers,
+    in_time,
+    overdue,
 )
 from sharedllm.errors import SharedLLMError
-from sharedllm.operations.train import Judged
 
 _STEPS_EVERY_SECONDS = 1.0
 _SECONDS_TO_STOP = 60.0
+_SECONDS_TO_PASS_ON = 60
+"""How long either end of a pipe may leave the other one waiting in the middle of a message."""
 
 
 @dataclass(frozen=True)
@@ -37,26 +45,50 @@ class _Ready:
 
 
 @dataclass(eq=False)
-class _Worker:
-    """A process, and its first work until it listens: a pipe holds less than a shard, and sending would wait for it."""
+class _Worker(Generic[W]):
+    """A process, its first work until it listens, and when it was last heard of or given something.
+
+    A pipe holds less than a shard, and sending the first one at once would wait for the process.
+    """
 
     process: SpawnProcess
     connection: Connection
-    first: ShardWork | None
+    first: W | None
     ready: bool = False
+    heard: float = field(default_factory=time.monotonic)
+
+    def send(self, what: Any) -> None:
+        self.heard = time.monotonic()
+        try:
+            self.connection.send(what)
+        except ConnectionError:
+            # One that is gone meanwhile is noticed by `wait`, as one that goes later would be.
+            pass
+        except OSError:
+            # It does not take what it is sent. Half a message is no use to it.
+            self.process.kill()
+
+    def overdue(self, patience: float | None) -> float | None:
+        return overdue(self.heard, self.ready, patience, time.monotonic())
 
 
-class LocalExecutor(Executor):
+class LocalExecutor(Executor[W, A]):
     """Processes started when there is work for them, each with a base of its own and its share of the cores.
 
-    Each waits for an answer to every judged user, which the next `wait` gives: until then the checkpoint stays.
+    Each waits for a reply to every answer, which the next `wait` gives.
     """
 
-    def __init__(self, job: FleetJob, workers: int = 1) -> None:
+    def __init__(self, job: Job, workers: int = 1) -> None:
+        """Nobody is started yet.
+
+        Raises:
+            InvalidInput: fewer than one worker.
+        """
+        check_workers(workers)
         self._job, self._workers = job, workers
-        self._idle: list[_Worker] = []
-        self._busy: dict[Connection, tuple[_Worker, int]] = {}
-        self._unanswered: Connection | None = None
+        self._idle: list[_Worker[W]] = []
+        self._busy: dict[Connection, tuple[_Worker[W], int]] = {}
+        self._unanswered: _Worker[W] | None = None
 
     @property
     def idle(self) -> int:
@@ -66,41 +98,57 @@ class LocalExecutor(Executor):
     def busy(self) -> int:
         return len(self._busy)
 
-    def submit(self, work: ShardWork) -> None:
+    def submit(self, work: W) -> None:
         if self._idle:
             worker = self._idle.pop()
-            _send(worker.connection, work)
+            worker.send(work)
         else:
             worker = self._start(work)
         self._busy[worker.connection] = worker, work.number
 
-    def wait(self) -> ShardEvent:
+    def wait(self, patience: float | None = None) -> Event[A]:
         while True:
-            self._answer()
-            heard = wait(list(self._busy))
+            self._reply()
+            left = {each: worker.overdue(patience) for each, (worker, _) in self._busy.items()}
+            heard = wait(list(left), in_time(list(left.values())))
+            if not heard:
+                late = min(left, key=lambda each: left[each] or 0.0)
+                worker, number = self._busy[late]
+                silent = time.monotonic() - worker.heard
+                return Event(number, self._lose(worker, f"its worker said nothing for {silent:,.0f} seconds"))
             connection = next(each for each in self._busy if each in heard)
             worker, number = self._busy[connection]
             try:
                 what = connection.recv()
-            except (EOFError, OSError):
-                what = Lost(_how_it_ended(worker.process), worker.ready)
+            except (EOFError, ConnectionError):
+                return Event(number, self._lose(worker))
+            except OSError:
+                return Event(number, self._lose(worker, "its worker stopped in the middle of an answer"))
+            worker.heard = time.monotonic()
             if isinstance(what, _Listening):
-                _send(connection, (self._job, worker.first))
+                worker.send((self._job, worker.first))
                 worker.first = None
                 continue
             if isinstance(what, _Ready):
                 worker.ready = True
                 continue
-            if isinstance(what, Judged):
-                self._unanswered = connection
-            elif isinstance(what, Over):
+            if isinstance(what, Over):
                 del self._busy[connection]
                 self._idle.append(worker)
             elif isinstance(what, Lost | Halted):
-                del self._busy[connection]
-                connection.close()
-                worker.process.join(_SECONDS_TO_STOP)
-            return ShardEvent(number, what)
+                self._lose(worker)
+            elif not isinstance(what, Stepped):
+                self._unanswered = worker
+            return Event(number, what)
+
+    def _lose(self, worker: "_Worker[W]", reason: str | None = None) -> Lost:
+        """Be rid of one that ended, or that is to be ended for a reason."""
+        del self._busy[worker.connection]
+        worker.connection.close()
+        if reason is not None:
+            worker.process.kill()
+        worker.process.join(_SECONDS_TO_STOP)
+        return Lost(reason or _how_it_ended(worker.process), worker.ready)
 
     def close(self) -> None:
         workers = [worker for worker, _ in self._busy.values()] + self._idle
@@ -113,29 +161,30 @@ class LocalExecutor(Executor):
             worker.process.join(_SECONDS_TO_STOP)
             worker.process.kill()
 
-    def _start(self, work: ShardWork) -> _Worker:
+    def _start(self, work: W) -> "_Worker[W]":
         # Forking would copy a process that may have threads and database connections.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
+        _bound(ours)
         process = context.Process(target=_work, args=(theirs, self._workers), daemon=True)
         process.start()
         theirs.close()
         return _Worker(process, ours, work)
 
-    def _answer(self) -> None:
+    def _reply(self) -> None:
         if self._unanswered is not None:
-            connection, self._unanswered = self._unanswered, None
-            _send(connection, None)
+            worker, self._unanswered = self._unanswered, None
+            worker.send(None)
 
 
-def _send(connection: Connection, what: tuple[FleetJob, ShardWork | None] | ShardWork | None) -> None:
-    # A worker that is gone meanwhile is noticed by `wait`, as one that goes later would be.
-    with contextlib.suppress(ConnectionError):
-        connection.send(what)
+def _bound(connection: Connection) -> None:
+    """Have this end of a pipe raise where the other one stops in the middle of a message."""
+    with socket.socket(fileno=os.dup(connection.fileno())) as end:
+        for option in (socket.SO_RCVTIMEO, socket.SO_SNDTIMEO):
+            end.setsockopt(socket.SOL_SOCKET, option, struct.pack("ll", _SECONDS_TO_PASS_ON, 0))
 
 
 def _how_it_ended(process: SpawnProcess) -> str:
-    process.join(_SECONDS_TO_STOP)
     code = process.exitcode
     if code is not None and code < 0:
         return f"its worker was killed by {signal.Signals(-code).name}"
@@ -143,14 +192,14 @@ def _how_it_ended(process: SpawnProcess) -> str:
 
 
 def _work(connection: Connection, workers: int) -> None:
-    """The life of a worker: load the base, then train what comes until the driver is gone or says to stop."""
+    """The life of a worker: load the base, then do what comes until the driver is gone or says to stop."""
     # An interrupt from the keyboard reaches the whole group; the driver decides, and asks for an end with SIGTERM.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _serve(connection, workers)
     except (EOFError, ConnectionError, KeyboardInterrupt):
-        # Whatever was in training has its checkpoints by now.
+        # Whatever was at work has left its checkpoints by now.
         return
 
 
@@ -163,14 +212,14 @@ def _serve(connection: Connection, workers: int) -> None:
         # The work before the base: loading that takes a while, and the driver would wait as long to be rid of it.
         job, work = connection.recv()
         torch.set_num_threads(max(1, torch.get_num_threads() // workers))
-        trainer = Trainer(job)
+        doing = job.worker()
         ready = True
         connection.send(_Ready())
         while True:
             steps = _Steps(connection)
-            with contextlib.closing(trainer.train(work, steps.count)) as training:
-                for judged in training:
-                    connection.send(judged)
+            with contextlib.closing(doing.do(work, steps.count)) as answers:
+                for answer in answers:
+                    connection.send(answer)
                     connection.recv()
             connection.send(Over())
             work = connection.recv()
