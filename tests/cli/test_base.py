@@ -5,7 +5,7 @@ import json
 import pytest
 from tests import models
 from tests.cli.conftest import writing
-from tests.cluster.test_priors import Here
+from tests.cluster.test_prior_gradients import Here
 
 from sharedllm.base.resolve import built_in_bases
 

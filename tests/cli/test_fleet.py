@@ -11,7 +11,7 @@ import pytest
 from tests.cluster.fleets.conftest import Here
 
 from sharedllm.cluster.fleets.job import Trainer
-from sharedllm.cluster.workers.executors import Event, Stepped
+from sharedllm.cluster.workers.executors import Stepped, WorkerEvent
 from sharedllm.errors import InTraining
 from sharedllm.operations.erase import erase
 from sharedllm.store import open_store
@@ -134,7 +134,7 @@ def test_steps_of_users_who_are_not_done_count_as_progress(train, here, monkeypa
 
     def wait(executor, ordinary=Here.wait):
         if len(told) < 6:
-            told.append(Event(next(iter(executor._busy)), Stepped(1)))
+            told.append(WorkerEvent(next(iter(executor._busy)), Stepped(1)))
             return told[-1]
         return ordinary(executor)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.training.test_prior import RECIPE, contributors, same
 
-from sharedllm.training.coordinates import Coordinates
+from sharedllm.training.coordinates import KeptCoordinates
 from sharedllm.training.prior import train_prior
 
 # Everybody comes more than once before and after.
@@ -44,13 +44,13 @@ def train(when, run):
     if when == "before a checkpoint has its name":
         in_ninth(Path, "replace", die, lambda path: path.name == "frames-in-training.safetensors")
     elif when == "before coordinates are in their file":
-        in_ninth(coordinates.Coordinates, "settle", die)
+        in_ninth(coordinates.KeptCoordinates, "settle", die)
     elif when == "when half of them are":
-        in_ninth(coordinates.Coordinates, "settle", half)
+        in_ninth(coordinates.KeptCoordinates, "settle", half)
     tell = (lambda step, _: step == 9 and die()) if "checkpoints" in when or "first" in when else None
     prior.train_prior(base, contributors(), LONG, folder=run, on_step=tell)
 
-settle = coordinates.Coordinates.settle
+settle = coordinates.KeptCoordinates.settle
 base = load_base(sys.argv[1], dtype=torch.float32, device="cpu")
 train(sys.argv[3], Path(sys.argv[2]))
 """
@@ -87,13 +87,13 @@ def test_coordinates_of_a_training_that_left_no_checkpoint_count_for_nothing(bas
 
 def test_coordinates_are_those_written_last_whether_they_are_in_the_file_or_not(tmp_path):
     rows = np.random.default_rng(0).standard_normal((3, 3, 4))
-    with Coordinates(5, 4, rows.dtype, tmp_path) as own:
+    with KeptCoordinates(5, 4, rows.dtype, tmp_path) as own:
         own.write([4, 1], rows[:2])
         own.settle()
         own.write([1], rows[2:])
         assert np.array_equal(own.read([1, 4, 0]), [rows[2], rows[0], np.zeros((3, 4))])
         assert own.since()[0] == [1]
-    with Coordinates(5, 4, rows.dtype, tmp_path) as own:
+    with KeptCoordinates(5, 4, rows.dtype, tmp_path) as own:
         assert np.array_equal(own.read([1, 4]), [rows[1], rows[0]])
         own.clear()
         assert not own.read(range(5)).any()

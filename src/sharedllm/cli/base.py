@@ -11,7 +11,7 @@ from sharedllm.base.resolve import DEFAULT_BASE
 from sharedllm.cli.options import json_option
 from sharedllm.cli.printing import in_words, print_json, print_table
 from sharedllm.cli.telling import workplace
-from sharedllm.cli.workers import check_executor, executor_of, worker_options
+from sharedllm.cli.worker_options import check_executor, executor_of, worker_options
 from sharedllm.errors import InvalidInput
 from sharedllm.extras import need
 from sharedllm.printable import printable
@@ -113,7 +113,7 @@ def adapt(
     with workplace(base, None) as place, ExitStack() as stack:
         gradient = None
         if workers is not None or executor_name == "ray":
-            from sharedllm.cluster.priors import GradientJob, SharedOut
+            from sharedllm.cluster.prior_gradients import GradientJob, SharedOut
 
             job = GradientJob(place.name, place.fingerprint, recipe.rank)
             executor = stack.enter_context(executor_of(executor_name, job, address, workers))

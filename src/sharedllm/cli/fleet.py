@@ -14,7 +14,7 @@ from sharedllm.cli.options import base_option, chosen_recipe, json_option, recip
 from sharedllm.cli.printing import exit_status, print_json, print_line, print_table
 from sharedllm.cli.snapshots import forget, pack, verify
 from sharedllm.cli.telling import workplace
-from sharedllm.cli.workers import check_executor, executor_of, worker_options
+from sharedllm.cli.worker_options import check_executor, executor_of, worker_options
 from sharedllm.files import refused, replacing
 from sharedllm.printable import printable
 

@@ -14,7 +14,7 @@ from sharedllm.errors import TrainingError
 from sharedllm.files import make_folder, make_private, refused
 
 
-class Coordinates(Closing):
+class KeptCoordinates(Closing):
     """Everybody's coordinates and their two moments, float ``[people, 3, components]``, zeros at first.
 
     What was written since the last checkpoint stays in memory until the next one holds it, so that the file is never

@@ -25,7 +25,7 @@ from sharedllm.base.loading import Base
 from sharedllm.closing import Closing
 from sharedllm.errors import Diverged, InvalidInput
 from sharedllm.training.checkpoints import keep
-from sharedllm.training.coordinates import Coordinates
+from sharedllm.training.coordinates import KeptCoordinates
 from sharedllm.training.frame_gradients import FrameGradients, GradientOf
 from sharedllm.training.optimiser import adamw, clipped
 from sharedllm.training.private import PrivateSteps
@@ -200,7 +200,7 @@ class _Run(Closing):
         self.values = self.gradients.first(recipe.seed).to(base.device, dtype)
         self._mean, self._square = torch.zeros_like(self.values), torch.zeros_like(self.values)
         self._step = 0
-        self._own = Coordinates(len(people), self.gradients.components, self.values.cpu().numpy().dtype, folder)
+        self._own = KeptCoordinates(len(people), self.gradients.components, self.values.cpu().numpy().dtype, folder)
         self._ids: dict[int, npt.NDArray[np.int32]] = {}
         self._opening = base.encode("")
         self._private: PrivateSteps | None = None

@@ -10,7 +10,7 @@ import torch
 from sharedllm.cluster.fleets.job import FleetJob, ShardWork, Trainer
 from sharedllm.cluster.fleets.run import Result, train_fleet
 from sharedllm.cluster.fleets.shards import plan_fleet
-from sharedllm.cluster.workers.executors import Event, Executor, Halted, Lost, Over
+from sharedllm.cluster.workers.executors import Executor, Halted, Lost, Over, WorkerEvent
 from sharedllm.errors import SharedLLMError
 from sharedllm.evaluation.gate import Gate
 from sharedllm.store import open_store
@@ -73,17 +73,17 @@ class Here(Executor):
         number, training = next(iter(self._busy.items()))
         del self._busy[number]
         if self.startless:
-            return Event(number, Lost("no memory for the base", ready=False))
+            return WorkerEvent(number, Lost("no memory for the base", ready=False))
         try:
             judged = next(training)
         except StopIteration:
-            return Event(number, Over())
+            return WorkerEvent(number, Over())
         except SharedLLMError as error:
-            return Event(number, Halted(error))
+            return WorkerEvent(number, Halted(error))
         except RuntimeError as error:
-            return Event(number, Lost(str(error), ready=True))
+            return WorkerEvent(number, Lost(str(error), ready=True))
         self._busy[number] = training
-        return Event(number, judged)
+        return WorkerEvent(number, judged)
 
     def close(self):
         for training in self._busy.values():

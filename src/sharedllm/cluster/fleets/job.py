@@ -10,7 +10,7 @@ from typing import Any
 
 from sharedllm.base.conversations import learned_ids
 from sharedllm.base.loading import Base
-from sharedllm.cluster.workers.executors import Job, Worker, check_base
+from sharedllm.cluster.workers.executors import Worker, WorkerJob, check_base
 from sharedllm.errors import TextError
 from sharedllm.evaluation.gate import Gate
 from sharedllm.operations.train import Judged, train_and_judge
@@ -24,7 +24,7 @@ from sharedllm.training.recipes import Recipe
 
 
 @dataclass(frozen=True)
-class FleetJob(Job):
+class FleetJob(WorkerJob):
     """What all shards of a run have in common.
 
     Attributes:

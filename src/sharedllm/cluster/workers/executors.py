@@ -13,7 +13,7 @@ FALSE_STARTS = 3
 """Workers in a row that may be lost before they have loaded the base."""
 
 
-class Work(Protocol):
+class NumberedWork(Protocol):
     """What is handed to a worker at once."""
 
     @property
@@ -21,7 +21,7 @@ class Work(Protocol):
         """What its events carry."""
 
 
-W = TypeVar("W", bound=Work)
+W = TypeVar("W", bound=NumberedWork)
 A = TypeVar("A")
 
 
@@ -38,7 +38,7 @@ class Worker(ABC, Generic[W, A]):
         """
 
 
-class Job(ABC):
+class WorkerJob(ABC):
     """What all pieces of work have in common. It travels to every worker once."""
 
     @abstractmethod
@@ -106,7 +106,7 @@ class Halted:
 
 
 @dataclass(frozen=True, eq=False)
-class Event(Generic[A]):
+class WorkerEvent(Generic[A]):
     """Something that happened to a piece of work, by its number."""
 
     work: int
@@ -134,7 +134,7 @@ class Executor(Closing, Generic[W, A]):
         """Give work to an idle worker."""
 
     @abstractmethod
-    def wait(self, patience: float | None = None) -> Event[A]:
+    def wait(self, patience: float | None = None) -> WorkerEvent[A]:
         """The next thing that happens; there must be work.
 
         Args:

@@ -14,14 +14,14 @@ from typing import Any, Generic
 
 from sharedllm.cluster.workers.executors import (
     A,
-    Event,
     Executor,
     Halted,
-    Job,
     Lost,
     Over,
     Stepped,
     W,
+    WorkerEvent,
+    WorkerJob,
     check_workers,
     in_time,
     overdue,
@@ -78,7 +78,7 @@ class LocalExecutor(Executor[W, A]):
     Each waits for a reply to every answer, which the next `wait` gives.
     """
 
-    def __init__(self, job: Job, workers: int = 1) -> None:
+    def __init__(self, job: WorkerJob, workers: int = 1) -> None:
         """Nobody is started yet.
 
         Raises:
@@ -106,7 +106,7 @@ class LocalExecutor(Executor[W, A]):
             worker = self._start(work)
         self._busy[worker.connection] = worker, work.number
 
-    def wait(self, patience: float | None = None) -> Event[A]:
+    def wait(self, patience: float | None = None) -> WorkerEvent[A]:
         while True:
             self._reply()
             left = {each: worker.overdue(patience) for each, (worker, _) in self._busy.items()}
@@ -115,15 +115,15 @@ class LocalExecutor(Executor[W, A]):
                 late = min(left, key=lambda each: left[each] or 0.0)
                 worker, number = self._busy[late]
                 silent = time.monotonic() - worker.heard
-                return Event(number, self._lose(worker, f"its worker said nothing for {silent:,.0f} seconds"))
+                return WorkerEvent(number, self._lose(worker, f"its worker said nothing for {silent:,.0f} seconds"))
             connection = next(each for each in self._busy if each in heard)
             worker, number = self._busy[connection]
             try:
                 what = connection.recv()
             except (EOFError, ConnectionError):
-                return Event(number, self._lose(worker))
+                return WorkerEvent(number, self._lose(worker))
             except OSError:
-                return Event(number, self._lose(worker, "its worker stopped in the middle of an answer"))
+                return WorkerEvent(number, self._lose(worker, "its worker stopped in the middle of an answer"))
             worker.heard = time.monotonic()
             if isinstance(what, _Listening):
                 worker.send((self._job, worker.first))
@@ -139,7 +139,7 @@ class LocalExecutor(Executor[W, A]):
                 self._lose(worker)
             elif not isinstance(what, Stepped):
                 self._unanswered = worker
-            return Event(number, what)
+            return WorkerEvent(number, what)
 
     def _lose(self, worker: "_Worker[W]", reason: str | None = None) -> Lost:
         """Be rid of one that ended, or that is to be ended for a reason."""

@@ -11,15 +11,15 @@ from typing import Any
 from sharedllm.base.threads import WAITING
 from sharedllm.cluster.workers.executors import (
     A,
-    Event,
     Executor,
     Halted,
-    Job,
     Lost,
     Over,
     Stepped,
     W,
     Worker,
+    WorkerEvent,
+    WorkerJob,
     check_workers,
     in_time,
     overdue,
@@ -56,7 +56,7 @@ class RayExecutor(Executor[W, A]):
     trained on a machine that is gone, all machines have to see one folder of checkpoints.
     """
 
-    def __init__(self, job: Job, address: str | None = None, workers: int | None = None) -> None:
+    def __init__(self, job: WorkerJob, address: str | None = None, workers: int | None = None) -> None:
         """Connect to a cluster, or start one on this machine.
 
         Args:
@@ -103,7 +103,7 @@ class RayExecutor(Executor[W, A]):
         worker = self._idle.pop() if self._idle else self._start()
         self._begin(worker, self._ray.put(work), work.number)
 
-    def wait(self, patience: float | None = None) -> Event[A]:
+    def wait(self, patience: float | None = None) -> WorkerEvent[A]:
         if self._unanswered is not None:
             self._unanswered.heard = time.monotonic()
             self._busy[self._unanswered.actor.next.remote()] = self._unanswered
@@ -124,20 +124,20 @@ class RayExecutor(Executor[W, A]):
                 self._ask_for_steps(worker)
                 if stepped.steps:
                     worker.heard = time.monotonic()
-                    return Event(worker.number, stepped)
+                    return WorkerEvent(worker.number, stepped)
 
     def _overdue(self, worker: _Worker, patience: float | None) -> float | None:
         if patience is not None and not worker.was_ready and self._is_ready(worker):
             worker.was_ready, worker.heard = True, time.monotonic()
         return overdue(worker.heard, worker.was_ready, patience, time.monotonic())
 
-    def _lose(self, answer: Any) -> Event[A]:
+    def _lose(self, answer: Any) -> WorkerEvent[A]:
         worker = self._busy.pop(answer)
         self._ray.kill(worker.actor)
         silent = time.monotonic() - worker.heard
-        return Event(worker.number, Lost(f"its worker said nothing for {silent:,.0f} seconds", worker.was_ready))
+        return WorkerEvent(worker.number, Lost(f"its worker said nothing for {silent:,.0f} seconds", worker.was_ready))
 
-    def _heard(self, answer: Any) -> Event[A]:
+    def _heard(self, answer: Any) -> WorkerEvent[A]:
         worker = self._busy.pop(answer)
         try:
             what = self._ray.get(answer)
@@ -150,7 +150,7 @@ class RayExecutor(Executor[W, A]):
             self._ray.kill(worker.actor)
         else:
             self._unanswered = worker
-        return Event(worker.number, what)
+        return WorkerEvent(worker.number, what)
 
     def close(self) -> None:
         at_work = [*self._busy.values(), *([self._unanswered] if self._unanswered else [])]
@@ -235,7 +235,7 @@ class _Stopped(BaseException):
 class _Actor:
     """A worker's process. Errors of ours are answers, because Ray would dress them up."""
 
-    def __init__(self, job: Job, threads: int) -> None:
+    def __init__(self, job: WorkerJob, threads: int) -> None:
         import torch
 
         torch.set_num_threads(threads)

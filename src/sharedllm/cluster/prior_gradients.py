@@ -20,11 +20,11 @@ from sharedllm.cluster.workers.executors import (
     STARTING_SECONDS,
     Executor,
     Halted,
-    Job,
     Lost,
     Over,
     Stepped,
     Worker,
+    WorkerJob,
     check_base,
 )
 from sharedllm.errors import InvalidInput, TrainingError
@@ -44,7 +44,7 @@ Array = npt.NDArray[np.floating]
 
 
 @dataclass(frozen=True)
-class GradientJob(Job):
+class GradientJob(WorkerJob):
     """What all shares of a prior have in common.
 
     Attributes:
@@ -76,8 +76,14 @@ class Share:
     bound: float | None
 
 
-Sums = tuple[Array, Array, Array]
-"""What `FrameGradients.gradient` gives, as arrays."""
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What `FrameGradients.gradient` gives, as arrays, and the seconds that it took."""
+
+    losses: Array
+    of_values: Array
+    of_own: Array
+    seconds: float
 
 
 class GradientWorker(Worker[Share, Sums]):
@@ -90,10 +96,12 @@ class GradientWorker(Worker[Share, Sums]):
         """The one answer to a share."""
         import torch
 
+        began = time.monotonic()
         # Copies: what came through Ray's memory may not be written to.
         values, own = (torch.tensor(each, device=self._device) for each in (work.values, work.own))
         losses, of_values, of_own = self._gradients.gradient(values, own, np.array(work.windows), work.bound)
-        yield losses.cpu().numpy(), of_values.cpu().numpy(), of_own.cpu().numpy()
+        arrays = [each.cpu().numpy() for each in (losses, of_values, of_own)]
+        yield Sums(*arrays, time.monotonic() - began)
 
 
 class SharedOut:
@@ -132,24 +140,21 @@ class SharedOut:
 
         sums = self._done(_shares(self._workers, values, own, windows, bound))
         total = torch.zeros_like(values)
-        for _, of_values, _ in sums:
-            total += torch.from_numpy(np.array(of_values)).to(values.device)
-        losses, of_own = (
-            torch.from_numpy(np.concatenate([none, *(each[place] for each in sums)])).to(own)
-            for place, none in ((0, np.zeros(0)), (2, np.zeros((0, own.shape[1]))))
-        )
-        return losses, total, of_own
+        for each in sums:
+            total += torch.tensor(each.of_values, device=values.device)
+        losses = np.concatenate([np.zeros(0), *(each.losses for each in sums)])
+        of_own = np.concatenate([np.zeros((0, own.shape[1])), *(each.of_own for each in sums)])
+        return torch.from_numpy(losses).to(own), total, torch.from_numpy(of_own).to(own)
 
     def _done(self, shares: list[Share]) -> list[Sums]:
         """The answers to all shares, in their order, whoever is lost meanwhile."""
         first = self._handed_out
         self._handed_out += len(shares)
         waiting, sums = deque(range(len(shares))), dict[int, Sums]()
-        tries, began = [0] * len(shares), [0.0] * len(shares)
+        tries = [0] * len(shares)
         while waiting or self._executor.busy:
             while waiting and self._executor.idle:
                 place = waiting.popleft()
-                began[place] = time.monotonic()
                 self._executor.submit(replace(shares[place], number=first + place))
             event = self._executor.wait(self._patience)
             place = event.work - first
@@ -166,7 +171,7 @@ class SharedOut:
                 case answer:
                     sums[place] = answer
                     self._false_starts = 0
-                    self._slowest = max(self._slowest, time.monotonic() - began[place])
+                    self._slowest = max(self._slowest, answer.seconds)
         return [sums[place] for place in range(len(shares))]
 
     @property

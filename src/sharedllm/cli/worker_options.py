@@ -9,7 +9,7 @@ from sharedllm.errors import InvalidInput
 from sharedllm.extras import need
 
 if TYPE_CHECKING:
-    from sharedllm.cluster.workers.executors import Executor, Job
+    from sharedllm.cluster.workers.executors import Executor, WorkerJob
 
 
 def worker_options(by_default: str) -> Callable[..., Any]:
@@ -58,7 +58,7 @@ def check_executor(name: str, address: str | None) -> None:
         raise InvalidInput(f"An address, {address!r}, is given to local workers", remedy="Add --executor ray.")
 
 
-def executor_of(name: str, job: "Job", address: str | None, workers: int | None) -> "Executor[Any, Any]":
+def executor_of(name: str, job: "WorkerJob", address: str | None, workers: int | None) -> "Executor[Any, Any]":
     """The workers for a job, to be closed.
 
     Raises:

@@ -7,13 +7,13 @@ from dataclasses import replace
 import pytest
 import torch
 from safetensors import safe_open
-from tests.cluster.test_priors import trained
+from tests.cluster.test_prior_gradients import trained
 from tests.training.test_prior import RECIPE, contributors
 
 from sharedllm.base.fingerprint import fingerprint
 from sharedllm.base.loading import load_base
-from sharedllm.cluster import priors
-from sharedllm.cluster.priors import GradientJob, SharedOut
+from sharedllm.cluster import prior_gradients
+from sharedllm.cluster.prior_gradients import GradientJob, SharedOut
 from sharedllm.cluster.workers.ray import RayExecutor
 from sharedllm.training.prior import train_prior
 
@@ -27,7 +27,7 @@ def test_a_worker_that_is_killed_and_one_that_hangs_change_no_bit(tmp_path, fold
     monkeypatch.setenv("HOME", str(tmp_path))
     # Starting a cluster in this process sets it for all that come later.
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
-    monkeypatch.setattr(priors, "_LEAST_PATIENCE", 2.0)
+    monkeypatch.setattr(prior_gradients, "_LEAST_PATIENCE", 5.0)
     folder, recipe = folder_of("llama"), replace(RECIPE, steps=8)
     job = GradientJob(str(folder), fingerprint(folder), RECIPE.rank)
     base = load_base(job.base)

@@ -21,9 +21,9 @@ from tests.training.test_prior import RECIPE, contributors
 
 from sharedllm.base.fingerprint import fingerprint
 from sharedllm.base.loading import load_base
-from sharedllm.cluster import priors
-from sharedllm.cluster.priors import GradientJob, GradientWorker, SharedOut
-from sharedllm.cluster.workers.executors import Event, Executor, Halted, Lost, Over, check_base
+from sharedllm.cluster import prior_gradients
+from sharedllm.cluster.prior_gradients import GradientJob, GradientWorker, SharedOut
+from sharedllm.cluster.workers.executors import Executor, Halted, Lost, Over, WorkerEvent, check_base
 from sharedllm.cluster.workers.local import LocalExecutor
 from sharedllm.errors import BaseError, InvalidInput, TrainingError, WrongBase
 from sharedllm.training.frame_gradients import FrameGradients
@@ -59,11 +59,11 @@ class Here(Executor):
         number, answers = next(reversed(self._busy.items()))
         if isinstance(answers, Lost | Halted):
             del self._busy[number]
-            return Event(number, answers)
+            return WorkerEvent(number, answers)
         what = next(answers, Over())
         if isinstance(what, Over):
             del self._busy[number]
-        return Event(number, what)
+        return WorkerEvent(number, what)
 
     def close(self):
         self._worker._gradients.remove()
@@ -202,7 +202,7 @@ def job(tmp_path, folder_of, monkeypatch):
 
 
 def test_a_killed_worker_and_one_that_hangs_cost_nothing_and_stay_nowhere(tmp_path, job, monkeypatch):
-    monkeypatch.setattr(priors, "_LEAST_PATIENCE", 1.0)
+    monkeypatch.setattr(prior_gradients, "_LEAST_PATIENCE", 5.0)
     base = load_base(job.base)
     signals = {3: signal.SIGKILL, 6: signal.SIGSTOP}
 
