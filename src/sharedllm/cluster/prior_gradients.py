@@ -100,8 +100,9 @@ class GradientWorker(Worker[Share, Sums]):
         # Copies: what came through Ray's memory may not be written to.
         values, own = (torch.tensor(each, device=self._device) for each in (work.values, work.own))
         losses, of_values, of_own = self._gradients.gradient(values, own, np.array(work.windows), work.bound)
-        arrays = [each.cpu().numpy() for each in (losses, of_values, of_own)]
-        yield Sums(*arrays, time.monotonic() - began)
+        yield Sums(
+            losses.cpu().numpy(), of_values.cpu().numpy(), of_own.cpu().numpy(), seconds=time.monotonic() - began
+        )
 
 
 class SharedOut:
