@@ -281,8 +281,9 @@ if __name__ == "__main__":
     return adapting
 
 
+@pytest.mark.rare
 def test_a_killed_command_leaves_no_process_and_goes_on(adapting, tmp_path):
-    options = ["--name", "ours", "--rank", "1", "--steps", "30", "--workers", "2"]
+    options = ["--name", "ours", "--rank", "1", "--steps", "12", "--workers", "2"]
     with adapting(*options) as running:
         for line in running.stdout:
             if line == "step 5\n":
@@ -296,6 +297,6 @@ def test_a_killed_command_leaves_no_process_and_goes_on(adapting, tmp_path):
         steps = [int(line.split()[1]) for line in running.stdout if line.startswith("step ")]
     assert running.returncode == 0
     assert steps[0] in (5, 6, 7)
-    assert steps[-1] == 30
+    assert steps[-1] == 12
     assert (tmp_path / "data" / "sharedllm" / "bases" / "ours" / "prior.json").is_file()
     assert not alive(tmp_path.name)
