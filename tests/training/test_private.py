@@ -9,7 +9,7 @@ import torch
 from tests.training.test_prior import RECIPE, contributors, same
 
 from sharedllm.errors import Diverged, InvalidInput
-from sharedllm.evaluation.likelihood import token_losses
+from sharedllm.evaluation.likelihood import window_losses
 from sharedllm.training import frame_gradients, prior
 from sharedllm.training.frame_gradients import FrameGradients
 from sharedllm.training.optimiser import clipped
@@ -86,12 +86,12 @@ def test_each_persons_gradient_is_what_is_bounded_in_a_training(base_of, monkeyp
         lengths.append((float(gradient.norm()), float(clipped(gradient, bound).norm())))
         return clipped(gradient, bound)
 
-    def one_by_one(hidden, head, ids):
-        seen.append(len(ids))
-        return token_losses(hidden, head, ids)
+    def one_by_one(hidden, head, windows, first):
+        seen.append(len(windows))
+        return window_losses(hidden, head, windows, first)
 
     monkeypatch.setattr(frame_gradients, "clipped", noting)
-    monkeypatch.setattr(frame_gradients, "token_losses", one_by_one)
+    monkeypatch.setattr(frame_gradients, "window_losses", one_by_one)
     train_prior(base_of(), contributors(), replace(NOISY, clip=0.01))
     assert set(seen) == {1}
     assert len(seen) == len(lengths)
