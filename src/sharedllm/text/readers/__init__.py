@@ -13,7 +13,11 @@ __all__ = ["Unread", "read_documents"]
 
 
 def read_documents(
-    sources: Iterable[str | Path], *, unread: Callable[[Unread], None], stdin: BinaryIO | None = None
+    sources: Iterable[str | Path],
+    *,
+    unread: Callable[[Unread], None],
+    author: str | None = None,
+    stdin: BinaryIO | None = None,
 ) -> Iterator[Document]:
     """Read what people have: each file once, in the order given, a folder's files in that of their paths.
 
@@ -24,6 +28,8 @@ def read_documents(
     Args:
         sources: paths of files and folders.
         unread: told of every file that cannot be read, and why; the others are read.
+        author: whose lines are read of files in a git checkout, by name or by mail address as git has them, of the
+            commit that is checked out; None for all of every file.
         stdin: what ``"-"`` reads; the process's own by default.
 
     Yields:
@@ -32,9 +38,10 @@ def read_documents(
     Raises:
         TextError: a source cannot be a path, or together they exceed `MAX_TEXT_BYTES`.
     """
-    with Dispatch(unread, stdin) as dispatch:
+    with Dispatch(unread, stdin, author) as dispatch:
         for found in walk(sources):
             if isinstance(found, Unread):
                 unread(found)
             else:
                 yield from dispatch.read(found)
+        dispatch.end()

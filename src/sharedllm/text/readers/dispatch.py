@@ -19,8 +19,10 @@ from typing import BinaryIO
 
 from sharedllm.errors import MissingExtra, TextError
 from sharedllm.extras import need
+from sharedllm.printable import printable
 from sharedllm.text.documents import Document, Turn, normalise_newlines
 from sharedllm.text.readers.blobs import BLOBS, without_blobs
+from sharedllm.text.readers.checkouts import Checkouts
 from sharedllm.text.readers.file_kinds import ENCODED, EXPORT, MAIL, FileKind, kind_of
 from sharedllm.text.readers.found import LARGEST_FILE, Member, Taken, TooMuchText, Unread, Unreadable
 from sharedllm.text.readers.garbled import looks_garbled
@@ -47,7 +49,9 @@ class _Exceeded(TextError):
 class Dispatch:
     """Reads files as long as it is open, and counts how much text there may still be."""
 
-    def __init__(self, unread: Callable[[Unread], None], stdin: BinaryIO | None = None) -> None:
+    def __init__(
+        self, unread: Callable[[Unread], None], stdin: BinaryIO | None = None, author: str | None = None
+    ) -> None:
         self._unread = unread
         self._stdin = stdin
         self._room = MAX_TEXT_BYTES
@@ -56,6 +60,9 @@ class Dispatch:
         self._members = 0
         self._until = 0.0
         self._taken_files: frozenset[str] = frozenset()
+        self._checkouts = None if author is None else Checkouts(author)
+        if self._checkouts is not None:
+            self._stack.callback(self._checkouts.close)
 
     def __enter__(self) -> "Dispatch":
         return self
@@ -83,13 +90,44 @@ class Dispatch:
             elif source.path == STDIN:
                 yield from self._file(self._stdin or sys.stdin.buffer, source, "")
             else:
-                with opened(Path(source.path), named=source.named) as file:
-                    yield from self._file(file, source, Path(source.path).name)
+                path = Path(source.path)
+                with opened(path, named=source.named) as file:
+                    if self._checkouts is not None and self._checkouts.holds(path):
+                        yield from self._of_checkout(self._checkouts, file, source)
+                    else:
+                        yield from self._file(file, source, path.name)
         except OSError as error:
             why = TextError(
                 f"{quoted(source.path)} cannot be read: {error.strerror or error}",
                 remedy="Check the path and its permissions.",
             )
+            self._unread(Unread(source.shown, why, source.named))
+
+    def end(self) -> None:
+        """Tell of checkouts in which the author that was asked for wrote nothing."""
+        if self._checkouts is None:
+            return
+        for top, others in self._checkouts.without_own():
+            who = f"; those who did are {', '.join(map(repr, others))}" if others else ""
+            why = TextError(
+                f"{quoted(top)} has no line of which {self._checkouts.author!r} is the author{who}",
+                remedy="Name the author as git does, by name or by mail address.",
+            )
+            self._unread(Unread(printable(str(top)), why))
+
+    def _of_checkout(self, checkouts: Checkouts, file: BinaryIO, source: Source) -> Iterator[Document]:
+        """What the author wrote of a file: its lines of a text, all or nothing of what is none."""
+        path = Path(source.path)
+        try:
+            head = file.read(_HEAD_BYTES)
+            file.seek(0)
+            if kind_of(head, path.name) is not None or _decoded(head, final=False) is None:
+                if checkouts.is_whole(path):
+                    yield from self._file(file, source, path.name)
+            elif (document := checkouts.document(path, source.shown)) is not None:
+                yield self._taken(document)
+        except Unreadable as error:
+            why = TextError(f"{quoted(path)} {error.message}", remedy=error.remedy)
             self._unread(Unread(source.shown, why, source.named))
 
     def _maildir(self, source: Source) -> Iterator[Document]:

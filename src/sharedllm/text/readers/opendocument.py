@@ -70,7 +70,8 @@ def _inline(element: Any, left_out: Counter[str], notes: list[Any], frames: list
             notes += [each for each in child if local(each.tag) == "note-body"]
         elif name in ("text-box", "frame", "custom-shape"):
             frames.append(child)
-        else:
+        elif name:
+            # What has no name is an entity, which is not put in.
             yield from _inline(child, left_out, notes, frames)
         yield _spaces(child.tail)
 

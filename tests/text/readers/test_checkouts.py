@@ -1,0 +1,88 @@
+"""Of a git checkout what one author wrote, and nothing that a checkout names is run."""
+
+import os
+import subprocess
+
+import pytest
+from tests.text.readers.made_files import as_docx
+
+from sharedllm.text.readers import read_documents
+
+
+def git(folder, *arguments, author="Alice Miller <alice@example.org>"):
+    name, _, mail = author.rstrip(">").partition(" <")
+    people = {
+        f"GIT_{who}_{what}": value
+        for who in ("AUTHOR", "COMMITTER")
+        for what, value in (("NAME", name), ("EMAIL", mail))
+    }
+    when = {"GIT_AUTHOR_DATE": "2024-01-01T10:00:00Z", "GIT_COMMITTER_DATE": "2024-01-01T10:00:00Z"}
+    environment = {**os.environ, **people, **when, "GIT_CONFIG_GLOBAL": os.devnull}
+    subprocess.run(["git", *arguments], cwd=folder, env=environment, check=True, capture_output=True)
+
+
+def commit(folder, author="Alice Miller <alice@example.org>"):
+    git(folder, "add", "-A")
+    git(folder, "commit", "-qm", "more", author=author)
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    folder = tmp_path / "project"
+    folder.mkdir()
+    git(folder, "init", "-q")
+    (folder / "both.py").write_text("alice one\nalice two\n")
+    (folder / "hers.txt").write_text("all of it is hers\n")
+    (folder / "hers.docx").write_bytes(as_docx())
+    commit(folder)
+    (folder / "both.py").write_text("alice one\nbob between\nalice two\n")
+    (folder / "his.txt").write_text("all of it is his\n")
+    commit(folder, "Bob <bob@example.org>")
+    return folder
+
+
+def read(folder, author):
+    unread = []
+    return list(read_documents([folder], unread=unread.append, author=author)), unread
+
+
+@pytest.mark.parametrize("author", ["Alice Miller", "alice@example.org", "ALICE@example.org"])
+def test_only_the_lines_of_the_author_are_read_by_name_or_mail_address(checkout, author):
+    documents, unread = read(checkout, author)
+    assert unread == []
+    both, docx, hers = documents
+    assert both.turns[0].text == "alice one\nalice two\n"
+    assert both.me == both.turns[0].author == "Alice Miller"
+    assert both.turns[0].when.isoformat() == "2024-01-01T10:00:00+00:00"
+    assert both.left_out == {"other people's lines": len("bob between\n")}
+    assert docx.kind == "Word document"
+    assert hers.turns[0].text == "all of it is hers\n"
+
+
+def test_what_is_in_no_commit_is_named_and_an_author_who_wrote_nothing_is_told_who_did(checkout):
+    (checkout / "new.txt").write_text("not committed")
+    documents, (unread,) = read(checkout, "Alice Miller")
+    assert len(documents) == 3 and "is in no commit" in unread.error.message
+    documents, (_, nobody) = read(checkout, "Carol")
+    assert documents == []
+    assert "no line of which 'Carol' is the author; those who did are 'Alice Miller', 'Bob'" in nobody.error.message
+
+
+def test_without_an_author_a_checkout_is_a_folder(checkout):
+    documents, _ = read(checkout, None)
+    assert [each.turns[0].text for each in documents if each.source.endswith("both.py")] == [
+        "alice one\nbob between\nalice two\n"
+    ]
+
+
+def test_no_program_that_a_checkout_names_is_run(checkout, tmp_path):
+    ran = tmp_path / "ran"
+    for key in ("core.fsmonitor", "core.pager", "diff.evil.textconv", "filter.evil.smudge", "filter.evil.clean"):
+        git(checkout, "config", key, f"touch {ran}; cat")
+    git(checkout, "config", "log.showSignature", "true")
+    git(checkout, "config", "gpg.program", f"touch {ran}")
+    (checkout / ".git" / "info").mkdir(exist_ok=True)
+    (checkout / ".git" / "info" / "attributes").write_text("* diff=evil filter=evil\n")
+    documents, _ = read(checkout, "Alice Miller")
+    assert len(documents) == 3
+    assert not ran.exists()
