@@ -30,6 +30,8 @@ def one_mailbox(source: str, mails: Sequence[Document]) -> Document:
     doubts = tuple(dict.fromkeys(doubt for mail in mails for doubt in mail.doubts))
     kind = "mailbox" if len(turns) > 1 else "mail"
     me = owners.most_common(1)[0][0] if owners else None
+    # Of a mailbox with nothing of its owner's, or of a list, it is not the owner who is meant.
+    me = me if me in labels.values() else None
     return Document(source, kind, tuple(_in_order(named)), me, left_out, doubts)
 
 

@@ -89,17 +89,20 @@ def _drop_lead_in(kept: list[str]) -> int:
     end = len(kept)
     while end and not kept[end - 1].strip():
         end -= 1
-    for count in range(1, _LEAD_LINES + 1):
-        begin = end - count
-        if begin < 0 or not kept[begin].strip():
-            break
-        lead = " ".join(line.strip() for line in kept[begin:end])
-        begins = begin == 0 or not kept[begin - 1].strip()
-        is_lead = lead.endswith((":", "：")) and (_LEAD_IN.search(lead) or _DATED.search(lead))
-        if is_lead and len(lead) < 300 and (begins or _DATED.search(kept[begin])):
-            removed = _length(kept[begin:])
-            del kept[begin:]
-            return removed
+    # The most lines that make a lead-in, from one that begins a paragraph if there is such.
+    for must_begin in (True, False):
+        for count in range(_LEAD_LINES, 0, -1):
+            begin = end - count
+            if begin < 0 or not all(line.strip() for line in kept[begin:end]):
+                continue
+            lead = " ".join(line.strip() for line in kept[begin:end])
+            if not (lead.endswith((":", "：")) and len(lead) < 300 and (_LEAD_IN.search(lead) or _DATED.search(lead))):
+                continue
+            begins = begin == 0 or not kept[begin - 1].strip()
+            if begins if must_begin else _DATED.search(kept[begin]):
+                removed = _length(kept[begin:])
+                del kept[begin:]
+                return removed
     return 0
 
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from email import message_from_bytes, policy
 from email.header import decode_header
 from email.message import Message
-from email.utils import formataddr, parseaddr, parsedate_to_datetime
+from email.utils import parseaddr, parsedate_to_datetime
 from typing import BinaryIO
 
 from sharedllm.text.documents import Document, Turn, normalise_newlines
@@ -26,10 +26,9 @@ _FORWARDED_SUBJECT = re.compile(r"\s*(?:fwd?|wg|tr|rv|enc|i|doorst|vs|pd|ynt|转
 _QUOTES = (
     "//blockquote[@type='cite' or @cite or contains(@class,'gmail_quote')]"
     "|//*[contains(concat(' ',@class,' '),' gmail_quote ') or contains(@class,'gmail_quote_container')"
-    " or contains(@class,'moz-cite-prefix') or contains(@class,'yahoo_quoted') or contains(@class,'protonmail_quote')"
-    " or @id='divRplyFwdMsg' or @id='appendonsend' or @id='mail-editor-reference-message-container']"
+    " or contains(@class,'moz-cite-prefix') or contains(@class,'yahoo_quoted') or contains(@class,'protonmail_quote')]"
 )
-"""Elements that mail programs put around quoted mail."""
+"""Elements that mail programs put around quoted mail. Outlook puts headers before it, which lines tell."""
 
 
 def read(file: BinaryIO, source: str) -> Iterator[Document]:
@@ -79,10 +78,11 @@ def _mails(file: BinaryIO) -> Iterator[bytes]:
 def _turn(data: bytes, left_out: Counter[str]) -> tuple[Turn | None, str | None]:
     """The turn that a mail is, and whose mailbox it lies in, if it says so."""
     mail = message_from_bytes(data, policy=policy.compat32)
-    name, address = parseaddr(_header(mail, "From"))
+    name, address = parseaddr(str(mail.get("From") or ""))
+    name = _decoded(name).replace('"', "").replace("\\", "")
     if not address and not mail.keys():
         raise Unreadable("is no mail", remedy="Give it as a text.")
-    author = formataddr((name.replace('"', ""), address)) if address.isascii() and name else address or name
+    author = f'"{name}" <{address}>' if name and address else address or name
     subject = _header(mail, "Subject")
     left_out[_HEADERS] += sum(len(key) + len(str(value)) + 3 for key, value in mail.items())
     body = _body(mail, left_out)
@@ -96,16 +96,18 @@ def _turn(data: bytes, left_out: Counter[str]) -> tuple[Turn | None, str | None]
 
 
 def _header(mail: Message, name: str) -> str:
-    value = mail.get(name)
-    if value is None:
-        return ""
+    return _decoded(str(mail.get(name) or ""))
+
+
+def _decoded(value: str) -> str:
+    """A header as it is read, of one in which words are encoded (RFC 2047)."""
     try:
         parts = [
             part.decode(encoding or "utf-8", "replace") if isinstance(part, bytes) else part
-            for part, encoding in decode_header(str(value))
+            for part, encoding in decode_header(value)
         ]
     except (LookupError, ValueError):
-        return str(value)
+        return value
     return " ".join("".join(parts).split())
 
 

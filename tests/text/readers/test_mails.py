@@ -1,0 +1,283 @@
+"""Of mails what their senders wrote: by the ways in which programs quote, forward and sign, in several languages."""
+
+import re
+from email.message import EmailMessage
+
+import pytest
+from tests.text.readers.made_files import mail
+
+from sharedllm.text.readers import read_documents
+from sharedllm.text.readers.mail_quotes import own_words
+
+# What is between <o> and </o> is the sender's own, everything else somebody else's or a program's.
+MAILS = {
+    "gmail, above": """<o>Hi Bob,
+
+sure, Tuesday works.
+
+- one thing: bring the papers
+- another: no phones
+
+Thanks, see you then.
+Alice</o>
+
+On Mon, Jan 1, 2024 at 10:00 AM Bob B. <bob@example.com> wrote:
+
+> Can we meet Tuesday?
+> Bob
+""",
+    "between the lines": """> Can we meet Tuesday?
+
+<o>Yes.</o>
+
+> And where?
+> In town?
+
+<o>At the office.</o>
+
+--\x20
+Alice Miller
++49 123 456
+""",
+    "outlook, german": """<o>Klar, machen wir.
+
+Gruß
+Alice</o>
+
+Von: Bob Berger <bob@example.com>
+Gesendet: Montag, 1. Januar 2024 10:00
+An: Alice Miller <alice@example.com>
+Betreff: Treffen
+
+Können wir uns treffen?
+""",
+    "outlook, english, with a line": """<o>Fine with me.</o>
+
+________________________________
+From: Bob Berger <bob@example.com>
+Sent: Monday, January 1, 2024 10:00 AM
+To: Alice Miller
+Subject: Meeting
+
+Can we meet?
+""",
+    "outlook, french": """<o>D'accord pour mardi.</o>
+
+De : Bob Berger <bob@example.com>
+Envoyé : lundi 1 janvier 2024 10:00
+À : Alice Miller
+Objet : Rendez-vous
+
+On peut se voir ?
+""",
+    "old outlook": """<o>Fine with me.</o>
+
+-----Original Message-----
+From: Bob [mailto:bob@example.com]
+Sent: Monday, January 01, 2024 10:00 AM
+To: Alice
+Subject: RE: x
+
+text of bob
+""",
+    "gmail, forwarded": """<o>Look at this!</o>
+
+---------- Forwarded message ---------
+From: Bob <bob@example.com>
+Date: Mon, 1 Jan 2024 at 10:00
+Subject: news
+To: Alice <alice@example.com>
+
+Big news text
+""",
+    "apple, forwarded": """<o>For you.</o>
+
+Begin forwarded message:
+
+From: Bob <bob@example.com>
+Subject: news
+Date: 1 January 2024 at 10:00:00 CET
+To: Alice <alice@example.com>
+
+Big news text
+""",
+    "telephone": """<o>OK.</o>
+
+Sent from my iPhone
+
+> On 1 Jan 2024, at 10:00, Bob <bob@x.org> wrote:
+>\x20
+> hello
+""",
+    "telephone, german": """<o>Bin gleich da.</o>
+
+Von meinem iPhone gesendet
+
+> Am 01.01.2024 um 10:00 schrieb Bob <bob@x.org>:
+>\x20
+> wo bist du
+""",
+    "gmail, french": """<o>Merci beaucoup !</o>
+
+Le lun. 1 janv. 2024 à 10:00, Bob B. <bob@example.com> a écrit :
+
+> Salut
+""",
+    "gmail, spanish": """<o>Perfecto, nos vemos.</o>
+
+El lun, 1 ene 2024 a las 10:00, Bob B. (<bob@example.com>) escribió:
+
+> ¿Quedamos el martes?
+""",
+    "gmail, russian": """<o>Хорошо, приду.</o>
+
+пн, 1 янв. 2024 г. в 10:00, Bob <bob@example.com>:
+
+> Придёшь?
+""",
+    "gmail, japanese": """<o>了解しました。</o>
+
+2024年1月1日(月) 10:00 Bob <bob@example.com>:
+
+> 火曜日に会えますか。
+""",
+    "thunderbird, german, below": """Am 01.01.24 um 10:00 schrieb Bob:
+> Hallo
+<o>Hallo zurück!
+Ich komme um 10:30.</o>
+""",
+    "lead-in over two lines": """<o>Will do.</o>
+
+On Monday, January 1, 2024 at 10:00:00 AM GMT+1, Bob Berger
+<bob.berger@example.com> wrote:
+
+> Please send it.
+""",
+    "list footer": """<o>I think the patch is fine.</o>
+_______________________________________________
+project mailing list
+project@lists.example.org
+https://lists.example.org/listinfo/project
+""",
+    "signed with PGP": """-----BEGIN PGP SIGNED MESSAGE-----
+Hash: SHA512
+
+<o>I can confirm that.</o>
+
+-----BEGIN PGP SIGNATURE-----
+
+iQIzBAEBCgAdFiEEh0c9b2Nx0123456789abcdefABCDEF+/iQIzBAEBCgAdFi
+=abcd
+-----END PGP SIGNATURE-----
+""",
+    "no quote, but colons and times": """<o>Dear all,
+please note:
+Time: 10:00
+Place: Room 5
+Host: me
+
+As Bob wrote:
+we are late.
+
+See you at 12:30:
+bring cake.</o>
+""",
+    "a dash, a line and a greater-than in the text": """<o>Three things -- in order:
+-----
+x > y, of course
+- and a list
+* more</o>
+""",
+}
+
+
+def parts(marked):
+    own = re.findall("<o>(.*?)</o>", marked, re.DOTALL)
+    return " ".join(own).split(), re.sub("</?o>", "", marked)
+
+
+@pytest.mark.parametrize("marked", MAILS.values(), ids=MAILS)
+def test_own_lines_stay_and_all_others_are_counted(marked):
+    own, body = parts(marked)
+    found, left_out = own_words(body)
+    assert found.split() == own
+    assert abs(left_out.total() - (len(body) - len(found))) <= 0.1 * len(body) + 4
+
+
+def read(tmp_path, data, name="m.eml"):
+    (tmp_path / name).write_bytes(data)
+    unread = []
+    documents = list(read_documents([tmp_path / name], unread=unread.append))
+    return documents, unread
+
+
+def page(html):
+    message = EmailMessage()
+    message["From"], message["Date"] = "Alice <a@x.org>", "Mon, 01 Jan 2024 10:00:00 +0000"
+    message.set_content(html, subtype="html")
+    return message.as_bytes()
+
+
+PAGES = {
+    "gmail": "<div dir=ltr>Own words.</div><br><div class='gmail_quote'><div>On Mon, Bob wrote:<br></div>"
+    "<blockquote class=gmail_quote>theirs</blockquote></div>",
+    "outlook": "<div>Own words.</div><hr><div id=divRplyFwdMsg><b>From:</b> Bob &lt;bob@x.org&gt;<br>"
+    "<b>Sent:</b> Monday, January 1, 2024 10:00 AM<br><b>To:</b> Alice<br><b>Subject:</b> Hi</div><div>theirs</div>",
+    "apple": "<div>Own words.</div><div><br><blockquote type=cite><div>On 1 Jan 2024, at 10:00, Bob wrote:</div>theirs"
+    "</blockquote></div>",
+    "thunderbird": "<p>Own words.</p><div class=moz-cite-prefix>On 01.01.24 10:00, Bob wrote:<br></div>"
+    "<blockquote type=cite cite='mid:x'>theirs</blockquote>",
+}
+
+
+@pytest.mark.parametrize("html", PAGES.values(), ids=PAGES)
+def test_of_mails_that_are_pages_the_quotes_of_the_usual_programs_are_left_out(html, tmp_path):
+    (document,), unread = read(tmp_path, page(html))
+    assert unread == []
+    assert document.turns[0].text == "Own words."
+
+
+def test_a_person_has_one_name_in_a_mailbox_and_its_owner_is_told_by_where_it_was_delivered(tmp_path):
+    box = b"".join(
+        b"From x Mon Jan  1 09:00:00 2024\n" + each + b"\n"
+        for each in (
+            mail("Second.", sender="alice@example.org", hour=11, attachment=False, Delivered_To="ALICE@example.org"),
+            mail("First.", sender='"Alice Miller" <Alice@Example.org>', attachment=False),
+            mail("Third.", sender="=?utf-8?q?J=C3=BCrgen_Gro=C3=9F?= <j@x.org>", hour=12, attachment=False),
+        )
+    )
+    (document,), _ = read(tmp_path, box, "inbox")
+    assert [(turn.author, turn.text) for turn in document.turns] == [
+        ("Alice Miller", "First."),
+        ("Alice Miller", "Second."),
+        ("Jürgen Groß", "Third."),
+    ]
+    assert document.turns[0].when.isoformat() == "2024-01-01T09:00:00+01:00"
+    assert (document.kind, document.me) == ("mailbox", "Alice Miller")
+    assert document.left_out["mail headers"] > 500
+
+
+def test_a_folder_in_maildir_is_one_mailbox(tmp_path):
+    for part in ("cur", "new", "tmp"):
+        (tmp_path / "Mail" / part).mkdir(parents=True)
+    (tmp_path / "Mail" / "cur" / "1:2,S").write_bytes(mail("One.", hour=8))
+    (tmp_path / "Mail" / "new" / "2").write_bytes(mail("Two.", hour=9))
+    (tmp_path / "Mail" / "tmp" / "3").write_bytes(mail("Not there yet."))
+    (document,) = read_documents([tmp_path], unread=print)
+    assert document.source == str(tmp_path / "Mail")
+    assert [turn.text.strip() for turn in document.turns] == ["One.", "Two."]
+    assert document.left_out["attachments"] > 100_000
+
+
+def test_lines_that_only_a_width_had_broken_are_joined(tmp_path):
+    data = b"From: a@x.org\nContent-Type: text/plain; format=flowed\n\nOne \ntwo \nthree.\n\nFour.\n-- \nAlice\n"
+    (document,), _ = read(tmp_path, data)
+    assert document.turns[0].text == "One two three.\n\nFour."
+
+
+def test_a_mail_in_any_encoding_that_it_names_is_read(tmp_path):
+    for number, charset in enumerate(("iso-8859-1", "koi8-r", "iso-2022-jp", "utf-7")):
+        text = {"koi8-r": "Привет, как дела?", "iso-2022-jp": "こんにちは"}.get(charset, "Grüße")
+        head = f"From: a@x.org\nContent-Type: text/plain; charset={charset}\nContent-Transfer-Encoding: 8bit\n\n"
+        (document,), _ = read(tmp_path, head.encode() + text.encode(charset), f"{number}.eml")
+        assert document.turns[0].text == text
