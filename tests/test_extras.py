@@ -77,8 +77,7 @@ NEEDING = {
     ],
     "ray": [["fleet", "train", "--manifest", "fleet.jsonl", "--executor", "ray"]],
     "private": [["base", "adapt", "smollm2-135m", "--people", "people.jsonl", "--name", "ours", "--private"]],
-    # No command needs it yet; `tests/text/contents/` asks what does.
-    "text": [],
+    "text": [["text", "inspect", "notes.md", "--mask"], ["train", "alice", "notes.md", "--mask"]],
     "exchange": [["export", "alice", "--to", "peft", "out"], ["import", "alice", "."]],
 }
 

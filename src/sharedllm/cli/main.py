@@ -21,6 +21,7 @@ EXPERIMENTS = "experiments.cli"
 COMMANDS = {
     "base": ("base", "Fetch, list and inspect base models."),
     "train": ("train", "Train adapters from users' text, gate them and store them."),
+    "text": ("text", "Look at people's text before anything is trained on it."),
     "fleet": ("fleet", "Train thousands of users at once, and reckon what that takes."),
     "evaluate": ("evaluate", "Measure a user's adapter on text it never saw."),
     "ask": ("ask", "Answer a prompt with a user's own adapter."),

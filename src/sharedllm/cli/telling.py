@@ -45,7 +45,8 @@ def workplace(base_name: str | None, store: "Store | None") -> "Workplace":
 def train_all(
     place: "Workplace", store: "Store", authors: "Iterable[Author]", recipe: "Recipe", *, add: bool = False
 ) -> "dict[str, Outcome]":
-    """Train as `operations.train` does, saying who has nothing new and whose text repeats itself; by user, in order.
+    """Train as `operations.train` does; by user, in order. Who has nothing new is told, and whose text repeats itself
+    or is spelled in pieces.
 
     Raises:
         SharedLLMError: see `train`.
@@ -54,7 +55,7 @@ def train_all(
 
     authors = list(authors)
     outcomes = {}
-    for outcome in train(place, store, authors, recipe, add=add, on_begin=_tell_repeats):
+    for outcome in train(place, store, authors, recipe, add=add, on_begin=_tell_before_work):
         outcomes[outcome.user] = outcome
         if outcome.before and outcome.release is not None:
             number = outcome.release.number
@@ -64,9 +65,14 @@ def train_all(
     return {author.user: outcomes[author.user] for author in authors}
 
 
-def _tell_repeats(text: "TokenizedText") -> None:
+def _tell_before_work(text: "TokenizedText") -> None:
     from sharedllm.evaluation.gate import REPEATS_HELD_BACK, flattering, given_away_in_words
+    from sharedllm.text.contents.spelling import spelled_in_pieces
 
+    read = sum(int((block >= 0).sum()) for block in (text.train, text.validation, text.heldout))
+    pieces = spelled_in_pieces(read / max(1, text.characters))
+    if pieces is not None:
+        click.echo(f"{printable(text.user)}: {pieces}.", err=True)
     if not flattering(text.repeats):
         return
     fate = (

@@ -9,15 +9,18 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sharedllm.cli.hints import as_given
+from sharedllm.cli.looking import chosen, reading_options, tell
 from sharedllm.cli.options import base_option, chosen_recipe, json_option, recipe_options, store_option
 from sharedllm.cli.printing import exit_status, print_json
 from sharedllm.cli.telling import train_all, workplace
 from sharedllm.errors import InvalidInput, TextError
+from sharedllm.extras import need
 from sharedllm.printable import printable
 from sharedllm.user_ids import check_user_id
 
 if TYPE_CHECKING:
     from sharedllm.operations.train import Author, Outcome
+    from sharedllm.text.choices import Choices
     from sharedllm.text.passages import Passage
     from sharedllm.text.reading import UserText
 
@@ -37,6 +40,8 @@ _FILES_SHOWN = 20
     is_flag=True,
     help="The text is new: go on from the release that answers, whose own text is not needed. Give what is new alone.",
 )
+@reading_options
+@click.option("--yes", is_flag=True, help="Do not ask whether what was found is what shall be learned.")
 @recipe_options
 @base_option
 @store_option
@@ -46,6 +51,10 @@ def command(
     sources: tuple[str, ...],
     manifest: Path | None,
     add: bool,
+    me: tuple[str, ...],
+    learn: str,
+    mask: bool,
+    yes: bool,
     recipe_name: str,
     steps: int | None,
     learning_rate: float | None,
@@ -58,6 +67,8 @@ def command(
     """Train adapters from users' text, gate them and store them.
 
     SOURCES of USER's text are files, folders, - for standard input, or sample:programmer, sample:novelist and so on.
+    Of chats and mailboxes only USER's own words are learned: what was found is told, and asked about once.
+
     About 80 % of the text trains; the rest, in blocks of its own, decides whether the adapter helps. One that does not
     is stored but not served, and you are told why.
 
@@ -82,7 +93,9 @@ def command(
     from sharedllm.store.rules import override_command
 
     recipe = chosen_recipe(recipe_name, steps, learning_rate, format, seed)
-    authors = _authors(user, sources, manifest)
+    if mask:
+        need("text")
+    authors = _authors(user, sources, manifest, chosen(me, learn, mask), yes)
     with open_store(store) as opened, workplace(base_name, opened) as place:
         outcomes = train_all(place, opened, authors, recipe, add=add)
     for outcome in outcomes.values():
@@ -132,8 +145,10 @@ def _tell_what_was_read(text: "UserText") -> None:
         click.echo(f"{printable(text.user)}: nor do {len(more):,} smaller files ({share:.1%} of the text)", err=True)
 
 
-def _authors(user: str | None, sources: tuple[str, ...], manifest: Path | None) -> "list[Author]":
-    """Who is trained. What they wrote is told as it is read."""
+def _authors(
+    user: str | None, sources: tuple[str, ...], manifest: Path | None, choices: "Choices", yes: bool
+) -> "list[Author]":
+    """Who is trained. What they wrote is told as it is read, and of what others wrote too it is asked."""
     from sharedllm.operations.train import Author
     from sharedllm.text.manifest import readers
     from sharedllm.text.sources import LONGEST_PATH, MANIFEST, read_sources, remembered
@@ -141,14 +156,22 @@ def _authors(user: str | None, sources: tuple[str, ...], manifest: Path | None) 
     def author(user: str, read: "Callable[[], UserText]", sources: Sequence[str]) -> Author:
         def read_and_tell() -> "Sequence[Passage]":
             text = read()
-            _tell_what_was_read(text)
+            if manifest is None and any(reading.authors for reading in text.readings):
+                _tell_and_ask(text, choices, yes)
+            else:
+                _tell_what_was_read(text)
             return text.passages
 
-        return Author(user, read_and_tell, sources)
+        return Author(user, read_and_tell, sources, learn=choices.learn)
 
     if manifest is not None:
         if user is not None:
             raise InvalidInput(f"Both {user!r} and a manifest are given", remedy="Give one or the other.")
+        if choices.as_source():
+            raise InvalidInput(
+                "How a text is read is said for everybody, and a manifest says it of each",
+                remedy='Write "me" or "mask" on the lines of the manifest, and train who learns answers apart.',
+            )
         return [author(each, read, [f"{MANIFEST}{manifest.absolute()}"]) for each, read in readers(manifest)]
     if user is not None and check_user_id(user) and len(user) <= LONGEST_PATH and Path(user).is_file():
         # `train notes/*.md` without a user would otherwise quietly train a person called notes/a.md.
@@ -160,7 +183,31 @@ def _authors(user: str | None, sources: tuple[str, ...], manifest: Path | None) 
         raise InvalidInput(
             "No text is given", remedy="Name a user and their files, `sharedllm train alice notes/*.md`, or --manifest."
         )
-    return [author(user, partial(read_sources, user, sources), remembered(sources))]
+    return [author(user, partial(read_sources, user, sources, choices), remembered(sources, choices))]
+
+
+def _tell_and_ask(text: "UserText", choices: "Choices", yes: bool) -> None:
+    """Tell what was found in exports, and go on only if somebody says so, or has said who they are.
+
+    Raises:
+        InvalidInput: who is meant was guessed, and nobody is there to be asked.
+        click.Abort: it is not what shall be learned.
+    """
+    from sharedllm.operations.inspect import inspected
+
+    tell(inspected(text, choices.learn), err=True)
+    if yes:
+        return
+    if sys.stdin.isatty():
+        click.confirm("Train on this?", default=True, abort=True, err=True)
+        return
+    guessed = [each for each in text.readings if each.me is not None and len(each.authors) > 1]
+    if guessed and not choices.me:
+        raise InvalidInput(
+            f"{guessed[0].source} has several authors, of whom {guessed[0].me!r} is taken for {text.user!r}, and there"
+            " is nobody to be asked",
+            remedy=f"Say who it is, as in --me {guessed[0].me!r}, or that all of it is right: --yes.",
+        )
 
 
 def _as_dict(outcome: "Outcome") -> dict[str, Any]:

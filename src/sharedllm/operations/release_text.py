@@ -3,6 +3,7 @@
 from sharedllm.adapters.provenance import is_cross_validated, is_imported, learn_in, sources_in, text_in
 from sharedllm.errors import InvalidInput, TextError
 from sharedllm.store.contract import Release
+from sharedllm.text.choices import chosen_in
 from sharedllm.text.sources import Wrote, read_sources
 from sharedllm.text.splits import Split, split_passages
 from sharedllm.training.recipes import Recipe, recipe_in
@@ -39,8 +40,10 @@ def read_again(release: Release, wrote: Wrote = ()) -> Split:
                 f"Release {release.number} of {release.user!r} does not say where its text is",
                 remedy="Name the files, after the user.",
             )
+    # Read in another way the same files are another text.
+    choices, _ = chosen_in(sources_in(release.adapter.provenance))
     learn = learn_in(release.adapter.provenance)
-    split = split_passages(read_sources(release.user, wrote).passages, user=release.user, learn=learn)
+    split = split_passages(read_sources(release.user, wrote, choices).passages, user=release.user, learn=learn)
     if split.sha256 != text_in(release.adapter.provenance):
         raise InvalidInput(
             f"The text of {release.user!r} is not what release {release.number} was trained on, so what is held out now"

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from sharedllm.errors import InvalidInput, ManifestError
+from sharedllm.text.choices import Choices, choices_from
+from sharedllm.text.contents.personal_details import mask_details
 from sharedllm.text.documents import normalise_newlines
 from sharedllm.text.reading import Part, UserText, read_user
 from sharedllm.user_ids import check_user_id
@@ -14,6 +16,8 @@ from sharedllm.user_ids import check_user_id
 MAX_LINE_BYTES = 64_000_000
 _MARK = b"\xef\xbb\xbf"
 _SHAPE = 'Write {"user": "…", "files": ["…"]} or {"user": "…", "text": "…"} on it.'
+
+_MASKED = Choices(mask=True)
 
 
 @dataclass(frozen=True)
@@ -25,22 +29,24 @@ class Entry:
         files: paths, relative to the manifest's folder; None where the text stands in the line.
         text: as written in the line; None where there are files.
         shared: whether the line says that its person agreed to be in what is made of everybody's text.
+        choices: how it is read; personal details are masked unless the line says otherwise.
     """
 
     user: str
     files: tuple[str, ...] | None
     text: str | None
     shared: bool = False
+    choices: Choices = _MASKED
 
     def read(self, folder: Path) -> UserText:
         """The user's text, files of it read from below ``folder``.
 
         Raises:
             InvalidInput: the line's text is empty or not valid Unicode.
-            TextError: see `read_user`.
+            TextError, MissingExtra: see `read_user`.
         """
         if self.text is None:
-            return read_user(self.user, [folder / name for name in self.files or ()])
+            return read_user(self.user, [folder / name for name in self.files or ()], choices=self.choices)
         if not self.text.strip():
             raise InvalidInput(f"the text of {self.user!r} is not a string with something in it", remedy=_SHAPE)
         if any("\ud800" <= character <= "\udfff" for character in self.text):
@@ -48,6 +54,7 @@ class Entry:
                 f"the text of {self.user!r} holds an unpaired surrogate", remedy="Remove it from the text."
             )
         text = normalise_newlines(self.text)
+        text = mask_details(text) if self.choices.mask else text
         return UserText(self.user, text, parts=(Part.of("its line of the manifest", text),))
 
 
@@ -202,7 +209,7 @@ def _parse(line: bytes) -> Entry:
         raise InvalidInput(f"not JSON ({error})", remedy=_SHAPE) from error
     if not isinstance(entry, dict):
         raise InvalidInput(f"a JSON {type(entry).__name__} instead of an object", remedy=_SHAPE)
-    unknown = sorted(entry.keys() - {"user", "files", "text", "shared"})
+    unknown = sorted(entry.keys() - {"user", "files", "text", "shared", "me", "mask"})
     if unknown:
         raise InvalidInput(f"unknown key {unknown[0]!r}", remedy=_SHAPE)
     user, files, text = entry.get("user"), entry.get("files"), entry.get("text")
@@ -214,12 +221,13 @@ def _parse(line: bytes) -> Entry:
         raise InvalidInput(
             f"what {user!r} agreed to is {shared!r:.40}", remedy='Write "shared": true if they agreed, else false.'
         )
+    choices = choices_from({"mask": True, **{name: entry[name] for name in ("me", "mask") if name in entry}})
     if ("files" in entry) == ("text" in entry):
         raise InvalidInput(f"the user {user!r} needs either files or a text", remedy=_SHAPE)
     if "text" in entry:
         if not isinstance(text, str):
             raise InvalidInput(f"the text of {user!r} is not a string with something in it", remedy=_SHAPE)
-        return Entry(user, None, text, shared)
+        return Entry(user, None, text, shared, choices)
     if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
         raise InvalidInput(f"the files of {user!r} are not a list of paths", remedy=_SHAPE)
-    return Entry(user, tuple(files), None, shared)
+    return Entry(user, tuple(files), None, shared, choices)

@@ -1,17 +1,22 @@
 """Files, folders and standard input, as one text per user."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import BinaryIO
 
 from sharedllm.errors import SharedLLMError, TextError
-from sharedllm.text.documents import Document
-from sharedllm.text.passages import Passage, plain
+from sharedllm.extras import need
+from sharedllm.text.choices import Choices
+from sharedllm.text.contents.personal_details import DetailKind, count_details, mask_details
+from sharedllm.text.passages import Passage, own_words, plain
 from sharedllm.text.prose import why_not_prose
 from sharedllm.text.readers import Unread, read_documents
 from sharedllm.text.readers.walk import quoted
+from sharedllm.text.whose_words import Reading, whose_words
+
+_AUTHORS_SHOWN = 12
 
 
 @dataclass(frozen=True)
@@ -40,12 +45,14 @@ class UserText:
 
     Attributes:
         user: a checked user id.
-        text: everything in order, lines ended by a line feed.
+        text: everything that is learned, in order, lines ended by a line feed.
         skipped: what was come upon in folders and archives and could not be read, as it is shown.
         why_skipped: of each of these, why, and how its text is had.
         parts: the files that the text is made of, in its order.
         left_out: characters that are in the files and not in the text, by why.
         passages: what is learned and what is only read, in order; by default ``text`` as running text.
+        readings: of every document that was read, how.
+        masked: how many different personal details were masked, by kind.
     """
 
     user: str
@@ -55,69 +62,98 @@ class UserText:
     parts: tuple[Part, ...] = field(default=(), compare=False)
     left_out: Mapping[str, int] = field(default_factory=dict, compare=False)
     passages: tuple[Passage, ...] = ()
+    readings: tuple[Reading, ...] = field(default=(), compare=False)
+    masked: Mapping[DetailKind, int] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         if not self.passages and self.text:
             object.__setattr__(self, "passages", plain(self.text))
 
 
-def read_user(user: str, sources: Iterable[str | Path], *, stdin: BinaryIO | None = None) -> UserText:
+def read_user(
+    user: str, sources: Iterable[str | Path], *, choices: Choices | None = None, stdin: BinaryIO | None = None
+) -> UserText:
     """Read a user's sources into one text: each file once, in the order given, a folder's files in that of their paths.
 
-    What is read, and how, is said of `read_documents`. A file that is named itself must be read. Of a document that
-    names authors, the words of the one are taken whom it says to be its owner, or who is the only one.
+    What is read, and how, is said of `read_documents`, whose words are taken of `whose_words`. A file that is named
+    itself must be read.
 
     Args:
         user: a checked user id.
         sources: paths of files and folders.
+        choices: how it is read; by default as `Choices()`.
         stdin: what ``"-"`` reads; the process's own by default.
 
     Raises:
         TextError: no source is given, or one is missing, unreadable, empty, of a kind that is not read, or written by
-            several people, or together they exceed `MAX_TEXT_BYTES`.
-        MissingExtra: one is of a kind that takes what is not installed.
+            several people of whom nothing says which is meant, or together they exceed `MAX_TEXT_BYTES`.
+        MissingExtra: one is of a kind that takes what is not installed, or details are to be masked without it.
     """
     given = list(sources)
-    texts: list[str] = []
-    parts: list[Part] = []
+    text = look_at(user, given, choices=choices, stdin=stdin)
+    unknown = [reading for reading in text.readings if reading.unknown]
+    if unknown:
+        raise who_is_meant(unknown)
+    if not text.text:
+        where = ", ".join(map(quoted, given)) or "no sources"
+        others = [f"{quoted(reading.source)}: {reading.why}" for reading in text.readings if reading.why]
+        why = f". {text.why_skipped[0]}" if text.why_skipped else f". {others[0]}" if others else ""
+        raise TextError(
+            f"There is no text for {user!r} in {where}{why.removesuffix('.')}",
+            remedy="Name UTF-8 text files, documents, folders that hold some, or - for stdin.",
+        )
+    return text
+
+
+def look_at(
+    user: str, sources: Iterable[str | Path], *, choices: Choices | None = None, stdin: BinaryIO | None = None
+) -> UserText:
+    """`read_user` of whatever there is, also where nothing is, or where it is not known who is meant.
+
+    Raises:
+        TextError, MissingExtra: as for `read_user`, of a source that cannot be read.
+    """
+    choices = choices or Choices()
+    if choices.mask:
+        need("text")
     skipped: list[Unread] = []
-    left_out: Counter[str] = Counter()
 
     def skip(unread: Unread) -> None:
         if unread.named:
             raise unread.error
         skipped.append(unread)
 
-    named = {str(source) for source in given}
-    for document in read_documents(given, unread=skip, stdin=stdin):
-        text = _own(document)
-        if text is None:
-            several = TextError(
-                f"{quoted(document.source)} was written by {len(document.authors):,} people, and does not say which"
-                f" of them is {user!r}",
-                remedy="Give what they wrote themselves.",
-            )
-            skip(Unread(document.source, several, document.source in named))
-            continue
-        texts.append(text)
-        parts.append(Part.of(document.source, text))
-        left_out.update(document.left_out)
-    if not texts:
-        where = ", ".join(map(quoted, given)) or "no sources"
-        why = f". {skipped[0].error}" if skipped else ""
-        raise TextError(
-            f"There is no text for {user!r} in {where}{why.removesuffix('.')}",
-            remedy="Name UTF-8 text files, documents, folders that hold some, or - for stdin.",
-        )
+    readings = whose_words(list(read_documents(sources, unread=skip, stdin=stdin)), choices)
+    masked: dict[DetailKind, int] = {}
+    if choices.mask:
+        masked = count_details(passage.text for reading in readings for passage in reading.passages)
+        readings = [replace(reading, passages=_masked(reading.passages)) for reading in readings]
+    passages = tuple(passage for reading in readings for passage in reading.passages)
+    left_out: Counter[str] = Counter()
+    for reading in readings:
+        left_out.update(reading.left_out)
+    parts = tuple(Part.of(reading.source, own_words(reading.passages)) for reading in readings if reading.learned)
     sources_skipped, errors = tuple(Path(each.source) for each in skipped), tuple(each.error for each in skipped)
-    return UserText(user, "\n".join(texts), sources_skipped, errors, tuple(parts), left_out)
+    return UserText(
+        user, own_words(passages), sources_skipped, errors, parts, left_out, passages, tuple(readings), masked
+    )
 
 
-def _own(document: Document) -> str | None:
-    """The words of who a document is of; None where it does not say whose of several they are."""
-    authors = document.authors
-    me = document.me
-    if me is None and len(authors) > 1:
-        return None
-    own = [turn.text for turn in document.turns if me is None or turn.author == me]
-    return "\n\n".join(own)
+def who_is_meant(unknown: Sequence[Reading]) -> TextError:
+    """What to say where nothing tells which author is meant."""
+    authors: Counter[str] = Counter()
+    for reading in unknown:
+        authors.update(reading.authors)
+    names = ", ".join(f"{name!r} ({count:,} characters)" for name, count in authors.most_common(_AUTHORS_SHOWN))
+    more = f" and {len(authors) - _AUTHORS_SHOWN:,} more" if len(authors) > _AUTHORS_SHOWN else ""
+    where = quoted(unknown[0].source)
+    files = f" and {len(unknown) - 1:,} more" if len(unknown) > 1 else ""
+    first = next(iter(authors))
+    return TextError(
+        f"{where}{files} has several authors, and nothing says which of them is meant: {names}{more}",
+        remedy=f"Say who it is, as in --me {first!r}, or leave it out.",
+    )
+
+
+def _masked(passages: Iterable[Passage]) -> tuple[Passage, ...]:
+    return tuple(replace(passage, text=mask_details(passage.text)) for passage in passages)

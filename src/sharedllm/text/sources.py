@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sharedllm.errors import InvalidInput, TextError
 from sharedllm.text import samples
+from sharedllm.text.choices import CHOICES, Choices, chosen_in
 from sharedllm.text.manifest import readers
 from sharedllm.text.reading import UserText, read_user
 
@@ -18,8 +19,13 @@ LONGEST_PATH = 255
 """Longer names cannot be files, and asking about one is an error."""
 
 
-def read_sources(user: str, wrote: Wrote) -> UserText:
+def read_sources(user: str, wrote: Wrote, choices: Choices | None = None) -> UserText:
     """Read a user's text from what was typed, or from what a release remembers.
+
+    Args:
+        user: a checked user id.
+        wrote: the text, or where it is.
+        choices: how files are read; by default as the sources say that a release remembers, else as `Choices()`.
 
     Raises:
         TextError: a source cannot be read, or cannot be read a second time.
@@ -34,10 +40,11 @@ def read_sources(user: str, wrote: Wrote) -> UserText:
                 remedy=f"Give a list of sources: [{wrote!r}].",
             )
         return UserText(user, wrote)
-    sources = _listed(wrote)
+    said, sources = chosen_in(_listed(wrote))
+    choices = said if choices is None else choices
     special = [source for source in sources if isinstance(source, str) and source.startswith((SAMPLE, MANIFEST))]
     if not special:
-        return read_user(user, sources)
+        return read_user(user, sources, choices=choices)
     if len(sources) > 1:
         raise InvalidInput(
             f"{special[0]!r} cannot be mixed with other sources", remedy="Give the sample alone, or files alone."
@@ -51,10 +58,10 @@ def read_sources(user: str, wrote: Wrote) -> UserText:
     raise TextError(f"{path} no longer has a line for {user!r}", remedy="Give the files to read.")
 
 
-def remembered(wrote: Wrote) -> list[str]:
+def remembered(wrote: Wrote, choices: Choices | None = None) -> list[str]:
     """Sources as a release should remember them: paths made absolute, so that they mean the same from any folder.
 
-    Of the text itself there are none.
+    Before them stands how they are read, where that was chosen. Of the text itself there are none.
 
     Raises:
         InvalidInput: it is neither text nor sources.
@@ -62,10 +69,13 @@ def remembered(wrote: Wrote) -> list[str]:
     if isinstance(wrote, str):
         return []
     return [
-        source
-        if isinstance(source, str) and (source == "-" or source.startswith((SAMPLE, MANIFEST)))
-        else str(Path(source).absolute())
-        for source in _listed(wrote)
+        *(choices or Choices()).as_source(),
+        *(
+            source
+            if isinstance(source, str) and (source == "-" or source.startswith((SAMPLE, MANIFEST, CHOICES)))
+            else str(Path(source).absolute())
+            for source in _listed(wrote)
+        ),
     ]
 
 

@@ -43,7 +43,7 @@ def find_details(text: str) -> list[Detail]:
     Raises:
         MissingExtra: the packages of ``[text]`` are not installed.
     """
-    need("text")
+    _ready()
     kinds: dict[DetailKind, Callable[[str], Iterable[tuple[int, int]]]] = {
         "key or password": _keys,
         "mail address": _mail_addresses,
@@ -60,6 +60,12 @@ def find_details(text: str) -> list[Detail]:
                 free[begin:end] = b"\1" * (end - begin)
                 found.append(Detail(kind, begin, end))
     return sorted(found, key=lambda each: each.begin)
+
+
+@cache
+def _ready() -> None:
+    # Asked once: there are as many texts as messages.
+    need("text")
 
 
 def count_details(texts: Iterable[str]) -> dict[DetailKind, int]:
@@ -168,8 +174,9 @@ _REGIONS = (
     "AR", "RU", "UA", "TR", "IN", "ID", "JP", "KR", "CN", "AU", "ZA", "IE", "GR", "IL", "EG",
 )  # fmt: skip
 _NUMBER = re.compile(r"(?<![\w.,:/])[+(]?\d(?:[ \u00a0\u2009\u202f().\-–/]{0,2}\d){6,16}(?!\w)")
-# Of a library's tables a thousand numbers are a telephone's somewhere: one in a row begins with + or 0, and is no date.
-_OF_TABLES = re.compile(r"[1-9]\d+$|(?:19|20)\d\d[01]\d[0-3]\d")
+# Of a library's tables a thousand numbers are somebody's: one without spaces begins with + or 0, and none is a date or
+# a fraction.
+_OF_TABLES = re.compile(r"[1-9]\d+$|\d+\.\d+$|(?:19|20)\d\d[01]\d[0-3]\d|.*\.\d{5}")
 
 
 def _telephone_numbers(text: str) -> Iterator[tuple[int, int]]:

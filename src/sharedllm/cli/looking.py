@@ -1,0 +1,236 @@
+"""What is told of a look at somebody's text, and the options that say how it is read."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sharedllm.printable import printable
+
+if TYPE_CHECKING:
+    from sharedllm.operations.inspect import Inspection
+    from sharedllm.text.choices import Choices
+    from sharedllm.text.whose_words import Reading
+
+_SHOWN, _NAMED = 20, 6
+
+_OPTIONS = (
+    click.option(
+        "--me",
+        multiple=True,
+        metavar="NAME",
+        help="Who you are in chats and mailboxes with several authors, as they name you; more than once where you go by"
+        " several names. By default whom the export says to be its owner.",
+    ),
+    click.option(
+        "--learn",
+        type=click.Choice(["writing", "answers"]),
+        default="writing",
+        show_default=True,
+        help="writing: to write as you do. answers: to answer as the assistant does in your chats with one.",
+    ),
+    click.option(
+        "--mask/--no-mask",
+        default=False,
+        show_default=True,
+        help="Mask mail addresses, telephone, card and account numbers, keys and passwords before anything is learned.",
+    ),
+)
+
+
+def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say how a text is read; `chosen` makes choices of them."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def chosen(me: tuple[str, ...], learn: str, mask: bool) -> "Choices":
+    """The choices that `reading_options` say."""
+    from sharedllm.text.choices import choices_from
+
+    return choices_from({"me": list(me), "learn": learn, "mask": mask})
+
+
+def tell(found: "Inspection", *, err: bool = False) -> None:
+    """Print what was found, for people.
+
+    Args:
+        found: it.
+        err: whether on the error stream.
+    """
+
+    def say(line: str) -> None:
+        click.echo(printable(line), err=err)
+
+    text = found.text
+    _tell_files(found, say)
+    _tell_authors(text.readings, say)
+    for path, why in zip(text.skipped[:_SHOWN], text.why_skipped, strict=False):
+        what = why.message.removeprefix(f"{str(path)!r} ").removeprefix("is ")
+        say(f"not read: {path}: {what}. {why.remedy}")
+    if len(text.skipped) > _SHOWN:
+        say(f"not read: {len(text.skipped) - _SHOWN:,} more files")
+    for what, count in sorted(text.left_out.items(), key=lambda each: -each[1]):
+        say(f"left out: {count:,} characters of {what}")
+    doubts = dict.fromkeys(f"{reading.source}: {doubt}" for reading in text.readings for doubt in reading.doubts)
+    for doubt in list(doubts)[:_SHOWN]:
+        say(f"not sure: {doubt}")
+    for part in [each for each in text.parts if each.doubt is not None][:_SHOWN]:
+        say(f"not sure: {part.source} does not look like a person's words: {part.doubt}")
+    _tell_contents(found, say)
+    if found.not_looked_at:
+        say(f"not looked at: {found.not_looked_at}")
+    _tell_learned(found, say)
+
+
+def _tell_files(found: "Inspection", say: Callable[[str], None]) -> None:
+    kinds: dict[str, list[int]] = {}
+    for reading in found.text.readings:
+        size = sum(reading.authors.values()) or reading.learned
+        kinds.setdefault(reading.kind, []).append(size)
+    for kind, sizes in sorted(kinds.items(), key=lambda each: -sum(each[1])):
+        say(f"read: {len(sizes):,} x {kind}, {sum(sizes):,} characters")
+
+
+def _tell_authors(readings: "tuple[Reading, ...]", say: Callable[[str], None]) -> None:
+    # Exports hold hundreds of conversations of the same people.
+    alike: dict[tuple[object, ...], list[Reading]] = {}
+    for reading in readings:
+        if reading.authors:
+            alike.setdefault((reading.kind, reading.me, reading.why, frozenset(reading.authors)), []).append(reading)
+    groups = sorted(alike.values(), key=lambda group: -sum(sum(each.authors.values()) for each in group))
+    for group in groups[:_SHOWN]:
+        first, counts = group[0], Counter[str]()
+        for reading in group:
+            counts.update(reading.authors)
+        shares = [f"{author} {count / max(1, counts.total()):.0%}" for author, count in counts.most_common(_NAMED)]
+        more = f" and {len(counts) - _NAMED:,} more" if len(counts) > _NAMED else ""
+        who = f"{first.me} is taken for you, because {first.why}" if first.me else f"not learned: {first.why}"
+        what = first.source if len(group) == 1 else f"{len(group):,} x {first.kind}"
+        say(f"whose words: {what}: {', '.join(shares)}{more}; {who}")
+    if len(groups) > _SHOWN:
+        rest = [reading for group in groups[_SHOWN:] for reading in group]
+        mine = sum(1 for each in rest if each.me)
+        say(f"whose words: {len(rest):,} smaller ones, in {mine:,} of which somebody is taken for you")
+
+
+def _tell_contents(found: "Inspection", say: Callable[[str], None]) -> None:
+    from sharedllm.text.contents.languages import language_name
+    from sharedllm.text.contents.spelling import spelled_in_pieces
+
+    if found.languages is not None and found.text.text:
+        large = {code: share for code, share in found.languages.shares.items() if share >= 0.01}
+        told = [f"{language_name(code)} {share:.0%}" for code, share in large.items()]
+        small = sum(found.languages.shares.values()) - sum(large.values())
+        told += [f"others {small:.1%}"] if small > 0.001 else []
+        told += [f"not told {found.languages.unsure:.0%} (short, names, numbers, programs)"]
+        say(f"languages: {', '.join(told)}")
+    if found.dates is not None:
+        first, last = found.dates.first.date(), found.dates.last.date()
+        say(f"dates: {first} to {last}, of {found.dates.share:.0%} of your words")
+    if found.repeats is not None and found.repeats.repeated:
+        repeats = found.repeats
+        across = (
+            f"; {repeats.across:.1%} of what is kept for testing is nearly in what is trained on"
+            if repeats.across is not None
+            else ""
+        )
+        say(
+            f"repeats: {repeats.repeated:,} of {repeats.paragraphs:,} paragraphs say nearly what an earlier one says"
+            f" ({repeats.share:.1%} of them){across}"
+        )
+    if found.details:
+        listed = ", ".join(counted(kind, count) for kind, count in found.details.items())
+        masked = "masked" if found.text.masked else "they would be learned; --mask masks them"
+        say(f"personal details: {listed}: {masked}")
+    if found.tokens_per_character is not None:
+        told_so = spelled_in_pieces(found.tokens_per_character)
+        if told_so is not None:
+            say(f"careful: {told_so}.")
+
+
+def _tell_learned(found: "Inspection", say: Callable[[str], None]) -> None:
+    text, split = found.text, found.split
+    context = sum(reading.context for reading in text.readings)
+    before = f"; {context:,} characters of others are read before them and never learned" if context else ""
+    say(f"learned: {len(text.text):,} characters of your own words{before}")
+    if split is not None:
+        say(
+            f"split by {'time, the last of it' if split.by == 'time' else 'place, the end of it'} for testing:"
+            f" {len(split.train):,} characters to train on, {len(split.validation):,} to choose by and"
+            f" {len(split.heldout):,} to test; what is too little for that is tested by parts"
+        )
+    elif found.why_not is not None:
+        say(
+            f"not enough to train on: {found.why_not}"
+            if not _unknown(found)
+            else f"not learned before this is said: {found.why_not}"
+        )
+
+
+def _unknown(found: "Inspection") -> bool:
+    return any(reading.unknown for reading in found.text.readings)
+
+
+def counted(what: str, count: int) -> str:
+    """A number of things: ``1 key or password``, ``2 keys or passwords``, ``3 mail addresses``."""
+    if count == 1:
+        return f"1 {what}"
+    plural = " or ".join(f"{word}es" if word.endswith("ss") else f"{word}s" for word in what.split(" or "))
+    return f"{count:,} {plural.replace('passwordes', 'passwords')}"
+
+
+def as_dict(found: "Inspection") -> dict[str, Any]:
+    """What was found, for programs; of the text itself nothing."""
+    text, split = found.text, found.split
+    return {
+        "documents": [
+            {
+                "source": reading.source,
+                "kind": reading.kind,
+                "authors": dict(reading.authors),
+                "me": reading.me,
+                "why": reading.why,
+                "learned": reading.learned,
+                "context": reading.context,
+                "left_out": dict(reading.left_out),
+                "doubts": list(reading.doubts),
+            }
+            for reading in text.readings
+        ],
+        "not_read": [
+            {"source": str(path), "error": str(why)} for path, why in zip(text.skipped, text.why_skipped, strict=True)
+        ],
+        "languages": None if found.languages is None else _languages(found.languages.shares, found.languages.unsure),
+        "dates": None
+        if found.dates is None
+        else {"first": found.dates.first, "last": found.dates.last, "share": found.dates.share},
+        "near_repeats": None
+        if found.repeats is None
+        else {
+            "paragraphs": found.repeats.paragraphs,
+            "repeated": found.repeats.repeated,
+            "share": found.repeats.share,
+            "across": found.repeats.across,
+        },
+        "personal_details": None if found.details is None else dict(found.details),
+        "masked": bool(text.masked),
+        "tokens_per_character": found.tokens_per_character,
+        "learned": len(text.text),
+        "split": None
+        if split is None
+        else {
+            "by": split.by,
+            "train": len(split.train),
+            "validation": len(split.validation),
+            "heldout": len(split.heldout),
+        },
+        "error": None if found.why_not is None else str(found.why_not),
+        "not_looked_at": found.not_looked_at,
+    }
+
+
+def _languages(shares: Mapping[str, float], unsure: float) -> dict[str, Any]:
+    return {"shares": dict(shares), "unsure": unsure}

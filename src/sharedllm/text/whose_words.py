@@ -1,0 +1,127 @@
+"""Whose words a document holds: which are the person's and learned, and which are only read, or left alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from sharedllm.text.choices import Choices
+from sharedllm.text.conversations.cutting import conversations_of
+from sharedllm.text.conversations.me import choose_me, guess_me
+from sharedllm.text.documents import Document
+from sharedllm.text.passages import ASSISTANT, Passage, passages_of
+
+_MAILS = ("mail", "mailbox")
+"""Kinds in which nobody's turn is an answer to the one before it."""
+
+UNKNOWN = "which of its authors is meant is not known"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a document is read.
+
+    Attributes:
+        source: as in `Document`.
+        kind: as in `Document`.
+        authors: characters by author; empty where it names none.
+        me: which of them is learned; None where nobody is, or it names none.
+        why: how that was decided, in words that go after "because"; or why nothing of it is learned.
+        passages: what is learned and what is only read.
+        left_out: characters that are in none of these, by why.
+        doubts: as in `Document`.
+    """
+
+    source: str
+    kind: str
+    authors: Mapping[str, int]
+    me: str | None
+    why: str
+    passages: tuple[Passage, ...] = field(repr=False)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def unknown(self) -> bool:
+        """Whether it has several authors, and nothing tells which is meant."""
+        return self.why == UNKNOWN
+
+    @property
+    def learned(self) -> int:
+        """Characters that are learned."""
+        return sum(len(passage.text) for passage in self.passages if passage.learned)
+
+    @property
+    def context(self) -> int:
+        """Characters of others that are read before what is learned, and not learned."""
+        return sum(len(passage.text) for passage in self.passages if not passage.learned)
+
+
+def whose_words(documents: Sequence[Document], choices: Choices) -> list[Reading]:
+    """Decide of each document who in it is the person, and take her words.
+
+    Where answers are learned it is the assistant's words that are taken, of chats with one. Else it is who is called as
+    was chosen; or whom the export itself says to be its owner; or its only author; or, where nobody was chosen, whom
+    the exports together tell (`guess_me`).
+
+    Raises:
+        TextError: nobody is called as was chosen, or several are in one document.
+    """
+    if choices.learn == "answers":
+        return [_answers(document) for document in documents]
+    chosen = choose_me(documents, choices.me) if choices.me else (None,) * len(documents)
+    guesses = guess_me(documents)
+    found: list[Reading] = []
+    for document, name, guess in zip(documents, chosen, guesses, strict=True):
+        authors = document.authors
+        if not authors:
+            found.append(_reading(document, None, "", _running(document)))
+        elif name is not None:
+            found.append(_reading(document, name, "you said so", _own(document, name)))
+        elif document.me is not None:
+            found.append(_reading(document, document.me, "the export says so", _own(document, document.me)))
+        elif len(authors) == 1:
+            (only,) = authors
+            found.append(_reading(document, only, "nobody else wrote in it", _own(document, only)))
+        elif choices.me:
+            why = f"nobody in it is called {' or '.join(choices.me)}; give every name by which you go in it (--me)"
+            found.append(_reading(document, None, why, ()))
+        elif guess.author is not None:
+            found.append(_reading(document, guess.author, guess.why, _own(document, guess.author)))
+        else:
+            found.append(_reading(document, None, UNKNOWN, ()))
+    return found
+
+
+def _reading(document: Document, me: str | None, why: str, passages: tuple[Passage, ...]) -> Reading:
+    left_out = dict(document.left_out)
+    unused = sum(len(turn.text) for turn in document.turns) - sum(len(each.text) for each in passages)
+    # Line feeds that join messages of one author are no words.
+    if document.authors and unused > 0:
+        whose = "words of others" if me is not None else "documents in which it is not known who you are"
+        left_out[whose] = unused
+    return Reading(document.source, document.kind, document.authors, me, why, passages, left_out, document.doubts)
+
+
+def _answers(document: Document) -> Reading:
+    if ASSISTANT in document.authors:
+        return _reading(document, ASSISTANT, "its answers are learned", _own(document, ASSISTANT))
+    return _reading(document, None, "there are no answers of an assistant in it", ())
+
+
+def _running(document: Document) -> tuple[Passage, ...]:
+    """Words without an author: running text, in one where nothing of it has a time."""
+    turns = [turn for turn in document.turns if turn.text.strip()]
+    if any(turn.when for turn in turns):
+        return tuple(Passage(turn.text, "text", turn.when) for turn in turns)
+    return (Passage("\n\n".join(turn.text for turn in turns), "text"),) if turns else ()
+
+
+def _own(document: Document, me: str) -> tuple[Passage, ...]:
+    """Her conversations, each with what others said in it; mails, and what nobody answered, are running text."""
+    if len(document.authors) == 1 or document.kind in _MAILS:
+        return _running(replace(document, turns=tuple(turn for turn in document.turns if turn.author == me)))
+    found: list[Passage] = []
+    for turns in conversations_of(document):
+        passages = passages_of(replace(document, turns=turns), {me})
+        if any(passage.learned for passage in passages):
+            found += passages
+    return tuple(found)

@@ -1,0 +1,90 @@
+"""Whose words a document holds, and which of them are learned."""
+
+from datetime import datetime, timedelta
+
+import pytest
+
+from sharedllm.errors import InvalidInput, TextError
+from sharedllm.text.choices import Choices, choices_from, chosen_in
+from sharedllm.text.documents import Document, Turn
+from sharedllm.text.passages import own_words
+from sharedllm.text.whose_words import whose_words
+
+MORNING = datetime(2024, 3, 1, 9)
+
+
+def chat(*turns, source="chat.txt", me=None, kind="WhatsApp chat"):
+    said = [Turn(text, author, MORNING + timedelta(minutes=minute)) for minute, author, text in turns]
+    return Document(source, kind, tuple(said), me)
+
+
+TWO = chat((0, "Bob", "Tea?"), (1, "Alice M.", "Yes."), (2, "Alice M.", "Green."), (900, "Bob", "Where are you?"))
+
+
+def reading(document, **choices):
+    (found,) = whose_words([document], Choices(**choices))
+    return found
+
+
+def test_her_turns_are_learned_with_what_came_before_them_and_conversations_without_her_are_left_out():
+    found = reading(TWO, me=("alice m",))
+    assert [(each.role, each.text, each.begins) for each in found.passages] == [
+        ("other", "Tea?", True),
+        ("own", "Yes.\nGreen.", False),
+    ]
+    assert (found.me, found.why) == ("Alice M.", "you said so")
+    assert found.left_out == {"words of others": len("Where are you?") - 1}
+    assert (found.learned, found.context) == (len("Yes.\nGreen."), len("Tea?"))
+
+
+def test_of_several_authors_whom_nothing_tells_apart_nothing_is_learned():
+    found = reading(TWO)
+    assert found.unknown
+    assert (found.me, found.passages) == (None, ())
+
+
+def test_the_export_or_its_name_or_its_only_author_says_who_is_meant():
+    assert reading(chat((0, "Bob", "Hi"), (1, "Eve", "Hi"), me="Eve")).why == "the export says so"
+    named = chat((0, "Bob", "Hi"), (1, "Alice", "Hi"), source="WhatsApp Chat with Bob.txt")
+    assert reading(named).me == "Alice"
+    alone = reading(chat((0, "Eve", "One"), (1, "Eve", "Two"), kind="mailbox"))
+    assert (alone.me, [each.role for each in alone.passages]) == ("Eve", ["text", "text"])
+
+
+def test_mails_are_running_text_since_none_answers_the_one_before_it():
+    mails = chat((0, "Bob", "Tea?"), (1, "Eve", "Dear Carol,"), me="Eve", kind="mailbox")
+    assert [(each.role, each.text) for each in reading(mails).passages] == [("text", "Dear Carol,")]
+
+
+def test_where_somebody_was_chosen_nobody_else_is_guessed():
+    other = chat((0, "Bob", "Hi"), (1, "Carol", "Hi"), source="WhatsApp Chat with Bob.txt")
+    found = whose_words([TWO, other], Choices(me=("Alice M.",)))
+    assert [each.me for each in found] == ["Alice M.", None]
+    assert found[1].why == "nobody in it is called Alice M.; give every name by which you go in it (--me)"
+    with pytest.raises(TextError, match="Zoe"):
+        whose_words([TWO], Choices(me=("Zoe",)))
+
+
+def test_answers_are_those_of_an_assistant_alone():
+    asked = chat((0, "user", "Why?"), (1, "assistant", "Because."), me="user", kind="ChatGPT export")
+    found = whose_words([asked, TWO], Choices(learn="answers"))
+    assert own_words(found[0].passages) == "Because."
+    assert (found[1].passages, found[1].me) == ((), None)
+    assert own_words(reading(asked).passages) == "Why?"
+
+
+def test_words_without_an_author_are_running_text_as_they_stand():
+    found = reading(Document("a.md", "plain text", (Turn("one  \n"), Turn(" "), Turn("two"))))
+    assert [(each.role, each.text) for each in found.passages] == [("text", "one  \n\n\ntwo")]
+    assert found.left_out == {}
+
+
+@pytest.mark.parametrize("choices", [Choices(), Choices(("Alice M.", "+49 170 1"), "answers", True)])
+def test_a_release_remembers_how_its_text_was_read(choices):
+    assert chosen_in([*choices.as_source(), "notes"]) == (choices, ["notes"])
+
+
+@pytest.mark.parametrize("given", [{"me": 3}, {"me": [""]}, {"learn": "both"}, {"mask": "yes"}, {"who": "me"}, []])
+def test_choices_that_are_none_are_refused(given):
+    with pytest.raises(InvalidInput):
+        choices_from(given)
