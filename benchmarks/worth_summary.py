@@ -7,6 +7,9 @@ from typing import Any
 
 RESULT = Path(__file__).parent / "results" / "worth.json"
 
+FEWEST = 10
+"""People of whom the README tells."""
+
 _MEASURES = {
     "perplexity": ("perplexity", 1, ".2f"),
     "bits_per_character": ("bits per character", 1, ".3f"),
@@ -29,11 +32,11 @@ def worth_figures() -> str:
     values = [_values(name, summary["measures"][name]) for name in _MEASURES]
     changes = [_changes(name, summary["measures"][name]) for name in _MEASURES]
     said = (
-        f"{summary['people']} people of {summary['kinds']} kinds, none of them in the prior, on {windows} windows of"
-        f" 256 tokens of the end of what they wrote; {summary['trained']} of them with an adapter on the prior, from"
+        f"People: {summary['people']}, of kinds: {summary['kinds']}, none of them in the prior, on {windows} windows of"
+        f" 256 tokens of the end of what they wrote. With an adapter on the prior: {summary['trained']}, from"
         f" {result['own_bytes'] // 1000} KB of own text in {result['steps']} steps, whatever the gate said of it."
-        " Medians over people; in brackets 95 % intervals of these medians, by a bootstrap over people. Of so few,"
-        " they say where to look and not what to find."
+        " Medians over people; in brackets 95 % intervals of these medians, by a bootstrap over people, which says"
+        " nothing of one. Of so few, they say where to look and not what to find."
     )
     return f"""
 {textwrap.fill(said, 118, break_on_hyphens=False)}
@@ -54,10 +57,12 @@ they are there):
 
 
 def worth_line() -> str:
-    """Markdown of what people can feel of it, in a sentence; nothing where nothing was measured."""
+    """Markdown of what people can feel of it, in a sentence; nothing where few were measured."""
     if not RESULT.exists():
         return ""
-    summary = json.loads(RESULT.read_text())["summary"]
+    summary: dict[str, Any] = json.loads(RESULT.read_text())["summary"]
+    if summary["people"] < FEWEST:
+        return ""
     words, keys = (summary["measures"][name]["readers"] for name in ("next_word_1", "saved_3"))
     told = [f"{100 * each['median']:.0f} %" for each in (words["bare"], words["prior"], keys["bare"], keys["prior"])]
     said = (
@@ -78,7 +83,9 @@ def _values(name: str, measured: dict[str, Any]) -> str:
 def _changes(name: str, measured: dict[str, Any]) -> str:
     title, times, form = _MEASURES[name]
     told = [_with_interval(measured["changes"][each], times, f"+{form}") for each in _CHANGES]
-    better = f"{measured['own_better']}, {measured['other_better']} of {measured['trained']}"
+    better = f"{measured['own_better']}, {measured['other_better']} of {measured['trained']}" * (
+        measured["trained"] > 0
+    )
     follows = measured["follows"]
     rank = "" if follows is None else f"{follows['rank']:.2f} ({follows['low']:.2f} to {follows['high']:.2f})"
     return f"| {title} | {' | '.join(told)} | {better} | {rank} |"
@@ -88,4 +95,4 @@ def _with_interval(number: dict[str, float] | None, times: float, form: str) -> 
     if number is None:
         return ""
     median, low, high = (times * number[each] for each in ("median", "low", "high"))
-    return f"{median:{form}} ({low:{form}} to {high:{form}})"
+    return f"{median:{form}}" + (f" ({low:{form}} to {high:{form}})" if low < high else "")

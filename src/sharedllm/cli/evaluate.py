@@ -36,8 +36,8 @@ _MEASURES = {
 @click.option(
     "--worth",
     is_flag=True,
-    help="Also foretell the words of that text, with the keystrokes that saves, and go on with it, to compare styles:"
-    " some five minutes on two cores.",
+    help="Also foretell the words of that text, with the keystrokes that saves, go on with it, to compare styles, and"
+    " compare replies of conversations with others': some five minutes on two cores.",
 )
 @base_option
 @store_option
