@@ -1,3 +1,4 @@
+import re
 from datetime import datetime, timedelta
 
 import pytest
@@ -340,3 +341,38 @@ def test_words_that_only_sound_like_whatsapps_stay():
         f"13.03.24, 21:05 - {who}: {each}" for each in ["hi", "ok", "well", *said] for who in ("Alice", "Bob")
     )
     assert [text for author, text in turns(read(text)) if author == "Alice"][3:] == said
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    spelling=st.sampled_from(SPELLINGS),
+    said=st.lists(
+        st.tuples(
+            st.sampled_from("ABCDEFGH"),
+            st.integers(0, 90_000),
+            st.sampled_from(["", "copied", "pasted", "list", "late"]),
+        ),
+        min_size=2,
+        max_size=40,
+    ),
+    copied=st.sampled_from(
+        ["[{d}/{m}, {H:02}:{M:02}] ", "[{H:02}:{M:02}, {d}/{m}/{y}] ", "[{d:02}.{m:02}.{yy:02}, {H:02}:{M:02}:{S:02}] "]
+    ),
+)
+def test_nobodys_words_are_taken_for_another_persons(spelling, said, copied):
+    when = datetime(2023, 1, 14, 9, 30)
+    lines = []
+    for number, (author, pause, what) in enumerate(said):
+        when += timedelta(seconds=pause)
+        other = "ABCDEFGH"[number % 8]
+        at = when - timedelta(minutes=50) if what == "late" else when
+        lines.append(f"{written(at, spelling)}{author}: word{author}{number} word{author}x")
+        before = when - timedelta(days=40, hours=3)
+        if what == "copied":
+            lines.append(f"{written(before, copied)}{other}: word{other}{number}\nword{other}")
+        elif what == "pasted" and number > 8:
+            lines.append(f"{written(before, spelling)}{said[0][0]}: word{said[0][0]}{number}")
+        elif what == "list":
+            lines.append(f"{before:%d/%m/%Y} word{author}\n{before:%d.%m.%y} - word{author}: word{author}")
+    for turn in read("\n".join(lines)).turns:
+        assert {each[4] for each in re.findall(r"word\w", turn.text)} == {turn.author}

@@ -15,6 +15,7 @@ PASTED = "pasted chats"
 
 _LINE_ENDS = re.compile("\r\n?")
 _ISOLATES = dict.fromkeys([0x2068, 0x2069])
+_MOST_ONCE = 12
 _LONGEST_NOTE = 250
 _LONGEST_NOTICE = 600
 _FIRST = 4
@@ -67,11 +68,14 @@ def other_by_name(path: str) -> str | None:
 
 
 def _is_chat(lines: Sequence[str], spelling: Spelling) -> bool:
-    """Whether people write in it: a log has levels for authors, a diary none, and a list another for each line."""
+    """Whether people write in it: a log has levels for authors, a diary none, and a long list another for each line.
+
+    A short one is taken for a chat: what is taken for no chat is taken for one person's words.
+    """
     authors = Counter(author for head in spelling.heads if (author := split(lines[head.line][head.end :])[0]))
     said = sum(authors.values())
     levels = sum(count for author, count in authors.items() if _LEVELS.match(author))
-    return said * 4 >= len(spelling.heads) and levels * 2 <= said and len(authors) <= said / 2 + 2
+    return said * 4 >= len(spelling.heads) and levels * 2 <= said and len(authors) <= said / 2 + _MOST_ONCE
 
 
 def _bodies(lines: Sequence[str], spelling: Spelling, read: Gathering) -> list[str]:
@@ -92,7 +96,7 @@ def _bodies(lines: Sequence[str], spelling: Spelling, read: Gathering) -> list[s
 
 
 def _is_pasted(line: str, number: int, spelling: Spelling, authors: set[str | None]) -> bool:
-    """Whether a line within a message is one of another chat, or of another place of this one."""
+    """Whether a line within a message is one of another chat, or of another place of this one, and of no list."""
     if not line or not (line[0].isdigit() or line[0] in "[\u200e\u200f" or line.rstrip().endswith(("]", "]:"))):
         return False
     if _COPIED.match(line):
@@ -101,7 +105,8 @@ def _is_pasted(line: str, number: int, spelling: Spelling, authors: set[str | No
     if head is None:
         return False
     author, _ = split(line[head.end :])
-    return author is not None and (head.shape[0] is not None or author in authors)
+    listed = number in spelling.strays and head.shape[0] is None and author not in authors
+    return author is not None and not listed
 
 
 def _whole_names(messages: Sequence[tuple[str | None, str]]) -> list[tuple[str | None, str]]:

@@ -266,7 +266,7 @@ def _in_order(keys: Sequence[int], texts: Sequence[str]) -> list[bool]:
         elif low - _DAY <= key <= above[at] + _HOUR:
             fits = low <= key <= above[at] < inf
             told = low - _HOUR <= key and SYSTEM_VERBS.search(texts[at]) is not None
-            kept[at] = trusted[at] or fits or told or (authors[at] is not None and above[at] < inf)
+            kept[at] = authors[at] is not None or fits or told
         elif trusted[at]:
             strays.append(at)
     if len(strays) > sum(trusted) * _FEW:
