@@ -36,6 +36,11 @@ _OPTIONS = (
         show_default=True,
         help="Mask mail addresses, telephone, card and account numbers, keys and passwords before anything is learned.",
     ),
+    click.option(
+        "--author",
+        metavar="NAME",
+        help="Of git checkouts read only the lines of this author: a name or a mail address as git has it.",
+    ),
 )
 
 
@@ -46,11 +51,11 @@ def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     return command
 
 
-def chosen(me: tuple[str, ...], learn: str, mask: bool) -> "Choices":
+def chosen(me: tuple[str, ...], learn: str, mask: bool, author: str | None) -> "Choices":
     """The choices that `reading_options` say."""
     from sharedllm.text.choices import choices_from
 
-    return choices_from({"me": list(me), "learn": learn, "mask": mask})
+    return choices_from({"me": list(me), "learn": learn, "mask": mask, "author": author})
 
 
 def tell(found: "Inspection", *, err: bool = False) -> None:

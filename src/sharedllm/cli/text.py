@@ -37,6 +37,7 @@ def inspect_command(
     me: tuple[str, ...],
     learn: str,
     mask: bool,
+    author: str | None,
     base_name: str | None,
     printed: bool,
     as_json: bool,
@@ -60,7 +61,7 @@ def inspect_command(
         need("text")
     if not sources:
         raise InvalidInput("No text is given", remedy="Name files or folders: sharedllm text inspect ~/exports/")
-    choices = chosen(me, learn, mask)
+    choices = chosen(me, learn, mask, author)
     if printed:
         passages = read_user(WHO, sources, choices=choices).passages
         if as_json:

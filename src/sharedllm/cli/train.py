@@ -54,6 +54,7 @@ def command(
     me: tuple[str, ...],
     learn: str,
     mask: bool,
+    author: str | None,
     yes: bool,
     recipe_name: str,
     steps: int | None,
@@ -95,7 +96,7 @@ def command(
     recipe = chosen_recipe(recipe_name, steps, learning_rate, format, seed)
     if mask:
         need("text")
-    authors = _authors(user, sources, manifest, chosen(me, learn, mask), yes)
+    authors = _authors(user, sources, manifest, chosen(me, learn, mask, author), yes)
     with open_store(store) as opened, workplace(base_name, opened) as place:
         outcomes = train_all(place, opened, authors, recipe, add=add)
     for outcome in outcomes.values():

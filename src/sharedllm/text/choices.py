@@ -20,17 +20,20 @@ class Choices:
         me: names by which the person goes in exports with several authors; empty where it is to be guessed.
         learn: to write as they do, or to answer as they like to be answered.
         mask: whether personal details are masked.
+        author: whose lines are read of files in a git checkout, by name or by mail address; None for all lines.
     """
 
     me: tuple[str, ...] = ()
     learn: Learn = "writing"
     mask: bool = False
+    author: str | None = None
 
     def as_source(self) -> list[str]:
         """What stands for it among sources; nothing for what is read where nothing is chosen."""
         chosen: dict[str, object] = {"me": list(self.me)} if self.me else {}
         chosen |= {"learn": self.learn} if self.learn != "writing" else {}
         chosen |= {"mask": True} if self.mask else {}
+        chosen |= {"author": self.author} if self.author is not None else {}
         return [CHOICES + json.dumps(chosen, ensure_ascii=False)] if chosen else []
 
 
@@ -40,8 +43,11 @@ def choices_from(given: object) -> Choices:
     Raises:
         InvalidInput: it does not say such.
     """
-    shape = 'Write "me" as a name or a list of names, "learn" as "writing" or "answers", "mask" as true or false.'
-    if not isinstance(given, dict) or given.keys() - {"me", "learn", "mask"}:
+    shape = (
+        'Write "me" as a name or a list of names, "learn" as "writing" or "answers", "mask" as true or false,'
+        ' "author" as a name.'
+    )
+    if not isinstance(given, dict) or given.keys() - {"me", "learn", "mask", "author"}:
         raise InvalidInput(f"{given!r:.80} does not say how a text is read", remedy=shape)
     me, learn, mask = given.get("me", []), given.get("learn", "writing"), given.get("mask", False)
     names = [me] if isinstance(me, str) else me
@@ -51,7 +57,10 @@ def choices_from(given: object) -> Choices:
         raise InvalidInput(f"what is learned is {learn!r:.40}", remedy=shape)
     if not isinstance(mask, bool):
         raise InvalidInput(f"whether details are masked is {mask!r:.40}", remedy=shape)
-    return Choices(tuple(names), learn, mask)
+    author = given.get("author")
+    if not (author is None or (isinstance(author, str) and author.strip())):
+        raise InvalidInput(f"the author is {author!r:.80} instead of a name or a mail address", remedy=shape)
+    return Choices(tuple(names), learn, mask, author)
 
 
 def chosen_in(sources: Sequence[str | Path]) -> tuple[Choices, list[str | Path]]:

@@ -209,7 +209,7 @@ def _parse(line: bytes) -> Entry:
         raise InvalidInput(f"not JSON ({error})", remedy=_SHAPE) from error
     if not isinstance(entry, dict):
         raise InvalidInput(f"a JSON {type(entry).__name__} instead of an object", remedy=_SHAPE)
-    unknown = sorted(entry.keys() - {"user", "files", "text", "shared", "me", "mask"})
+    unknown = sorted(entry.keys() - {"user", "files", "text", "shared", "me", "mask", "author"})
     if unknown:
         raise InvalidInput(f"unknown key {unknown[0]!r}", remedy=_SHAPE)
     user, files, text = entry.get("user"), entry.get("files"), entry.get("text")
@@ -221,7 +221,7 @@ def _parse(line: bytes) -> Entry:
         raise InvalidInput(
             f"what {user!r} agreed to is {shared!r:.40}", remedy='Write "shared": true if they agreed, else false.'
         )
-    choices = choices_from({"mask": True, **{name: entry[name] for name in ("me", "mask") if name in entry}})
+    choices = choices_from({"mask": True, **{name: entry[name] for name in ("me", "mask", "author") if name in entry}})
     if ("files" in entry) == ("text" in entry):
         raise InvalidInput(f"the user {user!r} needs either files or a text", remedy=_SHAPE)
     if "text" in entry:

@@ -123,7 +123,7 @@ def look_at(
             raise unread.error
         skipped.append(unread)
 
-    readings = whose_words(list(read_documents(sources, unread=skip, stdin=stdin)), choices)
+    readings = whose_words(list(read_documents(sources, unread=skip, author=choices.author, stdin=stdin)), choices)
     masked: dict[DetailKind, int] = {}
     if choices.mask:
         masked = count_details(passage.text for reading in readings for passage in reading.passages)

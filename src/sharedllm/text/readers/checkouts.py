@@ -52,19 +52,18 @@ class Checkouts:
         own: list[str] = []
         left_out = 0
         newest = 0
-        name = self.author
         for who, mail, when, line in checkout.lines(path):
             if self._is_author(who, mail):
                 own.append(line)
-                newest, name = max((newest, name), (when, who))
+                newest = max(newest, when)
             else:
                 left_out += len(line) + 1
                 checkout.others[who] += len(line)
         if not own:
             return None
         checkout.has_own = True
-        turn = Turn(normalise_newlines("\n".join(own) + "\n"), name, datetime.fromtimestamp(newest, UTC))
-        return Document(source, "file of a git checkout", (turn,), name, {OTHERS: left_out} if left_out else {})
+        turn = Turn(normalise_newlines("\n".join(own) + "\n"), when=datetime.fromtimestamp(newest, UTC))
+        return Document(source, "file of a git checkout", (turn,), left_out={OTHERS: left_out} if left_out else {})
 
     def is_whole(self, path: Path) -> bool:
         """Whether every commit of a file is the author's: of a document lines cannot be told apart.

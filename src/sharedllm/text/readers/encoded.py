@@ -62,7 +62,7 @@ def read(file: BinaryIO, source: str) -> Iterator[Document]:
     data = whole(file)
     doubts: tuple[str, ...] = ()
     try:
-        text = data.decode().removeprefix("\ufeff")
+        text = data.decode("iso2022_jp_2" if b"\x1b$" in data else "utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         text, encoding = decode(data, error)
         doubts = (f"it is not in UTF-8; it was read as {encoding}",)

@@ -86,6 +86,9 @@ _ENDINGS = {
     ".mbox": MAILBOX,
 }
 _IS_HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype html|html)[\s>]", re.IGNORECASE | re.DOTALL)
+_IS_JAPANESE = re.compile(rb"\x1b\$[@B][!-~]+\x1b\([BJ]")
+"""ISO-2022-JP, whose bytes are all ASCII."""
+
 _IS_MAILBOX = re.compile(rb"From [^\n]{1,200}\b\d\d:\d\d\b[^\n]{0,60}\n>?[A-Za-z][A-Za-z0-9-]{1,60}:")
 
 
@@ -112,6 +115,8 @@ def kind_of(head: bytes, name: str = "") -> FileKind | None:
     plain = head.removeprefix(b"\xef\xbb\xbf")
     if _IS_HTML.match(plain):
         return _HTML
+    if _IS_JAPANESE.search(plain):
+        return ENCODED
     if _IS_MAILBOX.match(plain.replace(b"\r\n", b"\n")):
         return MAILBOX
     return _ENDINGS.get(PurePath(name).suffix.lower())
