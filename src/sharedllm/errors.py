@@ -8,6 +8,7 @@ SharedLLMError
 │   ├── ManifestError     a bad line in a manifest, with its number
 │   ├── UnknownName       a name that is not registered: base, format, recipe, sample user, release
 │   ├── FormatError       a vector format that cannot be used: its name is taken, or its sites are not where it says
+│   ├── GrammarError      what an answer is to be held to cannot be used, or takes too much to use
 │   ├── ReceiptError      an erasure receipt that cannot be read, or that was not signed as it stands
 │   └── UnknownJob        a training job that this server does not know, or that is somebody else's
 ├── MissingExtra          what was asked for needs packages that are not installed
@@ -44,6 +45,7 @@ SharedLLMError
     ├── QueueFull         too many requests are waiting; says when to come back
     │   └── RateLimited   one user has changed more in a while than one may
     ├── RequestFailed     one request could not be computed; nobody else's noticed
+    │   └── GrammarFailed what its answer was held to left nothing to say
     └── EngineStopped     the engine is shutting down, or has failed
 
 An error says which value was wrong and what to do about it: the message names the value, the remedy the way out.
@@ -72,6 +74,10 @@ class SharedLLMError(Exception):
 
 class InvalidInput(SharedLLMError):
     """A value given by the caller cannot be used."""
+
+
+class GrammarError(InvalidInput):
+    """What an answer is to be held to, such as a JSON Schema, cannot be compiled within the bounds."""
 
 
 class InvalidUserId(InvalidInput):
@@ -244,6 +250,10 @@ class QueueFull(ServingError):
 
 class RequestFailed(ServingError):
     """One request's own tokens, row or numbers cannot be computed with."""
+
+
+class GrammarFailed(RequestFailed):
+    """What an answer was held to left nothing that could come next."""
 
 
 class RateLimited(QueueFull):

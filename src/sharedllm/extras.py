@@ -23,7 +23,8 @@ class Extra:
 # As `pyproject.toml` names them.
 EXTRAS = {
     "serve": Extra(
-        "Serving over HTTP", ("fastapi", "h11", "jwt", "prometheus_client", "pydantic", "starlette", "uvicorn")
+        "Serving over HTTP",
+        ("fastapi", "h11", "jwt", "llguidance", "prometheus_client", "pydantic", "starlette", "uvicorn"),
     ),
     "postgres": Extra("A store in PostgreSQL", ("psycopg.pq",)),
     "ray": Extra("Training on Ray", ("ray",)),

@@ -1,5 +1,6 @@
 """OpenAI's own client against a real server process: what people will run, over a real socket, killed and all."""
 
+import json
 import math
 import re
 import select
@@ -10,10 +11,12 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Literal
 
 import httpx
 import numpy as np
 import openai
+import pydantic
 import pytest
 from click.testing import CliRunner
 from tests import models
@@ -43,7 +46,8 @@ class Site:
 
     def __init__(self, folder, base):
         self.folder, self.store = folder, folder / "store.db"
-        chatty = models.llama(folder / "chatty")
+        # What is told of tools takes a thousand bytes.
+        chatty = models.llama(folder / "chatty", max_position_embeddings=2048)
         (chatty / "chat_template.jinja").write_text(TEMPLATE)
         self.model, self.size, self.fingerprint = chatty.name, layout_of(base).size, fingerprint(chatty)
         with open_store(self.store) as store:
@@ -231,6 +235,35 @@ def test_the_glass_box_tells_what_the_adapter_changed(server):
     assert box["logprob_base"] < box["logprob_adapter"]
 
 
+def test_an_answer_follows_the_schema_that_is_asked_for(server):
+    class Person(pydantic.BaseModel):
+        kind: Literal["old", "young"]
+        twice: bool
+
+    answer = server.of(USERS[0]).chat.completions.parse(
+        model=server.model, messages=TURNS, response_format=Person, max_completion_tokens=60
+    )
+    (choice,) = answer.choices
+    assert isinstance(choice.message.parsed, Person)
+    assert choice.finish_reason == "stop"
+
+
+def test_a_tool_that_has_to_be_called_is_called_whole_or_streamed(server):
+    name = {"type": "function", "function": {"name": "ring"}}
+    times = {"type": "object", "properties": {"times": {"enum": [1, 2]}}, "required": ["times"]}
+    tools = [{"type": "function", "function": {"name": "ring", "parameters": times | {"additionalProperties": False}}}]
+    asked = {"tools": tools, "tool_choice": name, "parallel_tool_calls": False, "max_completion_tokens": 120}
+    (choice,) = server.chat(USERS[0], **asked).choices
+    (call,) = choice.message.tool_calls
+    assert (call.function.name, choice.finish_reason, choice.message.content) == ("ring", "tool_calls", None)
+    assert json.loads(call.function.arguments)["times"] in (1, 2)
+    deltas = [chunk.choices[0].delta for chunk in server.chat(USERS[0], **asked, stream=True)]
+    told = [call for delta in deltas for call in delta.tool_calls or ()]
+    assert (told[0].function.name, told[0].index) == ("ring", 0)
+    assert "".join(each.function.arguments for each in told) == call.function.arguments
+    assert not "".join(delta.content or "" for delta in deltas)
+
+
 def test_errors_arrive_as_the_clients_own_classes(server):
     with pytest.raises(openai.AuthenticationError) as refused:
         server.client.completions.create(model=server.model, prompt=PROMPT)
@@ -244,8 +277,8 @@ def test_errors_arrive_as_the_clients_own_classes(server):
         server.complete("service", user="nobody we know")
     assert refused.value.code == "unknown_user"
     with pytest.raises(openai.BadRequestError) as refused:
-        server.chat(USERS[0], tools=[{"type": "function", "function": {"name": "call"}}])
-    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "tools")
+        server.chat(USERS[0], functions=[{"name": "call"}])
+    assert (refused.value.code, refused.value.param) == ("unsupported_parameter", "functions")
 
 
 def test_too_many_at_once_is_a_rate_limit_that_says_when_to_come_back(server):

@@ -10,6 +10,10 @@ def post(server, body, path="/v1/completions", **headers):
     return server.alice.post(path, content=content, headers={"content-type": "application/json", **headers})
 
 
+CALL = {"type": "function", "function": {"name": "call"}}
+HALF = {"id": "1", "type": "function"}
+
+
 def refused(response, param=None):
     error = response.json()["error"]
     assert response.status_code == 400, response.text
@@ -121,10 +125,8 @@ def test_a_parameter_we_lack_is_refused_by_its_name_unless_it_changes_nothing(se
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("tools", [{"type": "function"}]),
-        ("tool_choice", "auto"),
         ("functions", [{}]),
-        ("response_format", {"type": "json_object"}),
+        ("function_call", "auto"),
         ("documents", ["a"]),
         ("modalities", ["audio"]),
         ("store", True),
@@ -141,12 +143,18 @@ def test_a_chat_parameter_we_lack_is_refused_by_its_name(server, name, value):
     [
         ([], "messages", "invalid_value"),
         ([{"role": "user"}], "messages.0.content", "missing_parameter"),
-        ([{"role": "tool", "content": "a"}], "messages.0.role", "invalid_value"),
+        ([{"role": "robot", "content": "a"}], "messages.0.role", "invalid_value"),
+        ([{"role": "tool", "content": "a"}], "messages.0", "invalid_value"),
+        ([{"role": "user", "content": "a", "tool_call_id": "b"}], "messages.0", "invalid_value"),
         ([{"role": "user", "content": "a", "audio": {"id": "b"}}], "messages.0.audio", "unsupported_parameter"),
         ([{"role": "user", "content": "a", "name": 7}], "messages.0.name", "invalid_value"),
         ([{"role": "user", "content": None}], "messages.0", "invalid_value"),
         ([{"role": "user", "content": "a", "mood": "good"}], "messages.0.mood", "unknown_parameter"),
-        ([{"role": "assistant", "content": "a", "tool_calls": [{}]}], "messages.0.tool_calls", "unsupported_parameter"),
+        (
+            [{"role": "assistant", "content": "a", "tool_calls": [HALF]}],
+            "messages.0.tool_calls.0.function",
+            "missing_parameter",
+        ),
         ("hi", "messages", "invalid_value"),
     ],
 )
@@ -162,6 +170,12 @@ def test_an_image_is_refused(server):
 
 def test_a_number_that_is_too_large_for_a_float_is_refused(server):
     assert refused(post(server, b'{"model": "m", "prompt": "a", "temperature": 1e999}'), "temperature")
+
+
+@pytest.mark.parametrize("value", [{"type": "json_schema"}, {"type": "json_object", "json_schema": {"name": "a"}}])
+def test_a_schema_comes_with_its_type_and_no_other(server, value):
+    body = {"model": server.model, "messages": [{"role": "user", "content": "a"}], "response_format": value}
+    assert refused(post(server, body, "/v1/chat/completions"), "response_format") == "invalid_value"
 
 
 @pytest.mark.parametrize("value", [{"a": 1}, {"a" * 65: "b"}, {"a": "b" * 513}, {str(n): "" for n in range(17)}, ["a"]])
@@ -186,6 +200,10 @@ def test_a_parameter_nobody_knows_is_refused_even_with_an_impossible_name(server
         ("completions", {"best_of": 2, "stream": True}),
         ("chat/completions", {"top_logprobs": 2}),
         ("chat/completions", {"continue_final_message": True}),
+        ("chat/completions", {"tools": [CALL, CALL]}),
+        ("chat/completions", {"tools": [CALL], "response_format": {"type": "json_object"}}),
+        ("chat/completions", {"tool_choice": "required"}),
+        ("chat/completions", {"tools": [CALL], "tool_choice": {"type": "function", "function": {"name": "other"}}}),
         ("chat/completions", {"max_tokens": 1, "max_completion_tokens": 2}),
     ],
 )

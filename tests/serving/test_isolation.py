@@ -9,10 +9,12 @@ import torch
 from tests.serving.conftest import Client
 
 from sharedllm.serving.engine import Engine
+from sharedllm.serving.grammar import Grammars
 from sharedllm.serving.request import Limits, Request, Sampling
 
 SCHEDULES = 8
-KINDS = ("greedy", "sampled", "nucleus", "stopped", "scored", "few", "penalised", "biased")
+KINDS = ("greedy", "sampled", "nucleus", "stopped", "scored", "few", "penalised", "biased", "held")
+SCHEMA = {"type": "array", "items": {"enum": ["a", "bc", 12]}, "maxItems": 3}
 
 
 @dataclass
@@ -26,6 +28,7 @@ class Planned:
 def plan(engine, row, chance):
     """Requests of a few owners, some of whom get a new release half-way and one of whom is erased."""
     owners = [f"user {n}" for n in range(5)]
+    grammar = Grammars(engine.base).of_schema("anybody", SCHEMA)
     releases = dict.fromkeys(owners, 0)
     planned = []
     for number in range(40):
@@ -54,6 +57,7 @@ def plan(engine, row, chance):
             sampling=sampling,
             stop=["a", "e"] if kind == "stopped" else (),
             stop_ids=frozenset(range(100, 110)) if kind == "few" else frozenset(),
+            grammar=grammar if kind == "held" else None,
             score_prompt=kind == "scored",
             glass_box=kind == "scored",
             ignore_end=bool(chance.random() < 0.5),

@@ -11,6 +11,7 @@ from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.http.arrivals import Arrivals
 from sharedllm.http.off_loop import Turns
 from sharedllm.operations.quotas import WRITES, WRITES_PER_HOUR, Quotas
+from sharedllm.serving.grammar import Grammars
 from sharedllm.store import Store
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class Service(Holder):
         model: the one model id: the base's name, without the path where that is a local folder.
         arrivals: bodies on their way that will change somebody.
         quotas: how often each user may change what there is of them.
+        grammars: what answers are held to, as far as somebody has asked for it.
         turns: who parses, routes, encodes and stores next.
         tending: who is shown, cancelled or erased next, which may wait for the engine or for a training.
     """
@@ -86,6 +88,7 @@ class Service(Holder):
     model: str = field(init=False)
     arrivals: Arrivals = field(init=False, repr=False)
     quotas: Quotas = field(init=False, repr=False)
+    grammars: Grammars = field(init=False, repr=False)
     turns: Turns = field(default_factory=Turns, init=False, repr=False)
     tending: Turns = field(default_factory=Turns, init=False, repr=False)
     _admitting: set[object] = field(default_factory=set, init=False, repr=False)
@@ -93,6 +96,7 @@ class Service(Holder):
 
     def __post_init__(self) -> None:
         self.arrivals = Arrivals(self.store)
+        self.grammars = Grammars(self.engine.base)
         self.quotas = Quotas(self.policy.writes, self.policy.writes_per_hour)
         name = self.engine.base.name
         # Found out once: where a folder was is not to be told when it is there no more.
@@ -135,4 +139,5 @@ class Service(Holder):
         with self._admitted:
             under_way = set(self._admitting)
             self._admitted.wait_for(lambda: under_way.isdisjoint(self._admitting))
+        self.grammars.forget(user)
         return self.engine.forget(user)

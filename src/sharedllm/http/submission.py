@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from sharedllm.errors import GrammarFailed
 from sharedllm.http.error_responses import Refused
 from sharedllm.http.logs import log
 from sharedllm.serving.request import Finished, Request, RequestEvent, Scored, Token
@@ -75,6 +76,7 @@ class Submission:
 
         Raises:
             Refused: one ended without an answer: at its deadline, erased, at a shutdown, or failed.
+            GrammarFailed: what one was held to left nothing to say.
         """
         left = len(self.answers)
         while left:
@@ -85,6 +87,8 @@ class Submission:
                 if event.error is not None:
                     # Its message may quote the answer.
                     log.error({"event": "failed", "error": type(event.error).__name__})
+                if isinstance(event.error, GrammarFailed):
+                    raise event.error
                 if event.reason not in ("stop", "length"):
                     raise _ended(event.reason)
             yield index, event

@@ -3,12 +3,15 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from sharedllm.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from sharedllm.serving.grammar import Grammar
 
 Reason = Literal["stop", "length", "cancelled", "deadline", "erased", "shutdown", "failed"]
 """``stop``: an end token or a stop string; ``length``: as many tokens as were asked for, or as fit the context."""
@@ -113,6 +116,7 @@ class Request:
         seconds: the request ends with ``deadline`` this long after it was submitted; None leaves it all the time.
         ignore_end: go on after an end token of the base.
         stop_ids: tokens that end the answer beside those of the base, also where these are ignored.
+        grammar: what the answer is held to; it ends where nothing more may come.
     """
 
     prompt: Sequence[int]
@@ -128,6 +132,7 @@ class Request:
     seconds: float | None = None
     ignore_end: bool = False
     stop_ids: frozenset[int] = frozenset()
+    grammar: "Grammar | None" = None
 
     @property
     def tokens(self) -> int:

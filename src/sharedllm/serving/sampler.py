@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sharedllm.errors import RequestFailed
+from sharedllm.serving.grammar import restrict
 from sharedllm.serving.noise import keys_of, noisiest
 from sharedllm.serving.penalties import adjust
 from sharedllm.serving.request import Sampling, Scored
@@ -60,13 +61,24 @@ def sample(logits: "Logits") -> Sampled:
                     sampled.scores[number] = _score_known(chunk, logits.rows[row : row + known])
                 except Exception as error:
                     sampled.failed[number] = error
-            if chunk.draws and number not in sampled.failed:
+            if chunk.draws and number not in sampled.failed and _may_go_on(chunk, number, sampled):
                 drawing.append(number)
                 rows.append(row + known)
             row += len(chunk.wanted)
         # Mostly they are all of the logits, which are then not to be copied.
         _draw_all(drawing, logits.rows if len(rows) == row else logits.rows[rows], sampled)
     return sampled
+
+
+def _may_go_on(chunk: "Chunk", number: int, sampled: Sampled) -> bool:
+    """Whether there is a token that may come next, which is known after that."""
+    if chunk.sequence.constraint is not None:
+        try:
+            chunk.sequence.constraint.look()
+        except Exception as error:
+            sampled.failed[number] = error
+            return False
+    return True
 
 
 def _score_known(chunk: "Chunk", logits: "torch.Tensor") -> list[Scored]:
@@ -98,10 +110,16 @@ def _draw_scored(chunks: "Sequence[Chunk]", logits: "torch.Tensor") -> list[Scor
     requests = [chunk.sequence.request for chunk in chunks]
     samplings = [each.sampling for each in requests]
     drawn_from = _wide(logits)
-    if any(each.adjusts for each in samplings):
+    adjusts = any(each.adjusts for each in samplings)
+    constraints = [chunk.sequence.constraint for chunk in chunks]
+    holds = any(each is not None for each in constraints)
+    if (adjusts or holds) and drawn_from is logits:
         # What a pass has computed is left as it is: scores are of that, and what fails here is drawn from again.
-        drawn_from = drawn_from.clone() if drawn_from is logits else drawn_from
+        drawn_from = drawn_from.clone()
+    if adjusts:
         adjust(drawn_from, samplings, [chunk.sequence.said for chunk in chunks])
+    if holds:
+        restrict(drawn_from, constraints)
     tokens = draw(drawn_from, samplings, [len(chunk.sequence.new) for chunk in chunks])
     # To normalise everybody's logits takes a while, and few ask for it.
     tops = {row: top for row, each in enumerate(requests) if (top := each.top_logprobs) is not None}

@@ -38,6 +38,7 @@ class Sequence:
         far: whether it is longer than the original context.
         new: every token drawn.
         said: what prompt and answer have said, for whoever penalises that.
+        constraint: what the answer is held to, as far as it has come.
         ended: how the answer ended, where it is still to be compared.
         prompt_scores, glass_box: what `Finished` tells of them.
     """
@@ -54,6 +55,7 @@ class Sequence:
         self.far = False
         self.new: list[Scored] = []
         self.said = Said(request.prompt, request.max_tokens) if request.sampling.penalises else None
+        self.constraint = None if request.grammar is None else request.grammar.begin()
         self.ended: Reason | None = None
         self.prompt_scores: tuple[Scored, ...] = ()
         self.glass_box: tuple[Scored, ...] = ()
@@ -83,8 +85,8 @@ class Sequence:
 
     @property
     def stopped(self) -> bool:
-        """Whether a stop string has ended the answer."""
-        return self._detokenizer.stopped
+        """Whether a stop string has ended the answer, or what it is held to."""
+        return self._detokenizer.stopped or (self.constraint is not None and self.constraint.complete)
 
     def chunk(self, length: int) -> "Chunk":
         """The next so many tokens, as a pass reads them."""
@@ -123,6 +125,8 @@ class Sequence:
             self.ids.append(drawn.id)
             if self.said is not None:
                 self.said.add(drawn.id)
+            if self.constraint is not None:
+                self.constraint.accept(drawn.id)
         return ends
 
     def tell(self, *, shown: bool) -> None:

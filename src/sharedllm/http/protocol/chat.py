@@ -13,8 +13,10 @@ from sharedllm.http.protocol.body import described, read
 from sharedllm.http.protocol.forms import Form, Wanted
 from sharedllm.http.protocol.schemas import ChatRequest, Message
 from sharedllm.http.protocol.stream import answer
+from sharedllm.http.protocol.tool_calls import Listener, answered, grammar, instructions, spelled
 from sharedllm.http.service import Service
 from sharedllm.http.submission import PartialAnswer
+from sharedllm.serving.grammar import Grammar
 from sharedllm.serving.request import Scored, Token
 
 router = APIRouter(prefix="/v1", tags=["answers"])
@@ -38,6 +40,8 @@ class Chat(Form):
     def __init__(self, service: Service, asked: ChatRequest) -> None:
         super().__init__(service, asked)
         self._asked = asked
+        self._functions = [each.model_dump(exclude_none=True, exclude={"strict"}) for each in asked.functions]
+        self._heard: dict[int, Listener] = {}
 
     @property
     def is_long(self) -> bool:
@@ -49,7 +53,7 @@ class Chat(Form):
 
     def prompts(self) -> Iterator[list[int]]:
         base = self.service.engine.base
-        turns = [_turn(message) for message in self._asked.messages]
+        turns = _turns(self._asked.messages, instructions(self._functions) if self._functions else "")
         self.check_length([turn.text for turn in turns])
         yield chat_ids(
             base,
@@ -66,24 +70,48 @@ class Chat(Form):
             asked or min(room, self.service.policy.chat_tokens), top_logprobs=top if self._asked.logprobs else None
         )
 
+    def grammar(self, owner: str) -> Grammar | None:
+        asked, grammars = self._asked, self.service.grammars
+        if self._functions:
+            required = asked.tool_choice not in (None, "auto")
+            parallel = asked.parallel_tool_calls is not False
+            return grammars.of_grammar(owner, grammar(self._functions, required=required, parallel=parallel))
+        schema = asked.response_format.held_to if asked.response_format is not None else None
+        return None if schema is None else grammars.of_schema(owner, schema)
+
     def choice(self, index: int, answer: PartialAnswer, vocabulary: Vocabulary) -> dict[str, Any]:
+        message: dict[str, Any] = {"role": "assistant", "content": answer.text, "refusal": None}
+        listener = Listener()
+        if self._functions:
+            said, _ = listener.hear(answer.text, last=True)
+            if listener.calls:
+                message |= {"content": said.strip() or None, "tool_calls": [call.told for call in listener.calls]}
         return {
             "index": index,
-            "message": {"role": "assistant", "content": answer.text, "refusal": None},
+            "message": message,
             "logprobs": self._logprobs(answer.tokens, vocabulary),
-            "finish_reason": answer.end.reason,
+            "finish_reason": _reason(answer.end.reason, listener),
         }
 
     def opening(self, index: int) -> dict[str, Any]:
         return _chunk(index, {"role": "assistant", "content": ""})
 
     def piece(self, index: int, token: Token, vocabulary: Vocabulary) -> dict[str, Any] | None:
-        if not token.text and not self._asked.logprobs:
+        delta = self._delta(index, token.text)
+        if not delta and not self._asked.logprobs:
             return None
-        return _chunk(index, {"content": token.text}, self._logprobs([token.scored], vocabulary))
+        return _chunk(index, delta or {"content": ""}, self._logprobs([token.scored], vocabulary))
 
     def ending(self, index: int, text: str, reason: str) -> dict[str, Any]:
-        return _chunk(index, {"content": text} if text else {}, reason=reason)
+        delta = self._delta(index, text, last=True)
+        return _chunk(index, delta, reason=_reason(reason, self._heard.get(index)))
+
+    def _delta(self, index: int, text: str, *, last: bool = False) -> dict[str, Any]:
+        """What is told of more text."""
+        if not self._functions:
+            return {"content": text} if text else {}
+        said, told = self._heard.setdefault(index, Listener()).hear(text, last=last)
+        return ({"content": said} if said else {}) | ({"tool_calls": told} if told else {})
 
     def _logprobs(self, tokens: Sequence[Scored], vocabulary: Vocabulary) -> dict[str, Any] | None:
         if not self._asked.logprobs:
@@ -98,8 +126,30 @@ class Chat(Form):
         }
 
 
-def _turn(message: Message) -> ChatTurn:
-    return ChatTurn("system" if message.role == "developer" else message.role, message.text)
+def _turns(messages: Sequence[Message], before: str) -> list[ChatTurn]:
+    """The conversation as templates know it: with calls and what they came to as text, and what the base is told first.
+
+    Templates know no tools, and many want users and assistants to take turns: results of several calls are one turn.
+    """
+    turns: list[ChatTurn] = []
+    results: list[str] = []
+    for message, following in zip(messages, [*messages[1:], None], strict=True):
+        role, text = "system" if message.role == "developer" else message.role, message.text
+        if role == "tool":
+            results.append(text)
+            if following is not None and following.role == "tool":
+                continue
+            role, text, results = "user", answered(results), []
+        for call in message.tool_calls or ():
+            text += ("\n" if text else "") + spelled(call.function.name, call.function.arguments)
+        turns.append(ChatTurn(role, text))
+    if before and turns[0].role == "system":
+        return [ChatTurn("system", f"{turns[0].text}\n\n{before}"), *turns[1:]]
+    return [ChatTurn("system", before), *turns] if before else turns
+
+
+def _reason(reason: str, listener: Listener | None) -> str:
+    return "tool_calls" if reason == "stop" and listener is not None and listener.calls else reason
 
 
 def _told(id: int, logprob: float | None, vocabulary: Vocabulary) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from sharedllm.http.protocol.schemas import Common
 from sharedllm.http.service import Service
 from sharedllm.http.submission import PartialAnswer
 from sharedllm.operations.route import Route
+from sharedllm.serving.grammar import Grammar
 from sharedllm.serving.request import DEFAULT_SAMPLING, Request, Token
 
 _CHARACTERS_PER_TOKEN = 8
@@ -60,6 +61,14 @@ class Form(ABC):
     def wanted(self, prompt: Sequence[int]) -> "Wanted":
         """What is asked of the engine for one prompt."""
 
+    def grammar(self, owner: str) -> Grammar | None:
+        """What every answer is held to, made for whoever asks; None where they may say anything.
+
+        Raises:
+            GrammarError, Refused: it cannot be used.
+        """
+        return None
+
     @abstractmethod
     def choice(self, index: int, answer: PartialAnswer, vocabulary: Vocabulary) -> dict[str, Any]:
         """One finished answer, in a response that is not streamed."""
@@ -82,14 +91,16 @@ class Form(ABC):
         Raises:
             InvalidInput: a prompt is empty or unusable, or there are too many answers.
             Refused: a prompt does not fit.
+            GrammarError: what answers are to be held to cannot be used.
         """
         if self.count * self.drawn > self.service.answers:
             raise InvalidInput(
                 f"The request asks for {self.count * self.drawn:,} answers",
                 remedy=f"Ask for at most {self.service.answers}: prompts times n, or times best_of.",
             )
+        grammar = self.grammar(decision.user)
         return [
-            self._request(ids, self.wanted(ids), decision, seed, choice)
+            replace(self._request(ids, self.wanted(ids), decision, seed, choice), grammar=grammar)
             for ids in self.prompts()
             for choice in range(self.drawn)
         ]

@@ -21,6 +21,9 @@ TokenIds = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 Prompts = Field(min_length=1, max_length=1024, fail_fast=True)
 
 
+Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
+
+
 class Strict(BaseModel):
     """Refuses unknown parameters, other types, and parameters that are known but not supported."""
 
@@ -34,9 +37,10 @@ class Strict(BaseModel):
     def _refuse_by_name(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
+        known = {field.alias or name for name, field in cls.model_fields.items()}
         # The first alone, where pydantic would tell all.
         for name in data:
-            if name not in cls.model_fields and name not in cls.unsupported:
+            if name not in known and name not in cls.unsupported:
                 raise PydanticCustomError("unknown_parameter", "{name} is not a parameter here", {"name": name})
         for name, neutral in cls.unsupported.items():
             if data.get(name) is not None and data[name] not in neutral:
@@ -200,30 +204,53 @@ class TextPart(Strict):
     text: str
 
 
+class CalledFunction(Strict):
+    """What was called, with what."""
+
+    name: Name
+    arguments: str = Field(description="JSON, as the assistant wrote it.")
+
+
+class ToolCall(Strict):
+    """A call that the assistant made."""
+
+    id: str = Field(max_length=256)
+    type: Literal["function"]
+    function: CalledFunction
+
+
 class Message(Strict):
-    """One message; what only an assistant with tools would say is refused."""
+    """One message."""
 
-    unsupported = {
-        "refusal": (),
-        "audio": (),
-        "tool_calls": ([],),
-        "function_call": (),
-        "annotations": ([],),
-        "tool_call_id": (),
-    }
+    unsupported = {"refusal": (), "audio": (), "function_call": (), "annotations": ([],)}
 
-    role: Literal["system", "developer", "user", "assistant"] = Field(description="developer is read as system.")
+    role: Literal["system", "developer", "user", "assistant", "tool"] = Field(
+        description="developer is read as system."
+    )
     content: str | Annotated[list[TextPart], Field(fail_fast=True)] | None = Field(
         description="null is nothing, and for an assistant alone."
     )
     name: str | None = Field(
         None, max_length=64, description="Taken and not read: chat templates have no place for it."
     )
+    tool_calls: Annotated[list[ToolCall], Field(max_length=128, fail_fast=True)] | None = None
+    tool_call_id: str | None = Field(None, max_length=256, description="Which call a tool's message answers.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _calls_say_enough(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("tool_calls") and "content" not in data:
+            return {**data, "content": None}
+        return data
 
     @model_validator(mode="after")
     def _somebody_says_something(self) -> Self:
         if self.content is None and self.role != "assistant":
             raise PydanticCustomError("content", "only an assistant's content may be null")
+        if self.tool_calls and self.role != "assistant":
+            raise PydanticCustomError("tool_calls", "only an assistant calls tools")
+        if (self.tool_call_id is not None) != (self.role == "tool"):
+            raise PydanticCustomError("tool_call_id", "a tool's message says which call it answers, and no other does")
         return self
 
     @property
@@ -231,6 +258,65 @@ class Message(Strict):
         if self.content is None or isinstance(self.content, str):
             return self.content or ""
         return "".join(part.text for part in self.content)
+
+
+class Function(Strict):
+    """A function that the assistant may call."""
+
+    name: Name
+    description: str | None = Field(None, max_length=16_384)
+    parameters: dict[str, Any] | None = Field(None, description="JSON Schema of its arguments; none by default.")
+    strict: bool | None = Field(None, description="Arguments always follow the schema.")
+
+
+class Tool(Strict):
+    """What the assistant may call."""
+
+    type: Literal["function"]
+    function: Function
+
+
+class NamedFunction(Strict):
+    """A function by its name."""
+
+    name: Name
+
+
+class NamedTool(Strict):
+    """What the assistant has to call."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class JSONSchema(Strict):
+    """What an answer is held to."""
+
+    name: Name
+    description: str | None = Field(None, max_length=16_384)
+    schema_: dict[str, Any] | None = Field(None, alias="schema", description="By default any JSON object.")
+    strict: bool | None = Field(None, description="The answer always follows the schema.")
+
+
+class ResponseFormat(Strict):
+    """How an answer is written."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JSONSchema | None = None
+
+    @model_validator(mode="after")
+    def _a_schema_is_said(self) -> Self:
+        if (self.json_schema is not None) != (self.type == "json_schema"):
+            raise PydanticCustomError("json_schema", "json_schema comes with the type json_schema, and with no other")
+        return self
+
+    @property
+    def held_to(self) -> Mapping[str, Any] | None:
+        """The JSON Schema that an answer follows; None where it may say anything."""
+        if self.type == "text":
+            return None
+        given = self.json_schema.schema_ if self.json_schema is not None else None
+        return {"type": "object"} if given is None else given
 
 
 class ChatRequest(Common):
@@ -242,12 +328,8 @@ class ChatRequest(Common):
         "echo": (False,),
         "chat_template_kwargs": ({},),
         "documents": ([],),
-        "tools": ([],),
-        "tool_choice": ("none",),
-        "parallel_tool_calls": (True, False),
         "functions": ([],),
         "function_call": ("none",),
-        "response_format": ({"type": "text"},),
         "modalities": (["text"],),
         "audio": (),
         "prediction": (),
@@ -263,6 +345,10 @@ class ChatRequest(Common):
     max_completion_tokens: int | None = Field(None, ge=1, description="The newer name of max_tokens.")
     logprobs: bool | None = None
     top_logprobs: int | None = Field(None, ge=0, le=20)
+    response_format: ResponseFormat | None = None
+    tools: Annotated[list[Tool], Field(max_length=128, fail_fast=True)] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = Field(None, description="auto by default.")
+    parallel_tool_calls: bool | None = Field(None, description="Whether an answer may have several calls; by default.")
     metadata: Labels | None = Field(None, description="Taken and not kept.")
     prompt_cache_key: str | None = Field(None, max_length=1024, description="Taken and not needed.")
     safety_identifier: str | None = Field(None, max_length=1024, description="Taken and not kept.")
@@ -272,6 +358,30 @@ class ChatRequest(Common):
     continue_final_message: bool | None = Field(
         None, description="Whether the answer goes on from the last message, which is then the assistant's."
     )
+
+    @property
+    def functions(self) -> list[Function]:
+        """Those that may be called."""
+        if self.tool_choice == "none":
+            return []
+        functions = [tool.function for tool in self.tools or ()]
+        if isinstance(self.tool_choice, NamedTool):
+            name = self.tool_choice.function.name
+            return [each for each in functions if each.name == name]
+        return functions
+
+    @model_validator(mode="after")
+    def _tools_can_be_told_apart_and_chosen(self) -> Self:
+        names = [tool.function.name for tool in self.tools or ()]
+        if len(set(names)) < len(names):
+            raise PydanticCustomError("tools", "two tools have the same name")
+        if self.tool_choice not in (None, "none", "auto") and not self.functions:
+            raise PydanticCustomError("tool_choice", "tool_choice asks for a call of what is not among the tools")
+        if self.functions and self.response_format is not None and self.response_format.type != "text":
+            raise PydanticCustomError("response_format", "an answer calls tools or follows response_format, not both")
+        if self.functions and self.continue_final_message:
+            raise PydanticCustomError("continue_final_message", "an answer that may call tools begins anew")
+        return self
 
     @model_validator(mode="after")
     def _only_the_assistant_goes_on(self) -> Self:
