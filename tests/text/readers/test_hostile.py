@@ -139,7 +139,7 @@ def test_a_process_that_dies_costs_its_file_and_the_next_has_a_new_one(tmp_path)
                 process = door._processes[0]._process
                 os.kill(process.pid, 9)
                 process.wait()
-            source = dispatch.Source(tmp_path / f"{name}.html", named=False)
+            source = dispatch.FoundFile(tmp_path / f"{name}.html", named=False)
             texts += [each.turns[0].text for each in door.read(source)]
     assert texts == ["a", "b", "c"] and unread == []
 
@@ -148,7 +148,7 @@ def test_nothing_of_the_environment_reaches_a_reading_process(tmp_path, monkeypa
     monkeypatch.setenv("SHAREDLLM_MASTER_KEY", "secret")
     (tmp_path / "a.html").write_text("<p>a</p>")
     with dispatch.Dispatch(print) as door:
-        list(door.read(dispatch.Source(tmp_path / "a.html", named=True)))
+        list(door.read(dispatch.FoundFile(tmp_path / "a.html", named=True)))
         environment = Path(f"/proc/{door._processes[0]._process.pid}/environ").read_bytes()
         assert b"secret" not in environment
 

@@ -10,8 +10,6 @@ need("text")
 
 from lxml import etree  # noqa: E402
 
-_PIECE = 1 << 20
-
 
 def part(archive: ZipFile, name: str, most: int = LARGEST_FILE) -> bytes:
     """A member of an archive.

@@ -24,11 +24,11 @@ from sharedllm.text.documents import Document, Turn, normalise_newlines
 from sharedllm.text.readers.blobs import BLOBS, without_blobs
 from sharedllm.text.readers.checkouts import Checkouts
 from sharedllm.text.readers.file_kinds import ENCODED, EXPORT, MAIL, FileKind, kind_of
-from sharedllm.text.readers.found import LARGEST_FILE, Member, Taken, TooMuchText, Unread, Unreadable
+from sharedllm.text.readers.found import LARGEST_FILE, InnerFile, Taken, TooMuchText, Unread, Unreadable
 from sharedllm.text.readers.garbled import looks_garbled
 from sharedllm.text.readers.mail_authors import one_mailbox
 from sharedllm.text.readers.reading_process import ReadingProcess, memory_file
-from sharedllm.text.readers.walk import STDIN, Source, opened, quoted
+from sharedllm.text.readers.walk import STDIN, FoundFile, opened, quoted
 
 MAX_TEXT_BYTES = 64_000_000
 MOST_MEMBERS = 20_000
@@ -72,7 +72,7 @@ class Dispatch:
     ) -> None:
         self._stack.close()
 
-    def read(self, source: Source) -> Iterator[Document]:
+    def read(self, source: FoundFile) -> Iterator[Document]:
         """The documents of a file, a Maildir folder or standard input.
 
         Raises:
@@ -115,7 +115,7 @@ class Dispatch:
             )
             self._unread(Unread(printable(str(top)), why))
 
-    def _of_checkout(self, checkouts: Checkouts, file: BinaryIO, source: Source) -> Iterator[Document]:
+    def _of_checkout(self, checkouts: Checkouts, file: BinaryIO, source: FoundFile) -> Iterator[Document]:
         """What the author wrote of a file: its lines of a text, all or nothing of what is none."""
         path = Path(source.path)
         try:
@@ -130,15 +130,15 @@ class Dispatch:
             why = TextError(f"{quoted(path)} {error.message}", remedy=error.remedy)
             self._unread(Unread(source.shown, why, source.named))
 
-    def _maildir(self, source: Source) -> Iterator[Document]:
+    def _maildir(self, source: FoundFile) -> Iterator[Document]:
         documents: list[Document] = []
         for path in source.mails:
             with opened(path, named=False) as file:
-                documents += self._file(file, Source(path, named=False), path.name, of_maildir=True)
+                documents += self._file(file, FoundFile(path, named=False), path.name, of_maildir=True)
         if documents:
             yield one_mailbox(source.shown, documents)
 
-    def _folder(self, source: Source) -> Iterator[Document]:
+    def _folder(self, source: FoundFile) -> Iterator[Document]:
         """What belongs together in a folder; its files come by themselves, those of them that were not taken."""
         with memory_file(json.dumps([str(path) for path in source.files]).encode()) as file:
             try:
@@ -147,7 +147,7 @@ class Dispatch:
                 self._unread(Unread(source.shown, error))
 
     def _file(
-        self, file: BinaryIO, source: Source, name: str, depth: int = 0, *, of_maildir: bool = False
+        self, file: BinaryIO, source: FoundFile, name: str, depth: int = 0, *, of_maildir: bool = False
     ) -> Iterator[Document]:
         """The documents of an open file; of what is not read, `unread` is told."""
         try:
@@ -185,7 +185,7 @@ class Dispatch:
         except (MissingExtra, TextError) as error:
             self._unread(Unread(source.shown, error, source.named))
 
-    def _plain(self, text: str, data: bytes, source: Source, name: str, depth: int) -> Iterator[Document]:
+    def _plain(self, text: str, data: bytes, source: FoundFile, name: str, depth: int) -> Iterator[Document]:
         if not text.strip():
             if source.named:
                 raise Unreadable("is empty", remedy="Give a file with text in it, or leave it out.")
@@ -208,25 +208,24 @@ class Dispatch:
         turns = (Turn(normalise_newlines(text)),)
         yield self._taken(Document(source.shown, "plain text", turns, doubts=tuple(doubts)))
 
-    def _encoded(self, data: bytes, source: Source, depth: int) -> Iterator[Document]:
+    def _encoded(self, data: bytes, source: FoundFile, depth: int) -> Iterator[Document]:
         need("text")
         with memory_file(data) as file:
             yield from self._by_process(ENCODED, file, source, depth)
 
     def _by_process(
-        self, kind: FileKind, file: BinaryIO, source: Source, depth: int, *, of_maildir: bool = False
+        self, kind: FileKind, file: BinaryIO, source: FoundFile, depth: int, *, of_maildir: bool = False
     ) -> Iterator[Document]:
-        assert kind.reader is not None
         while len(self._processes) <= depth:
             self._processes.append(self._stack.enter_context(ReadingProcess()))
         left_out: Counter[str] = Counter()
         anything = kind is EXPORT
-        with closing(self._processes[depth].read(kind.reader, file, source.shown, self._room)) as found:
+        with closing(self._processes[depth].read(kind.reader or "", file, source.shown, self._room)) as found:
             for each in found:
-                if isinstance(each, Member):
+                if isinstance(each, InnerFile):
                     self._check_members(depth)
                     anything = True
-                    within = Source(f"{source.path}/{each.name}", named=False)
+                    within = FoundFile(f"{source.path}/{each.name}", named=False)
                     yield from self._file(each.content, within, PurePath(each.name).name, depth + 1)
                 elif isinstance(each, Unread):
                     anything = True

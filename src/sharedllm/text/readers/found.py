@@ -36,7 +36,7 @@ class Unread:
 
 
 @dataclass(frozen=True)
-class Member:
+class InnerFile:
     """A file within a file, to be read in its turn.
 
     Attributes:
@@ -59,9 +59,9 @@ class Taken:
     paths: frozenset[str]
 
 
-Found = Document | Member | Unread | Taken
+ReadResult = Document | InnerFile | Unread | Taken
 
-Read = Callable[[BinaryIO, str], Iterator[Found]]
+FileReader = Callable[[BinaryIO, str], Iterator[ReadResult]]
 """What a reader is: of an open file and its path as it is shown, what is in it.
 
 Raises `Unreadable`, and whatever its library raises, which is taken for a damaged file.

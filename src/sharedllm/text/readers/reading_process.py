@@ -20,7 +20,7 @@ from typing import Any, BinaryIO
 
 import sharedllm
 from sharedllm.errors import TextError
-from sharedllm.text.readers.found import Found, Member, Taken, TooMuchText, Unread, Unreadable, document_from
+from sharedllm.text.readers.found import InnerFile, ReadResult, Taken, TooMuchText, Unread, Unreadable, document_from
 
 SECONDS = 20.0
 """Of a processor for any file, and as much again for every `_BYTES` of it."""
@@ -51,7 +51,7 @@ class ReadingProcess:
     ) -> None:
         self._end()
 
-    def read(self, reader: str, file: BinaryIO, source: str, room: int) -> Generator[Found, None, None]:
+    def read(self, reader: str, file: BinaryIO, source: str, room: int) -> Generator[ReadResult, None, None]:
         """What a reader finds in a file, as it finds it.
 
         Args:
@@ -84,7 +84,7 @@ class ReadingProcess:
             self._end()
             raise
 
-    def _ask(self, request: dict[str, Any], file: BinaryIO, seconds: float) -> Iterator[Found]:
+    def _ask(self, request: dict[str, Any], file: BinaryIO, seconds: float) -> Iterator[ReadResult]:
         channel = self._started()
         left = seconds * _PATIENCE
         received = b""
@@ -175,13 +175,13 @@ def _line(channel: socket.socket, received: bytes, deadline: float) -> tuple[byt
     return line, rest, passed
 
 
-def _as_found(reply: dict[str, Any], passed: int | None) -> Iterator[Found]:
+def _as_found(reply: dict[str, Any], passed: int | None) -> Iterator[ReadResult]:
     if reply["what"] == "document":
         yield document_from(reply)
     elif reply["what"] == "member" and passed is not None:
         with open(passed, "rb") as content:  # noqa: PTH123 (a descriptor, no path)
             content.seek(0)
-            yield Member(reply["name"], content)
+            yield InnerFile(reply["name"], content)
     elif reply["what"] == "unread":
         yield Unread(reply["source"], TextError(reply["message"], remedy=reply["remedy"]))
     elif reply["what"] == "taken":

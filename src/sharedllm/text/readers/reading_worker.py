@@ -15,7 +15,15 @@ from typing import Any
 
 from sharedllm.errors import TextError
 from sharedllm.text.documents import Document, Turn, normalise_newlines
-from sharedllm.text.readers.found import LARGEST_FILE, Member, Read, Taken, TooMuchText, Unreadable, document_to
+from sharedllm.text.readers.found import (
+    LARGEST_FILE,
+    FileReader,
+    InnerFile,
+    Taken,
+    TooMuchText,
+    Unreadable,
+    document_to,
+)
 
 READERS = (
     "encoded",
@@ -97,7 +105,7 @@ def _bound(request: dict[str, Any]) -> None:
 def _replies(request: dict[str, Any], descriptor: int) -> Iterator[tuple[dict[str, Any], int | None]]:
     if request["reader"] not in READERS:
         raise ValueError(request["reader"])
-    read: Read = import_module(f"sharedllm.text.readers.{request['reader']}").read
+    read: FileReader = import_module(f"sharedllm.text.readers.{request['reader']}").read
     room = request["room"]
     with os.fdopen(descriptor, "rb") as file:
         file.seek(0)
@@ -108,7 +116,7 @@ def _replies(request: dict[str, Any], descriptor: int) -> Iterator[tuple[dict[st
                 if room < 0:
                     raise TooMuchText("holds more text than there is room for", remedy="Give less of it.")
                 yield document_to(document), None
-            elif isinstance(each, Member):
+            elif isinstance(each, InnerFile):
                 with each.content as content:
                     yield {"what": "member", "name": each.name}, content.fileno()
             elif isinstance(each, Taken):

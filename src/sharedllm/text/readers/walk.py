@@ -17,7 +17,7 @@ _PARTS_OF_MAILDIR = {"cur", "new", "tmp"}
 
 
 @dataclass(frozen=True)
-class Source:
+class FoundFile:
     """A file, standard input, or what a folder is as a whole.
 
     Attributes:
@@ -43,7 +43,7 @@ def quoted(source: str | Path) -> str:
     return "standard input" if source == STDIN else repr(str(source))
 
 
-def walk(sources: Iterable[str | Path]) -> Iterator[Source | Unread]:
+def walk(sources: Iterable[str | Path]) -> Iterator[FoundFile | Unread]:
     """Every file once: a second reading would put held-out lines into training.
 
     Hidden files are passed over, and links to folders are not followed.
@@ -60,7 +60,7 @@ def walk(sources: Iterable[str | Path]) -> Iterator[Source | Unread]:
                 yield found
 
 
-def _identity(found: Source | Unread) -> str:
+def _identity(found: FoundFile | Unread) -> str:
     if isinstance(found, Unread):
         return os.path.realpath(found.source)
     if found.path == STDIN:
@@ -68,7 +68,7 @@ def _identity(found: Source | Unread) -> str:
     return os.path.realpath(found.path) + ("/" if found.files else "")
 
 
-def _expand(source: str | Path) -> Iterator[Source | Unread]:
+def _expand(source: str | Path) -> Iterator[FoundFile | Unread]:
     try:
         impossible = b"\0" in os.fsencode(source)
     except UnicodeEncodeError:
@@ -79,12 +79,12 @@ def _expand(source: str | Path) -> Iterator[Source | Unread]:
             remedy="Give the path of a file or a folder.",
         )
     if source == STDIN or not _is_folder(source):
-        yield Source(source, named=True)
+        yield FoundFile(source, named=True)
     else:
         found = sorted(_below(Path(source)), key=lambda found: Path(_place(found)).parts)
-        told = tuple(Path(each.path) for each in found if isinstance(each, Source) and _tells(Path(each.path)))
+        told = tuple(Path(each.path) for each in found if isinstance(each, FoundFile) and _tells(Path(each.path)))
         if told:
-            yield Source(Path(source), named=False, files=told)
+            yield FoundFile(Path(source), named=False, files=told)
         yield from found
 
 
@@ -94,12 +94,12 @@ def _is_folder(source: str | Path) -> bool:
     return False
 
 
-def _place(found: Source | Unread) -> str | Path:
-    return found.path if isinstance(found, Source) else found.source
+def _place(found: FoundFile | Unread) -> str | Path:
+    return found.path if isinstance(found, FoundFile) else found.source
 
 
-def _below(folder: Path) -> list[Source | Unread]:
-    found: list[Source | Unread] = []
+def _below(folder: Path) -> list[FoundFile | Unread]:
+    found: list[FoundFile | Unread] = []
 
     def unreadable(error: OSError) -> None:
         why = TextError(
@@ -111,13 +111,13 @@ def _below(folder: Path) -> list[Source | Unread]:
     for parent, folders, files in os.walk(folder, onerror=unreadable, followlinks=False):
         if set(folders) >= _PARTS_OF_MAILDIR:
             mails = [path for part in ("cur", "new") for path in _files(Path(parent, part))]
-            found.append(Source(Path(parent), named=False, mails=tuple(mails)))
+            found.append(FoundFile(Path(parent), named=False, mails=tuple(mails)))
             folders[:] = set(folders) - _PARTS_OF_MAILDIR
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
             path = Path(parent, name)
             if not name.startswith(".") and path.is_file():
-                found.append(Source(path, named=False) if _within(path, top) else _link_out(path))
+                found.append(FoundFile(path, named=False) if _within(path, top) else _link_out(path))
     return found
 
 

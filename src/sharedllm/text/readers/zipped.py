@@ -13,7 +13,7 @@ from sharedllm.text.conversations import recognise_folder
 from sharedllm.text.documents import Document
 from sharedllm.text.readers import epub, opendocument, word_documents
 from sharedllm.text.readers.file_kinds import kind_of
-from sharedllm.text.readers.found import LARGEST_FILE, Member, Unread, Unreadable
+from sharedllm.text.readers.found import LARGEST_FILE, InnerFile, Unread, Unreadable
 from sharedllm.text.readers.reading_process import memory_file
 
 MOST_BYTES = 2_000_000_000
@@ -25,7 +25,7 @@ _PIECE = 1 << 20
 _UNPACK = "Unpack it, and give what is wanted."
 
 
-def read(file: BinaryIO, source: str) -> Iterator[Document | Member | Unread]:
+def read(file: BinaryIO, source: str) -> Iterator[Document | InnerFile | Unread]:
     """The document that an archive is, or the conversations that it is an export of, or else the files in it."""
     with ZipFile(file) as archive:
         if archive.start_dir and _size(file) - archive.start_dir > _DIRECTORY:
@@ -57,7 +57,7 @@ def _text(archive: ZipFile, info: ZipInfo) -> bytes:
     return _unpacked(archive, info, LARGEST_FILE)
 
 
-def _members(archive: ZipFile, files: Mapping[str, ZipInfo]) -> Iterator[Member | Unread]:
+def _members(archive: ZipFile, files: Mapping[str, ZipInfo]) -> Iterator[InnerFile | Unread]:
     room = MOST_BYTES
     for path, info in files.items():
         try:
@@ -69,7 +69,7 @@ def _members(archive: ZipFile, files: Mapping[str, ZipInfo]) -> Iterator[Member 
         if room < 0:
             raise Unreadable(f"holds more than {MOST_BYTES / 1e9:g} GB", remedy=_UNPACK)
         with memory_file(data) as content:
-            yield Member(_shown(info), content)
+            yield InnerFile(_shown(info), content)
 
 
 def _passed_over(info: ZipInfo) -> bool:
