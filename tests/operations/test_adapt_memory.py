@@ -21,7 +21,7 @@ from sharedllm.training import prior
 
 # As many tokens as a few people have: what is at hand is bounded, however much there is.
 prior._TOKENS_KEPT = 100_000
-prior._CHECKPOINT_SECONDS = 1
+prior._UNSETTLED_BYTES = 1_000_000
 recipe = prior.PriorRecipe(rank={RANK}, steps=50, people=40, window=32, warmup=1)
 folder, manifest, training = sys.argv[1:]
 with Workplace(folder, folder=Path(training), general=writing("general")) as place:

@@ -60,6 +60,11 @@ class KeptCoordinates(Closing):
         """What was written since `settle`."""
         return list(self._fresh), self._stacked(list(self._fresh.values()))
 
+    @property
+    def unsettled(self) -> int:
+        """Bytes of what was written since `settle`."""
+        return len(self._fresh) * self._bytes
+
     def settle(self) -> None:
         """Put it into the file, where it survives a crash of the machine.
 

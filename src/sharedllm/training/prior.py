@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 _BETAS = 0.9, 0.99
 _CHECKPOINT_SECONDS = 60.0
+_UNSETTLED_BYTES = 64_000_000
 _TOKENS_KEPT = 32_000_000
 _CHECKPOINT = "frames-in-training.safetensors"
 
@@ -220,7 +221,7 @@ class _Run(Closing):
                 loss = self._advance()
                 if on_step is not None:
                     on_step(self._step, loss)
-                if time.monotonic() - saved > _CHECKPOINT_SECONDS:
+                if time.monotonic() - saved > _CHECKPOINT_SECONDS or self._own.unsettled > _UNSETTLED_BYTES:
                     self._save()
                     saved = time.monotonic()
         finally:
