@@ -32,6 +32,8 @@ EVENING = {
     "Android, Croatian": "13.03.2024. 21:05 - {}: {}",
     "Android, Dutch": "13-03-2024 21:05 - {}: {}",
     "Android, Thai": "13/3/2567 21:05 - {}: {}",
+    "old Android": "13 Mar 2024, 21:05 - {}: {}",
+    "old Android, American": "Mar 13, 2024, 9:05 PM - {}: {}",
     "old iOS": "13/03/24 21:05:33: {}: {}",
 }
 

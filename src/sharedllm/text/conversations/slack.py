@@ -25,7 +25,7 @@ _SAID = {None, "", "me_message", "thread_broadcast", "file_share", "reply_broadc
 """Subtypes of messages that somebody wrote: the others are Slack's, or an app's."""
 
 _MENTION = re.compile(r"<@([A-Z0-9]+)(?:\|([^<>]*))?>")
-_LINKED = re.compile(r"<(?:[#!][^<>|]*|[a-z]+:[^<>|]*)\|([^<>]*)>")
+_LINKED = re.compile(r"<(#?)(?:[^<>|]*)\|([^<>]*)>")
 _BARE = re.compile(r"<([#!]?)([^<>|]*)\|?>")
 
 
@@ -97,6 +97,6 @@ def _take(read: Gathering, message: Mapping[str, Any], names: Mapping[str, str])
 def _plain(text: str, names: Mapping[str, str]) -> str:
     """What stood in the channel: links and mentions as they are shown, and no entities."""
     text = _MENTION.sub(lambda found: "@" + (names.get(found[1]) or found[2] or found[1]), text)
-    text = _LINKED.sub(r"\1", text)
+    text = _LINKED.sub(r"\1\2", text)
     text = _BARE.sub(lambda found: ("@" if found[1] == "!" else found[1]) + found[2], text)
     return html.unescape(text)

@@ -15,7 +15,7 @@ from itertools import pairwise
 from math import inf
 
 from sharedllm.text.conversations.gathering import shown_name
-from sharedllm.text.conversations.whatsapp_phrases import MARKERS, SYSTEM_VERBS
+from sharedllm.text.conversations.whatsapp_phrases import MARKERS, MONTHS, SYSTEM_VERBS
 
 _LONGEST_HEAD = 60
 _MARKS = dict.fromkeys([0xFEFF, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
@@ -41,6 +41,10 @@ _HEAD = re.compile(
     rf"(\[)?(?:{_DATE_FIRST}|{_TIME_FIRST})(?(1)\](?: |$)|(?: ([-–—])(?: |$)|(:) ))",
 )
 _COLON = re.compile(r":(?:[ \u00a0\u202f]|$)")
+_NAMED_MONTH = re.compile(
+    r"(\[)?(?:(\d{1,2})\.? (?:de )?([^\W\d]{3,10})\.?,? (?:de )?(\d{4}|\d\d)(?!\d)"
+    r"|([^\W\d]{3,10})\.? (\d{1,2}),? (\d{4})(?!\d))"
+)
 _FIRST_YEAR, _LAST_YEAR = 2009, 2060
 _DAY = 86_400
 _HOUR = 3_600
@@ -92,9 +96,10 @@ class Spelling:
 def stamp_of(number: int, line: str) -> Stamp | None:
     """What a line begins with, if that is a date and a time as some phone writes them before a message."""
     plain = line[:_LONGEST_HEAD].translate(_PLAIN)
-    if not plain or not (plain[0] == "[" or plain[0].isdigit()):
+    if not plain or not (plain[0] == "[" or plain[0].isdigit() or plain[:3].casefold() in MONTHS):
         return None
-    found = _HEAD.match(plain)
+    spelled = _in_numbers(plain)
+    found = _HEAD.match(spelled)
     if found is None:
         return None
     bracket, *rest, dash, colon = found.groups()
@@ -110,14 +115,29 @@ def stamp_of(number: int, line: str) -> Stamp | None:
         return None
     place = "before" if before else "after" if after else ""
     end = found.end()
+    until = end + len(plain) - len(spelled)
+    end = min(end, until)
     kept = len(line[:end].translate(_MARKS))
-    while kept < found.end() and end < len(line):
+    while kept < until and end < len(line):
         kept += line[end : end + 1].translate(_MARKS) != ""
         end += 1
     year = 0 if len(first) == 4 else 2 if len(third) == 4 else 1
     shape = (bracket, bool(dash), colon, sign, seconds is None, place, year, rest[0] is not None)
     time = int(hours), int(minutes), int(seconds or 0)
     return Stamp(number, (int(first), int(second), int(third)), time, marker, american, shape, end)
+
+
+def _in_numbers(plain: str) -> str:
+    """A line with the month of its date as a number, as phones wrote it once: ``13 Mar 2024`` and ``Mar 13, 2024``."""
+    found = _NAMED_MONTH.match(plain)
+    if found is None:
+        return plain
+    bracket, day, name, year, other_name, other_day, other_year = found.groups()
+    month = MONTHS.get((name or other_name)[:4].casefold()) or MONTHS.get((name or other_name)[:3].casefold())
+    year = year or other_year
+    if month is None:
+        return plain
+    return f"{bracket or ''}{year if len(year) == 4 else '20' + year}/{month}/{day or other_day}{plain[found.end() :]}"
 
 
 def decide(lines: Sequence[str]) -> Spelling | None:
