@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sharedllm.evaluation.perplexity import Counts, Losses, plain_counts
+from sharedllm.evaluation.perplexity import Losses, TokenCounts, plain_counts
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +28,7 @@ class CrossValidated:
 
     candidates: Sequence[tuple[int, float]]
     nats: npt.NDArray[np.float64]
-    tokens: Counts
+    tokens: TokenCounts
     blocks: npt.NDArray[np.int64]
     characters: int
     base: npt.NDArray[np.float64] | None = None

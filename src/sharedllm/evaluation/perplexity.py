@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Windows = npt.NDArray[np.int64]
 TokenLogProbabilities = npt.NDArray[np.float64]
-Counts = int | npt.NDArray[np.int64]
+TokenCounts = int | npt.NDArray[np.int64]
 """How many tokens are predicted in each window, int64 ``[windows]``; one number where all have as many."""
 
 # Tokens in one forward pass: enough to keep the matrix products large, small enough for a laptop's memory.
@@ -35,7 +35,7 @@ class Losses:
     """
 
     nats: npt.NDArray[np.float64]
-    tokens: Counts
+    tokens: TokenCounts
 
     @property
     def predicted(self) -> int:
@@ -80,20 +80,20 @@ def spread(windows: Windows, limit: int) -> Windows:
     return chosen
 
 
-def counts(windows: Windows, first: int) -> Counts:
+def counts(windows: Windows, first: int) -> TokenCounts:
     """How many tokens are predicted in windows int64 ``[n, window]``, of whose beginnings ``first`` tokens are not."""
     found: npt.NDArray[np.int64] = (windows[:, first:] >= 0).sum(axis=1)
     whole = windows.shape[1] - first
     return whole if (found == whole).all() else found
 
 
-def plain_counts(tokens: Counts) -> int | list[int]:
-    """Counts as plain JSON values."""
+def plain_counts(tokens: TokenCounts) -> int | list[int]:
+    """TokenCounts as plain JSON values."""
     return tokens if isinstance(tokens, int) else tokens.tolist()
 
 
-def known_counts(stored: int | list[int]) -> Counts:
-    """Counts from what `plain_counts` gave."""
+def known_counts(stored: int | list[int]) -> TokenCounts:
+    """TokenCounts from what `plain_counts` gave."""
     return stored if isinstance(stored, int) else np.array(stored, np.int64)
 
 
