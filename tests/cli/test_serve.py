@@ -113,6 +113,17 @@ def test_how_long_it_gives_notice_is_as_asked(serving, machine):
     assert serving("--notice-seconds", "0.5")[0].policy.notice_seconds == 0.5
 
 
+def test_pages_of_sites_may_use_it_that_are_named(serving, machine):
+    assert serving()[0].policy.origins == ()
+    named = ("https://one.example", "https://two.example")
+    assert serving("--allow-origin", named[0], "--allow-origin", named[1])[0].policy.origins == named
+
+
+def test_no_page_may_be_anybody_on_a_server_that_asks_nobody(run, unloaded):
+    done = run("serve", "--port", 0, "--insecure-no-auth", "--allow-origin", "*")
+    assert (done.code, "any page" in done.err) == (2, True)
+
+
 def test_tokens_of_an_issuer_are_taken_beside_keys(serving, monkeypatch):
     monkeypatch.setenv(serve_module.JWT_SECRET, SECRET)
     service, done = serving("--port", 0, "--jwt-issuer", "https://issuer", "--jwt-audience", "us")

@@ -76,6 +76,13 @@ def _limit(name: str, default: int, help: str) -> "Callable[[FC], FC]":
 @_limit("--writes-per-hour", WRITES_PER_HOUR, "Of those that one user may send from then on.")
 @_limit("--table-mb", _DEFAULT.table_bytes // _MB, "Memory for adapters on the device, in MiB.")
 @click.option(
+    "--allow-origin",
+    "origins",
+    multiple=True,
+    metavar="ORIGIN",
+    help="A site whose pages may use this server from browsers, as https://example.com, or * for any; may be repeated.",
+)
+@click.option(
     "--notice-seconds",
     type=click.FloatRange(0, 3600),
     default=5.0,
@@ -103,6 +110,7 @@ def command(
     writes: int,
     writes_per_hour: int,
     table_mb: int,
+    origins: tuple[str, ...],
     notice_seconds: float,
 ) -> None:
     """Serve everybody's own model through the API that OpenAI's clients speak.
@@ -122,6 +130,11 @@ def command(
 
     bound_shapes()
     check_address(host, port, open=insecure_no_auth)
+    if insecure_no_auth and "*" in origins:
+        raise InvalidInput(
+            "--allow-origin * beside --insecure-no-auth would let any page in a browser use anybody's adapter",
+            remedy="Name the site, or leave out one of the two.",
+        )
     jwt = _jwt(jwt_issuer, jwt_audience, jwt_jwks, jwt_algorithms)
     if insecure_no_auth and jwt is not None:
         raise InvalidInput(
@@ -162,7 +175,11 @@ def command(
         )
         jobs = open_here.enter_context(closing(Jobs(base.folder, store)))
         policy = Policy(
-            fallback=fallback, notice_seconds=notice_seconds, writes=writes, writes_per_hour=writes_per_hour
+            fallback=fallback,
+            notice_seconds=notice_seconds,
+            origins=origins,
+            writes=writes,
+            writes_per_hour=writes_per_hour,
         )
         service = Service(Engine(base, limits, format=format), opened, keys=keys, jwt=jwt, jobs=jobs, policy=policy)
 

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from pydantic.json_schema import models_json_schema
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect
 
 from sharedllm import __version__
@@ -23,13 +24,20 @@ from sharedllm.http import status, users
 from sharedllm.http.erased import watch
 from sharedllm.http.error_responses import ANSWERS, on_error
 from sharedllm.http.free_memory import give_back_often
+from sharedllm.http.heads import Heads
 from sharedllm.http.limits import Bounds
 from sharedllm.http.logs import Watched
 from sharedllm.http.metrics import Metrics
 from sharedllm.http.paths import Paths
-from sharedllm.http.protocol import chat, completions
+from sharedllm.http.protocol import chat, completions, tokenizing
 from sharedllm.http.protocol.schemas import ChatRequest, CompletionRequest
+from sharedllm.http.protocol.tokenizing import DetokenizeRequest, TokenizeRequest
 from sharedllm.http.service import Service
+
+BODIES = (ChatRequest, CompletionRequest, TokenizeRequest, DetokenizeRequest)
+"""What `read` reads, described beside the addresses."""
+EXPOSED = ["X-Request-Id", "Retry-After", *(f"X-SharedLLM-{name}" for name in ("Route", "Release", "Base", "Reason"))]
+"""Headers that a page of another origin may read."""
 
 
 def create_app(service: Service) -> FastAPI:
@@ -62,11 +70,22 @@ def create_app(service: Service) -> FastAPI:
     for kind in (SharedLLMError, RequestValidationError, HTTPException, ClientDisconnect):
         app.add_exception_handler(kind, on_error)
     # The one that is added last is outermost.
+    app.add_middleware(Heads)
     app.add_middleware(Paths)
     app.add_middleware(Bounds, policy=service.policy)
+    if service.policy.origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=service.policy.origins,
+            allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=EXPOSED,
+            max_age=600,
+        )
     app.add_middleware(Watched, metrics=app.state.metrics)
     app.include_router(chat.router)
     app.include_router(completions.router)
+    app.include_router(tokenizing.router)
     app.include_router(status.router)
     app.include_router(users.router, responses=ANSWERS)
     return app
@@ -79,7 +98,7 @@ class _Described(FastAPI):
         if self.openapi_schema is None:
             described = super().openapi()
             _, schemas = models_json_schema(
-                [(ChatRequest, "validation"), (CompletionRequest, "validation")],
+                [(model, "validation") for model in BODIES],
                 ref_template="#/components/schemas/{model}",
             )
             described.setdefault("components", {}).setdefault("schemas", {}).update(schemas["$defs"])

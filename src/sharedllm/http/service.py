@@ -36,6 +36,7 @@ class Policy:
         chat_tokens: length of a chat answer for which no length was asked, where the context allows it.
         send_seconds: a client that takes next to nothing of an answer for this long is given up.
         notice_seconds: how long a server that was told to end says so on `/readyz` before it takes nothing new.
+        origins: of pages in browsers that may use this server from elsewhere, such as ``https://example.com``.
         writes: uploads, trainings and erasures that one user may send at once; an erasure counts as several.
         writes_per_hour: of them that one user may send from then on.
     """
@@ -50,6 +51,7 @@ class Policy:
     chat_tokens: int = 1024
     send_seconds: float = 60.0
     notice_seconds: float = 5.0
+    origins: tuple[str, ...] = ()
     writes: int = WRITES
     writes_per_hour: int = WRITES_PER_HOUR
 

@@ -1,6 +1,6 @@
-"""What is served here, and how it is doing: ``/v1/models``, ``/healthz``, ``/readyz``, ``/metrics``.
+"""What is served here, and how it is doing: ``/v1/models``, ``/version``, ``/healthz``, ``/readyz``, ``/metrics``.
 
-The last three need no key, as what calls them rarely has one; they tell nothing about anybody.
+All but the first need no key, as what calls them rarely has one; they tell nothing about anybody.
 """
 
 from collections.abc import Mapping
@@ -11,6 +11,7 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
+from sharedllm import __version__
 from sharedllm.errors import SharedLLMError, UnknownUser
 from sharedllm.http.error_responses import ANSWERS, Refused
 from sharedllm.http.identity import Authenticated
@@ -39,6 +40,25 @@ async def model(request: Request, id: str, caller: Authenticated) -> Mapping[str
     return _model(service)
 
 
+@router.post("/v1/embeddings", tags=["models"], responses=ANSWERS)
+async def embeddings(request: Request, caller: Authenticated) -> Response:
+    """No: a base that was trained to go on with texts says little by a mean of its hidden states."""
+    raise Refused(
+        404,
+        "no_embeddings",
+        "This server makes no embeddings: its base was trained to write, not to compare texts",
+        remedy="Ask a model that was trained for them.",
+    )
+
+
+@router.get("/version", tags=["operation"])
+async def version(request: Request) -> Mapping[str, Any]:
+    """Which version of this program answers."""
+    return {"version": __version__}
+
+
+@router.get("/health", tags=["operation"], responses={503: {"description": "It is to be started again."}})
+@router.get("/ping", tags=["operation"], responses={503: {"description": "It is to be started again."}})
 @router.get("/healthz", tags=["operation"], responses={503: {"description": "It is to be started again."}})
 async def alive(request: Request) -> Response:
     """Whether the process is of any use: it answers, and its engine has not failed."""

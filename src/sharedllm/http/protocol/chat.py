@@ -10,7 +10,7 @@ from sharedllm.base.tokens import Vocabulary
 from sharedllm.http.error_responses import ANSWERS
 from sharedllm.http.identity import Authenticated
 from sharedllm.http.protocol.body import described, read
-from sharedllm.http.protocol.forms import Form, Wanted
+from sharedllm.http.protocol.forms import Form, Wanted, check_length
 from sharedllm.http.protocol.schemas import ChatRequest, Message
 from sharedllm.http.protocol.stream import answer
 from sharedllm.http.protocol.tool_calls import Listener, answered, grammar, instructions, spelled
@@ -52,12 +52,10 @@ class Chat(Form):
         return 1
 
     def prompts(self) -> Iterator[list[int]]:
-        base = self.service.engine.base
-        turns = _turns(self._asked.messages, instructions(self._functions) if self._functions else "")
-        self.check_length([turn.text for turn in turns])
-        yield chat_ids(
-            base,
-            turns,
+        yield prompt_of(
+            self.service,
+            self._asked.messages,
+            instructions(self._functions) if self._functions else "",
             asking=self._asked.add_generation_prompt is not False,
             continuing=bool(self._asked.continue_final_message),
         )
@@ -124,6 +122,20 @@ class Chat(Form):
             ),
             "refusal": None,
         }
+
+
+def prompt_of(
+    service: Service, messages: Sequence[Message], before: str = "", *, asking: bool = True, continuing: bool = False
+) -> list[int]:
+    """The ids of a conversation, with what the base is told ``before`` it; for the rest see `chat_ids`.
+
+    Raises:
+        InvalidInput: see `chat_ids`.
+        Refused: see `check_length`.
+    """
+    turns = _turns(messages, before)
+    check_length(service, [turn.text for turn in turns])
+    return chat_ids(service.engine.base, turns, asking=asking, continuing=continuing)
 
 
 def _turns(messages: Sequence[Message], before: str) -> list[ChatTurn]:

@@ -9,7 +9,7 @@ from sharedllm.base.tokens import Stream, Vocabulary
 from sharedllm.http.error_responses import ANSWERS
 from sharedllm.http.identity import Authenticated
 from sharedllm.http.protocol.body import described, read
-from sharedllm.http.protocol.forms import Form, Wanted
+from sharedllm.http.protocol.forms import Form, Wanted, check_length
 from sharedllm.http.protocol.schemas import CompletionRequest
 from sharedllm.http.protocol.stream import answer
 from sharedllm.http.service import Service
@@ -54,7 +54,7 @@ class Completion(Form):
         base = self.service.engine.base
         for prompt in _listed(self._asked.prompt):
             if isinstance(prompt, str):
-                self.check_length([prompt])
+                check_length(self.service, [prompt])
                 ids = base.encode(prompt)
             else:
                 base.tokens.check(ids := prompt)

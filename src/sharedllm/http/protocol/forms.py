@@ -112,34 +112,6 @@ class Form(ABC):
         groups = (answers[start : start + self.drawn] for start in range(0, len(answers), self.drawn))
         return [answer for group in groups for answer in sorted(group, key=_likelihood, reverse=True)[: self.n]]
 
-    def check_length(self, texts: Sequence[str]) -> None:
-        """Refuse what cannot fit before all of it is encoded, which takes seconds for megabytes.
-
-        Args:
-            texts: parts of one prompt; one that says nothing takes a token all the same.
-
-        Raises:
-            Refused: there are more characters than the longest tokens would spell if they filled the context, or the
-                beginning takes that much more than the context that nothing behind it could change it.
-        """
-        context, tokens = self.service.engine.context, self.service.engine.base.tokens
-        characters = sum(max(len(text), tokens.longest) for text in texts)
-        if characters > context * tokens.longest:
-            raise _too_long(
-                f"A prompt of {characters:,} characters",
-                f"The context has {context:,} tokens of at most {tokens.longest} characters",
-            )
-        whole = "\n".join(texts)
-        beginning = _CHARACTERS_PER_TOKEN * context
-        while beginning < len(whole):
-            # What comes later decides about the last few tokens alone.
-            if len(tokens.encode(whole[:beginning])) > 2 * context:
-                raise _too_long(
-                    f"A prompt that takes more than {2 * context:,} tokens in its first {beginning:,} characters",
-                    f"The context has {context:,} tokens",
-                )
-            beginning *= 2
-
     def _request(self, ids: Sequence[int], wanted: "Wanted", decision: Route, seed: int, choice: int) -> Request:
         asked = self.common
         release = decision.release
@@ -175,6 +147,52 @@ class Form(ABC):
                 f"The timeout is {seconds:g} s", remedy=f"Use at most {policy.max_seconds:g}, or leave it out."
             )
         return policy.seconds if seconds is None else seconds
+
+
+def check_model(service: Service, model: str) -> None:
+    """Refuse whoever asks for another model than the one there is.
+
+    Raises:
+        Refused: it is another.
+    """
+    if model != service.model:
+        raise Refused(
+            404,
+            "model_not_found",
+            f"There is no model {model!a}",
+            remedy=f"Ask for {service.model!a}; who you are decides which adapter answers.",
+            param="model",
+        )
+
+
+def check_length(service: Service, texts: Sequence[str]) -> None:
+    """Refuse what cannot fit before all of it is encoded, which takes seconds for megabytes.
+
+    Args:
+        service: what would answer.
+        texts: parts of one prompt; one that says nothing takes a token all the same.
+
+    Raises:
+        Refused: there are more characters than the longest tokens would spell if they filled the context, or the
+            beginning takes that much more than the context that nothing behind it could change it.
+    """
+    context, tokens = service.engine.context, service.engine.base.tokens
+    characters = sum(max(len(text), tokens.longest) for text in texts)
+    if characters > context * tokens.longest:
+        raise _too_long(
+            f"A prompt of {characters:,} characters",
+            f"The context has {context:,} tokens of at most {tokens.longest} characters",
+        )
+    whole = "\n".join(texts)
+    beginning = _CHARACTERS_PER_TOKEN * context
+    while beginning < len(whole):
+        # What comes later decides about the last few tokens alone.
+        if len(tokens.encode(whole[:beginning])) > 2 * context:
+            raise _too_long(
+                f"A prompt that takes more than {2 * context:,} tokens in its first {beginning:,} characters",
+                f"The context has {context:,} tokens",
+            )
+        beginning *= 2
 
 
 def _likelihood(answer: PartialAnswer) -> float:

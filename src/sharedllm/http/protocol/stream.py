@@ -14,11 +14,11 @@ from starlette.types import Receive, Scope, Send
 
 from sharedllm.base.tokens import Vocabulary
 from sharedllm.errors import SharedLLMError
-from sharedllm.http.error_responses import GONE, Refused, code_of, gone, param_of, status_of, told
+from sharedllm.http.error_responses import GONE, code_of, gone, param_of, status_of, told
 from sharedllm.http.identity import Caller
 from sharedllm.http.large_json import InPieces, to_json
 from sharedllm.http.logs import RequestRecord
-from sharedllm.http.protocol.forms import Form, glass_box, usage
+from sharedllm.http.protocol.forms import Form, check_model, glass_box, usage
 from sharedllm.http.routing import routed
 from sharedllm.http.service import Service
 from sharedllm.http.submission import PartialAnswer, Submission
@@ -38,14 +38,7 @@ async def answer(request: Request, caller: Caller, form: Form) -> Response:
         SharedLLMError: whoever asks may not, their release cannot answer, or the engine does not take the request.
     """
     service = form.service
-    if form.common.model != service.model:
-        raise Refused(
-            404,
-            "model_not_found",
-            f"There is no model {form.common.model!a}",
-            remedy=f"Ask for {service.model!a}; who you are decides which adapter answers.",
-            param="model",
-        )
+    check_model(service, form.common.model)
     user = caller.acting_for(form.common.user)
     seed = secrets.randbits(SEED_BITS) if form.common.seed is None else form.common.seed
     record: RequestRecord = request.scope["record"]
