@@ -41,7 +41,7 @@ def test_inspect_says_what_was_read_whose_words_they_are_and_what_is_in_them(run
         "dates: 2024-03-01 to 2024-03-13",
         "personal details: 1 mail address, 1 telephone number: they would be learned; --mask masks them",
         "of others are read before them and never learned",
-        "split by ",
+        "split in the order of the files",
     ):
         assert said in ran.out
 
@@ -99,6 +99,14 @@ def test_training_on_exports_learns_her_words_alone_and_remembers_how_they_were_
     assert release.adapter.provenance["sources"][0].startswith("choices:")
     again = run("train", "alice", exports, "--me", "Alice M.", "--mask")
     assert "nothing new" in again.err
+
+
+def test_an_evaluation_reads_the_text_as_it_was_read_wherever_it_is_now(run, exports):
+    assert run("train", "alice", exports, "--me", "Alice M.", "--mask").code in (0, 3)
+    exports.rename(exports.with_name("moved"))
+    measured = run("evaluate", "alice", exports.with_name("moved"), "--json")
+    assert measured.code == 0, measured.err
+    assert measured.json["heldout"]["windows"] >= 1
 
 
 def test_a_guess_is_not_taken_where_nobody_can_be_asked(run, machine, exports):

@@ -163,7 +163,7 @@ def _tell_learned(found: "Inspection", say: Callable[[str], None]) -> None:
     say(f"learned: {len(text.text):,} characters of your own words{before}")
     if split is not None:
         say(
-            f"split by {'time, the last of it' if split.by == 'time' else 'place, the end of it'} for testing:"
+            f"split {'by time' if split.by == 'time' else 'in the order of the files'}, the end for testing:"
             f" {len(split.train):,} characters to train on, {len(split.validation):,} to choose by and"
             f" {len(split.heldout):,} to test; what is too little for that is tested by parts"
         )
