@@ -4,10 +4,14 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
 from sharedllm.evaluation.perplexity import Losses
 from sharedllm.evaluation.prediction import Predicted
+from sharedllm.operations.evaluate import _replies
 from sharedllm.operations.worth import Worth
+from sharedllm.text.passages import Passage
+from sharedllm.text.splits import split_passages
 
 
 def losses(*bits):
@@ -57,3 +61,23 @@ def test_replies_are_told_by_their_bits_and_by_how_many_are_likelier_than_others
 def test_what_was_not_measured_is_none(worth):
     assert worth.of("style", "alice") is None
     assert Worth(worth.losses, worth.characters, {}, [], {}, None).of("reply_bits", None) is None
+
+
+def test_replies_of_held_out_conversations_are_read_by_every_reader(base_of, inject):
+    base = base_of("llama", torch.float64)
+    talk = [
+        passage
+        for number in range(60)
+        for passage in (
+            Passage(f"what is {number} and {number * 7}?", "other", begins=True),
+            Passage(f"that would be {number * 8}, as far as I can see", "own"),
+            Passage("thanks" * (number % 3 + 1), "other"),
+            Passage("any time!", "own"),
+        )
+    ]
+    found = _replies(base, inject(base), {None: None, "alice": None}, split_passages(talk, user="alice"), 96)
+    assert found is not None
+    places, losses = found
+    assert places.own.shape == places.other.shape
+    assert losses[None][0].nats.tolist() == losses["alice"][0].nats.tolist()
+    assert (losses[None][1].nats > 0).all()
