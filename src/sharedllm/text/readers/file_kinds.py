@@ -115,8 +115,7 @@ def kind_of(head: bytes, name: str = "") -> FileKind | None:
     plain = head.removeprefix(b"\xef\xbb\xbf")
     if _IS_HTML.match(plain):
         return _HTML
-    if _IS_JAPANESE.search(plain):
-        return ENCODED
     if _IS_MAILBOX.match(plain.replace(b"\r\n", b"\n")):
         return MAILBOX
-    return _ENDINGS.get(PurePath(name).suffix.lower())
+    named = _ENDINGS.get(PurePath(name).suffix.lower())
+    return ENCODED if named is None and _IS_JAPANESE.search(plain) else named
