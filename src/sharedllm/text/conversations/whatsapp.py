@@ -102,7 +102,8 @@ def _is_pasted(line: str, number: int, spelling: Spelling, authors: set[str | No
     if _COPIED.match(line):
         return True
     head = stamp_of(number, line)
-    if head is None:
+    # A time and a colon, as only old phones wrote it, is rather how somebody begins a line of their own.
+    if head is None or (head.shape[2] is not None and number not in spelling.strays):
         return False
     author, _ = split(line[head.end :])
     listed = number in spelling.strays and head.shape[0] is None and author not in authors
