@@ -65,6 +65,22 @@ def test_where_somebody_was_chosen_nobody_else_is_guessed():
         whose_words([TWO], Choices(me=("Zoe",)))
 
 
+@pytest.mark.parametrize("kinds", [("mail", "mail"), ("mailbox", "mail"), ("Slack channel", "Slack channel")])
+def test_of_documents_of_one_author_each_those_of_others_are_not_hers(kinds):
+    hers, his = (chat((0, who, f"by {who}"), kind=kind) for who, kind in zip(("Eve", "Bob"), kinds, strict=True))
+    assert [each.unknown for each in whose_words([hers, his], Choices())] == [True, True]
+    chosen = whose_words([hers, his], Choices(me=("Eve",)))
+    assert [own_words(each.passages) for each in chosen] == ["by Eve", ""]
+    assert [each.me for each in whose_words([hers, hers], Choices())] == ["Eve", "Eve"]
+
+
+def test_an_assistant_that_occurs_in_every_chat_is_not_the_person():
+    asked = [chat((0, "user", "Why?"), (1, "assistant", "So."), kind="conversation in messages")] * 3
+    greeting = chat((0, "assistant", "Welcome."), kind="conversation in messages")
+    assert {each.me for each in whose_words([*asked, greeting], Choices())} == {None}
+    assert reading(greeting).me is None
+
+
 def test_answers_are_those_of_an_assistant_alone():
     asked = chat((0, "user", "Why?"), (1, "assistant", "Because."), me="user", kind="ChatGPT export")
     found = whose_words([asked, TWO], Choices(learn="answers"))

@@ -59,8 +59,8 @@ def whose_words(documents: Sequence[Document], choices: Choices) -> list[Reading
     """Decide of each document who in it is the person, and take her words.
 
     Where answers are learned it is the assistant's words that are taken, of chats with one. Else it is who is called as
-    was chosen; or whom the export itself says to be its owner; or its only author; or, where nobody was chosen, whom
-    the exports together tell (`guess_me`).
+    was chosen; or whom the export itself says to be its owner; or, where nobody was chosen, its only author, if no
+    other document of its kind has another; or whom the exports together tell (`guess_me`).
 
     Raises:
         TextError: nobody is called as was chosen, or several are in one document.
@@ -69,6 +69,9 @@ def whose_words(documents: Sequence[Document], choices: Choices) -> list[Reading
         return [_answers(document) for document in documents]
     chosen = choose_me(documents, choices.me) if choices.me else (None,) * len(documents)
     guesses = guess_me(documents)
+    people: dict[str, set[str]] = {}
+    for document in documents:
+        people.setdefault(_sort(document), set()).update(document.authors)
     found: list[Reading] = []
     for document, name, guess in zip(documents, chosen, guesses, strict=True):
         authors = document.authors
@@ -78,17 +81,22 @@ def whose_words(documents: Sequence[Document], choices: Choices) -> list[Reading
             found.append(_reading(document, name, "you said so", _own(document, name)))
         elif document.me is not None:
             found.append(_reading(document, document.me, "the export says so", _own(document, document.me)))
-        elif len(authors) == 1:
-            (only,) = authors
-            found.append(_reading(document, only, "nobody else wrote in it", _own(document, only)))
         elif choices.me:
             why = f"nobody in it is called {' or '.join(choices.me)}; give every name by which you go in it (--me)"
             found.append(_reading(document, None, why, ()))
+        elif len(people[_sort(document)]) == 1 and ASSISTANT not in authors:
+            (only,) = authors
+            found.append(_reading(document, only, "nobody else wrote in it", _own(document, only)))
         elif guess.author is not None:
             found.append(_reading(document, guess.author, guess.why, _own(document, guess.author)))
         else:
             found.append(_reading(document, None, UNKNOWN, ()))
     return found
+
+
+def _sort(document: Document) -> str:
+    """What a document is of the same sort as others by: a mail in a file of its own has one author, whoever that is."""
+    return _MAILS[0] if document.kind in _MAILS else document.kind
 
 
 def _reading(document: Document, me: str | None, why: str, passages: tuple[Passage, ...]) -> Reading:

@@ -10,6 +10,7 @@ from sharedllm.errors import TextError
 from sharedllm.text.conversations.gathering import shown_name
 from sharedllm.text.conversations.whatsapp import other_by_name
 from sharedllm.text.documents import Document
+from sharedllm.text.passages import ASSISTANT
 
 _FEWEST_DIGITS = 7
 _SHOWN = 12
@@ -95,11 +96,11 @@ def _in_all(chats: Sequence[Document]) -> str | None:
     pairs = {frozenset(chat.authors) for chat in chats if len(chat.authors) == 2}
     if len(pairs) > 1:
         both = frozenset.intersection(*pairs)
-        return next(iter(both)) if len(both) == 1 else None
+        return next(iter(both)) if len(both) == 1 and ASSISTANT not in both else None
     if len(chats) < 3:
         return None
     everywhere = set.intersection(*(set(chat.authors) for chat in chats))
-    return everywhere.pop() if len(everywhere) == 1 else None
+    return everywhere.pop() if len(everywhere) == 1 and ASSISTANT not in everywhere else None
 
 
 def _called(name: str, authors: Sequence[str]) -> list[str]:
