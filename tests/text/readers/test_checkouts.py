@@ -86,3 +86,31 @@ def test_no_program_that_a_checkout_names_is_run(checkout, tmp_path):
     documents, _ = read(checkout, "Alice Miller")
     assert len(documents) == 3
     assert not ran.exists()
+
+
+def test_a_document_that_the_author_renamed_or_named_like_hers_stays_anothers(checkout):
+    (checkout / "his.docx").write_bytes(as_docx(["all of it is his"] * 3))
+    (checkout / ":(literal)hers.docx").write_bytes(as_docx(["and this is his"] * 3))
+    commit(checkout, "Bob <bob@example.org>")
+    git(checkout, "mv", "his.docx", "moved.docx")
+    commit(checkout)
+    documents, unread = read(checkout, "Alice Miller")
+    assert [each.source.rpartition("/")[2] for each in documents] == ["both.py", "hers.docx", "hers.txt"]
+    moved = [each.error.message for each in unread if each.source.endswith("moved.docx")]
+    assert ["was written by several people together" in message for message in moved] == [True]
+
+
+def test_a_shallow_checkout_is_refused_since_its_first_commit_would_have_written_all(checkout, tmp_path):
+    git(tmp_path, "clone", "-q", "--depth", "1", checkout.as_uri(), "shallow")
+    documents, unread = read(tmp_path / "shallow", "Bob")
+    assert documents == []
+    assert all("is in a shallow git checkout" in each.error.message for each in unread[:-1])
+
+
+def test_a_text_that_is_huge_in_its_commit_is_not_blamed(checkout):
+    (checkout / "huge.txt").write_text("x\n" * 2_600_000)
+    commit(checkout)
+    (checkout / "huge.txt").write_text("x\n")
+    documents, (unread,) = read(checkout, "Alice Miller")
+    assert len(documents) == 3
+    assert "huge.txt' is larger in its commit than 5 MB" in unread.error.message

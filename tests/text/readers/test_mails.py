@@ -269,6 +269,20 @@ def test_a_folder_in_maildir_is_one_mailbox(tmp_path):
     assert document.left_out["attachments"] > 100_000
 
 
+def test_links_out_of_a_folder_in_maildir_are_not_followed(tmp_path):
+    for part in ("given/Mail/cur", "given/Mail/tmp", "elsewhere"):
+        (tmp_path / part).mkdir(parents=True)
+    for name in ("1", "2", "3"):
+        (tmp_path / "elsewhere" / name).write_bytes(mail("Not given."))
+    (tmp_path / "given" / "Mail" / "cur" / "1").write_bytes(mail("Given."))
+    (tmp_path / "given" / "Mail" / "cur" / "2").symlink_to(tmp_path / "elsewhere" / "2")
+    (tmp_path / "given" / "Mail" / "new").symlink_to(tmp_path / "elsewhere")
+    unread = []
+    (document,) = read_documents([tmp_path / "given"], unread=unread.append)
+    assert [turn.text.strip() for turn in document.turns] == ["Given."]
+    assert ["is a link to a file outside of the folder" in each.error.message for each in unread] == [True] * 3
+
+
 def test_lines_that_only_a_width_had_broken_are_joined(tmp_path):
     data = b"From: a@x.org\nContent-Type: text/plain; format=flowed\n\nOne \ntwo \nthree.\n\nFour.\n-- \nAlice\n"
     (document,), _ = read(tmp_path, data)

@@ -20,6 +20,8 @@ from sharedllm.text.readers.found import Unreadable
 
 SECONDS = 120
 LARGEST = 5_000_000
+"""Bytes of a text that is blamed, which takes more than a hundred for each of its lines."""
+
 OTHERS = "other people's lines"
 _LEAVE_OUT = "Leave it out, or give what this author wrote of it."
 
@@ -115,7 +117,12 @@ class _Checkout:
 
     def lines(self, path: Path) -> list[tuple[str, str, int, str]]:
         """Of every line its author, their address, when (seconds since 1970), and itself."""
-        said = self._git("blame", "--porcelain", "--no-progress", self._head(), "--", self._inside(path))
+        head, inside = self._head(), self._inside(path)
+        # Of mode, kind, object and size; nothing where there is no such path, as blame says itself.
+        there = self._git("ls-tree", "-lz", "--", head, inside).split(maxsplit=4)
+        if len(there) > 3 and there[3].isdigit() and int(there[3]) > LARGEST:
+            raise Unreadable(f"is larger in its commit than {LARGEST / 1e6:g} MB", remedy=_LEAVE_OUT)
+        said = self._git("blame", "--porcelain", "--no-progress", head, "--", inside)
         people: dict[str, list[str | int]] = {}
         found = []
         commit = ""
@@ -134,8 +141,10 @@ class _Checkout:
         return found
 
     def people(self, path: Path) -> set[tuple[str, str]]:
-        """Names and addresses of those who committed a file."""
-        said = self._git("log", "--no-show-signature", "--format=%aN%x00%aE", self._head(), "--", self._inside(path))
+        """Names and addresses of those who committed a file, under whatever name."""
+        said = self._git(
+            "log", "--no-show-signature", "--follow", "--format=%aN%x00%aE", self._head(), "--", self._inside(path)
+        )
         people = {tuple(line.split("\0", 1)) for line in said.decode("utf-8", "replace").split("\n") if "\0" in line}
         if not people:
             raise Unreadable("is in no commit of its git checkout", remedy="Commit it, or give it by itself.")
@@ -154,17 +163,22 @@ class _Checkout:
                 raise Unreadable("is in a git checkout, and git is not installed", remedy="Install git.")
             clean = {name: os.environ[name] for name in ("PATH", "HOME", "LD_LIBRARY_PATH") if name in os.environ}
             clean |= {"LC_ALL": "C", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
+            clean["GIT_LITERAL_PATHSPECS"] = "1"
             here = ["git", "-c", "core.fsmonitor=false", "-C", str(self.top), "rev-parse"]
             told = _run(
                 [*here, "HEAD", "--show-object-format", "--git-path", "objects", "--git-path", "shallow"], clean
             )
             commit, form, objects, shallow = os.fsdecode(told).split("\n")[:4]
+            if (self.top / shallow).is_file():
+                # Whoever wrote its oldest commit would be taken for the author of all that was there before.
+                raise Unreadable(
+                    "is in a shallow git checkout, which does not tell who wrote what",
+                    remedy="Fetch its whole history: git fetch --unshallow.",
+                )
             clean |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
             _run(["git", "init", "--quiet", "--bare", f"--object-format={form}", "--template=", str(self.empty)], clean)
             clean["GIT_OBJECT_DIRECTORY"] = str(self.top / objects)
             asked = ["git", "--no-pager", f"--git-dir={self.empty}", "-c", f"mailmap.blob={commit}:.mailmap"]
-            if (self.top / shallow).is_file():
-                asked.insert(1, f"--shallow-file={self.top / shallow}")
             self._commit, self._asked = commit, (asked, clean)
         return self._asked
 

@@ -111,7 +111,10 @@ def _below(folder: Path) -> list[FoundFile | Unread]:
     for parent, folders, files in os.walk(folder, onerror=unreadable, followlinks=False):
         if set(folders) >= _PARTS_OF_MAILDIR:
             mails = [path for part in ("cur", "new") for path in _files(Path(parent, part))]
-            found.append(FoundFile(Path(parent), named=False, mails=tuple(mails)))
+            links = {path for path in mails if not _is_below(path, top)}
+            if within := tuple(path for path in mails if path not in links):
+                found.append(FoundFile(Path(parent), named=False, mails=within))
+            found += map(_link_out, sorted(links))
             folders[:] = set(folders) - _PARTS_OF_MAILDIR
         folders[:] = [name for name in folders if not name.startswith(".")]
         for name in files:
@@ -132,7 +135,11 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _within(path: Path, top: str) -> bool:
-    return not path.is_symlink() or os.path.commonpath([os.path.realpath(path), top]) == top
+    return not path.is_symlink() or _is_below(path, top)
+
+
+def _is_below(path: Path, top: str) -> bool:
+    return os.path.commonpath([os.path.realpath(path), top]) == top
 
 
 def _link_out(path: Path) -> Unread:
