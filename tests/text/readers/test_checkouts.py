@@ -2,11 +2,12 @@
 
 import os
 import subprocess
+import time
 
 import pytest
 from tests.text.readers.made_files import as_docx
 
-from sharedllm.text.readers import read_documents
+from sharedllm.text.readers import checkouts, read_documents
 
 
 def git(folder, *arguments, author="Alice Miller <alice@example.org>"):
@@ -114,3 +115,14 @@ def test_a_text_that_is_huge_in_its_commit_is_not_blamed(checkout):
     documents, (unread,) = read(checkout, "Alice Miller")
     assert len(documents) == 3
     assert "huge.txt' is larger in its commit than 5 MB" in unread.error.message
+
+
+def test_a_checkout_at_which_git_hangs_is_waited_for_once(checkout, monkeypatch):
+    monkeypatch.setattr(checkouts, "SECONDS", 2)
+    (checkout / ".git" / "HEAD").unlink()
+    os.mkfifo(checkout / ".git" / "HEAD")
+    began = time.monotonic()
+    documents, unread = read(checkout, "Alice Miller")
+    assert documents == []
+    assert [each.error.message.endswith("took git longer than 2 seconds") for each in unread[:-1]] == [True] * 4
+    assert time.monotonic() - began < 6

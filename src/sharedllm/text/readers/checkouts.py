@@ -114,6 +114,7 @@ class _Checkout:
     others: Counter[str] = field(default_factory=Counter)
     _asked: "tuple[list[str], dict[str, str]] | None" = None
     _commit: str = ""
+    _why_not: Unreadable | None = None
 
     def lines(self, path: Path) -> list[tuple[str, str, int, str]]:
         """Of every line its author, their address, when (seconds since 1970), and itself."""
@@ -158,6 +159,16 @@ class _Checkout:
         return self._commit
 
     def _prepare(self) -> tuple[list[str], dict[str, str]]:
+        """How git is asked; what a checkout hangs at is waited for once, and not with each of its files."""
+        if self._why_not is not None:
+            raise Unreadable(self._why_not.message, remedy=self._why_not.remedy)
+        try:
+            return self._prepared()
+        except Unreadable as error:
+            self._why_not = error
+            raise
+
+    def _prepared(self) -> tuple[list[str], dict[str, str]]:
         if self._asked is None:
             if shutil.which("git") is None:
                 raise Unreadable("is in a git checkout, and git is not installed", remedy="Install git.")
