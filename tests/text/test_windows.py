@@ -1,4 +1,5 @@
 import re
+import time
 
 import numpy as np
 import pytest
@@ -6,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sharedllm.errors import InvalidInput, TextError, TooLittleText
+from sharedllm.text.passages import Passage
 from sharedllm.text.splits import split_text
-from sharedllm.text.windows import text_windows, tokenize, windows
+from sharedllm.text.windows import passage_ids, text_windows, tokenize, windows
 
 DIARY = "".join(f"On day {number} nothing happened that is worth a line.\n" for number in range(2_000))
 
@@ -95,3 +97,11 @@ def test_the_minimum_follows_the_window():
     text = tokenize("alice", split_text(DIARY[:20_000]), words, window=32)
     assert len(text.validation) >= 4
     assert len(text.heldout) >= 4
+
+
+def test_many_messages_in_a_row_are_joined_in_time_that_grows_as_they_do():
+    said = [Passage("x" * 1_000, "other", begins=number == 0) for number in range(20_000)]
+    began = time.process_time()
+    ids = passage_ids(said, lambda text: [], 0, lambda turns: [len(turns), len(turns[0].text)])
+    assert ids.tolist() == [1, 20_000 * 1_001 - 1]
+    assert time.process_time() - began < 5

@@ -255,19 +255,24 @@ def passage_ids(passages: Sequence[Passage], encode: Encode, opened: int, conver
 
 def _conversations(passages: Iterable[Passage]) -> Iterator[list[ChatTurn]]:
     """Turns of each conversation, whoever said several things in a row said one; a long one in stretches."""
-    turns: list[ChatTurn] = []
+    # Texts are joined once: thousands of messages in a row would be copied with each that comes.
+    turns: list[tuple[str, list[str]]] = []
+
+    def joined() -> list[ChatTurn]:
+        return [ChatTurn(role, "\n".join(texts)) for role, texts in turns]
+
     for passage in passages:
         role = _CHAT_ROLES[passage.role]
-        if passage.begins or (len(turns) >= _TURNS_AT_ONCE and turns[-1].role == "assistant" != role):
+        if passage.begins or (len(turns) >= _TURNS_AT_ONCE and turns[-1][0] == "assistant" != role):
             if turns:
-                yield turns
+                yield joined()
             turns = []
-        if turns and turns[-1].role == role:
-            turns[-1] = ChatTurn(role, f"{turns[-1].text}\n{passage.text}")
+        if turns and turns[-1][0] == role:
+            turns[-1][1].append(passage.text)
         else:
-            turns.append(ChatTurn(role, passage.text))
+            turns.append((role, [passage.text]))
     if turns:
-        yield turns
+        yield joined()
 
 
 def _pieces(block: str) -> Iterator[str]:
