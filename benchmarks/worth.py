@@ -30,7 +30,7 @@ from sharedllm.evaluation.style import shipped_reference
 from sharedllm.operations.ask import Row
 from sharedllm.operations.train import train_and_judge
 from sharedllm.operations.workplace import Workplace
-from sharedllm.operations.worth import Measure, Reader, measure_worth
+from sharedllm.operations.worth import Measure, WorthReader, measure_worth
 from sharedllm.reporting.environment import describe
 from sharedllm.text.folds import tokenize_to_train
 from sharedllm.text.people import Person
@@ -115,7 +115,7 @@ def _trained(place: Workplace, person: Person) -> Row:
 def _read(place: Workplace, person: Person, given: Mapping[str, Row | None]) -> dict[str, Any]:
     """Everything measured of one person by some readers of one base."""
     begun = time.monotonic()
-    rows: dict[Reader, Row | None] = dict(given.items())
+    rows: dict[WorthReader, Row | None] = dict(given.items())
     windows = spread(text_windows(person.text[-HELDOUT:], place.base.encode, WINDOW), WINDOWS)
     injection = place.injection(FORMAT)
     table = np.stack([np.zeros(injection.layout.size, np.float32) if row is None else row for row in rows.values()])

@@ -39,7 +39,7 @@ def test_inspect_says_what_was_read_whose_words_they_are_and_what_is_in_them(run
         "photo.jpg",
         "languages: ",
         "dates: 2024-03-01 to 2024-03-13",
-        "personal details: 1 mail address, 1 telephone number: they would be learned; --mask masks them",
+        "personal details: 1 mail address, 1 telephone number: learned or read before it; --mask masks them",
         "of others are read before them and never learned",
         "split in the order of the files",
     ):

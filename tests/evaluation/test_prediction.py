@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 from sharedllm.base.tokens import Tokens, Vocabulary
 from sharedllm.evaluation.perplexity import Losses
 from sharedllm.evaluation.prediction import bits_per_character, characters, places, predict
-from sharedllm.evaluation.suggestions import Spelling
+from sharedllm.evaluation.suggestions import WordSpelling
 
 
 @pytest.fixture(scope="module")
@@ -19,8 +19,8 @@ def tokens() -> Tokens:
 
 
 @pytest.fixture(scope="module")
-def spelling(tokens) -> Spelling:
-    return Spelling(tokens, Vocabulary(models.tokenizer()))
+def spelling(tokens) -> WordSpelling:
+    return WordSpelling(tokens, Vocabulary(models.tokenizer()))
 
 
 class Believer:
@@ -103,7 +103,7 @@ def test_a_place_says_what_tokens_begin_with():
     """Where tokens begin with a space, a word is offered from before it, whatever the word's own tokens are."""
     tokenizer: PreTrainedTokenizerFast = models.sentencepiece()
     tokens = Tokens(tokenizer, len(tokenizer))
-    spelling = Spelling(tokens, Vocabulary(tokenizer))
+    spelling = WordSpelling(tokens, Vocabulary(tokenizer))
     window = np.array(tokens.encode("a the z\nman said it"), np.int64)
     found = {place.written.word: place for place in places(spelling, window, tokens.unpredicted)}
     assert list(found) == ["a", "the", "z", "man", "said"]

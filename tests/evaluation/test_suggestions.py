@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sharedllm.evaluation.suggestions import MOST, Spelling, Written, offered
+from sharedllm.evaluation.suggestions import MOST, WordSpelling, WrittenWord, offered
 from sharedllm.evaluation.words import word_at
 
 TOKENS = ["<end>", " ", "a", "b", " a", " b", "ab", " ab", "'", ".", "a.", "我", "爱我", b"\xe7\x88", b"\xb1", "\u0301"]
@@ -18,7 +18,7 @@ LONGEST = 5
 @pytest.fixture(scope="module")
 def spelling():
     tokens = SimpleNamespace(rows=len(RAW), controls={"<end>": 0})
-    return Spelling(tokens, SimpleNamespace(raw=lambda id: RAW[id]))
+    return WordSpelling(tokens, SimpleNamespace(raw=lambda id: RAW[id]))
 
 
 def logits_after(path, seed):
@@ -89,7 +89,7 @@ def spell(gap, word):
 )
 def test_a_word_is_offered_exactly_when_it_is_among_the_likeliest_of_all(spelling, gap, word, seed):
     every, left = every_word(gap, seed)
-    found, asked = run(offered(spelling, Written(gap, word, spell(gap, word))), seed)
+    found, asked = run(offered(spelling, WrittenWord(gap, word, spell(gap, word))), seed)
     assert len(asked) == len(set(asked)), "nothing is read twice"
     known = max(every[word], left)
     for count, letters in enumerate(found.letters, 1):
@@ -109,7 +109,7 @@ def test_a_word_is_offered_exactly_when_it_is_among_the_likeliest_of_all(spellin
 
 def test_a_sure_model_needs_no_letter_and_a_wrong_one_all_of_them(spelling):
     def answer(sure):
-        search = offered(spelling, Written(b" ", "ab", (TOKENS.index(" ab"),)))
+        search = offered(spelling, WrittenWord(b" ", "ab", (TOKENS.index(" ab"),)))
         try:
             path = next(search)
             while True:

@@ -5,13 +5,13 @@ import pytest
 import torch
 from tests import models
 
-from sharedllm.errors import InvalidInput
+from sharedllm.errors import Diverged, InvalidInput
 from sharedllm.evaluation.likelihood import token_losses
-from sharedllm.operations.workplace import Workplace
+from sharedllm.operations.workplace import Workplace, no_bar
 from sharedllm.text.windows import windows
 from sharedllm.training import curvature
 from sharedllm.training.checkpoints import Checkpoints
-from sharedllm.training.curvature import measure_curvature
+from sharedllm.training.curvature import kept_curvature, measure_curvature
 from sharedllm.training.optimiser import RowState
 from sharedllm.training.recipes import Recipe
 from sharedllm.training.vectors import train_vectors
@@ -88,6 +88,27 @@ def test_it_is_measured_once_for_a_base_a_format_and_a_text(base_of, tmp_path, m
     assert len(measured) == 5
 
 
+def test_a_curvature_that_is_no_number_trains_nobody(base_of, tmp_path, monkeypatch):
+    monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path))
+    monkeypatch.setattr(
+        curvature, "measure_curvature", lambda base, injection, *_, **__: np.full(injection.layout.size, np.nan)
+    )
+    place = Workplace(base_of("llama"), general="Some words. " * 2_000)
+    with place, pytest.raises(Diverged, match="general text are not finite in format norm"):
+        place.curvature(RECIPE)
+    assert not list(tmp_path.glob("curvatures/*.safetensors"))
+
+
+def test_where_the_cache_cannot_be_written_to_it_is_measured_all_the_same(base_of, tmp_path, monkeypatch):
+    cache = tmp_path / "file"
+    cache.write_text("no folder")
+    with Workplace(base_of("llama"), general="Some words. " * 2_000) as place:
+        windows = place.general("train", 16)
+        monkeypatch.setenv("SHAREDLLM_CACHE", str(cache))
+        found = kept_curvature(place.base, place.injection("norm"), windows, no_bar)
+    assert np.isfinite(found).all()
+
+
 def test_general_text_of_gates_and_reports_is_not_read_for_it(base_of, tmp_path, monkeypatch):
     monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path))
     asked = []
@@ -151,6 +172,22 @@ def test_an_interrupted_run_ends_with_the_same_bits(train, tmp_path, step):
     resumed = train(USERS, checkpoints=checkpoints)
     for user in USERS:
         assert np.array_equal(resumed[user].adapter.values, expected[user].adapter.values)
+
+
+def test_a_run_begins_anew_where_the_curvature_is_another(train, general, base_of, inject, tmp_path):
+    checkpoints = Checkpoints(tmp_path / "training", "base-1")
+    base = base_of("adapted", torch.float64)
+    other = 2 * measure_curvature(base, inject(base, "norm+bank"), general)
+
+    def interrupt(user, taken):
+        if taken == 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(["alice"], checkpoints=checkpoints, on_step=interrupt)
+    taken = []
+    train(["alice"], given=other, checkpoints=checkpoints, on_step=lambda user, step: taken.append(step))
+    assert taken[0] == 1
 
 
 # What cannot be

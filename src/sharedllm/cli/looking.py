@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sharedllm.printable import printable
+from sharedllm.text.passages import ASSISTANT
 
 if TYPE_CHECKING:
     from sharedllm.operations.inspect import Inspection
     from sharedllm.text.choices import Choices
-    from sharedllm.text.whose_words import Reading
+    from sharedllm.text.whose_words import DocumentReading
 
 _SHOWN, _NAMED = 20, 6
 
@@ -99,9 +100,9 @@ def _tell_files(found: "Inspection", say: Callable[[str], None]) -> None:
         say(f"read: {len(sizes):,} x {kind}, {sum(sizes):,} characters")
 
 
-def _tell_authors(readings: "tuple[Reading, ...]", say: Callable[[str], None]) -> None:
+def _tell_authors(readings: "tuple[DocumentReading, ...]", say: Callable[[str], None]) -> None:
     # Exports hold hundreds of conversations of the same people.
-    alike: dict[tuple[object, ...], list[Reading]] = {}
+    alike: dict[tuple[object, ...], list[DocumentReading]] = {}
     for reading in readings:
         if reading.authors:
             alike.setdefault((reading.kind, reading.me, reading.why, frozenset(reading.authors)), []).append(reading)
@@ -112,7 +113,8 @@ def _tell_authors(readings: "tuple[Reading, ...]", say: Callable[[str], None]) -
             counts.update(reading.authors)
         shares = [f"{author} {count / max(1, counts.total()):.0%}" for author, count in counts.most_common(_NAMED)]
         more = f" and {len(counts) - _NAMED:,} more" if len(counts) > _NAMED else ""
-        who = f"{first.me} is taken for you, because {first.why}" if first.me else f"not learned: {first.why}"
+        taken = "whose answers are learned" if first.me == ASSISTANT else "taken for you"
+        who = f"{first.me} is {taken}, because {first.why}" if first.me else f"not learned: {first.why}"
         what = first.source if len(group) == 1 else f"{len(group):,} x {first.kind}"
         say(f"whose words: {what}: {', '.join(shares)}{more}; {who}")
     if len(groups) > _SHOWN:
@@ -148,7 +150,7 @@ def _tell_contents(found: "Inspection", say: Callable[[str], None]) -> None:
         )
     if found.details:
         listed = ", ".join(counted(kind, count) for kind, count in found.details.items())
-        masked = "masked" if found.text.masked else "they would be learned; --mask masks them"
+        masked = "masked" if found.text.masked else "learned or read before it; --mask masks them"
         say(f"personal details: {listed}: {masked}")
     if found.tokens_per_character is not None:
         told_so = spelled_in_pieces(found.tokens_per_character)
@@ -160,7 +162,8 @@ def _tell_learned(found: "Inspection", say: Callable[[str], None]) -> None:
     text, split = found.text, found.split
     context = sum(reading.context for reading in text.readings)
     before = f"; {context:,} characters of others are read before them and never learned" if context else ""
-    say(f"learned: {len(text.text):,} characters of your own words{before}")
+    whose = "the assistant's answers" if any(reading.me == ASSISTANT for reading in text.readings) else "your own words"
+    say(f"learned: {len(text.text):,} characters of {whose}{before}")
     if split is not None:
         say(
             f"split {'by time' if split.by == 'time' else 'in the order of the files'}, the end for testing:"

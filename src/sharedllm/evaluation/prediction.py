@@ -29,7 +29,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharedllm.evaluation.perplexity import Losses, Windows
-from sharedllm.evaluation.suggestions import MOST, Logits, Offered, Path, Spelling, Written, offered
+from sharedllm.evaluation.suggestions import MOST, NextLogits, Offered, Path, WordSpelling, WrittenWord, offered
 from sharedllm.evaluation.words import without_spaces, words
 
 Counts = npt.NDArray[np.int64]
@@ -38,7 +38,7 @@ _AT_ONCE = 96
 """Words that are searched for together: as many tokens in a pass, and what was read for them in memory."""
 
 
-class Reader(Protocol):
+class TextReader(Protocol):
     """What reads texts, and what may follow a part of them, under several rows.
 
     Attributes:
@@ -103,7 +103,7 @@ class Place:
     """
 
     begin: int
-    written: Written
+    written: WrittenWord
     behind: int
     spaced: bool
 
@@ -120,7 +120,7 @@ def read_text(window: npt.NDArray[np.int64]) -> tuple[list[int], npt.NDArray[np.
     return np.where(own, window, ~window).tolist(), own
 
 
-def characters(spelling: Spelling, windows: Windows, first: int) -> Counts:
+def characters(spelling: WordSpelling, windows: Windows, first: int) -> Counts:
     """Characters that each window's predicted tokens stand for, int64 ``[windows]``.
 
     Args:
@@ -137,7 +137,7 @@ def characters(spelling: Spelling, windows: Windows, first: int) -> Counts:
     return np.array(found, np.int64)
 
 
-def places(spelling: Spelling, window: npt.NDArray[np.int64], first: int) -> Iterator[Place]:
+def places(spelling: WordSpelling, window: npt.NDArray[np.int64], first: int) -> Iterator[Place]:
     """The words of a window that are to be foretold: whole ones, all of whose tokens are predicted.
 
     Args:
@@ -163,13 +163,13 @@ def places(spelling: Spelling, window: npt.NDArray[np.int64], first: int) -> Ite
             continue
         whole = bisect_right(ends, end)
         behind = sum(own[bisect_right(starts, at[each]) - 1] for each in range(word.stop, after.start))
-        written = Written(data[starts[begin] : start], text[word], tuple(ids[begin:whole]))
+        written = WrittenWord(data[starts[begin] : start], text[word], tuple(ids[begin:whole]))
         yield Place(begin, written, int(behind), bool(behind) and text[word.stop] == " ")
 
 
 def predict(
-    reader: Reader,
-    spelling: Spelling,
+    reader: TextReader,
+    spelling: WordSpelling,
     windows: Windows,
     *,
     first: int,
@@ -204,14 +204,14 @@ def predict(
 
 
 def _offered(
-    reader: Reader, spelling: Spelling, ids: list[int], found: Sequence[Place]
+    reader: TextReader, spelling: WordSpelling, ids: list[int], found: Sequence[Place]
 ) -> Iterator[tuple[int, Place, Offered]]:
     """When each word is offered under each row; many are searched for at once, and read on for in one pass."""
     if not found:
         return
     known = reader.read(ids)
     waiting = ((row, place) for place in found for row in range(reader.rows))
-    searches: list[tuple[int, Place, Generator[Path, Logits, Offered], Path]] = []
+    searches: list[tuple[int, Place, Generator[Path, NextLogits, Offered], Path]] = []
     while True:
         for row, place in islice(waiting, _AT_ONCE - len(searches)):
             search = offered(spelling, place.written)

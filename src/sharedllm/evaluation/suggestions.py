@@ -32,7 +32,7 @@ LOOKS = 64
 Path = tuple[int, ...]
 """Tokens after the context."""
 
-Logits = npt.NDArray[np.floating[Any]]
+NextLogits = npt.NDArray[np.floating[Any]]
 """Of the token after a path, ``[vocabulary]``."""
 
 _CONTINUATION = (b"\x80", b"\xc0")
@@ -40,7 +40,7 @@ _WITHOUT_SPACES, _LETTER = "\u4e00", "a"
 
 
 @dataclass(frozen=True)
-class Written:
+class WrittenWord:
     """A word of a text, at the place where it is to be offered.
 
     Attributes:
@@ -88,7 +88,7 @@ class _Continuations:
     numbers: dict[tuple[int, str], int]
 
 
-class Spelling:
+class WordSpelling:
     """How the tokens of a base spell words. Control tokens spell none."""
 
     def __init__(self, tokens: Tokens, vocabulary: Vocabulary) -> None:
@@ -158,24 +158,24 @@ class Spelling:
         return ids[bisect_left(raws, first) : end]
 
 
-_spelling: "WeakKeyDictionary[Any, Spelling]" = WeakKeyDictionary()
+_spelling: "WeakKeyDictionary[Any, WordSpelling]" = WeakKeyDictionary()
 
 
-def spelling_of(base: Base) -> Spelling:
+def spelling_of(base: Base) -> WordSpelling:
     """How a base's tokens spell words; made once for a base, since it looks at every token."""
     if base.model not in _spelling:
-        _spelling[base.model] = Spelling(base.tokens, Vocabulary(base.tokenizer))
+        _spelling[base.model] = WordSpelling(base.tokens, Vocabulary(base.tokenizer))
     return _spelling[base.model]
 
 
 class _Search:
     """Suggestions at one place of a text. What was read once is kept for more letters."""
 
-    def __init__(self, spelling: Spelling, written: Written) -> None:
+    def __init__(self, spelling: WordSpelling, written: WrittenWord) -> None:
         self._spelling, self._written = spelling, written
-        self._read: dict[Path, tuple[Logits, float]] = {}
+        self._read: dict[Path, tuple[NextLogits, float]] = {}
 
-    def offered(self) -> Generator[Path, Logits, Offered]:
+    def offered(self) -> Generator[Path, NextLogits, Offered]:
         """Say when the word is offered; gives paths and is sent the logits after them, each once."""
         least = yield from self._likelihood()
         first = MOST
@@ -189,7 +189,7 @@ class _Search:
                 break
         return Offered(first, tuple(letters))
 
-    def _likelihood(self) -> Generator[Path, Logits, float]:
+    def _likelihood(self) -> Generator[Path, NextLogits, float]:
         """Log-probability of the word, spelled as the text spells it."""
         gap, found, so_far = self._written.gap, -np.inf, 0.0
         for length in range(len(self._written.path) + 1):
@@ -205,7 +205,7 @@ class _Search:
                 so_far += float(logits[self._written.path[length]]) - total
         return float(found)
 
-    def _likelier(self, typed: str, least: float) -> Generator[Path, Logits, int]:
+    def _likelier(self, typed: str, least: float) -> Generator[Path, NextLogits, int]:
         """How many words that begin so are likelier than the one written, up to `MOST`."""
         beginning = self._written.gap + typed.encode()
         order = itertools.count()
@@ -229,7 +229,7 @@ class _Search:
 
     def _after(
         self, path: Path, likelihood: float, beginning: bytes, typed: str, least: float
-    ) -> Generator[Path, Logits, list[tuple[float, str | None, Path]]]:
+    ) -> Generator[Path, NextLogits, list[tuple[float, str | None, Path]]]:
         """Words and longer beginnings after one that are likelier than the word written."""
         logits, total = yield from self._logits(path)
         raw, gap = self._spelling.raw(path), self._written.gap
@@ -249,14 +249,14 @@ class _Search:
             found.append((likelihood + float(each[number]), None, (*path, int(then.open[number]))))
         return found
 
-    def _logits(self, path: Path) -> Generator[Path, Logits, tuple[Logits, float]]:
+    def _logits(self, path: Path) -> Generator[Path, NextLogits, tuple[NextLogits, float]]:
         if path not in self._read:
             logits = yield path
             self._read[path] = logits, _log_sum(logits)
         return self._read[path]
 
 
-def offered(spelling: Spelling, written: Written) -> Generator[Path, Logits, Offered]:
+def offered(spelling: WordSpelling, written: WrittenWord) -> Generator[Path, NextLogits, Offered]:
     """Say when a word that was written is among the words offered.
 
     It gives paths, each a few tokens after the context, and is to be sent the logits of the token after each.
@@ -303,7 +303,7 @@ def _largest(values: npt.NDArray[np.float64], above: float, count: int) -> npt.N
     return found
 
 
-def _log_sum(logits: Logits) -> float:
+def _log_sum(logits: NextLogits) -> float:
     """Logarithm of the sum of the exponentials."""
     wide = logits.astype(np.float64)
     most = wide.max()

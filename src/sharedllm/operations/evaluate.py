@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sharedllm.evaluation.perplexity import Losses, Windows
     from sharedllm.evaluation.replies import Replies
     from sharedllm.operations.ask import Row
-    from sharedllm.operations.worth import Reader, Worth
+    from sharedllm.operations.worth import Worth, WorthReader
     from sharedllm.store.contract import Release, Store
     from sharedllm.text.repeats import Repeats
     from sharedllm.text.splits import Split
@@ -144,7 +144,7 @@ def evaluate(
     for user, windows in heldout.items():
         # Another's adapter is the control: what it brings is not this person's own.
         control = [other for other in (*beside, *own) if other != user][:1]
-        rows: dict[Reader, Row | None] = {None: None, user: own[user]}
+        rows: dict[WorthReader, Row | None] = {None: None, user: own[user]}
         rows |= {other: (own | beside)[other] for other in control}
         found[user] = measure_worth(
             base,
@@ -161,8 +161,8 @@ def evaluate(
 
 
 def _replies(
-    base: "Base", injection: "Injection", rows: "Mapping[Reader, Row | None]", split: "Split", window: int
-) -> "tuple[Replies, Mapping[Reader, tuple[Losses, Losses]]] | None":
+    base: "Base", injection: "Injection", rows: "Mapping[WorthReader, Row | None]", split: "Split", window: int
+) -> "tuple[Replies, Mapping[WorthReader, tuple[Losses, Losses]]] | None":
     """The person's replies in held-out conversations, others' in the same places, and how every reader reads both."""
     import numpy as np
 

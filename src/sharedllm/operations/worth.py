@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sharedllm.evaluation.replies import Replies
     from sharedllm.evaluation.style import Reference
 
-Reader = str | None
+WorthReader = str | None
 """Whose row; None is the base."""
 
 Measure = Literal[
@@ -46,16 +46,18 @@ class Worth:
         reply_characters: of both, int64 ``[places]``.
     """
 
-    losses: "Mapping[Reader, Losses]"
+    losses: "Mapping[WorthReader, Losses]"
     characters: "Counts"
-    predicted: "Mapping[Reader, Predicted]"
+    predicted: "Mapping[WorthReader, Predicted]"
     real: Sequence[str]
-    written: Mapping[Reader, Sequence[str]]
+    written: Mapping[WorthReader, Sequence[str]]
     reference: "Reference | None"
-    replies: "Mapping[Reader, tuple[Losses, Losses]]" = field(default_factory=dict)
+    replies: "Mapping[WorthReader, tuple[Losses, Losses]]" = field(default_factory=dict)
     reply_characters: "tuple[Counts, Counts] | None" = None
 
-    def of(self, measure: Measure, reader: Reader, over: Reader | Literal[False] = False) -> "Estimate | None":
+    def of(
+        self, measure: Measure, reader: WorthReader, over: WorthReader | Literal[False] = False
+    ) -> "Estimate | None":
         """A measure of a reader, or by how much it is higher than another's, on the same windows or places.
 
         Of bits and of style less is better, of the others more. Of replies, ``reply_bits`` are bits per character of
@@ -104,24 +106,24 @@ class Worth:
             for reader in self.losses
         ]
 
-    def _bits(self, reader: Reader) -> Any:
+    def _bits(self, reader: WorthReader) -> Any:
         return self.losses[reader].nats / math.log(2)
 
-    def _replies(self, measure: Measure, reader: Reader, over: Reader | Literal[False]) -> "Estimate | None":
+    def _replies(self, measure: Measure, reader: WorthReader, over: WorthReader | Literal[False]) -> "Estimate | None":
         from sharedllm.evaluation.intervals import ratio
 
         if reader not in self.replies or self.reply_characters is None:
             return None
         own, other = self.reply_characters
 
-        def part(of: Reader) -> Any:
+        def part(of: WorthReader) -> Any:
             mine, theirs = self.replies[of]
             bits = mine.nats / math.log(2)
             return bits if measure == "reply_bits" else mine.nats * other < theirs.nats * own
 
         return ratio(part(reader), own if measure == "reply_bits" else own > 0, None if over is False else part(over))
 
-    def _style(self, reader: Reader, over: Reader | Literal[False]) -> "Estimate | None":
+    def _style(self, reader: WorthReader, over: WorthReader | Literal[False]) -> "Estimate | None":
         from sharedllm.evaluation.style import distance
 
         if reader not in self.written or self.reference is None or len(self.real) < 2:
@@ -133,14 +135,14 @@ class Worth:
 
 def measure_worth(
     base: "Base",
-    rows: Mapping[Reader, Row | None],
-    losses: "Mapping[Reader, Losses]",
+    rows: Mapping[WorthReader, Row | None],
+    losses: "Mapping[WorthReader, Losses]",
     windows: "Windows",
     *,
     format: str = DEFAULT_FORMAT,
     foretold: int = FORETOLD,
     reference: "Reference | None" = None,
-    replies: "tuple[Replies, Mapping[Reader, tuple[Losses, Losses]]] | None" = None,
+    replies: "tuple[Replies, Mapping[WorthReader, tuple[Losses, Losses]]] | None" = None,
     seed: int = 0,
     bar: Bar = no_bar,
 ) -> Worth:
@@ -177,7 +179,7 @@ def measure_worth(
     openings = [window.tolist() for window in windows if (window >= 0).all()]
     half = windows.shape[1] // 2
     real = [base.decode(each[half:]) for each in openings]
-    written: dict[Reader, Sequence[str]] = {}
+    written: dict[WorthReader, Sequence[str]] = {}
     if reference is not None and openings:
         prompts = [(each[:half], row) for row in rows.values() for each in openings]
         drawn = replace(DEFAULT_SAMPLING, seed=seed)

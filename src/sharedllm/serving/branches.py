@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import torch
 
 Row = npt.NDArray[np.float32]
-Logits = npt.NDArray[np.floating[Any]]
+BranchLogits = npt.NDArray[np.floating[Any]]
 
 _PASS_TOKENS = 256
 
@@ -75,7 +75,7 @@ class Branches(Closing):
             self._runner.close()
             raise
 
-    def read(self, ids: Sequence[int]) -> Logits:
+    def read(self, ids: Sequence[int]) -> BranchLogits:
         """Read a text under every row; logits of the token after each of its tokens, ``[rows, tokens, vocabulary]``."""
         self._ids = list(ids)
         found = []
@@ -85,13 +85,13 @@ class Branches(Closing):
             found.append(self._run([Chunk(text, 0, len(ids), range(len(ids)), False)]))
         return np.stack(found)
 
-    def after(self, asked: Sequence[tuple[int, int, tuple[int, ...]]]) -> Logits:
+    def after(self, asked: Sequence[tuple[int, int, tuple[int, ...]]]) -> BranchLogits:
         """Logits of the token after a part of that text and some tokens more, ``[asked, vocabulary]``.
 
         Args:
             asked: of each, under which row, how many tokens of the text, and which come after these, at least one.
         """
-        found: list[Logits] = []
+        found: list[BranchLogits] = []
         chunks: list[Chunk] = []
         for row, begin, path in asked:
             if len(chunks) + len(path) > len(self._spare):
@@ -125,12 +125,12 @@ class Branches(Closing):
         sequence.slot = self._slots[row]
         return sequence
 
-    def _run(self, chunks: list[Chunk]) -> Logits:
+    def _run(self, chunks: list[Chunk]) -> BranchLogits:
         logits = self._runner.run(Plan(chunks, 0))
         for error in logits.failed.values():
             raise error
         wide = logits.rows.double() if self._base.dtype.itemsize == 8 else logits.rows.float()
-        found: Logits = wide.cpu().numpy()
+        found: BranchLogits = wide.cpu().numpy()
         return found
 
 

@@ -58,11 +58,11 @@ def adjust(logits: "torch.Tensor", samplings: Sequence[Sampling], said: Sequence
         samplings: how each row is drawn.
         said: of each row; needed where it `penalises`.
     """
-    biased = [(row, each.logit_bias) for row, each in enumerate(samplings) if each.logit_bias]
+    biased = [(row, each.biases) for row, each in enumerate(samplings) if each.logit_bias]
     if biased:
-        rows = np.repeat([row for row, _ in biased], [len(bias) for _, bias in biased])
-        ids, biases = zip(*(pair for _, bias in biased for pair in bias), strict=True)
-        _change(logits, rows, np.array(ids), lambda there: there + there.new_tensor(biases))
+        rows = np.repeat([row for row, _ in biased], [len(ids) for _, (ids, _) in biased])
+        ids, added = (np.concatenate(each) for each in zip(*(bias for _, bias in biased), strict=True))
+        _change(logits, rows, ids, lambda there: there + there.new_tensor(added))
     # Together with its own history: rows that penalise nothing have none.
     penalised = [
         (row, each, own) for row, (each, own) in enumerate(zip(samplings, said, strict=True)) if own is not None

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -66,6 +67,12 @@ class Sampling:
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
     logit_bias: tuple[tuple[int, float], ...] = ()
+
+    @cached_property
+    def biases(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+        """``logit_bias`` as ids and what is added to them, once and not token after token."""
+        ids, added = zip(*self.logit_bias, strict=True) if self.logit_bias else ((), ())
+        return np.array(ids, np.int64), np.array(added, np.float64)
 
     def __post_init__(self) -> None:
         # Whatever is no number is in no range.

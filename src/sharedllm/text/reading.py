@@ -14,7 +14,7 @@ from sharedllm.text.passages import Passage, own_words, plain
 from sharedllm.text.prose import why_not_prose
 from sharedllm.text.readers import Unread, read_documents
 from sharedllm.text.readers.walk import quoted
-from sharedllm.text.whose_words import Reading, whose_words
+from sharedllm.text.whose_words import DocumentReading, whose_words
 
 _AUTHORS_SHOWN = 12
 
@@ -62,7 +62,7 @@ class UserText:
     parts: tuple[Part, ...] = field(default=(), compare=False)
     left_out: Mapping[str, int] = field(default_factory=dict, compare=False)
     passages: tuple[Passage, ...] = ()
-    readings: tuple[Reading, ...] = field(default=(), compare=False)
+    readings: tuple[DocumentReading, ...] = field(default=(), compare=False)
     masked: Mapping[DetailKind, int] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
@@ -139,7 +139,7 @@ def look_at(
     )
 
 
-def who_is_meant(unknown: Sequence[Reading]) -> TextError:
+def who_is_meant(unknown: Sequence[DocumentReading]) -> TextError:
     """What to say where nothing tells which author is meant."""
     authors: Counter[str] = Counter()
     for reading in unknown:

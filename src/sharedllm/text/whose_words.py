@@ -16,7 +16,7 @@ UNKNOWN = "which of its authors is meant is not known"
 
 
 @dataclass(frozen=True)
-class Reading:
+class DocumentReading:
     """How a document is read.
 
     Attributes:
@@ -55,7 +55,7 @@ class Reading:
         return sum(len(passage.text) for passage in self.passages if not passage.learned)
 
 
-def whose_words(documents: Sequence[Document], choices: Choices) -> list[Reading]:
+def whose_words(documents: Sequence[Document], choices: Choices) -> list[DocumentReading]:
     """Decide of each document who in it is the person, and take her words.
 
     Where answers are learned it is the assistant's words that are taken, of chats with one. Else it is who is called as
@@ -72,7 +72,7 @@ def whose_words(documents: Sequence[Document], choices: Choices) -> list[Reading
     people: dict[str, set[str]] = {}
     for document in documents:
         people.setdefault(_sort(document), set()).update(document.authors)
-    found: list[Reading] = []
+    found: list[DocumentReading] = []
     for document, name, guess in zip(documents, chosen, guesses, strict=True):
         authors = document.authors
         if not authors:
@@ -99,17 +99,19 @@ def _sort(document: Document) -> str:
     return _MAILS[0] if document.kind in _MAILS else document.kind
 
 
-def _reading(document: Document, me: str | None, why: str, passages: tuple[Passage, ...]) -> Reading:
+def _reading(document: Document, me: str | None, why: str, passages: tuple[Passage, ...]) -> DocumentReading:
     left_out = dict(document.left_out)
     unused = sum(len(turn.text) for turn in document.turns) - sum(len(each.text) for each in passages)
     # Line feeds that join messages of one author are no words.
     if document.authors and unused > 0:
         whose = "words of others" if me is not None else "documents in which it is not known who you are"
         left_out[whose] = unused
-    return Reading(document.source, document.kind, document.authors, me, why, passages, left_out, document.doubts)
+    return DocumentReading(
+        document.source, document.kind, document.authors, me, why, passages, left_out, document.doubts
+    )
 
 
-def _answers(document: Document) -> Reading:
+def _answers(document: Document) -> DocumentReading:
     if ASSISTANT in document.authors:
         return _reading(document, ASSISTANT, "its answers are learned", _own(document, ASSISTANT))
     return _reading(document, None, "there are no answers of an assistant in it", ())

@@ -35,7 +35,8 @@ class Progress:
         best_loss: that loss in nats per token; infinite before the first check.
         stale: checks since.
         losses: (step, validation loss) of every check.
-        sites: hash of the sites that the row acts at; None if an earlier version began it.
+        sites: hash of the sites that the row acts at, and of the curvature if one is taken; None if an earlier version
+            began it.
         read: of a text in folds, what its blocks were read with so far: float64 ``[candidates, windows]``, in nats.
     """
 

@@ -7,7 +7,7 @@ here). Everybody's training on a base shares it, so that it is measured once.
 
 import hashlib
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from sharedllm.adapters.injection import Injection
 from sharedllm.base.loading import Base
 from sharedllm.cache_folder import cache_dir
+from sharedllm.errors import Diverged
 from sharedllm.evaluation.perplexity import Windows, spread
 from sharedllm.files import make_folder, replace_private
 from sharedllm.training.row_gradients import row_gradients
@@ -76,6 +77,9 @@ def kept_curvature(
     Args:
         base, injection, windows: as for `measure_curvature`.
         bar: shows how far the measuring is.
+
+    Raises:
+        Diverged: it is not finite.
     """
     from filelock import FileLock
     from safetensors.numpy import load_file, save
@@ -94,13 +98,20 @@ def kept_curvature(
 
     if (found := kept()) is not None:
         return found
-    make_folder(path.parent)
-    # Of many workers that begin at once one measures.
-    with FileLock(path.with_suffix(".lock")):
+    with ExitStack() as held:
+        # Of many workers that begin at once one measures; in a cache that cannot be written to, each does.
+        with suppress(OSError):
+            make_folder(path.parent)
+            held.enter_context(FileLock(path.with_suffix(".lock")))
         if (found := kept()) is not None:
             return found
         with bar(f"measuring once what {base.name} is sensitive to", len(windows)) as advance:
             measured = measure_curvature(base, injection, windows, on_window=advance)
+        if not np.isfinite(measured).all():
+            raise Diverged(
+                f"The gradients of {base.name} on general text are not finite in format {layout.format}",
+                remedy="Train with --recipe adamw, or load the base in another dtype.",
+            )
         # Whoever cannot keep it measures it again.
         with suppress(OSError):
             replace_private(path, save({"curvature": measured}))

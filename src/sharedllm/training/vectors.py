@@ -4,6 +4,7 @@ Each pass takes some users' next sequences, gives every sequence its user's row,
 touches the sequences of its own user, so the gradient of the sum with respect to a row is that user's gradient.
 """
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
@@ -153,6 +154,10 @@ class _Batch:
         self._size, rows = size, max(size, 1 + FOLDS)
         self._state = RowState.zeros(rows, injection.layout.size, base.device, dtype)
         self._relative = _relative_per_parameter(base, injection.layout, recipe).to(dtype)
+        self._sites = injection.layout.sites_sha256
+        if curvature is not None:
+            # Momentum is in units of the curvature, which another general text or machine may give otherwise.
+            self._sites = hashlib.sha256(f"{self._sites} ".encode() + curvature.tobytes()).hexdigest()
         self._curvature = None if curvature is None else torch.from_numpy(curvature).to(self._relative)
         self._free = list(range(rows))
 
@@ -196,7 +201,7 @@ class _Batch:
         start = self._start(text)
         if self._checkpoints:
             progress = self._checkpoints.load(text.user, text.sha256, self._recipe, start)
-        sites = self._injection.layout.sites_sha256
+        sites = self._sites
         # What a format does under its name may have changed since, or how little text is read.
         if progress is None or progress.sites not in (None, sites) or not little.fits(text, progress):
             zeros = torch.zeros_like(self._state.values[rows])

@@ -12,6 +12,8 @@ DETAILS = [
     ("appelle-moi au 06 12 34 56 78", "telephone number", "appelle-moi au 00 00 00 00 00"),
     ("my card 4111 1111 1111 1111 exp", "card number", "my card 0000 0000 0000 0000 exp"),
     ("an DE89 3704 0044 0532 0130 00 BITTE", "bank account", "an DE00 0000 0000 0000 0000 00 BITTE"),
+    # Of a bank that the country's list does not have.
+    ("to BE68 5390 0754 7034 soon", "bank account", "to BE00 0000 0000 0000 soon"),
     ("to GB82WEST12345698765432.", "bank account", "to GB00XXXX00000000000000."),
     ("the wifi password is Sunshine99!", "key or password", "the wifi password is ********!"),
     ("Passwort: geheim123", "key or password", "Passwort: ********"),

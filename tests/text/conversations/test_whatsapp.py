@@ -378,3 +378,27 @@ def test_nobodys_words_are_taken_for_another_persons(spelling, said, copied):
             lines.append(f"{before:%d/%m/%Y} word{author}\n{before:%d.%m.%y} - word{author}: word{author}")
     for turn in read("\n".join(lines)).turns:
         assert {each[4] for each in re.findall(r"word\w", turn.text)} == {turn.author}
+
+
+@pytest.mark.parametrize(
+    "left_out",
+    [
+        "rent-contract.pdf • \u200e3 pages \u200edocument omitted",
+        "rent contract (2).pdf • \u200e1 page \u200edocument omitted",
+        "notes.docx \u200edocument omitted",
+        "Ben Carter.vcf • \u200econtact card omitted",
+        "Miete.pdf • \u200e3 Seiten \u200eDokument weggelassen",
+    ],
+)
+def test_a_document_that_an_export_without_media_only_names_is_nobodys_words(left_out):
+    lines = [
+        ("Alice", "hello"),
+        ("Bob", left_out),
+        ("Bob", "that.md is the plan, document omitted or not"),
+        ("Alice", "ok"),
+    ]
+    text = "\n".join(f"[13/03/2024, 21:05:3{n}] {who}: {said}" for n, (who, said) in enumerate(lines))
+    (document,) = recognise("_chat.txt", text.encode())
+    said = [(turn.author, turn.text) for turn in document.turns]
+    assert said == [line for line in lines if line[1] != left_out]
+    assert document.left_out["attachments"] == len(left_out)

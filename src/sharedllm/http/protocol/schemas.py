@@ -91,7 +91,7 @@ def _labels(value: Any) -> Any:
 
 
 Biases = Annotated[dict[int, float], BeforeValidator(_token_biases)]
-Labels = Annotated[dict[str, str], BeforeValidator(_labels)]
+MetadataLabels = Annotated[dict[str, str], BeforeValidator(_labels)]
 
 
 class Common(Strict):
@@ -349,7 +349,7 @@ class ChatRequest(Common):
     tools: Annotated[list[Tool], Field(max_length=128, fail_fast=True)] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedTool | None = Field(None, description="auto by default.")
     parallel_tool_calls: bool | None = Field(None, description="Whether an answer may have several calls; by default.")
-    metadata: Labels | None = Field(None, description="Taken and not kept.")
+    metadata: MetadataLabels | None = Field(None, description="Taken and not kept.")
     prompt_cache_key: str | None = Field(None, max_length=1024, description="Taken and not needed.")
     safety_identifier: str | None = Field(None, max_length=1024, description="Taken and not kept.")
     add_generation_prompt: bool | None = Field(

@@ -145,7 +145,8 @@ def _bank_accounts(text: str) -> Iterator[tuple[int, int]]:
         ends = [found.end(), *(space.start() + found.start() for space in reversed(list(re.finditer(" ", found[0]))))]
         for end in ends:
             account = text[found.start() : end]
-            if iban.is_valid(account) and re.search("[1-9]", account[4:]):
+            # A bank that a country's list does not know yet is a bank all the same: the check digits tell.
+            if iban.is_valid(account, check_country=False) and re.search("[1-9]", account[4:]):
                 yield found.start(), end
                 break
 

@@ -205,6 +205,10 @@ def _without_mark_of_edit(body: str) -> tuple[str, str]:
 
 
 def _stands_for_a_file(line: str, marked: bool) -> bool:
+    # On iOS a document that was left out has its name and its pages before that, set apart by marks.
+    named, mark, said = line.rpartition(_LRM)
+    if mark and phrases.OMITTED.fullmatch(said) and re.match(phrases.FILE, named):
+        return True
     if phrases.IN_TAGS.fullmatch(line) or phrases.OMITTED.fullmatch(line) or phrases.WHATSAPP_FILE.match(line):
         return True
     name, found, note = line.rpartition(" (")
