@@ -9,7 +9,7 @@ from typing import BinaryIO
 from sharedllm.errors import SharedLLMError, TextError
 from sharedllm.extras import need
 from sharedllm.text.choices import Choices
-from sharedllm.text.contents.personal_details import DetailKind, count_details, mask_details
+from sharedllm.text.contents.personal_details import DetailKind, Telephones, count_details, mask_details
 from sharedllm.text.passages import Passage, own_words, plain
 from sharedllm.text.prose import why_not_prose
 from sharedllm.text.readers import Unread, read_documents
@@ -126,8 +126,9 @@ def look_at(
     readings = whose_words(list(read_documents(sources, unread=skip, author=choices.author, stdin=stdin)), choices)
     masked: dict[DetailKind, int] = {}
     if choices.mask:
-        masked = count_details(passage.text for reading in readings for passage in reading.passages)
-        readings = [replace(reading, passages=_masked(reading.passages)) for reading in readings]
+        telephones = Telephones()
+        masked = count_details((passage.text for reading in readings for passage in reading.passages), telephones)
+        readings = [replace(reading, passages=_masked(reading.passages, telephones)) for reading in readings]
     passages = tuple(passage for reading in readings for passage in reading.passages)
     left_out: Counter[str] = Counter()
     for reading in readings:
@@ -155,5 +156,5 @@ def who_is_meant(unknown: Sequence[DocumentReading]) -> TextError:
     )
 
 
-def _masked(passages: Iterable[Passage]) -> tuple[Passage, ...]:
-    return tuple(replace(passage, text=mask_details(passage.text)) for passage in passages)
+def _masked(passages: Iterable[Passage], telephones: Telephones) -> tuple[Passage, ...]:
+    return tuple(replace(passage, text=mask_details(passage.text, telephones)) for passage in passages)

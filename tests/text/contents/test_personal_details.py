@@ -2,7 +2,8 @@
 
 import pytest
 
-from sharedllm.text.contents.personal_details import count_details, find_details, mask_details
+from sharedllm.text.contents import personal_details
+from sharedllm.text.contents.personal_details import MOST_ASKED, count_details, find_details, mask_details
 
 DETAILS = [
     ("Write to anna.li+news@uni-köln.de today", "mail address", "Write to name@example.org today"),
@@ -62,3 +63,56 @@ def test_different_ones_are_counted_however_they_are_spaced():
     texts = ["a@b.org or +49 170 1234567", "+491701234567 again, A@b.org, c@b.org"]
     assert count_details(texts) == {"mail address": 2, "telephone number": 1}
     assert count_details(["nothing here"]) == {}
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Every question that is put to the library of telephone numbers."""
+    import phonenumbers
+
+    questions = []
+    matcher = phonenumbers.PhoneNumberMatcher
+
+    def ask(text, region, **rest):
+        questions.append((text, region))
+        return matcher(text, region, **rest)
+
+    monkeypatch.setattr(phonenumbers, "PhoneNumberMatcher", ask)
+    return questions
+
+
+@pytest.mark.parametrize("text", ["0176 123 4567, " * 5_000, "1 " * 50_000])
+def test_what_might_be_a_number_is_asked_about_once_however_often_it_is_there(asked, text):
+    mask_details(text)
+    assert 0 < len(asked) <= 3 * 34
+
+
+def test_beyond_a_number_of_candidates_all_with_the_shape_of_one_are_masked_unasked(asked, monkeypatch):
+    monkeypatch.setattr(personal_details, "MOST_ASKED", 20)
+    text = ", ".join(f"0999 {number:03} 11{number:03}" for number in range(500))
+    assert mask_details("0999 000 11000") == "0999 000 11000"
+    asked.clear()
+    masked = mask_details(text)
+    assert len(asked) <= 20 * 34
+    assert masked.endswith("0000 000 00000")
+    assert mask_details(masked) == masked
+    assert count_details([text])["telephone number"] == 480
+
+
+def test_all_texts_of_a_person_share_how_many_are_asked_about(asked, monkeypatch):
+    monkeypatch.setattr(personal_details, "MOST_ASKED", 20)
+    texts = [f"at 0999 {number:03} 11{number:03}" for number in range(500)]
+    assert count_details(texts) == {"telephone number": 480}
+    assert len(asked) <= 20 * 34
+    assert MOST_ASKED == 2_000
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("0049 170 1234567 or so", "0000 000 0000000 or so"),
+        ("0170 12345678 10115 Berlin", "0000 00000000 10115 Berlin"),
+    ],
+)
+def test_what_stands_behind_a_number_does_not_hide_it(text, masked):
+    assert mask_details(text) == masked

@@ -8,16 +8,22 @@ recognisers, cannot be had without spaCy.
 
 Nothing finds all: a number without its country's code is looked for as `_REGIONS` write it, a password as it is given
 after the word for it. Names and addresses of houses are not looked for.
+
+A number without its country's code costs a question to each region. What else might be one is asked about once, and of
+one person's text no more than `MOST_ASKED` are: of further ones whatever has the shape of a number is taken for one.
 """
 
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import chain
 from typing import Any, Literal
 
 from sharedllm.extras import need
+
+MOST_ASKED = 2_000
+"""Different candidates for a telephone number in one person's text about which the countries' rules are asked."""
 
 DetailKind = Literal["mail address", "telephone number", "card number", "bank account", "key or password"]
 
@@ -37,8 +43,30 @@ class Detail:
     end: int
 
 
-def find_details(text: str) -> list[Detail]:
+class Telephones:
+    """What might be a telephone number in one person's text, and whether it is: each is asked about once.
+
+    Texts of one person share it, so that their time is bounded together and what was counted is what is masked.
+    """
+
+    def __init__(self) -> None:
+        self._answers: dict[str, bool] = {}
+
+    def holds(self, candidate: str) -> bool:
+        """Whether there is a number in what has the shape of one; yes where `MOST_ASKED` others were asked about."""
+        if candidate not in self._answers:
+            if len(self._answers) >= MOST_ASKED:
+                return True
+            self._answers[candidate] = _is_telephone_number(candidate)
+        return self._answers[candidate]
+
+
+def find_details(text: str, telephones: Telephones | None = None) -> list[Detail]:
     """The personal details of a text in their order, none within another.
+
+    Args:
+        text: to look through.
+        telephones: shared by what belongs together; by default of this text alone.
 
     Raises:
         MissingExtra: the packages of ``[text]`` are not installed.
@@ -49,7 +77,7 @@ def find_details(text: str) -> list[Detail]:
         "mail address": _mail_addresses,
         "bank account": _bank_accounts,
         "card number": _cards,
-        "telephone number": _telephone_numbers,
+        "telephone number": partial(_telephone_numbers, telephones=telephones or Telephones()),
     }
     # What is said first of two that overlap is the surer.
     free = bytearray(len(text))
@@ -68,33 +96,42 @@ def _ready() -> None:
     need("text")
 
 
-def count_details(texts: Iterable[str]) -> dict[DetailKind, int]:
+def count_details(texts: Iterable[str], telephones: Telephones | None = None) -> dict[DetailKind, int]:
     """How many different details of each kind the texts hold, the most first.
+
+    Args:
+        texts: of one person.
+        telephones: as for `find_details`; by default of these texts.
 
     Raises:
         MissingExtra: the packages of ``[text]`` are not installed.
     """
     met: dict[DetailKind, set[int]] = {}
+    telephones = telephones or Telephones()
     for text in texts:
-        for detail in find_details(text):
+        for detail in find_details(text, telephones):
             # Of what it is, nothing is kept but whether it was there before.
             met.setdefault(detail.kind, set()).add(hash(_spelled(text[detail.begin : detail.end])))
     return {kind: len(each) for kind, each in sorted(met.items(), key=lambda each: -len(each[1]))}
 
 
-def mask_details(text: str) -> str:
+def mask_details(text: str, telephones: Telephones | None = None) -> str:
     """The text with every personal detail masked so that it still reads as what it was, and says nothing of whose.
 
     Mail addresses become `name@example.org`, which nobody has; digits of numbers become 0, so that their length and
     spelling stay; of bank accounts the country stays too; keys and passwords become eight asterisks. Equal texts give
     equal ones, and what is masked has nothing left to mask.
 
+    Args:
+        text: to mask.
+        telephones: as for `find_details`.
+
     Raises:
         MissingExtra: the packages of ``[text]`` are not installed.
     """
     parts: list[str] = []
     end = 0
-    for detail in find_details(text):
+    for detail in find_details(text, telephones):
         parts += text[end : detail.begin], _MASKS[detail.kind](text[detail.begin : detail.end])
         end = detail.end
     return "".join([*parts, text[end:]])
@@ -174,22 +211,28 @@ _REGIONS = (
     "US", "GB", "DE", "FR", "ES", "IT", "NL", "BE", "AT", "CH", "PL", "CZ", "SE", "NO", "DK", "FI", "PT", "BR", "MX",
     "AR", "RU", "UA", "TR", "IN", "ID", "JP", "KR", "CN", "AU", "ZA", "IE", "GR", "IL", "EG",
 )  # fmt: skip
-_NUMBER = re.compile(r"(?<![\w.,:/])[+(]?\d(?:[ \u00a0\u2009\u202f().\-–/]{0,2}\d){6,16}(?!\w)")
+# Of 7 digits to 15, as many as the longest has (ITU-T E.164), and the two that are dialled for a plus.
+_BETWEEN = r"[ \u00a0\u2009\u202f().\-–/]{0,2}"
+_NUMBER = re.compile(rf"(?<![\w.,:/])[+(]?(?:00{_BETWEEN})?\d(?:{_BETWEEN}\d){{6,14}}(?!\w)")
+_MASKED = re.compile(r"\D*(?:0\D*)+")
 # Of a library's tables a thousand numbers are somebody's: one without spaces begins with + or 0, and none is a date or
 # a fraction.
 _OF_TABLES = re.compile(r"[1-9]\d+$|\d+\.\d+$|(?:19|20)\d\d[01]\d[0-3]\d|.*\.\d{5}")
 
 
-def _telephone_numbers(text: str) -> Iterator[tuple[int, int]]:
+def _telephone_numbers(text: str, telephones: Telephones) -> Iterator[tuple[int, int]]:
+    for found in _NUMBER.finditer(text):
+        # Nothing but zeros is a number that was masked.
+        if not _OF_TABLES.match(found[0]) and not _MASKED.fullmatch(found[0]) and telephones.holds(found[0]):
+            yield found.span()
+
+
+def _is_telephone_number(candidate: str) -> bool:
     from phonenumbers import Leniency, PhoneNumberMatcher
 
-    for found in _NUMBER.finditer(text):
-        if _OF_TABLES.match(found[0]):
-            continue
-        regions: tuple[str | None, ...] = (None,) if found[0].startswith("+") else _REGIONS
-        # Grouped as the country groups it, or not at all: otherwise ranges of years are numbers in Denmark.
-        if any(any(PhoneNumberMatcher(found[0], each, leniency=Leniency.EXACT_GROUPING)) for each in regions):
-            yield found.span()
+    regions: tuple[str | None, ...] = (None,) if candidate.startswith("+") else _REGIONS
+    # Grouped as the country groups it, or not at all: otherwise ranges of years are numbers in Denmark.
+    return any(any(PhoneNumberMatcher(candidate, each, leniency=Leniency.EXACT_GROUPING)) for each in regions)
 
 
 _PRIVATE_KEY = re.compile(r"-----BEGIN [A-Z ]{0,32}PRIVATE KEY-----[\s\w+/=.,:-]{0,16384}?-----END [A-Z ]{0,32}-----")
