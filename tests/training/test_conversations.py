@@ -134,7 +134,7 @@ def test_a_confusion_of_chats_is_read_back_as_it_was(base, inject, texts):
 def test_a_person_who_chats_is_trained_gated_evaluated_and_answered(base, tmp_path, monkeypatch, learn):
     wrote = chat("alice")
     text = UserText("alice", "", passages=wrote)
-    monkeypatch.setattr("sharedllm.operations.release_text.read_sources", lambda user, sources: text)
+    monkeypatch.setattr("sharedllm.operations.release_text.read_sources", lambda user, sources, choices: text)
     recipe = replace(RECIPE, steps=12)
     with (
         open_store(":memory:") as store,

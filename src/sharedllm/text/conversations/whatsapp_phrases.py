@@ -321,8 +321,9 @@ FILE = re.compile(r"[^\n]{1,200}\.(?=\w*[A-Za-z])[A-Za-z0-9]{2,5}")
 ATTACHED_TAG = re.compile(r"<[^<>:\n]{2,30}: ?[^<>\n]{1,200}\.\w{2,5}>")
 """The same on iOS, in any language; the caption goes before it."""
 
-IN_TAGS = re.compile(r"<(?=[^<>\n]*(?:\s|[^\x00-\x7f]))[^<>\n]{3,60}>")
-"""A whole message on Android that stands for what the export lacks, in any language: ``<Media omitted>``."""
+IN_TAGS = re.compile(r"<(?=[^<>\n]*(?:\s|[^\x00-\x7f]))[^<>\n\d]{3,60}>")
+"""A whole message on Android that stands for what the export lacks, in any language: ``<Media omitted>``. None has a
+digit, as hearts have."""
 
 OMITTED = re.compile("|".join(_OMITTED), re.IGNORECASE)
 EDITED = re.compile(rf"\u200e<[^<>:\n]{{3,80}}>|.?<[^<>:\n]*(?:{_EDITED})[^<>\n]*>", re.IGNORECASE)
