@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+FEWEST = 10
+"""People of whom a median is told."""
 
 
 def prior_figures() -> str:
@@ -32,6 +34,7 @@ def curve() -> str:
         f" {row['gain']['median']:.1%} ({row['median_interval'][0]:.1%} to {row['median_interval'][1]:.1%}) |"
         f" {row['gain']['p10']:.1%} | {_served(row)} |"
         for row in sorted(curve["summary"], key=lambda row: (row["base"], row["bytes"], row["format"]))
+        if row["people"] >= FEWEST
     ]
     people = curve["people"].values()
     kinds = sorted({each["kind"] for each in people})
