@@ -1,3 +1,4 @@
+import time
 from datetime import UTC, datetime, timedelta
 
 from sharedllm.text.conversations.cutting import GAP, conversations_of
@@ -48,3 +49,11 @@ def test_nothing_is_cut_without_times_nor_in_a_chat_with_a_model():
 def test_running_text_is_one_conversation_and_no_text_none():
     assert conversations_of(Document("a", "text", (Turn("a"), Turn("b")))) == [(Turn("a"), Turn("b"))]
     assert conversations_of(Document("a", "text", ())) == []
+
+
+def test_many_messages_in_a_row_are_joined_in_time_that_grows_as_they_do():
+    document = Document("a", "WhatsApp chat", tuple(Turn("x" * 1_000, "Alice") for _ in range(20_000)))
+    began = time.process_time()
+    ((turn,),) = conversations_of(document)
+    assert len(turn.text) == 20_000 * 1_001 - 1
+    assert time.process_time() - began < 5

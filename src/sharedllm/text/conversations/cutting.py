@@ -1,5 +1,6 @@
 """Where one conversation of a chat ends and the next begins."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -22,18 +23,22 @@ def conversations_of(document: Document, gap: timedelta = GAP) -> list[tuple[Tur
         gap: silence that ends a conversation.
     """
     with_model = set(document.authors) <= {"user", "assistant"} and "assistant" in document.authors
-    found: list[list[Turn]] = []
+    # Texts are joined once: thousands of messages in a row would be copied with each that comes.
+    found: list[list[list[Turn]]] = []
     before: datetime | None = None
     for turn in document.turns:
         if not found or (not with_model and _is_long(before, turn.when, gap)):
-            found.append([turn])
-        elif found[-1][-1].author == turn.author and turn.author is not None:
-            last = found[-1][-1]
-            found[-1][-1] = replace(last, text=f"{last.text}\n{turn.text}")
+            found.append([[turn]])
+        elif found[-1][-1][0].author == turn.author and turn.author is not None:
+            found[-1][-1].append(turn)
         else:
-            found[-1].append(turn)
+            found[-1].append([turn])
         before = turn.when or before
-    return [tuple(each) for each in found]
+    return [tuple(_joined(row) for row in each) for each in found]
+
+
+def _joined(row: Sequence[Turn]) -> Turn:
+    return replace(row[0], text="\n".join(turn.text for turn in row)) if len(row) > 1 else row[0]
 
 
 def _is_long(before: datetime | None, after: datetime | None, gap: timedelta) -> bool:
