@@ -1,5 +1,7 @@
 """A person's replies, and somebody else's in the same places."""
 
+import time
+
 import numpy as np
 import pytest
 from tests import models
@@ -49,3 +51,19 @@ def test_where_nobody_replies_there_is_nothing_to_compare(tokens):
     converse = lambda turns: learned_ids(tokens, turns)  # noqa: E731
     assert find_replies([Passage("a text", "text")], converse, 64) is None
     assert find_replies(TALK[:2], converse, 64) is None
+
+
+def test_a_long_conversation_takes_time_that_grows_as_it_does():
+    many = [Passage("x" * 1_000, "other", begins=number == 0) for number in range(20_000)]
+    turns = [passage for _ in range(20_000) for passage in (Passage("yes", "own"), Passage("and now?", "other"))]
+    heard = []
+
+    def converse(turns):
+        heard.append([len(turn.text) for turn in turns])
+        return [~1] * 4 + [2] * 2
+
+    began = time.process_time()
+    find_replies([*many, *turns], converse, 64)
+    assert time.process_time() - began < 5
+    assert heard[0] == [20_000 * 1_001 - 1, 3]
+    assert max(map(len, heard)) == 9

@@ -22,6 +22,9 @@ _ROLES = {"own": "assistant", "other": "user", "system": "system"}
 _TURNS = 8
 """Of a conversation that are read before a reply, at most."""
 
+_Row = tuple[str, list[str]]
+"""A role and what it said in a row, joined only where it is read: a row of thousands would be copied with each."""
+
 
 @dataclass(frozen=True, eq=False)
 class Replies:
@@ -52,26 +55,29 @@ def find_replies(
     Returns:
         None where fewer than two places can be compared.
     """
-    said: list[ChatTurn] = []
-    places: list[tuple[list[ChatTurn], str]] = []
-    others = [passage.text for passage in passages if passage.role == "other"]
+    said: list[_Row] = []
+    places: list[tuple[list[_Row], str]] = []
+    others = list(dict.fromkeys(passage.text for passage in passages if passage.role == "other"))
     for passage in passages:
         if passage.role == "text" or passage.begins:
             said = []
         if passage.role == "text":
             continue
-        if passage.role == "own" and said and said[-1].role == "user":
-            places.append((said[-_TURNS:], passage.text))
-        said = _with(said, ChatTurn(_ROLES[passage.role], passage.text))
+        if passage.role == "own" and said and said[-1][0] == "user":
+            places.append((said, passage.text))
+        said = _with(said, _ROLES[passage.role], passage.text)
     chosen = (
         [places[at] for at in np.unique(np.linspace(0, len(places) - 1, MOST).round().astype(int))] if places else []
     )
     own, other = [], []
-    for before, reply in chosen:
-        near = [text for text in others if text not in before[-1].text]
-        if not near:
+    for rows, reply in chosen:
+        before = [ChatTurn(role, "\n".join(texts)) for role, texts in rows]
+        row = set(rows[-1][1])
+        near = sorted(others, key=lambda text: abs(len(text) - len(reply)))
+        # Long rows are searched only for what is none of their messages.
+        instead = next((text for text in near if text not in row and text not in before[-1].text), None)
+        if instead is None:
             continue
-        instead = min(near, key=lambda text: abs(len(text) - len(reply)))
         pair = [_window(converse, [*before, ChatTurn("assistant", text)], window, opening) for text in (reply, instead)]
         if all(each is not None for each in pair):
             own.append(pair[0])
@@ -81,11 +87,12 @@ def find_replies(
     return Replies(np.array(own, np.int64), np.array(other, np.int64))
 
 
-def _with(said: list[ChatTurn], turn: ChatTurn) -> list[ChatTurn]:
-    """What was said, and one turn more; several in a row by one side are one."""
-    if said and said[-1].role == turn.role:
-        return [*said[:-1], ChatTurn(turn.role, f"{said[-1].text}\n{turn.text}")]
-    return [*said, turn]
+def _with(said: list[_Row], role: str, text: str) -> list[_Row]:
+    """The last of what was said, and one text more; several in a row by one side are one turn."""
+    if said and said[-1][0] == role:
+        said[-1][1].append(text)
+        return said
+    return [*said, (role, [text])][-_TURNS:]
 
 
 def _window(converse: Converse, turns: list[ChatTurn], window: int, opening: Sequence[int]) -> list[int] | None:
