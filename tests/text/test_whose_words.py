@@ -56,6 +56,17 @@ def test_mails_are_running_text_since_none_answers_the_one_before_it():
     assert [(each.role, each.text) for each in reading(mails).passages] == [("text", "Dear Carol,")]
 
 
+@pytest.mark.parametrize("people", [("Bob",), ("Bob", "Carol")])
+def test_of_a_mailbox_whose_owner_wrote_nothing_in_it_nobody_is_the_person_unless_chosen(people):
+    said = [(number, who, f"by {who}") for number, who in enumerate(people)]
+    mails = chat(*said, me="alice@x.org", kind="mailbox")
+    for found in whose_words([mails] * 3, Choices()):
+        assert (found.me, found.passages, found.unknown) == (None, (), False)
+        assert found.why == "it is of alice@x.org, who wrote nothing in it; say whose words are meant (--me)"
+        assert found.left_out == {"words of others": sum(len(text) for _, _, text in said)}
+    assert own_words(reading(mails, me=("Bob",)).passages) == "by Bob"
+
+
 def test_where_somebody_was_chosen_nobody_else_is_guessed():
     other = chat((0, "Bob", "Hi"), (1, "Carol", "Hi"), source="WhatsApp Chat with Bob.txt")
     found = whose_words([TWO, other], Choices(me=("Alice M.",)))

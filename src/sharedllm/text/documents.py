@@ -29,7 +29,8 @@ class Document:
         source: its path as it is shown; a member of an archive or an export after that archive's path and a slash.
         kind: what it was taken for, as a person would say it, like ``PDF document`` or ``WhatsApp chat``.
         turns: in the order in which they were written.
-        me: which author the export itself says that its owner is; None where it does not say.
+        me: which author the export itself says that its owner is, also where they wrote nothing in it; None where it
+            does not say.
         left_out: characters that are in the file and in no turn, by why, like ``quoted mail`` or ``system lines``.
         doubts: what could not be decided, in sentences for the reader, like which of two numbers is the month.
     """

@@ -59,8 +59,9 @@ def whose_words(documents: Sequence[Document], choices: Choices) -> list[Documen
     """Decide of each document who in it is the person, and take her words.
 
     Where answers are learned it is the assistant's words that are taken, of chats with one. Else it is who is called as
-    was chosen; or whom the export itself says to be its owner; or, where nobody was chosen, its only author, if no
-    other document of its kind has another; or whom the exports together tell (`guess_me`).
+    was chosen; or whom the export itself says to be its owner, of mails nobody where that owner wrote none; or, where
+    nobody was chosen, its only author, if no other document of its kind has another; or whom the exports together tell
+    (`guess_me`).
 
     Raises:
         TextError: nobody is called as was chosen, or several are in one document.
@@ -79,10 +80,13 @@ def whose_words(documents: Sequence[Document], choices: Choices) -> list[Documen
             found.append(_reading(document, None, "", _running(document)))
         elif name is not None:
             found.append(_reading(document, name, "you said so", _own(document, name)))
-        elif document.me is not None:
+        elif document.me is not None and not _only_others(document):
             found.append(_reading(document, document.me, "the export says so", _own(document, document.me)))
         elif choices.me:
             why = f"nobody in it is called {' or '.join(choices.me)}; give every name by which you go in it (--me)"
+            found.append(_reading(document, None, why, ()))
+        elif document.me is not None:
+            why = f"it is of {document.me}, who wrote nothing in it; say whose words are meant (--me)"
             found.append(_reading(document, None, why, ()))
         elif len(people[_sort(document)]) == 1 and ASSISTANT not in authors:
             (only,) = authors
@@ -99,12 +103,21 @@ def _sort(document: Document) -> str:
     return _MAILS[0] if document.kind in _MAILS else document.kind
 
 
+def _only_others(document: Document) -> bool:
+    """Whether it is mails of which their owner wrote none."""
+    return document.kind in _MAILS and document.me is not None and document.me not in document.authors
+
+
 def _reading(document: Document, me: str | None, why: str, passages: tuple[Passage, ...]) -> DocumentReading:
     left_out = dict(document.left_out)
     unused = sum(len(turn.text) for turn in document.turns) - sum(len(each.text) for each in passages)
     # Line feeds that join messages of one author are no words.
     if document.authors and unused > 0:
-        whose = "words of others" if me is not None else "documents in which it is not known who you are"
+        whose = (
+            "words of others"
+            if me is not None or _only_others(document)
+            else "documents in which it is not known who you are"
+        )
         left_out[whose] = unused
     return DocumentReading(
         document.source, document.kind, document.authors, me, why, passages, left_out, document.doubts

@@ -6,8 +6,11 @@ from email.message import EmailMessage
 import pytest
 from tests.text.readers.made_files import mail
 
+from sharedllm.errors import TextError
+from sharedllm.text.choices import Choices
 from sharedllm.text.readers import read_documents
 from sharedllm.text.readers.mail_quotes import own_words
+from sharedllm.text.reading import read_user
 
 # What is between <o> and </o> is the sender's own, everything else somebody else's or a program's.
 MAILS = {
@@ -255,6 +258,18 @@ def test_a_person_has_one_name_in_a_mailbox_and_its_owner_is_told_by_where_it_wa
     assert document.turns[0].when.isoformat() == "2024-01-01T09:00:00+01:00"
     assert (document.kind, document.me) == ("mailbox", "Alice Miller")
     assert document.left_out["mail headers"] > 500
+
+
+@pytest.mark.parametrize("delivered", [{"Delivered_To": "alice@x.org"}, {}])
+def test_of_mails_that_only_others_wrote_to_its_owner_none_is_learned_and_it_is_asked_for_whom(tmp_path, delivered):
+    mails = [mail(f"{each}. By Bob.", sender="Bob <bob@x.org>", attachment=False, **delivered) for each in range(3)]
+    if not delivered:
+        mails.append(mail("\n", sender="Alice <alice@x.org>", attachment=False, X_Gmail_Labels="Sent"))
+    path = tmp_path / "box.mbox"
+    path.write_bytes(b"".join(b"From x Mon Jan  1 09:00:00 2024\n" + each + b"\n" for each in mails))
+    with pytest.raises(TextError, match=r"alice@x.org, who wrote nothing in it.*--me"):
+        read_user("alice", [path])
+    assert "By Bob." in read_user("bob", [path], choices=Choices(me=("Bob",))).text
 
 
 def test_a_folder_in_maildir_is_one_mailbox(tmp_path):

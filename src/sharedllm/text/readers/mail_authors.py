@@ -26,12 +26,11 @@ def one_mailbox(source: str, mails: Sequence[Document]) -> Document:
     left_out: Counter[str] = Counter()
     for mail in mails:
         left_out.update(mail.left_out)
-    owners = Counter(labels.get(_parts(mail.me)[1], mail.me) for mail in mails if mail.me)
+    # Also who wrote nothing in it: then those who did are not meant.
+    owners = Counter(labels.get(owner, owner) for mail in mails if mail.me and (owner := _parts(mail.me)[1]))
     doubts = tuple(dict.fromkeys(doubt for mail in mails for doubt in mail.doubts))
     kind = "mailbox" if len(turns) > 1 else "mail"
     me = owners.most_common(1)[0][0] if owners else None
-    # Of a mailbox with nothing of its owner's, or of a list, it is not the owner who is meant.
-    me = me if me in labels.values() else None
     return Document(source, kind, tuple(_in_order(named)), me, left_out, doubts)
 
 
