@@ -54,7 +54,7 @@ def test_every_command_has_help_that_explains_it_and_its_arguments(name, run):
 @pytest.mark.parametrize("name", ALL)
 def test_what_a_program_would_read_comes_as_json(name):
     _, command = ALL[name]
-    groups = {"base", "cache", "users", "keys", "store", "receipts", "audit", "bets", "fleet"}
+    groups = {"base", "cache", "users", "keys", "store", "receipts", "audit", "bets", "fleet", "text"}
     changing = {f"users {verb}" for verb in ("rollback", "reset", "revoke", "restore", "erase")}
     changing |= {"store init-key", "store encrypt", "store accept", "store rotate-key", "receipts key"}
     writes_only = groups | changing | {"demo", "serve", "bets run", "bets report", "keys create", "keys revoke"}
