@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sharedllm.cli.options import with_options
 from sharedllm.printable import printable
 from sharedllm.text.passages import ASSISTANT
 
@@ -47,9 +48,7 @@ _OPTIONS = (
 
 def reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The options that say how a text is read; `chosen` makes choices of them."""
-    for option in reversed(_OPTIONS):
-        command = option(command)
-    return command
+    return with_options(_OPTIONS, command)
 
 
 def chosen(me: tuple[str, ...], learn: str, mask: bool, author: str | None) -> "Choices":

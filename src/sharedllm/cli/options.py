@@ -1,6 +1,6 @@
 """Options that several commands share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -77,11 +77,16 @@ def _known(context: click.Context, option: click.Parameter, name: str) -> str:
     return name
 
 
-def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that say how to train; `chosen_recipe` makes a recipe of them."""
-    for option in reversed(_RECIPE_OPTIONS):
+def with_options(options: Sequence[Callable[..., Any]], command: Callable[..., Any]) -> Callable[..., Any]:
+    """A command with options, which its help shows in this order."""
+    for option in reversed(options):
         command = option(command)
     return command
+
+
+def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options that say how to train; `chosen_recipe` makes a recipe of them."""
+    return with_options(_RECIPE_OPTIONS, command)
 
 
 def chosen_recipe(

@@ -1,10 +1,12 @@
 """Options that say where work is done: by processes on this machine, or on a Ray cluster."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from sharedllm.cli.options import with_options
 from sharedllm.errors import InvalidInput
 from sharedllm.extras import need
 
@@ -36,13 +38,7 @@ def worker_options(by_default: str) -> Callable[..., Any]:
             help=f"How many train at once, each with a base of its own. {by_default}",
         ),
     )
-
-    def with_options(command: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return with_options
+    return partial(with_options, options)
 
 
 def check_executor(name: str, address: str | None) -> None:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 from sharedllm.errors import SharedLLMError, TextError
 from sharedllm.extras import need
 from sharedllm.text.choices import Choices
-from sharedllm.text.contents.personal_details import DetailKind, Telephones, count_details, mask_details
+from sharedllm.text.contents.personal_details import DetailKind, mask_all
 from sharedllm.text.passages import Passage, own_words, plain
 from sharedllm.text.prose import why_not_prose
 from sharedllm.text.readers import Unread, read_documents
@@ -126,9 +126,12 @@ def look_at(
     readings = whose_words(list(read_documents(sources, unread=skip, author=choices.author, stdin=stdin)), choices)
     masked: dict[DetailKind, int] = {}
     if choices.mask:
-        telephones = Telephones()
-        masked = count_details((passage.text for reading in readings for passage in reading.passages), telephones)
-        readings = [replace(reading, passages=_masked(reading.passages, telephones)) for reading in readings]
+        texts, masked = mask_all(passage.text for reading in readings for passage in reading.passages)
+        of_passages = iter(texts)
+        readings = [
+            replace(reading, passages=tuple(replace(each, text=next(of_passages)) for each in reading.passages))
+            for reading in readings
+        ]
     passages = tuple(passage for reading in readings for passage in reading.passages)
     left_out: Counter[str] = Counter()
     for reading in readings:
@@ -154,7 +157,3 @@ def who_is_meant(unknown: Sequence[DocumentReading]) -> TextError:
         f"{where}{files} has several authors, and nothing says which of them is meant: {names}{more}",
         remedy=f"Say who it is, as in --me {first!r}, or leave it out.",
     )
-
-
-def _masked(passages: Iterable[Passage], telephones: Telephones) -> tuple[Passage, ...]:
-    return tuple(replace(passage, text=mask_details(passage.text, telephones)) for passage in passages)

@@ -96,42 +96,70 @@ def _ready() -> None:
     need("text")
 
 
-def count_details(texts: Iterable[str], telephones: Telephones | None = None) -> dict[DetailKind, int]:
+def count_details(texts: Iterable[str]) -> dict[DetailKind, int]:
     """How many different details of each kind the texts hold, the most first.
 
     Args:
         texts: of one person.
-        telephones: as for `find_details`; by default of these texts.
 
     Raises:
         MissingExtra: the packages of ``[text]`` are not installed.
     """
-    met: dict[DetailKind, set[int]] = {}
-    telephones = telephones or Telephones()
+    telephones, met = Telephones(), _Met()
     for text in texts:
-        for detail in find_details(text, telephones):
-            # Of what it is, nothing is kept but whether it was there before.
-            met.setdefault(detail.kind, set()).add(hash(_spelled(text[detail.begin : detail.end])))
-    return {kind: len(each) for kind, each in sorted(met.items(), key=lambda each: -len(each[1]))}
+        met.add(text, find_details(text, telephones))
+    return met.counts
 
 
-def mask_details(text: str, telephones: Telephones | None = None) -> str:
+def mask_details(text: str) -> str:
     """The text with every personal detail masked so that it still reads as what it was, and says nothing of whose.
 
     Mail addresses become `name@example.org`, which nobody has; digits of numbers become 0, so that their length and
     spelling stay; of bank accounts the country stays too; keys and passwords become eight asterisks. Equal texts give
     equal ones, and what is masked has nothing left to mask.
 
-    Args:
-        text: to mask.
-        telephones: as for `find_details`.
+    Raises:
+        MissingExtra: the packages of ``[text]`` are not installed.
+    """
+    (masked,), _ = mask_all([text])
+    return masked
+
+
+def mask_all(texts: Iterable[str]) -> tuple[list[str], dict[DetailKind, int]]:
+    """The texts of one person, each as `mask_details` masks it, and what `count_details` says of them.
 
     Raises:
         MissingExtra: the packages of ``[text]`` are not installed.
     """
+    telephones, met = Telephones(), _Met()
+    masked: list[str] = []
+    for text in texts:
+        details = find_details(text, telephones)
+        met.add(text, details)
+        masked.append(_masked(text, details))
+    return masked, met.counts
+
+
+class _Met:
+    """Different details by kind. Of what they are, nothing is kept but whether it was there before."""
+
+    def __init__(self) -> None:
+        self._hashes: dict[DetailKind, set[int]] = {}
+
+    def add(self, text: str, details: Iterable[Detail]) -> None:
+        for detail in details:
+            self._hashes.setdefault(detail.kind, set()).add(hash(_spelled(text[detail.begin : detail.end])))
+
+    @property
+    def counts(self) -> dict[DetailKind, int]:
+        """How many of each kind, the most first."""
+        return {kind: len(each) for kind, each in sorted(self._hashes.items(), key=lambda each: -len(each[1]))}
+
+
+def _masked(text: str, details: Iterable[Detail]) -> str:
     parts: list[str] = []
     end = 0
-    for detail in find_details(text, telephones):
+    for detail in details:
         parts += text[end : detail.begin], _MASKS[detail.kind](text[detail.begin : detail.end])
         end = detail.end
     return "".join([*parts, text[end:]])

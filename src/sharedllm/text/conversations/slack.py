@@ -13,9 +13,9 @@ from sharedllm.text.conversations.gathering import (
     fields,
     moment,
     objects,
+    told_apart,
     words,
 )
-from sharedllm.text.conversations.gathering import told_apart as _told_apart
 from sharedllm.text.documents import Document
 
 KIND = "Slack export"
@@ -50,7 +50,7 @@ def people(value: Any) -> dict[str, str] | None:
         return None
     if not any("profile" in user for user in users):
         return None
-    return _told_apart((user["id"], _name(fields(user.get("profile"))) or words(user["name"])) for user in users)
+    return told_apart((user["id"], _name(fields(user.get("profile"))) or words(user["name"])) for user in users)
 
 
 def channel(source: str, days: Iterable[Any], names: Mapping[str, str]) -> Document:
@@ -67,7 +67,7 @@ def channel(source: str, days: Iterable[Any], names: Mapping[str, str]) -> Docum
         for each in objects(found)
         if each.get("user") and each.get("user_profile")
     }
-    names = {**_told_apart(known.items()), **names}
+    names = {**told_apart(known.items()), **names}
     read = Gathering()
     for each in found:
         if isinstance(each, dict):
