@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sharedllm.errors import InvalidInput
-from sharedllm.evaluation.intervals import foretold, improvement, ratio
+from sharedllm.evaluation import intervals
+from sharedllm.evaluation.intervals import foretold, improvement, ratio, resampled_sums
 from sharedllm.evaluation.perplexity import Losses
 
 TOKENS = 255
@@ -188,3 +189,14 @@ def test_the_interval_of_a_ratio_covers_as_often_as_it_says():
         found = ratio(random.binomial(wholes, 0.3), wholes, resamples=500)
         covered += found.low <= 0.3 <= found.high
     assert 0.90 <= covered / 200 <= 0.99
+
+
+@pytest.mark.parametrize("count", [5, 300])
+def test_resamples_are_those_of_one_draw_however_few_are_in_memory(count, monkeypatch):
+    random = np.random.default_rng(1)
+    values, rows = random.normal(size=count), random.normal(size=(count, 3))
+    drawn = np.random.default_rng(7).multinomial(count, np.full(count, 1 / count), size=1_000)
+    monkeypatch.setattr(intervals, "_DRAWN_AT_ONCE", 7 * count + 1)
+    found = resampled_sums(values, rows, resamples=1_000, seed=7)
+    np.testing.assert_allclose(found[0], drawn @ values, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(found[1], drawn @ rows, rtol=1e-12, atol=1e-12)

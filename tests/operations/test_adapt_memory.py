@@ -31,7 +31,6 @@ print(len(made.about["contributors"]), resource.getrusage(resource.RUSAGE_SELF).
 
 
 @pytest.mark.rare
-@pytest.mark.xfail(reason="some 20 KB a person are held: 471 MB for 41, 504 MB for 1,780", strict=True)
 def test_peak_memory_does_not_grow_with_the_people(folder_of, tmp_path):
     found = {}
     for name, count in PEOPLE.items():

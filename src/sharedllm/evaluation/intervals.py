@@ -13,6 +13,9 @@ from sharedllm.evaluation.perplexity import Losses
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
+_DRAWN_AT_ONCE = 250_000
+"""Counts that are in memory together: 10,000 resamples of 100,000 people have a billion."""
+
 _TELLING_NATS = 1.0
 """An interval that reaches farther than this to either side, by a factor of e, tells nothing."""
 
@@ -143,10 +146,26 @@ def ratio(
     return resampled(estimate, drawn, count)
 
 
-def draws(count: int, resamples: int = RESAMPLES, seed: int = 0) -> npt.NDArray[np.int64]:
-    """How often each of so many windows is in each resample, int64 ``[resamples, windows]``."""
-    # Resampling n values with replacement is a multinomial draw of how often each occurs: one matrix product.
-    return np.random.default_rng(seed).multinomial(count, np.full(count, 1 / count), size=resamples)
+def resampled_sums(*values: npt.NDArray[Any], resamples: int = RESAMPLES, seed: int = 0) -> list[npt.NDArray[Any]]:
+    """The sums of values over bootstrap resamples of their first axis, the same resamples for all.
+
+    Args:
+        values: each ``[count, ...]`` of one or two axes, of windows or of people.
+        resamples: how many.
+        seed: of the draw.
+
+    Returns:
+        Of each, ``[resamples, ...]``.
+    """
+    count, random = len(values[0]), np.random.default_rng(seed)
+    at_once = max(1, _DRAWN_AT_ONCE // count)
+    sums: list[list[npt.NDArray[Any]]] = [[] for _ in values]
+    for begin in range(0, resamples, at_once):
+        # Resampling n values with replacement is a multinomial draw of how often each occurs: one matrix product.
+        drawn = random.multinomial(count, np.full(count, 1 / count), size=min(at_once, resamples - begin))
+        for each, found in zip(values, sums, strict=True):
+            found.append(drawn @ each)
+    return [np.concatenate(found) for found in sums]
 
 
 def resampled(estimate: float, drawn: npt.NDArray[np.float64], windows: int) -> Estimate:
@@ -224,6 +243,6 @@ def _resampled_ratios(
     values: npt.NDArray[np.float64], weights: npt.NDArray[np.float64], resamples: int, seed: int
 ) -> npt.NDArray[np.float64]:
     """Of every resample the sum of its values over the sum of their weights."""
-    counts = draws(len(values), resamples, seed)
-    ratios: npt.NDArray[np.float64] = counts @ values / (counts @ weights)
+    summed, weighed = resampled_sums(values, weights, resamples=resamples, seed=seed)
+    ratios: npt.NDArray[np.float64] = summed / weighed
     return ratios

@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sharedllm.errors import InvalidInput
-from sharedllm.evaluation.intervals import Estimate, draws, resampled
+from sharedllm.evaluation.intervals import Estimate, resampled, resampled_sums
 from sharedllm.evaluation.words import words
 
 SHIPPED = Path(__file__).with_name("style_reference.json")
@@ -186,8 +186,8 @@ def distance(
     tallies = [np.stack([reference.tally(text) for text in texts]) for texts in given]
     if reference.covered(tallies[0].sum(axis=0)) < LEAST_COVERED:
         return None
-    counts = np.vstack([np.ones(len(real), np.int64), draws(len(real), _RESAMPLES)])
-    theirs, *others = (counts @ each for each in tallies)
+    sums = resampled_sums(*tallies, resamples=_RESAMPLES)
+    theirs, *others = (np.vstack([each.sum(axis=0), drawn]) for each, drawn in zip(tallies, sums, strict=True))
     deltas = [reference.delta(theirs, each) for each in others]
     found = deltas[0] if instead is None else deltas[0] - deltas[1]
     return resampled(float(found[0]), found[1:], len(real))

@@ -151,7 +151,7 @@ def train_prior(
 ) -> dict[str, Frame]:
     """Train frames for a base through people's adaptation.
 
-    Coordinates and their moments are in a file of the folder, and of the texts a
+    Memory does not grow with the people: coordinates and their moments are in a file of the folder, and of the texts a
     bounded number of tokens is at hand. An interrupted call goes on where the last checkpoint was, bit for bit.
 
     Args:

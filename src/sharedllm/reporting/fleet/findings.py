@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from sharedllm.adapters.adapter import GateOutcome
 from sharedllm.errors import InvalidInput
-from sharedllm.evaluation.intervals import CONFIDENCE, RESAMPLES, Interval, improvement
+from sharedllm.evaluation.intervals import CONFIDENCE, Interval, improvement, resampled_sums
 from sharedllm.evaluation.perplexity import Losses
 from sharedllm.reporting.charts import Number
 from sharedllm.reporting.fleet.members import Fleet
@@ -286,17 +286,16 @@ def share_kept(own: Values, control: Values, *, seed: int = 0) -> Number:
         control: what the control gains them, likewise.
         seed: of the resamples.
     """
-    counts = _draws(len(own), seed)
-    total = counts @ own
+    total, kept_by_control = resampled_sums(own, control, seed=seed)
     if own.sum() <= 0 or (total <= 0).any():
         # Some draw of these people has no gain at all, so that no interval would mean anything.
         return Number(1 - control.sum() / own.sum()) if own.sum() > 0 else Number()
-    return _between(float(1 - control.sum() / own.sum()), 1 - (counts @ control) / total)
+    return _between(float(1 - control.sum() / own.sum()), 1 - kept_by_control / total)
 
 
 def share_of(flags: npt.NDArray[np.bool_], *, seed: int = 0) -> Number:
     """How many of the people have a property, with a bootstrap interval over people."""
-    return _between(float(flags.mean()), _draws(len(flags), seed) @ flags / len(flags))
+    return _between(float(flags.mean()), resampled_sums(flags, seed=seed)[0] / len(flags))
 
 
 def rank_correlation(x: Values, y: Values) -> Number:
@@ -319,10 +318,6 @@ def _ranks(values: Values) -> Values:
     ends = np.cumsum(counts)
     means: Values = (ends - (counts + 1) / 2)[place]
     return means
-
-
-def _draws(people: int, seed: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng(seed).multinomial(people, np.full(people, 1 / people), size=RESAMPLES)
 
 
 def _between(value: float, resampled: Values) -> Number:
