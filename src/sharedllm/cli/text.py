@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sharedllm.cli.looking import as_dict, chosen, reading_options, tell
+from sharedllm.cli.inspection import as_dict, chosen, reading_options, tell
 from sharedllm.cli.options import json_option
 from sharedllm.cli.printing import print_json
 from sharedllm.errors import InvalidInput

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sharedllm.cli.hints import as_given
-from sharedllm.cli.looking import chosen, reading_options, tell
+from sharedllm.cli.inspection import chosen, reading_options, tell
 from sharedllm.cli.options import base_option, chosen_recipe, json_option, recipe_options, store_option
 from sharedllm.cli.printing import exit_status, print_json
 from sharedllm.cli.telling import train_all, workplace

@@ -24,7 +24,7 @@ from sharedllm.http import status, users
 from sharedllm.http.erased import watch
 from sharedllm.http.error_responses import ANSWERS, on_error
 from sharedllm.http.free_memory import give_back_often
-from sharedllm.http.heads import Heads
+from sharedllm.http.head_requests import Heads
 from sharedllm.http.limits import Bounds
 from sharedllm.http.logs import Watched
 from sharedllm.http.metrics import Metrics

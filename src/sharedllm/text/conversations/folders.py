@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sharedllm.text.conversations import discord, meta, slack
-from sharedllm.text.conversations.door import decoded, parsed
 from sharedllm.text.conversations.gathering import broken, fields, words
+from sharedllm.text.conversations.recognition import decoded, parsed
 from sharedllm.text.documents import Document
 
 Read = Callable[[], bytes]
