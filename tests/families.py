@@ -123,6 +123,9 @@ def config_of(family: str) -> Any:
             with torch.no_grad():
                 model(input_ids=torch.arange(3, 27)[None], use_cache=False)
             return config
+        # Which of the packages that are missing it names first differs from process to process.
+        except ImportError:
+            reasons.append("ImportError: it needs packages that are not installed")
         except Exception as error:
             reasons.append(f"{type(error).__name__}: {' '.join(str(error).split())[:120]}")
     raise ValueError(reasons[0])

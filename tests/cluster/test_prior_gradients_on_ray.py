@@ -20,13 +20,9 @@ from sharedllm.training.prior import train_prior
 
 @pytest.mark.rare
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_worker_that_is_killed_and_one_that_hangs_change_no_bit(tmp_path, folder_of, monkeypatch, how):
+def test_a_worker_that_is_killed_and_one_that_hangs_change_no_bit(tmp_path, folder_of, monkeypatch, ray_home, how):
     ray = pytest.importorskip("ray")
     monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path / "cache"))
-    # Ray leaves a key for its cluster in the home folder.
-    monkeypatch.setenv("HOME", str(tmp_path))
-    # Starting a cluster in this process sets it for all that come later.
-    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     monkeypatch.setattr(prior_gradients, "_LEAST_PATIENCE", 5.0)
     folder, recipe = folder_of("llama"), replace(RECIPE, steps=8)
     job = GradientJob(str(folder), fingerprint(folder), RECIPE.rank)

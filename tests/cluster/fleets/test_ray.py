@@ -31,12 +31,8 @@ USERS = [f"user {number}" for number in range(4)]
 
 
 @pytest.fixture
-def job(tmp_path, folder_of, monkeypatch):
+def job(tmp_path, folder_of, monkeypatch, ray_home):
     monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path / "cache"))
-    # Ray leaves a key for its cluster in the home folder.
-    monkeypatch.setenv("HOME", str(tmp_path))
-    # Starting a cluster in this process sets it for all that come later.
-    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     folder = folder_of("llama")
     return FleetJob(str(folder), fingerprint(folder), RECIPE, writing("general", 600), tmp_path / "training", Gate())
 
