@@ -2,7 +2,7 @@
 
     app = create_app(Service(engine, store, keys=keys))
 
-There are no pages that load scripts from elsewhere; ``/openapi.json`` describes the API.
+``/`` is the page, which loads nothing from elsewhere; ``/openapi.json`` describes the API.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from sharedllm import __version__
 from sharedllm.base.tokens import Vocabulary
 from sharedllm.errors import SharedLLMError
 from sharedllm.http import status, users
+from sharedllm.http.console import assets, whoami
 from sharedllm.http.erased import watch
 from sharedllm.http.error_responses import ANSWERS, on_error
 from sharedllm.http.free_memory import give_back_often
@@ -87,6 +88,8 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(completions.router)
     app.include_router(tokenizing.router)
     app.include_router(status.router)
+    app.include_router(whoami.router)
+    app.include_router(assets.router)
     app.include_router(users.router, responses=ANSWERS)
     return app
 

@@ -21,8 +21,10 @@ class Routed:
 
     @property
     def reason(self) -> str:
-        """Why, in one word that names nobody: ``own_release``, or the error that the base stands in for."""
-        return "own_release" if self.decision.refusal is None else code_of(self.decision.refusal)
+        """Why, in a word that names nobody: ``own_release``, ``as_asked``, or the error that the base stands in for."""
+        if self.decision.refusal is not None:
+            return code_of(self.decision.refusal)
+        return "own_release" if self.decision.release is not None else "as_asked"
 
     @property
     def headers(self) -> dict[str, str]:
@@ -48,8 +50,8 @@ class Routed:
         }
 
 
-def routed(service: Service, user: str) -> Routed:
-    """Decide who answers ``user``. Reads the store, and so blocks.
+def routed(service: Service, user: str, *, base_only: bool = False) -> Routed:
+    """Decide who answers ``user``; see `route` for the base alone. Reads the store, and so blocks.
 
     Raises:
         UnknownUser, NotServed, CorruptAdapter, WrongBase, FormatMissing: their release cannot answer, and the policy
@@ -64,5 +66,6 @@ def routed(service: Service, user: str) -> Routed:
         prior=service.engine.base.has_prior,
         layout=layout,
         fallback=service.policy.fallback,
+        base_only=base_only,
     )
     return Routed(decision, layout.base)

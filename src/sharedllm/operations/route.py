@@ -56,6 +56,7 @@ def route(
     prior: bool = False,
     layout: Layout | None = None,
     fallback: bool = False,
+    base_only: bool = False,
 ) -> Route:
     """Decide who answers ``user``: their served release or, if the caller allows it, the base. Never anybody else's.
 
@@ -66,12 +67,15 @@ def route(
         prior: whether that base has a prior, which then is what answers in a release's place.
         layout: what is served on it; a release of another format is refused. None serves any that is known here.
         fallback: whether the base may answer where the user's release cannot; the decision then says why.
+        base_only: whether they ask for the base itself; only who is revoked is not answered so.
 
     Raises:
         UnknownUser, NotServed, CorruptAdapter, WrongBase, FormatMissing: the release cannot answer, and there is no
             fallback. Whoever was put back to the base needs none.
         InvalidUserId, StoreError: nothing could be decided; no fallback hides that.
     """
+    if base_only and not _is_revoked(store, user):
+        return without_release(user, ", as asked.", prior=prior)
     try:
         release = store.served(user)
         if base is not None and release.adapter.base != base:
@@ -88,3 +92,10 @@ def route(
             raise
         return without_release(user, f". {refusal.message}", prior=prior, refusal=refusal)
     return Route("own", user, release, f"Release {release.number} of {user!r} answers.")
+
+
+def _is_revoked(store: Store, user: str) -> bool:
+    try:
+        return store.user(user).state == "revoked"
+    except UnknownUser:
+        return False

@@ -60,6 +60,7 @@ class Extensions(Strict):
     """What this server has beyond OpenAI's; the Python client sends it in ``extra_body``."""
 
     glass_box: bool | None = Field(None, description="Tell every new token's log-probability with and without adapter.")
+    base_only: bool | None = Field(None, description="Have the base answer, or its prior, without the user's release.")
     timeout: float | None = Field(None, gt=0, description="Seconds after which the request ends with an error.")
 
 

@@ -65,7 +65,7 @@ async def answer(request: Request, caller: Caller, form: Form) -> Response:
 def _begin(form: Form, user: str, seed: int, running: Submission, record: RequestRecord) -> None:
     """Route, encode and submit; in a thread, as the first two block."""
     with form.service.admission():
-        decided = routed(form.service, user)
+        decided = routed(form.service, user, base_only=bool(form.common.extensions.base_only))
         record.routed(decided, seed)
         running.submit(form.requests(decided.decision, seed))
 

@@ -1,0 +1,92 @@
+"""The page in a real Chromium, over a real server and engine on a small base."""
+
+from types import SimpleNamespace
+
+import pytest
+from tests.http.test_answers import TEMPLATE
+from tests.reporting.browser import CHROMIUM, FLAGS
+
+from sharedllm.serving.engine import Engine
+from sharedllm.serving.request import Limits
+
+sync_api = pytest.importorskip("playwright.sync_api")
+
+SMALL = Limits(running=8, waiting=32, waiting_per_owner=16, cache_tokens=4096, batch_tokens=64, table_bytes=0)
+PATIENCE = 20_000
+"""Milliseconds that anything may take to come up."""
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "chromium" in getattr(item, "fixturenames", ()) and CHROMIUM is None:
+            item.add_marker(pytest.mark.skip(reason="needs Chromium"))
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """One browser for all tests; each has a context, so a profile, of its own."""
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(chromium):
+    """Open a page; whatever the browser complains of there, a breach of the policy above all, fails the test."""
+    contexts, complaints = [], []
+
+    def visit(address, *, width=1000, scheme="light", expected=(), **options):
+        context = chromium.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme, **options)
+        context.set_default_timeout(PATIENCE)
+        contexts.append(context)
+        asked = []
+        context.on("request", lambda request: asked.append(request.url))
+        page = context.new_page()
+
+        def complain(what):
+            if not any(each in what for each in ("Failed to load resource", *expected)):
+                complaints.append(what)
+
+        page.on("console", lambda message: complain(message.text) if message.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: complain(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(f"a dialog: {dialog.message}"))
+        page.goto(address)
+        page.asked = asked
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert not complaints
+
+
+@pytest.fixture
+def chatty(published, monkeypatch):
+    """The base with a chat template."""
+    monkeypatch.setattr(published.base.tokenizer, "chat_template", TEMPLATE)
+
+
+@pytest.fixture
+def site(chatty, published, listening):
+    """A server with keys, and the key of each user."""
+
+    def site(engine=None, **about):
+        engine = engine or Engine(published.base, SMALL)
+        address, service, server, _ = listening(engine, keys=published.keys, **about)
+        keys = {user: published.keys.create(user=user) for user in ("alice", "bob", "carol")}
+        secrets = {user: secret for user, (secret, _) in keys.items()}
+        ids = {user: key.id for user, (_, key) in keys.items()}
+        return SimpleNamespace(
+            address=address, service=service, server=server, secrets=secrets, ids=ids, store=published.store
+        )
+
+    return site
+
+
+def enter(page, secret):
+    """Log in by hand."""
+    page.get_by_label("Key").fill(secret)
+    page.get_by_role("button", name="Enter").click()
+    page.get_by_role("navigation").wait_for()
+    return page

@@ -1,0 +1,96 @@
+"""Logging in and asking, in a real browser."""
+
+from tests.http.conftest import FakeEngine
+from tests.http.console.conftest import enter
+
+
+def ask(page, prompt="Who came?"):
+    page.get_by_role("textbox").fill(prompt)
+    page.get_by_role("button", name="Ask both").click()
+    page.get_by_text("Both answers have ended").wait_for(state="attached")
+    return page.locator(".exchange").last
+
+
+def test_a_key_opens_the_page_and_both_answers_stand_side_by_side(site, visit):
+    site = site()
+    page = enter(visit(site.address), site.secrets["alice"])
+    exchange = ask(page)
+    alone, own = exchange.locator(".said").all_inner_texts()
+    assert alone
+    assert own
+    assert alone != own
+    assert "release 1" in exchange.inner_text()
+    # Nothing was asked of anybody else, and no address holds the key.
+    assert all(url.startswith(site.address) for url in page.asked)
+    assert not any(site.secrets["alice"] in url for url in page.asked)
+    page.reload()
+    page.get_by_role("navigation").wait_for()
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_label("Key").wait_for()
+    page.reload()
+    page.get_by_label("Key").wait_for()
+
+
+def test_a_wrong_key_is_told_so(site, visit):
+    page = visit(site().address)
+    page.get_by_label("Key").fill("sllm-nonsense")
+    page.get_by_role("button", name="Enter").click()
+    assert page.get_by_role("alert").inner_text()
+
+
+def test_a_server_that_asks_nobody_asks_for_a_name(chatty, listening, visit):
+    address, *_ = listening()
+    page = visit(address)
+    page.get_by_label("Name").fill("alice")
+    page.get_by_role("button", name="Enter").click()
+    page.get_by_role("navigation").wait_for()
+    assert "alice" in page.locator(".who").inner_text()
+
+
+def test_who_has_no_release_sees_the_base_and_the_way_to_one(site, visit):
+    site = site()
+    page = enter(visit(site.address), site.secrets["carol"])
+    exchange = ask(page)
+    assert exchange.locator(".said").first.inner_text()
+    assert "Drop files" in exchange.get_by_role("alert").inner_text()
+
+
+def test_what_is_being_written_can_be_stopped(site, published, visit):
+    engine = FakeEngine(published.base)
+    engine.held = True
+    site = site(engine)
+    page = enter(visit(site.address), site.secrets["alice"])
+    page.get_by_role("textbox").fill("hi")
+    page.keyboard.press("Control+Enter")
+    page.locator(".said", has_text="a").last.wait_for()
+    page.get_by_role("button", name="Stop").click()
+    page.get_by_text("Stopped here.").last.wait_for()
+    assert page.get_by_text("Stopped here.").count() == 2
+
+
+def test_where_the_network_is_lost_what_came_is_kept_and_it_can_be_asked_again(site, published, visit):
+    engine = FakeEngine(published.base)
+    engine.held = True
+    site = site(engine)
+    page = enter(visit(site.address), site.secrets["alice"])
+    page.get_by_role("textbox").fill("hi")
+    page.keyboard.press("Control+Enter")
+    page.locator(".said", has_text="a").last.wait_for()
+    page.context.set_offline(True)
+    page.get_by_role("alert").last.wait_for()
+    assert page.locator(".said").all_inner_texts() == ["a", "a"]
+    page.context.set_offline(False)
+    engine.held = False
+    for _ in range(2):
+        page.get_by_role("button", name="Try again").first.click()
+    page.locator(".said", has_text="abc").last.wait_for()
+
+
+def test_a_key_that_is_revoked_meanwhile_closes_the_page(site, published, visit):
+    site = site()
+    page = enter(visit(site.address), site.secrets["alice"])
+    published.keys.revoke(site.ids["alice"])
+    page.get_by_role("textbox").fill("hi")
+    page.keyboard.press("Control+Enter")
+    page.get_by_label("Key").wait_for()
+    assert "not valid" in page.get_by_role("alert").inner_text()
