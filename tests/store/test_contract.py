@@ -23,7 +23,8 @@ from sharedllm.errors import (
     UnknownUser,
 )
 from sharedllm.holder import Derived, Removed
-from sharedllm.store.contract import KEPT_RELEASES
+from sharedllm.store.contract import KEPT_RELEASES, Headcount, People
+from sharedllm.store.rules import is_found
 
 IDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=60)
 ODD_IDS = [
@@ -293,6 +294,101 @@ def test_a_user_can_be_changed_while_users_are_listed(store):
     for each in store.users():
         store.erase(each.user)
     assert list(store.users()) == []
+
+
+def ids(people):
+    return [person.summary.user for person in people.page]
+
+
+def pages(store, **asked):
+    """All pages of people that a search gives."""
+    found, after = [], 0
+    while after is not None:
+        people = store.people(after=after, **asked)
+        found.append(ids(people))
+        after = people.next
+    return found
+
+
+def test_people_come_in_pages_in_the_order_they_arrived(store):
+    store.publish_many((user, adapter(), BETTER) for user in "edcba")
+    assert pages(store, limit=2) == [["e", "d"], ["c", "b"], ["a"]]
+    assert pages(store, limit=5) == [["e", "d", "c", "b", "a"]]
+    assert [page.next for page in (store.people(limit=5), store.people(after=10**9))] == [None, None]
+
+
+def test_nobody_is_told_twice_or_left_out_while_others_come_and_go(store):
+    store.publish_many((user, adapter(), BETTER) for user in "abcd")
+    first = store.people(limit=2)
+    store.erase("b")
+    store.publish("e", adapter(), BETTER)
+    store.publish("a", adapter(), BETTER)
+    assert [*ids(first), *ids(store.people(after=first.next))] == ["a", "b", "c", "d", "e"]
+
+
+def test_people_come_with_their_newest_release_and_the_one_that_answers(store):
+    store.publish("alice", adapter(0.5, 1), BETTER)
+    store.publish("alice", adapter(), WORSE)
+    store.publish("bob", adapter(0.5, 1, 2), WORSE)
+    alice, bob = store.people().page
+    assert alice.summary == store.user("alice")
+    assert [alice.served, alice.newest] == store.releases("alice")
+    assert (bob.served, bob.newest) == (None, store.releases("bob")[0])
+    assert bob.newest.parameters == 3
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [(None, "abcde"), ("active", "abde"), ("revoked", "c"), ("not_served", "be")],
+)
+def test_people_are_found_by_how_they_stand_and_counted_so(store, state, expected):
+    store.publish_many((user, adapter(), WORSE if user == "b" else BETTER) for user in "abcde")
+    store.revoke("c", "left")
+    store.reset("e")
+    assert pages(store, state=state, limit=2) == [list(expected[at : at + 2]) for at in range(0, len(expected), 2)]
+    assert store.headcount() == Headcount(people=5, revoked=1, not_served=2)
+
+
+@pytest.mark.parametrize(
+    ("search", "expected"),
+    [
+        ("AL", ["Alice", "al_%"]),
+        ("_%", ["al_%"]),
+        ("i", ["Alice", "İ i"]),
+        ("é", ["é"]),
+        ("É", []),
+        ("'; --", []),
+        ("nobody", []),
+    ],
+)
+def test_people_are_found_by_a_part_of_their_id(store, search, expected):
+    store.publish_many((user, adapter(), BETTER) for user in ("Alice", "al_%", "İ i", "é", "e\u0301", "ss", "ß"))
+    assert [user for page in pages(store, search=search, limit=2) for user in page] == expected
+
+
+@one_store
+@given(users=st.lists(IDS, min_size=1, max_size=4, unique=True), search=IDS)
+def test_a_search_finds_the_same_people_in_every_store(store, users, search):
+    for user in users:
+        store.publish(user, adapter(), BETTER)
+    try:
+        found = [user for page in pages(store, search=search, limit=3) for user in page]
+        assert found == [user for user in users if is_found(user, search)]
+    finally:
+        for user in users:
+            store.erase(user)
+
+
+def test_there_is_nobody_in_an_empty_store(store):
+    assert store.people() == People([], None)
+    assert store.headcount() == Headcount(people=0, revoked=0, not_served=0)
+
+
+def test_a_page_of_nobody_is_refused(store):
+    with pytest.raises(InvalidInput, match="page of 0 people"):
+        store.people(limit=0)
+    with pytest.raises(InvalidUserId):
+        store.people(search="a\0")
 
 
 def test_a_user_summary_tells_where_they_stand(store):

@@ -17,7 +17,11 @@ KEPT_RELEASES = 20
 
 RELEASES_PER_PAGE = KEPT_RELEASES + 5
 
+PEOPLE_PER_PAGE = 100
+
 UserState = Literal["active", "revoked"]
+Standing = Literal["active", "revoked", "not_served"]
+"""What people can be looked for by. ``not_served`` are those who are active and whom no release of theirs answers."""
 EventKind = Literal["published", "held_back", "rolled_back", "overridden", "revoked", "restored", "reset"]
 ChangeKind = Literal["published", "rolled_back", "overridden", "revoked", "restored", "reset", "erased"]
 
@@ -79,6 +83,43 @@ class UserSummary:
     releases: int
     created_at: datetime
     updated_at: datetime
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody in a list.
+
+    Attributes:
+        summary: where they stand.
+        newest: the release that was made last; None where it is damaged.
+        served: the one that answers, or would after a `Store.restore`; None if none does, or where it is damaged.
+    """
+
+    summary: UserSummary
+    newest: ReleaseSummary | None
+    served: ReleaseSummary | None
+
+
+@dataclass(frozen=True)
+class People:
+    """A page of people, in the order they arrived.
+
+    Attributes:
+        page: nobody twice, and perhaps nobody at all.
+        next: what to ask for ``after`` to go on; None where this is the end.
+    """
+
+    page: list[Person]
+    next: int | None
+
+
+@dataclass(frozen=True)
+class Headcount:
+    """How many people there are: in all, of them revoked, and of them active but served no release of their own."""
+
+    people: int
+    revoked: int
+    not_served: int
 
 
 @dataclass(frozen=True)
@@ -237,6 +278,28 @@ class Store(Accounts, Holder, Closing):
     @abstractmethod
     def users(self) -> Iterator[UserSummary]:
         """Everybody, in the order they arrived, read as the iterator advances and without holding anyone else up."""
+
+    @abstractmethod
+    def people(
+        self, *, state: Standing | None = None, search: str = "", after: int = 0, limit: int = PEOPLE_PER_PAGE
+    ) -> People:
+        """A page of people with their releases, without holding anyone else up, however many there are.
+
+        Args:
+            state: only those who stand so.
+            search: only those whose id has this in it, where A to Z are taken for a to z.
+            after: `People.next` of the page before; 0 for the first page.
+            limit: how many at most, at least 1. Where ids are encrypted, a search opens so many at a time and no more,
+                so that a page may hold fewer, or none, and yet not be the last.
+
+        Raises:
+            InvalidInput: ``limit`` is below 1.
+            InvalidUserId: ``search`` is too long, or has what no id has in it.
+        """
+
+    @abstractmethod
+    def headcount(self) -> Headcount:
+        """How many people there are."""
 
     @abstractmethod
     def answers(self) -> Iterator[tuple[int, Release | CorruptAdapter]]:

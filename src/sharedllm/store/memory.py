@@ -13,14 +13,19 @@ from sharedllm.errors import CorruptAdapter
 from sharedllm.holder import Derived, Removed
 from sharedllm.store import rules
 from sharedllm.store.contract import (
+    PEOPLE_PER_PAGE,
     RELEASES_PER_PAGE,
     Change,
     ChangeKind,
     Event,
     EventKind,
+    Headcount,
+    People,
+    Person,
     Position,
     Release,
     ReleaseSummary,
+    Standing,
     Stay,
     Store,
     UserSummary,
@@ -125,7 +130,7 @@ class MemoryStore(Store):
             return unseal(self._entry(user).record(user, number))
 
     def releases(self, user: str, *, before: int | None = None, limit: int = RELEASES_PER_PAGE) -> list[ReleaseSummary]:
-        rules.check_limit(limit)
+        rules.check_limit(limit, "releases")
         with self._lock:
             records = self._entry(user).records
             page = [number for number in records if before is None or number < before][-limit:]
@@ -152,6 +157,29 @@ class MemoryStore(Store):
         with self._lock:
             everybody = [self.user(user) for user in self._users]
         yield from everybody
+
+    def people(
+        self, *, state: Standing | None = None, search: str = "", after: int = 0, limit: int = PEOPLE_PER_PAGE
+    ) -> People:
+        rules.check_people(limit, search)
+        with self._lock:
+            found = [
+                (entry, person)
+                for user, entry in self._users.items()
+                if entry.key > after and rules.is_found(user, search)
+                if rules.stands((person := self._person(user, entry)).summary, state)
+            ]
+        page = found[:limit]
+        return People([person for _, person in page], page[-1][0].key if len(found) > limit else None)
+
+    def headcount(self) -> Headcount:
+        with self._lock:
+            everybody = [self.user(user) for user in self._users]
+        return Headcount(
+            people=len(everybody),
+            revoked=sum(rules.stands(each, "revoked") for each in everybody),
+            not_served=sum(rules.stands(each, "not_served") for each in everybody),
+        )
 
     def answers(self) -> Iterator[tuple[int, Release | CorruptAdapter]]:
         with self._lock:
@@ -260,6 +288,10 @@ class MemoryStore(Store):
         if entry is None:
             raise rules.unknown_user(user)
         return entry
+
+    def _person(self, user: str, entry: _User) -> Person:
+        served = None if entry.served is None else _summary(entry.records[entry.served])
+        return Person(self.user(user), _summary(entry.records[entry.count]), served)
 
     def _check(self, stays: Mapping[str, Stay]) -> None:
         for user, stay in stays.items():

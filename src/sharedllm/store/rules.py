@@ -1,6 +1,7 @@
 """Decisions that are the same in every store: what may be served, and what a refusal says."""
 
 import shlex
+import string
 from typing import Literal
 
 from sharedllm.adapters.adapter import GateOutcome
@@ -13,7 +14,10 @@ from sharedllm.errors import (
     UnknownName,
     UnknownUser,
 )
-from sharedllm.store.contract import KEPT_RELEASES
+from sharedllm.store.contract import KEPT_RELEASES, Standing, UserSummary
+from sharedllm.user_ids import check_user_id
+
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def rollback_event(
@@ -70,15 +74,44 @@ def not_kept(user: str, number: int) -> UnknownName:
     )
 
 
-def check_limit(limit: int) -> int:
+def check_limit(limit: int, of: str) -> int:
     """Return ``limit`` if a page can be of that length.
 
     Raises:
         InvalidInput: it is below 1.
     """
     if limit < 1:
-        raise InvalidInput(f"A page of {limit} releases was asked for", remedy="Ask for at least 1.")
+        raise InvalidInput(f"A page of {limit} {of} was asked for", remedy="Ask for at least 1.")
     return limit
+
+
+def check_people(limit: int, search: str) -> None:
+    """Refuse a page of people that cannot be, or a search for what no id has in it.
+
+    Raises:
+        InvalidInput: the limit is below 1.
+        InvalidUserId: the search is too long, or has what no id has.
+    """
+    check_limit(limit, "people")
+    if search:
+        check_user_id(search)
+
+
+def stands(summary: UserSummary, state: Standing | None) -> bool:
+    """Whether somebody stands as those do who are looked for; None: as anybody."""
+    if state == "not_served":
+        return summary.state == "active" and summary.served is None
+    return state in (None, summary.state)
+
+
+def folded(text: str) -> str:
+    """A text with A to Z as a to z and all else as it is, which every database does alike."""
+    return text.translate(_LOWER)
+
+
+def is_found(user: str, search: str) -> bool:
+    """Whether an id has a text in it that is looked for."""
+    return folded(search) in folded(user)
 
 
 def override_command(user: str, number: int) -> str:

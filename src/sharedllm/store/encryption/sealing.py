@@ -143,6 +143,7 @@ class Sealed(Protection):
     """The owners of a store's sealed rows, by the keys in its vault, and the store's audit log."""
 
     remembers_erasures = True
+    ids_readable = False
 
     def __init__(self, vault: Vault, database: Database, key: Ed25519PrivateKey) -> None:
         """Take over ``vault``, and close it in the end; sign the audit log in ``database`` with ``key``."""

@@ -16,12 +16,16 @@ from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import CorruptAdapter, SharedLLMError, SnapshotError
 from sharedllm.holder import Derived, Removed
 from sharedllm.store.contract import (
+    PEOPLE_PER_PAGE,
     RELEASES_PER_PAGE,
     Change,
     Event,
+    Headcount,
+    People,
     Position,
     Release,
     ReleaseSummary,
+    Standing,
     Stay,
     Store,
     UserSummary,
@@ -136,6 +140,14 @@ class SnapshotStore(Store):
 
     def users(self) -> Iterator[UserSummary]:
         return self._live.users()
+
+    def people(
+        self, *, state: Standing | None = None, search: str = "", after: int = 0, limit: int = PEOPLE_PER_PAGE
+    ) -> People:
+        return self._live.people(state=state, search=search, after=after, limit=limit)
+
+    def headcount(self) -> Headcount:
+        return self._live.headcount()
 
     def answers(self) -> Iterator[tuple[int, Release | CorruptAdapter]]:
         return self._live.answers()

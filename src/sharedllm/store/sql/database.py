@@ -26,6 +26,10 @@ class Database(ABC):
     scrubbed_by: str
 
     @abstractmethod
+    def contains(self, column: sa.Column[str], text: str) -> sa.ColumnElement[bool]:
+        """That a column has a text in it, both as `rules.folded` makes them."""
+
+    @abstractmethod
     def find(self, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> list[SqlRow]:
         """The rows that one statement finds."""
 

@@ -18,6 +18,7 @@ from sharedllm.errors import (
     StoreUnreachable,
 )
 from sharedllm.extras import need
+from sharedllm.store.rules import folded
 from sharedllm.store.sql.database import Database, Result, SqlRow, Work
 from sharedllm.store.sql.schema import HEAD, metadata
 from sharedllm.store.sql.upgrade import migrate, version
@@ -82,6 +83,10 @@ class Postgres(Database):
         self._answered = False
         if self.read(version) != HEAD:
             self.write(_migrate)
+
+    def contains(self, column: sa.Column[str], text: str) -> sa.ColumnElement[bool]:
+        # Under the database's own collation other letters would have a lower case too.
+        return sa.func.strpos(sa.func.lower(column.collate("C")), folded(text)) > 0
 
     def find(self, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> list[SqlRow]:
         def attempt() -> list[SqlRow]:

@@ -78,6 +78,8 @@ class Protection(ABC):
 
     # Whether an erasure that failed on its way can be asked for again.
     remembers_erasures: bool
+    # Whether the database itself can read ids, and so look for them.
+    ids_readable: bool
 
     @abstractmethod
     def find(self, user: str) -> Owner:
@@ -198,6 +200,7 @@ class Plain(Protection):
     """Rows that are not encrypted, found by the hash of the id. There is no audit log."""
 
     remembers_erasures = False
+    ids_readable = True
 
     def find(self, user: str) -> Owner:
         return PlainOwner(user, id_sha256(user))

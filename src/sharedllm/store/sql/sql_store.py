@@ -9,12 +9,16 @@ from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import CorruptAdapter, CorruptStore, UnknownUser
 from sharedllm.store import rules
 from sharedllm.store.contract import (
+    PEOPLE_PER_PAGE,
     RELEASES_PER_PAGE,
     Change,
     Event,
+    Headcount,
+    People,
     Position,
     Release,
     ReleaseSummary,
+    Standing,
     Stay,
     UserSummary,
 )
@@ -29,7 +33,7 @@ from sharedllm.store.release_format import (
     summarise,
     unseal,
 )
-from sharedllm.store.sql import stay_rows
+from sharedllm.store.sql import people_rows, stay_rows
 from sharedllm.store.sql.checksums import check_entry, is_sound, unlabelled
 from sharedllm.store.sql.database import Database, SqlRow
 from sharedllm.store.sql.erasing import Erasing
@@ -121,7 +125,7 @@ class SQLStore(Erasing):
         return owner.release(self._database.read(find))
 
     def releases(self, user: str, *, before: int | None = None, limit: int = RELEASES_PER_PAGE) -> list[ReleaseSummary]:
-        rules.check_limit(limit)
+        rules.check_limit(limit, "releases")
         owner = self._protection.find(user)
 
         def find(connection: sa.Connection) -> list[SqlRow]:
@@ -153,6 +157,17 @@ class SQLStore(Erasing):
             if owner is not None:
                 check_entry(owner, row._mapping)
                 yield read_standing(owner, row)
+
+    def people(
+        self, *, state: Standing | None = None, search: str = "", after: int = 0, limit: int = PEOPLE_PER_PAGE
+    ) -> People:
+        rules.check_people(limit, search)
+        return people_rows.people(
+            self._database, self._protection, state=state, search=search, after=after, limit=limit
+        )
+
+    def headcount(self) -> Headcount:
+        return people_rows.headcount(self._database)
 
     def answers(self) -> Iterator[tuple[int, Release | CorruptAdapter]]:
         rows = self._database.rows(users, select=ANSWERS)

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.sqlite import insert
 
 from sharedllm.errors import CorruptStore, DiskFull, OutcomeUnknown, StaleStore, StoreBusy, StoreError
 from sharedllm.files import is_full, keep_private, make_private
+from sharedllm.store.rules import folded
 from sharedllm.store.sql.database import Database, Result, SqlRow, Work
 from sharedllm.store.sql.schema import HEAD
 from sharedllm.store.sql.upgrade import migrate, version
@@ -67,6 +68,9 @@ class SQLite(Database):
             raise
         except StoreError:
             pass
+
+    def contains(self, column: sa.Column[str], text: str) -> sa.ColumnElement[bool]:
+        return sa.func.instr(sa.func.lower(column), folded(text)) > 0
 
     def find(self, statement: sa.Select[Any], parameters: Mapping[str, Any]) -> list[SqlRow]:
         return self.read(lambda connection: list(connection.execute(statement, parameters)))

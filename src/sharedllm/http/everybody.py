@@ -1,0 +1,60 @@
+"""Everybody in the store, for an operator: who they are, how they stand, and what their releases are worth."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import Query, Request
+
+from sharedllm.adapters.adapter import GateOutcome
+from sharedllm.http.operator import in_turn, operator_router
+from sharedllm.http.service import Service
+from sharedllm.store.contract import PEOPLE_PER_PAGE, Person, Standing
+from sharedllm.store.release_format import STORED
+from sharedllm.user_ids import MAX_USER_ID_CHARACTERS
+
+router = operator_router("/v1/users")
+
+
+@router.get("")
+async def everybody(
+    request: Request,
+    state: Standing | None = None,
+    search: Annotated[str, Query(max_length=MAX_USER_ID_CHARACTERS)] = "",
+    after: Annotated[int, Query(ge=0, lt=2**63)] = 0,
+    limit: Annotated[int, Query(ge=1, le=PEOPLE_PER_PAGE)] = PEOPLE_PER_PAGE,
+) -> dict[str, Any]:
+    """A page of people in the order they arrived; `next` is what to send as `after` for the next, null at the end.
+
+    `state` is `active`, `revoked`, or `not_served`: active, and none of their own releases answers them. `search` is a
+    part of their ids, A to Z taken for a to z. In an encrypted store a page of a search may be short or empty before
+    the end.
+    """
+
+    def work(service: Service) -> dict[str, Any]:
+        people = service.store.people(state=state, search=search, after=after, limit=limit)
+        return {"users": [_told(person) for person in people.page], "next": people.next}
+
+    return await in_turn(request, work)
+
+
+def _told(person: Person) -> dict[str, Any]:
+    newest, shown = person.newest, person.served or person.newest
+    return asdict(person.summary) | {
+        "trained_at": newest and newest.created_at,
+        "gate": newest and {"passed": newest.gate.passed, "reason": newest.gate.reason},
+        "gain": shown and gain(shown.gate),
+        "bytes": shown and shown.parameters * STORED.itemsize,
+    }
+
+
+def gain(outcome: GateOutcome) -> Mapping[str, float] | None:
+    """How much lower the perplexity of one's own text is than what one would get otherwise, as a share of that.
+
+    ``estimate``, and ``low`` and ``high`` of its interval; None where the gate has measured nothing, as of an import.
+    """
+    own = outcome.figures.get("own")
+    improvement = own.get("improvement") if isinstance(own, Mapping) else None
+    if not isinstance(improvement, Mapping):
+        return None
+    return {name: improvement[name] for name in ("estimate", "low", "high") if name in improvement}
