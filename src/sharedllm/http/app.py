@@ -30,12 +30,13 @@ from sharedllm.http.limits import Bounds
 from sharedllm.http.logs import Watched
 from sharedllm.http.metrics import Metrics
 from sharedllm.http.paths import Paths
-from sharedllm.http.protocol import chat, completions, tokenizing
+from sharedllm.http.protocol import chat, completions, responses, tokenizing
+from sharedllm.http.protocol.response_schemas import ResponsesRequest
 from sharedllm.http.protocol.schemas import ChatRequest, CompletionRequest
 from sharedllm.http.protocol.tokenizing import DetokenizeRequest, TokenizeRequest
 from sharedllm.http.service import Service
 
-BODIES = (ChatRequest, CompletionRequest, TokenizeRequest, DetokenizeRequest)
+BODIES = (ChatRequest, CompletionRequest, ResponsesRequest, TokenizeRequest, DetokenizeRequest)
 """What `read` reads, described beside the addresses."""
 EXPOSED = ["X-Request-Id", "Retry-After", *(f"X-SharedLLM-{name}" for name in ("Route", "Release", "Base", "Reason"))]
 """Headers that a page of another origin may read."""
@@ -86,6 +87,7 @@ def create_app(service: Service) -> FastAPI:
     app.add_middleware(Watched, metrics=app.state.metrics)
     app.include_router(chat.router)
     app.include_router(completions.router)
+    app.include_router(responses.router)
     app.include_router(tokenizing.router)
     app.include_router(status.router)
     app.include_router(whoami.router)

@@ -114,14 +114,7 @@ class Chat(Form):
     def _logprobs(self, tokens: Sequence[Scored], vocabulary: Vocabulary) -> dict[str, Any] | None:
         if not self._asked.logprobs:
             return None
-        return {
-            "content": (
-                _told(scored.id, scored.logprob, vocabulary)
-                | {"top_logprobs": [_told(id, logprob, vocabulary) for id, logprob in scored.top]}
-                for scored in tokens
-            ),
-            "refusal": None,
-        }
+        return {"content": token_scores(tokens, vocabulary), "refusal": None}
 
 
 def prompt_of(
@@ -162,6 +155,15 @@ def _turns(messages: Sequence[Message], before: str) -> list[ChatTurn]:
 
 def _reason(reason: str, listener: Listener | None) -> str:
     return "tool_calls" if reason == "stop" and listener is not None and listener.calls else reason
+
+
+def token_scores(tokens: Sequence[Scored], vocabulary: Vocabulary) -> Iterator[dict[str, Any]]:
+    """What OpenAI tells of each token."""
+    return (
+        _told(scored.id, scored.logprob, vocabulary)
+        | {"top_logprobs": [_told(id, logprob, vocabulary) for id, logprob in scored.top]}
+        for scored in tokens
+    )
 
 
 def _told(id: int, logprob: float | None, vocabulary: Vocabulary) -> dict[str, Any]:

@@ -23,13 +23,15 @@ Prompts = Field(min_length=1, max_length=1024, fail_fast=True)
 
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
 
+Unsupported = Mapping[str, Sequence[Any]]
+
 
 class Strict(BaseModel):
     """Refuses unknown parameters, other types, and parameters that are known but not supported."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
-    unsupported: ClassVar[Mapping[str, Sequence[Any]]] = {}
+    unsupported: ClassVar[Unsupported] = {}
     """Names, and the values beside null that change nothing."""
 
     @model_validator(mode="before")
@@ -95,13 +97,12 @@ Biases = Annotated[dict[int, float], BeforeValidator(_token_biases)]
 MetadataLabels = Annotated[dict[str, str], BeforeValidator(_labels)]
 
 
-class Common(Strict):
-    """What chat and completions share."""
+class Drawn(Strict):
+    """What every request for an answer may say."""
 
     model: str = Field(max_length=1024, description="The id from /v1/models.")
     user: str | None = Field(None, description="For whom a service key asks; with another key, its own user or nobody.")
     stream: bool | None = None
-    stream_options: StreamOptions | None = None
     temperature: float | None = Field(
         None, ge=0, le=2, description=f"{DEFAULT_SAMPLING.temperature:g} by default; 0 takes the likeliest token."
     )
@@ -112,7 +113,6 @@ class Common(Strict):
         le=1,
         description=f"Least share of the likeliest token's probability; {DEFAULT_SAMPLING.min_p:g} by default.",
     )
-    n: int | None = Field(None, ge=1, le=8)
     stop: Stop | Annotated[list[Stop], Field(max_length=4, fail_fast=True)] | None = None
     seed: int | None = Field(None, ge=-SEED_LIMIT, lt=SEED_LIMIT, description="Random by default, and told.")
     top_k: int | None = Field(None, ge=-1, lt=2**31, description="Draw among so many likeliest; -1 and 0 are all.")
@@ -125,12 +125,6 @@ class Common(Strict):
     stop_token_ids: Annotated[list[TokenId], Field(max_length=64, fail_fast=True)] | None = None
     ignore_eos: bool | None = Field(None, description="Go on after an end token of the base.")
     sharedllm: Extensions | None = None
-
-    @model_validator(mode="after")
-    def _stream_options_need_a_stream(self) -> Self:
-        if self.stream_options is not None and not self.stream:
-            raise PydanticCustomError("stream_options", "stream_options needs stream to be true")
-        return self
 
     @property
     def drawn(self) -> dict[str, Any]:
@@ -149,12 +143,25 @@ class Common(Strict):
     def extensions(self) -> Extensions:
         return self.sharedllm or Extensions()  # type: ignore[call-arg]
 
+
+class Common(Drawn):
+    """What chat and completions share."""
+
+    stream_options: StreamOptions | None = None
+    n: int | None = Field(None, ge=1, le=8)
+
+    @model_validator(mode="after")
+    def _stream_options_need_a_stream(self) -> Self:
+        if self.stream_options is not None and not self.stream:
+            raise PydanticCustomError("stream_options", "stream_options needs stream to be true")
+        return self
+
     @property
     def tells_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
 
 
-_OTHER_SERVERS: Mapping[str, Sequence[Any]] = {
+OTHER_SERVERS: Unsupported = {
     "min_tokens": (0,),
     "length_penalty": (1,),
     "early_stopping": (False,),
@@ -173,7 +180,7 @@ _OTHER_SERVERS: Mapping[str, Sequence[Any]] = {
 class CompletionRequest(Common):
     """The body of ``POST /v1/completions``."""
 
-    unsupported = {**_OTHER_SERVERS, "suffix": ("",)}
+    unsupported = {**OTHER_SERVERS, "suffix": ("",)}
 
     prompt: str | TokenIds | Annotated[list[str], Prompts] | Annotated[list[TokenIds], Prompts]
     max_tokens: int | None = Field(None, ge=0, description="16 by default; 0 with echo and logprobs scores the prompt.")
@@ -324,7 +331,7 @@ class ChatRequest(Common):
     """The body of ``POST /v1/chat/completions``."""
 
     unsupported = {
-        **_OTHER_SERVERS,
+        **OTHER_SERVERS,
         "best_of": (1,),
         "echo": (False,),
         "chat_template_kwargs": ({},),
@@ -373,6 +380,14 @@ class ChatRequest(Common):
 
     @model_validator(mode="after")
     def _tools_can_be_told_apart_and_chosen(self) -> Self:
+        return self.checked()
+
+    def checked(self) -> Self:
+        """The same, once its tools can be told apart and chosen.
+
+        Raises:
+            PydanticCustomError: they cannot.
+        """
         names = [tool.function.name for tool in self.tools or ()]
         if len(set(names)) < len(names):
             raise PydanticCustomError("tools", "two tools have the same name")

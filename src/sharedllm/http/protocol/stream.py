@@ -2,9 +2,7 @@
 
 import asyncio
 import secrets
-import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
 
@@ -14,24 +12,33 @@ from starlette.types import Receive, Scope, Send
 
 from sharedllm.base.tokens import Vocabulary
 from sharedllm.errors import SharedLLMError
-from sharedllm.http.error_responses import GONE, code_of, gone, param_of, status_of, told
+from sharedllm.http.error_responses import GONE, code_of, gone, param_of, status_of
 from sharedllm.http.identity import Caller
 from sharedllm.http.large_json import InPieces, to_json
 from sharedllm.http.logs import RequestRecord
-from sharedllm.http.protocol.forms import Form, check_model, glass_box, usage
+from sharedllm.http.protocol.forms import Form, check_model, usage
+from sharedllm.http.protocol.writing import ChoiceWriter, Writer
 from sharedllm.http.routing import routed
 from sharedllm.http.service import Service
-from sharedllm.http.submission import PartialAnswer, Submission
+from sharedllm.http.submission import Submission
 from sharedllm.serving.request import Token
 
 SEED_BITS = 53
 """Of seeds that are told, which programs in JavaScript read as floating-point numbers."""
 
+Writes = Callable[[Form, Vocabulary], Writer]
 
-async def answer(request: Request, caller: Caller, form: Form) -> Response:
+
+async def answer(request: Request, caller: Caller, form: Form, writes: Writes = ChoiceWriter) -> Response:
     """Route, run and answer.
 
     A seed that was not given is drawn at random and told, so that any answer can be had again.
+
+    Args:
+        request: of HTTP.
+        caller: who asks.
+        form: what is asked.
+        writes: how it is answered.
 
     Raises:
         Refused: no such model, or the request ended without an answer.
@@ -47,11 +54,11 @@ async def answer(request: Request, caller: Caller, form: Form) -> Response:
     try:
         await service.turns.run(user, partial(_begin, form, user, seed, running, record))
         request.scope["body"].let_go()
-        head = _Head.now(form, record.told)
-        vocabulary: Vocabulary = request.app.state.vocabulary
+        writer = writes(form, request.app.state.vocabulary)
+        writer.begin(record.told, running.answers)
         if form.common.stream:
-            return _Stream(_events(form, user, head, running, vocabulary, record), running, record, service)
-        body = await _unless_gone(request, _whole(form, user, head, running, vocabulary, record))
+            return _Stream(_events(writer, user, running, record), running, record, service)
+        body = await _unless_gone(request, _whole(writer, user, running, record))
     except BaseException:
         running.stop()
         raise
@@ -70,96 +77,43 @@ def _begin(form: Form, user: str, seed: int, running: Submission, record: Reques
         running.submit(form.requests(decided.decision, seed))
 
 
-async def _whole(
-    form: Form, user: str, head: "_Head", running: Submission, vocabulary: Vocabulary, record: RequestRecord
-) -> bytes:
+async def _whole(writer: Writer, user: str, running: Submission, record: RequestRecord) -> bytes:
     async for _ in running.events():
         pass
-    counts = usage(running.answers, form.drawn)
+    counts = usage(running.answers, writer.form.drawn)
     record.counted(counts)
-
-    def body() -> bytes:
-        answers = form.chosen(running.answers)
-        choices = [form.choice(index, answer, vocabulary) for index, answer in enumerate(answers)]
-        ours = _ours(form, head, answers, vocabulary)
-        return to_json(head.of(form.object) | {"choices": choices, "usage": counts, "sharedllm": ours})
-
-    return await _made(form, user, body)
+    return await _made(writer.form, user, lambda: to_json(writer.whole(counts)))
 
 
-async def _events(
-    form: Form, user: str, head: "_Head", running: Submission, vocabulary: Vocabulary, record: RequestRecord
-) -> AsyncIterator[bytes]:
-    """The stream: routing in the first and the last chunk, an error as an event that ends it.
-
-    Nothing comes before there is something to show, as clients take the first chunk for the first token.
-    """
-    common = head.of(form.chunk_object) | ({"usage": None} if form.common.tells_usage else {})
+async def _events(writer: Writer, user: str, running: Submission, record: RequestRecord) -> AsyncIterator[bytes]:
+    """The stream. Nothing comes before there is something to show, as clients take the first chunk for a token."""
+    form = writer.form
     left = len(running.answers)
-    openings = range(len(running.answers))
-    opening = await _made(
-        form,
-        user,
-        lambda: _event(common | {"choices": [form.opening(index) for index in openings], "sharedllm": head.told}),
-    )
-
-    def last(chunk: Mapping[str, Any]) -> bytes:
-        return _event({**chunk, "sharedllm": _ours(form, head, running.answers, vocabulary)})
-
+    opening = await _made(form, user, writer.opening)
     try:
-        async for index, event in running.events():
-            if isinstance(event, Token):
-                choice = form.piece(index, event, vocabulary)
-                if choice is None:
-                    continue
-                chunk = common | {"choices": [choice]}
+        async for index, news in running.events():
+            if isinstance(news, Token):
+                written = writer.piece(index, news)
             else:
                 left -= 1
-                chunk = common | {"choices": [form.ending(index, event.text, event.reason)]}
-                if not left and not form.common.tells_usage:
-                    yield opening + await _made(form, user, partial(last, chunk))
-                    continue
-            yield opening + _event(chunk)
-            opening = b""
+                end = partial(writer.ending, index, news, last=not left)
+                written = end() if left else await _made(form, user, end)
+            if written:
+                yield opening + written
+                opening = b""
     except SharedLLMError as error:
         record.ended(status_of(error), code_of(error), param_of(error))
         record.refused = error
-        yield _event(told(error, head.told))
+        yield writer.failure(error, opening)
         return
     counts = usage(running.answers, form.drawn)
     record.counted(counts)
-    if form.common.tells_usage:
-        yield await _made(form, user, partial(last, common | {"choices": [], "usage": counts}))
-    yield b"data: [DONE]\n\n"
+    yield await _made(form, user, partial(writer.closing, counts))
 
 
 async def _made(form: Form, user: str, make: Callable[[], bytes]) -> bytes:
     """What ``make`` returns; where that may take long, made off the event loop when it is the user's turn."""
     return await form.service.turns.run(user, make) if form.is_long else make()
-
-
-def _ours(form: Form, head: "_Head", answers: Sequence[PartialAnswer], vocabulary: Vocabulary) -> Mapping[str, Any]:
-    if not form.common.extensions.glass_box:
-        return head.told
-    return {**head.told, "glass_box": glass_box(answers, vocabulary)}
-
-
-@dataclass(frozen=True)
-class _Head:
-    """What every part of one response carries."""
-
-    id: str
-    created: int
-    model: str
-    told: Mapping[str, Any]
-
-    @classmethod
-    def now(cls, form: Form, told: Mapping[str, Any]) -> "_Head":
-        id = form.id_prefix + secrets.token_hex(12)
-        return cls(id, int(time.time()), form.service.model, told)
-
-    def of(self, kind: str) -> dict[str, Any]:
-        return {"id": self.id, "object": kind, "created": self.created, "model": self.model}
 
 
 class _Stream(StreamingResponse):
@@ -209,7 +163,3 @@ async def _unless_gone(request: Request, working: Any) -> Any:
 async def _gone(request: Request) -> None:
     while (await request.receive())["type"] != "http.disconnect":
         pass
-
-
-def _event(content: Mapping[str, Any]) -> bytes:
-    return b"data: " + to_json(content) + b"\n\n"
