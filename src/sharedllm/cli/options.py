@@ -48,7 +48,7 @@ _RECIPE_OPTIONS = (
         "recipe_name",
         default="default",
         show_default=True,
-        help="How to train. default: at most 128 steps of 256 tokens along the natural gradient; the best check by"
+        help="How to train. default: at most 256 steps of 256 tokens along the natural gradient; the best check by"
         " validation text is kept. adamw: 200 steps by AdamW at a rate of 5e-3. documented: what the source documents"
         " did, 100 steps of 512 tokens at 5e-5, and the last one is kept; far gentler, it is there to compare with and"
         " often does not clearly help.",

@@ -29,7 +29,7 @@ SCALES = (0.25, 0.5, 0.75, 1.0)
 BLOCK_WINDOWS = 8
 """Windows read of each block, evenly spread: of four blocks as many as the gate reads of validation text."""
 
-_HALVINGS = 4
+_HALVINGS = 5
 
 
 def checks(recipe: Recipe, step: int) -> bool:

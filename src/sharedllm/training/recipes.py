@@ -146,9 +146,9 @@ RECIPES = {
             optimiser="natural",
             learning_rate=4e-4,
             schedule="constant",
-            steps=128,
+            steps=256,
             windows_per_step=1,
-            check_every=16,
+            check_every=32,
             patience=2,
         ),
         # AdamW's best of benchmarks/sweep.py on the sample users' validation text, at equal cost: a cosine needs twice
