@@ -1,9 +1,7 @@
 """`sharedllm keys`: who may use the API, and as whom."""
 
-import csv
-import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,14 +12,13 @@ from sharedllm.cli.hints import as_given
 from sharedllm.cli.options import json_option, store_option
 from sharedllm.cli.printing import print_json, print_table
 from sharedllm.errors import InvalidInput
+from sharedllm.operations.key_lists import COLUMNS, as_csv, check_distinct, holders_of_lines, holders_of_table
 from sharedllm.printable import printable
-from sharedllm.user_ids import check_user_id
 
 if TYPE_CHECKING:
     from sharedllm.store.api_keys import Key, Keys
 
 _FORMATS = ("csv", "jsonl")
-_COLUMNS = ("user", "id", "label", "secret")
 
 
 @click.group()
@@ -62,7 +59,7 @@ def create(
         raise InvalidInput(
             "A key is either a user's or a service's", remedy="Give --user USER, or --service, or --file FILE."
         )
-    _check_distinct(users, "--user")
+    check_distinct(users, "--user")
     holders: list[tuple[str | None, str]] = [(user, label) for user in users] or [(None, label)]
     if path is not None:
         holders = list(_read_holders(path, label))
@@ -126,7 +123,7 @@ def _show(made: "list[tuple[str, Key]]", format: str | None) -> None:
         click.echo(secret)
     else:
         click.echo(f"{len(made):,} keys made. Keep their secrets; they cannot be shown again:", err=True)
-        click.echo(_as_csv(made) if format == "csv" else _as_json_lines(made), nl=False)
+        click.echo(as_csv(made) if format == "csv" else _as_json_lines(made), nl=False)
 
 
 def _open(store: str | None) -> "Keys":
@@ -136,78 +133,23 @@ def _open(store: str | None) -> "Keys":
 
 
 def _read_holders(path: Path, label: str) -> list[tuple[str, str]]:
-    """Users and the labels of their keys, from a file of one user a line, or of CSV with a column ``user``.
-
-    Args:
-        path: CSV if it is called so; a column ``label`` may name the key.
-        label: where the file has none.
+    """Users and the labels of their keys, from a file of one user a line, or of CSV if it is called so.
 
     Raises:
-        InvalidInput: the file cannot be read, has nobody in it, or names on a line, which the message tells, nobody or
-            somebody who was named before.
+        InvalidInput: the file cannot be read, or see `key_lists`.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} cannot be read: {error}", remedy="Give a file of UTF-8 text.") from None
     if path.suffix.lower() == ".csv":
-        return _checked(path, _rows(path, text, label))
-    return _checked(
-        path, ((number, line.strip(), label) for number, line in enumerate(text.split("\n"), 1) if line.strip())
-    )
-
-
-def _as_csv(made: Sequence[tuple[str, "Key"]]) -> str:
-    """Keys and their secrets as CSV with a header."""
-    out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    table.writerow(_COLUMNS)
-    table.writerows((key.user or "", key.id, key.label, secret) for secret, key in made)
-    return out.getvalue()
+        return holders_of_table(text, str(path), label)
+    return holders_of_lines(text, str(path), label)
 
 
 def _as_json_lines(made: Sequence[tuple[str, "Key"]]) -> str:
     """Keys and their secrets, a JSON object a line."""
     return "".join(
-        json.dumps(dict(zip(_COLUMNS, (key.user, key.id, key.label, secret), strict=True))) + "\n"
+        json.dumps(dict(zip(COLUMNS, (key.user, key.id, key.label, secret), strict=True))) + "\n"
         for secret, key in made
     )
-
-
-def _check_distinct(users: Iterable[str], where: str) -> None:
-    """Refuse a list in which somebody is named twice, as by mistake.
-
-    Raises:
-        InvalidInput: somebody is.
-    """
-    seen: set[str] = set()
-    for user in users:
-        if user in seen:
-            raise InvalidInput(f"{where} names {user!r} twice", remedy="Name everybody once; no key was made.")
-        seen.add(user)
-
-
-def _rows(path: Path, text: str, label: str) -> Iterable[tuple[int, str, str]]:
-    table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    try:
-        if "user" not in (table.fieldnames or ()):
-            raise InvalidInput(
-                f"{path} has no column 'user'", remedy="Write `user` on its first line, or name it .txt."
-            )
-        for row in table:
-            yield table.line_num, row["user"] or "", row.get("label") or label
-    except csv.Error as error:
-        raise InvalidInput(f"Line {table.line_num} of {path} is not CSV: {error}", remedy="Correct it.") from None
-
-
-def _checked(path: Path, lines: Iterable[tuple[int, str, str]]) -> list[tuple[str, str]]:
-    holders = []
-    for number, user, label in lines:
-        try:
-            holders.append((check_user_id(user), label))
-        except InvalidInput as error:
-            raise InvalidInput(f"Line {number} of {path}: {error.message}", remedy=error.remedy) from None
-    if not holders:
-        raise InvalidInput(f"{path} names nobody", remedy="Write a user a line in it.")
-    _check_distinct((user for user, _ in holders), str(path))
-    return holders

@@ -1,7 +1,7 @@
 """API keys at rest: who holds which, and never a secret."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -11,8 +11,9 @@ from typing import Any, Literal
 import sqlalchemy as sa
 
 from sharedllm.closing import Closing
-from sharedllm.errors import CorruptStore, InvalidInput, UnknownKey, UnknownName
+from sharedllm.errors import CorruptStore, InvalidInput, UnknownKey, UnknownName, UnknownUser
 from sharedllm.store.release_format import check_text, now, read_time
+from sharedllm.store.rules import check_limit
 from sharedllm.store.sql.checksums import COMING, checksum, is_sound
 from sharedllm.store.sql.database import Database, SqlRow
 from sharedllm.store.sql.protection import Note, Owner, Plain, Protection, owned
@@ -21,6 +22,7 @@ from sharedllm.store.sql.user_rows import remove
 
 PREFIX = "sllm_"
 SECRET_BYTES = 32
+KEYS_PER_PAGE = 100
 
 _GOOD = sa.select(keys).where(keys.c.secret_sha256 == sa.bindparam("secret_sha256"), keys.c.revoked_at.is_(None))
 
@@ -44,6 +46,14 @@ class Key:
     label: str
     created_at: datetime
     revoked_at: datetime | None
+
+
+@dataclass(frozen=True)
+class KeyPage:
+    """A page of keys, oldest first; ``next`` is what to ask for ``after`` to go on, None where this is the end."""
+
+    page: list[Key]
+    next: int | None
 
 
 class Keys(Closing):
@@ -117,6 +127,24 @@ class Keys(Closing):
         """
         return self._keys(self._database.rows(keys))
 
+    def page(self, *, user: str | None = None, after: int = 0, limit: int = KEYS_PER_PAGE) -> KeyPage:
+        """A page of keys, revoked ones too: everybody's, or one user's, who may have none.
+
+        Raises:
+            InvalidUserId: ``user`` cannot name a user.
+            InvalidInput: ``limit`` is below 1.
+            CorruptStore: one of them is not as it was made.
+        """
+        check_limit(limit, "keys")
+        wanted = sa.select(keys).where(keys.c.key > after).order_by(keys.c.key).limit(limit + 1)
+        if user is not None:
+            try:
+                wanted = wanted.where(keys.c.holder_sha256 == self._protection.find(user).token)
+            except UnknownUser:
+                return KeyPage([], None)
+        rows = self._database.find(wanted, {})
+        return KeyPage(list(self._keys(iter(rows[:limit]))), rows[limit - 1].key if len(rows) > limit else None)
+
     def revoke(self, id: str) -> None:
         """Let the key open nothing any more, from now on and everywhere. Revoking again changes nothing.
 
@@ -126,34 +154,75 @@ class Keys(Closing):
             UnknownName: no key has that id.
             InvalidInput: it cannot be one, such as a secret, which the message does not quote.
         """
-        if id.startswith(PREFIX):
-            raise InvalidInput(
-                "That is the secret of a key, not its id",
-                remedy="List the keys (sharedllm keys list) to find the id, of 16 characters.",
-            )
-        check_text("The id", id)
+        self.revoke_many([id])
+
+    def revoke_many(self, ids: Iterable[str]) -> None:
+        """`revoke` each, all or none.
+
+        Raises:
+            UnknownName, InvalidInput: as there, of the first such. Nothing was revoked.
+        """
+        wanted = list(dict.fromkeys(ids))
+        for id in wanted:
+            if id.startswith(PREFIX):
+                raise InvalidInput(
+                    "That is the secret of a key, not its id",
+                    remedy="List the keys (sharedllm keys list) to find the id, of 16 characters.",
+                )
+            check_text("The id", id)
+
+        def change(connection: sa.Connection) -> None:
+            rows = connection.execute(sa.select(keys).where(keys.c.id.in_(wanted)).with_for_update()).all()
+            known = {row.id for row in self._revoked(connection, rows)}
+            for id in wanted:
+                if id not in known:
+                    raise UnknownName(
+                        f"There is no API key with the id {id!r}",
+                        remedy="List the keys (sharedllm keys list) to see their ids.",
+                    )
+
+        self._database.write(change, settle=True)
+
+    def revoke_of(self, users: Iterable[str]) -> int:
+        """Revoke all keys that speak for these users, of all or of none of them; how many were good until now.
+
+        Raises:
+            UnknownName: one of them has no key.
+            InvalidUserId: one cannot name a user.
+        """
+        wanted = {user: self._token(user) for user in users}
 
         def change(connection: sa.Connection) -> int:
-            rows = connection.execute(sa.select(keys).where(keys.c.id == id).with_for_update()).all()
-            for row in rows:
-                revoked: dict[str, Any] = {"revoked_at": row.revoked_at or now()}
-                revoked["checksum"] = checksum(keys, {**row._mapping, **revoked})
-                connection.execute(sa.update(keys).where(keys.c.key == row.key).values(revoked))
-            found = list(owned(self._protection, iter(rows), token="holder_sha256", stored="holder"))
-            if found:
-                self._protection.note(connection, [Note("key_revoked", owner) for owner, _ in found])
-            return len(found)
+            of_them = keys.c.holder_sha256.in_([token for token in wanted.values() if token is not None])
+            rows = connection.execute(sa.select(keys).where(of_them).with_for_update()).all()
+            known = {row.holder_sha256 for row in self._revoked(connection, rows)}
+            for user, token in wanted.items():
+                if token not in known:
+                    raise UnknownName(f"{user!r} has no API key", remedy="Look at the list of keys for the name.")
+            return sum(row.revoked_at is None for row in rows)
 
-        if not self._database.write(change, settle=True):
-            raise UnknownName(
-                f"There is no API key with the id {id!r}",
-                remedy="List the keys (sharedllm keys list) to see their ids.",
-            )
+        return self._database.write(change, settle=True)
 
     def close(self) -> None:
         """Give back files and connections. Closing twice is safe."""
         self._database.close()
         self._protection.close()
+
+    def _token(self, user: str) -> bytes | None:
+        try:
+            return self._protection.find(user).token
+        except UnknownUser:
+            return None
+
+    def _revoked(self, connection: sa.Connection, rows: Sequence[SqlRow]) -> list[SqlRow]:
+        """Revoke keys in the caller's transaction; those whose holders have not been erased meanwhile."""
+        for row in rows:
+            revoked: dict[str, Any] = {"revoked_at": row.revoked_at or now()}
+            revoked["checksum"] = checksum(keys, {**row._mapping, **revoked})
+            connection.execute(sa.update(keys).where(keys.c.key == row.key).values(revoked))
+        found = list(owned(self._protection, iter(rows), token="holder_sha256", stored="holder"))
+        self._protection.note(connection, [Note("key_revoked", owner) for owner, _ in found])
+        return [row for _, row in found]
 
     def _keys(self, rows: Iterator[SqlRow]) -> Iterator[Key]:
         for owner, row in owned(self._protection, rows, token="holder_sha256", stored="holder"):
