@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv$(filter-out -python3,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-rare test-wheel check docs format clean
+.PHONY: demo test test-all test-rare test-clients test-wheel check docs format clean
 
 demo: $(VENV)/installed
 	$(BIN)/sharedllm demo --out out/demo.html
@@ -18,6 +18,10 @@ test: $(VENV)/installed
 # What `make test` leaves out, the slower and the rarer, one after the other.
 test-rare: $(VENV)/installed
 	$(BIN)/pytest -m rare
+
+# Clients that people use, each in an environment of its own, and the table of what they passed.
+test-clients: $(VENV)/installed
+	SHAREDLLM_WRITE_CLIENTS=1 $(BIN)/pytest -m "" tests/clients
 
 test-all: test test-rare
 

@@ -197,6 +197,14 @@ def test_a_streamed_completion_is_the_whole_one_in_pieces(server):
     assert (last.choices, last.usage) == ([], whole.usage)
 
 
+def test_a_stream_tells_the_counts_so_far_where_they_are_asked_for(server):
+    options = {"include_usage": True, "continuous_usage_stats": True}
+    *chunks, last = server.complete(USERS[0], stream=True, stream_options=options)
+    counts = [chunk.usage.completion_tokens for chunk in chunks]
+    assert counts == sorted(counts)
+    assert (chunks[-1].usage, counts[-1] > counts[0]) == (last.usage, True)
+
+
 def test_a_streamed_chat_is_the_whole_one_in_pieces(server):
     whole = server.chat(USERS[0])
     *chunks, last = server.chat(USERS[0], stream=True, stream_options={"include_usage": True})

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class PartialAnswer:
-    """One answer as it grows; ``finished`` is None until it has ended."""
+    """One answer as it grows; ``finished`` is None until it has ended, ``given`` is the length of its prompt."""
 
+    given: int = 0
     tokens: list[Scored] = field(default_factory=list)
     text: str = ""
     finished: Finished | None = None
@@ -67,7 +68,7 @@ class Submission:
         Raises:
             QueueFull, EngineStopped, InvalidInput: the engine does not take one of them; those before it are running.
         """
-        self.answers = [PartialAnswer() for _ in requests]
+        self.answers = [PartialAnswer(len(request.prompt)) for request in requests]
         for index, request in enumerate(requests):
             self._numbers[index] = self._engine.submit(request, partial(self._deliver, index))
 

@@ -19,7 +19,7 @@ from sharedllm.http.error_responses import Refused
 from sharedllm.http.identity import Authenticated, Caller
 from sharedllm.http.jobs import MAX_TEXT_BYTES, Job, Jobs
 from sharedllm.http.protocol.body import read
-from sharedllm.http.protocol.schemas import Strict
+from sharedllm.http.protocol.strict import Strict
 from sharedllm.http.service import Service
 from sharedllm.operations import erase as erasing
 from sharedllm.operations.grow import begun_from

@@ -221,8 +221,12 @@ def usage(answers: Sequence[PartialAnswer], drawn: int) -> dict[str, int]:
         answers: all that were drawn, also those that are not told.
         drawn: how many of each prompt.
     """
-    prompt = sum(answer.end.prompt_tokens for answer in answers[::drawn])
-    new = sum(answer.end.new_tokens for answer in answers)
+    return counted(answers, drawn, sum(answer.end.new_tokens for answer in answers))
+
+
+def counted(answers: Sequence[PartialAnswer], drawn: int, new: int) -> dict[str, int]:
+    """The same where ``new`` tokens have come."""
+    prompt = sum(answer.given for answer in answers[::drawn])
     return {"prompt_tokens": prompt, "completion_tokens": new, "total_tokens": prompt + new}
 
 

@@ -19,15 +19,13 @@ from sharedllm.http.protocol.schemas import (
     JSONSchema,
     Message,
     MetadataLabels,
-    Name,
     NamedFunction,
     NamedTool,
     ResponseFormat,
-    Strict,
     Tool,
     ToolCall,
-    Unsupported,
 )
+from sharedllm.http.protocol.strict import Name, Strict, Unsupported
 
 LOGPROBS = "message.output_text.logprobs"
 _CallId = Annotated[str, Field(max_length=256)]
@@ -257,7 +255,7 @@ def _messages(instructions: str | None, items: Sequence[MessageItem | CallItem |
                 said = messages.pop().text if messages and messages[-1].role == "assistant" else None
                 messages.append(Message.model_construct(role="assistant", content=said, tool_calls=calls))
             called = CalledFunction(name=item.name, arguments=item.arguments)
-            calls.append(ToolCall(id=item.call_id, type="function", function=called))
+            calls.append(ToolCall(id=item.call_id, type="function", function=called, index=None))
             continue
         calls = None
         if isinstance(item, ResultItem):

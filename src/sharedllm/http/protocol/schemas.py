@@ -3,12 +3,13 @@
 Parameters that OpenAI has and we do not are accepted at a value that changes nothing, as some clients always send them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 from pydantic_core import PydanticCustomError
 
+from sharedllm.http.protocol.strict import Name, Strict, Unsupported
 from sharedllm.serving.request import DEFAULT_SAMPLING, MOST_BIAS, MOST_PENALTY, MOST_REPETITION
 
 SEED_LIMIT = 2**63
@@ -21,41 +22,19 @@ TokenIds = Annotated[list[TokenId], Field(min_length=1, fail_fast=True)]
 Prompts = Field(min_length=1, max_length=1024, fail_fast=True)
 
 
-Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$")]
-
-Unsupported = Mapping[str, Sequence[Any]]
-
-
-class Strict(BaseModel):
-    """Refuses unknown parameters, other types, and parameters that are known but not supported."""
-
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-
-    unsupported: ClassVar[Unsupported] = {}
-    """Names, and the values beside null that change nothing."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_by_name(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        known = {field.alias or name for name, field in cls.model_fields.items()}
-        # The first alone, where pydantic would tell all.
-        for name in data:
-            if name not in known and name not in cls.unsupported:
-                raise PydanticCustomError("unknown_parameter", "{name} is not a parameter here", {"name": name})
-        for name, neutral in cls.unsupported.items():
-            if data.get(name) is not None and data[name] not in neutral:
-                raise PydanticCustomError("unsupported_parameter", "{name} is not supported", {"name": name})
-        return {name: value for name, value in data.items() if name not in cls.unsupported}
-
-
 class StreamOptions(Strict):
     """How a stream ends."""
 
-    unsupported = {"include_obfuscation": (False,)}
+    unsupported: ClassVar[Unsupported] = {"include_obfuscation": (False,)}
 
     include_usage: bool | None = Field(None, description="Whether a last chunk tells the token counts.")
+    continuous_usage_stats: bool | None = Field(None, description="And every chunk those so far, as vLLM does.")
+
+    @model_validator(mode="after")
+    def _all_of_them_or_the_last(self) -> Self:
+        if self.continuous_usage_stats and not self.include_usage:
+            raise PydanticCustomError("stream_options", "continuous_usage_stats needs include_usage to be true")
+        return self
 
 
 class Extensions(Strict):
@@ -160,6 +139,10 @@ class Common(Drawn):
     def tells_usage(self) -> bool:
         return bool(self.stream_options and self.stream_options.include_usage)
 
+    @property
+    def tells_usage_so_far(self) -> bool:
+        return bool(self.stream_options and self.stream_options.continuous_usage_stats)
+
 
 OTHER_SERVERS: Unsupported = {
     "min_tokens": (0,),
@@ -180,7 +163,7 @@ OTHER_SERVERS: Unsupported = {
 class CompletionRequest(Common):
     """The body of ``POST /v1/completions``."""
 
-    unsupported = {**OTHER_SERVERS, "suffix": ("",)}
+    unsupported: ClassVar[Unsupported] = {**OTHER_SERVERS, "suffix": ("",)}
 
     prompt: str | TokenIds | Annotated[list[str], Prompts] | Annotated[list[TokenIds], Prompts]
     max_tokens: int | None = Field(None, ge=0, description="16 by default; 0 with echo and logprobs scores the prompt.")
@@ -225,12 +208,13 @@ class ToolCall(Strict):
     id: str = Field(max_length=256)
     type: Literal["function"]
     function: CalledFunction
+    index: int | None = Field(None, description="As streams tell it; taken and not read.")
 
 
 class Message(Strict):
     """One message."""
 
-    unsupported = {"refusal": (), "audio": (), "function_call": (), "annotations": ([],)}
+    unsupported: ClassVar[Unsupported] = {"refusal": (), "audio": (), "function_call": (), "annotations": ([],)}
 
     role: Literal["system", "developer", "user", "assistant", "tool"] = Field(
         description="developer is read as system."
@@ -330,7 +314,7 @@ class ResponseFormat(Strict):
 class ChatRequest(Common):
     """The body of ``POST /v1/chat/completions``."""
 
-    unsupported = {
+    unsupported: ClassVar[Unsupported] = {
         **OTHER_SERVERS,
         "best_of": (1,),
         "echo": (False,),

@@ -13,7 +13,8 @@ from sharedllm.http.large_json import to_json
 from sharedllm.http.protocol.body import described, read
 from sharedllm.http.protocol.chat import prompt_of
 from sharedllm.http.protocol.forms import check_length, check_model
-from sharedllm.http.protocol.schemas import Message, Strict, TokenIds
+from sharedllm.http.protocol.schemas import Message, TokenIds
+from sharedllm.http.protocol.strict import Strict
 from sharedllm.http.service import Service
 
 router = APIRouter(tags=["answers"])

@@ -11,7 +11,7 @@ from sharedllm.base.tokens import Vocabulary
 from sharedllm.errors import SharedLLMError
 from sharedllm.http.error_responses import told
 from sharedllm.http.large_json import to_json
-from sharedllm.http.protocol.forms import Form, glass_box
+from sharedllm.http.protocol.forms import Form, counted, glass_box
 from sharedllm.http.submission import PartialAnswer
 from sharedllm.serving.request import Finished, Token
 
@@ -96,6 +96,7 @@ class ChoiceWriter(Writer):
     def __init__(self, form: Form, vocabulary: Vocabulary) -> None:
         super().__init__(form, vocabulary)
         self.id_prefix = form.id_prefix
+        self._new = 0
 
     def whole(self, counts: Mapping[str, Any]) -> Mapping[str, Any]:
         answers = enumerate(self.form.chosen(self.answers))
@@ -107,6 +108,7 @@ class ChoiceWriter(Writer):
         return event({**self._chunk, "choices": choices, "sharedllm": self.head.routing})
 
     def piece(self, index: int, token: Token) -> bytes:
+        self._new += 1
         choice = self.form.piece(index, token, self.vocabulary)
         return b"" if choice is None else event({**self._chunk, "choices": [choice]})
 
@@ -125,7 +127,11 @@ class ChoiceWriter(Writer):
 
     @property
     def _chunk(self) -> dict[str, Any]:
-        return self._of(self.form.chunk_object) | ({"usage": None} if self.form.common.tells_usage else {})
+        chunk = self._of(self.form.chunk_object)
+        if not self.form.common.tells_usage:
+            return chunk
+        so_far = counted(self.answers, self.form.drawn, self._new) if self.form.common.tells_usage_so_far else None
+        return {**chunk, "usage": so_far}
 
     def _of(self, kind: str) -> dict[str, Any]:
         return {"id": self.head.id, "object": kind, "created": self.head.created, "model": self.head.model}
