@@ -57,7 +57,7 @@ def test_what_a_program_would_read_comes_as_json(name):
     groups = {"base", "cache", "users", "keys", "store", "receipts", "audit", "bets", "fleet", "text"}
     changing = {f"users {verb}" for verb in ("rollback", "reset", "revoke", "restore", "erase")}
     changing |= {"store init-key", "store encrypt", "store accept", "store rotate-key", "receipts key"}
-    writes_only = groups | changing | {"demo", "serve", "bets run", "bets report", "keys create", "keys revoke"}
+    writes_only = groups | changing | {"demo", "serve", "try", "bets run", "bets report", "keys create", "keys revoke"}
     assert ("as_json" in {parameter.name for parameter in command.params}) != (name in writes_only)
 
 

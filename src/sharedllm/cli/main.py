@@ -25,6 +25,7 @@ COMMANDS = {
     "fleet": ("fleet", "Train thousands of users at once, and reckon what that takes."),
     "evaluate": ("evaluate", "Measure a user's adapter on text it never saw."),
     "ask": ("ask", "Answer a prompt with a user's own adapter."),
+    "try": ("try_", "Open the page at USER's own place, on this machine."),
     "serve": ("serve", "Serve everybody's own model through the API that OpenAI's clients speak."),
     "users": ("users", "List users and manage their releases."),
     "keys": ("keys", "Create, list and revoke API keys."),

@@ -17,6 +17,7 @@ from sharedllm.store import Store
 if TYPE_CHECKING:
     from sharedllm.http.jobs import Jobs
     from sharedllm.http.jwt import JWT
+    from sharedllm.http.visits import Visits
     from sharedllm.serving.engine import Engine
     from sharedllm.store.api_keys import Keys
 
@@ -65,7 +66,7 @@ class Service(Holder):
     Attributes:
         engine: not yet started; the app starts it, and closes it at its end.
         store: adapters at rest; stays the caller's to close.
-        keys: API keys at rest.
+        keys: API keys at rest, or those of somebody who opened the page from a terminal.
         jwt: verifies tokens of another issuer.
         jobs: trains users in the background; stays the caller's to close. None where the server does not train.
         policy: limits, and the fallback.
@@ -82,7 +83,7 @@ class Service(Holder):
 
     engine: "Engine"
     store: Store
-    keys: "Keys | None" = None
+    keys: "Keys | Visits | None" = None
     jwt: "JWT | None" = None
     jobs: "Jobs | None" = None
     policy: Policy = field(default_factory=Policy)

@@ -3,6 +3,8 @@
 from tests.http.conftest import FakeEngine
 from tests.http.console.conftest import enter
 
+from sharedllm.http.visits import Visits
+
 
 def ask(page, prompt="Who came?"):
     page.get_by_role("textbox").fill(prompt)
@@ -94,3 +96,18 @@ def test_a_key_that_is_revoked_meanwhile_closes_the_page(site, published, visit)
     page.keyboard.press("Control+Enter")
     page.get_by_label("Key").wait_for()
     assert "not valid" in page.get_by_role("alert").inner_text()
+
+
+def test_the_address_that_a_terminal_opened_is_good_once_and_leaves_no_trace(chatty, published, listening, visit):
+    visits = Visits("alice")
+    address, *_ = listening(keys=visits)
+    opened = f"{address}/#code={visits.code()}"
+    page = visit(opened)
+    page.get_by_role("navigation").wait_for()
+    assert "alice" in page.locator(".who").inner_text()
+    assert "code" not in page.evaluate("location.href + JSON.stringify(history.state)")
+    page.reload()
+    page.get_by_role("navigation").wait_for()
+    # Whoever finds the address later has nothing by it.
+    later = visit(opened)
+    assert "used already" in later.get_by_role("alert").inner_text()

@@ -1,14 +1,25 @@
-"""``GET /v1/me``: who a key or token speaks for, and what this server does; what a page asks first."""
+"""What a page asks first: who its key or token speaks for, and what this server does; and how it comes by a key."""
 
 from typing import Any
 
 from fastapi import APIRouter, Request
+from pydantic import Field
 
+from sharedllm.errors import UnknownKey
 from sharedllm.http.error_responses import ANSWERS
 from sharedllm.http.identity import Authenticated
+from sharedllm.http.protocol.body import described, read
+from sharedllm.http.protocol.schemas import Strict
 from sharedllm.http.service import Service
+from sharedllm.http.visits import Visits
 
 router = APIRouter(prefix="/v1", tags=["users"], responses=ANSWERS)
+
+
+class Arrived(Strict):
+    """What the page sends once."""
+
+    code: str = Field(max_length=256, description="What stood in its address.")
 
 
 @router.get("/me")
@@ -27,3 +38,13 @@ async def me(request: Request, caller: Authenticated) -> dict[str, Any]:
         "trains": service.jobs is not None,
         "body_bytes": service.policy.body_bytes,
     }
+
+
+@router.post("/visits", status_code=201, openapi_extra=described(Arrived))
+async def visit(request: Request) -> dict[str, Any]:
+    """A key for the code in the address that `sharedllm try` opened; it needs no other, and is good once."""
+    service: Service = request.app.state.service
+    asked = await read(request, Arrived, None)
+    if not isinstance(service.keys, Visits):
+        raise UnknownKey("This server gives no keys for codes", remedy="Log in with a key.")
+    return {"key": service.keys.redeem(asked.code)}

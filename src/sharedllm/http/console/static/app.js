@@ -68,9 +68,11 @@ function App() {
   };
   const enter = async (key, user) => set({ session: await session.begin(key, user, leave) });
   useEffect(() => {
+    const code = session.codeInAddress();
     const { key, user } = session.remembered();
     // Without a key it is asked all the same: a server for one machine alone lets everybody in.
-    enter(key, user).catch((error) => (error.status === 401 ? leave(key ? error : null) : leave(error)));
+    const entered = code ? session.redeemed(code).then(enter) : enter(key, user);
+    entered.catch((error) => (error.status === 401 && !code && !key ? leave(null) : leave(error)));
   }, []);
   if (here.asking) return html`<main><p role="status">Loading…</p></main>`;
   if (here.session && (here.session.me.user !== null || here.session.me.kind === "service")) {

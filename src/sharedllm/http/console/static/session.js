@@ -12,6 +12,18 @@ export function remembered() {
   }
 }
 
+// What `sharedllm try` put into the address: taken out of it, and out of the history, before anything else.
+export function codeInAddress() {
+  if (!location.hash.startsWith("#code=")) return null;
+  const code = location.hash.slice("#code=".length);
+  history.replaceState(null, "", location.pathname);
+  return code;
+}
+
+export async function redeemed(code) {
+  return (await new Api(undefined, undefined, null).post("/v1/visits", { code })).key;
+}
+
 export function forget() {
   sessionStorage.removeItem(PLACE);
 }
