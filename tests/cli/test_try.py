@@ -13,7 +13,7 @@ def tried(run, folder_of, monkeypatch):
     def serve(service, host, port, ready):
         begun.append((service, host, port))
         ready(f"http://{host}:12345")
-        service.keys.redeem(opened[-1].partition("#code=")[2]) if opened else None
+        service.visits.redeem(opened[-1].partition("#code=")[2]) if opened else None
         service.engine.close()
 
     monkeypatch.setattr("sharedllm.http.server.serve", serve)

@@ -141,10 +141,10 @@ def listening(published, monkeypatch):
 
     monkeypatch.setattr(server_module, "_Server", Kept)
 
-    def listening(engine=None, *, keys=None, jobs=None, **policy):
+    def listening(engine=None, *, keys=None, visits=None, jobs=None, **policy):
         policy = Policy(**{"notice_seconds": 0, **policy})
         engine = engine or FakeEngine(published.base)
-        service = Service(engine, published.store, keys=keys, jobs=jobs, policy=policy)
+        service = Service(engine, published.store, keys=keys, visits=visits, jobs=jobs, policy=policy)
         addresses, ready = [], threading.Event()
 
         def told(address):

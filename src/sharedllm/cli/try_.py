@@ -74,4 +74,4 @@ def command(user: str, no_browser: bool, format: str, base_name: str | None, sto
             body_seconds=_BODY_SECONDS,
             notice_seconds=0,
         )
-        serve(Service(Engine(base, format=format), opened, keys=visits, jobs=jobs, policy=policy), HOST, 0, ready)
+        serve(Service(Engine(base, format=format), opened, visits=visits, jobs=jobs, policy=policy), HOST, 0, ready)

@@ -108,6 +108,9 @@ async def authenticated(
 
 
 async def _holder(service: Service, secret: str) -> Caller:
+    if service.visits is not None:
+        key = service.visits.holder(secret)
+        return Caller(key.kind, key.user)
     # A token has two dots, and no API key has one.
     if service.jwt is not None and (service.keys is None or secret.count(".") == 2):
         return Caller("user", await service.jwt.subject_soon(secret), by_token=True)

@@ -61,13 +61,14 @@ class Policy:
 class Service(Holder):
     """All that a request can reach; of a user it holds what they have running, and their rows on the device.
 
-    With neither ``keys`` nor ``jwt``, whoever connects may be any user.
+    With neither ``keys``, ``jwt`` nor ``visits``, whoever connects may be any user.
 
     Attributes:
         engine: not yet started; the app starts it, and closes it at its end.
         store: adapters at rest; stays the caller's to close.
-        keys: API keys at rest, or those of somebody who opened the page from a terminal.
+        keys: API keys at rest.
         jwt: verifies tokens of another issuer.
+        visits: keys of whoever opened the page from a terminal; where there are, no other is looked for.
         jobs: trains users in the background; stays the caller's to close. None where the server does not train.
         policy: limits, and the fallback.
         draining: set when the process has been told to end; `/readyz` then says so.
@@ -83,8 +84,9 @@ class Service(Holder):
 
     engine: "Engine"
     store: Store
-    keys: "Keys | Visits | None" = None
+    keys: "Keys | None" = None
     jwt: "JWT | None" = None
+    visits: "Visits | None" = None
     jobs: "Jobs | None" = None
     policy: Policy = field(default_factory=Policy)
     draining: bool = False
@@ -108,7 +110,7 @@ class Service(Holder):
     @property
     def open(self) -> bool:
         """Whether nobody has to say who they are."""
-        return self.keys is None and self.jwt is None
+        return self.keys is None and self.jwt is None and self.visits is None
 
     @property
     def answers(self) -> int:

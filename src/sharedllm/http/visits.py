@@ -24,7 +24,7 @@ FRAGMENT = "#code="
 
 
 class Visits:
-    """Keys of one user, each given for a code; in place of `sharedllm.store.api_keys.Keys`. Safe in several threads."""
+    """Keys of one user, each given for a code; safe to use from several threads."""
 
     def __init__(
         self, user: str, *, seconds: float = SECONDS, on_redeemed: Callable[[], object] = lambda: None

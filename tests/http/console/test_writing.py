@@ -100,7 +100,7 @@ def test_a_key_that_is_revoked_meanwhile_closes_the_page(site, published, visit)
 
 def test_the_address_that_a_terminal_opened_is_good_once_and_leaves_no_trace(chatty, published, listening, visit):
     visits = Visits("alice")
-    address, *_ = listening(keys=visits)
+    address, *_ = listening(visits=visits)
     opened = f"{address}/#code={visits.code()}"
     page = visit(opened)
     page.get_by_role("navigation").wait_for()

@@ -11,7 +11,6 @@ from sharedllm.http.identity import Authenticated
 from sharedllm.http.protocol.body import described, read
 from sharedllm.http.protocol.schemas import Strict
 from sharedllm.http.service import Service
-from sharedllm.http.visits import Visits
 
 router = APIRouter(prefix="/v1", tags=["users"], responses=ANSWERS)
 
@@ -45,6 +44,6 @@ async def visit(request: Request) -> dict[str, Any]:
     """A key for the code in the address that `sharedllm try` opened; it needs no other, and is good once."""
     service: Service = request.app.state.service
     asked = await read(request, Arrived, None)
-    if not isinstance(service.keys, Visits):
+    if service.visits is None:
         raise UnknownKey("This server gives no keys for codes", remedy="Log in with a key.")
-    return {"key": service.keys.redeem(asked.code)}
+    return {"key": service.visits.redeem(asked.code)}
