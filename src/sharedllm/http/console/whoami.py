@@ -9,7 +9,7 @@ from sharedllm.errors import UnknownKey
 from sharedllm.http.error_responses import ANSWERS
 from sharedllm.http.identity import Authenticated
 from sharedllm.http.protocol.body import described, read
-from sharedllm.http.protocol.schemas import Strict
+from sharedllm.http.protocol.strict import Strict
 from sharedllm.http.service import Service
 
 router = APIRouter(prefix="/v1", tags=["users"], responses=ANSWERS)
