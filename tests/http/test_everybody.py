@@ -73,13 +73,29 @@ def test_what_cannot_be_looked_for_is_refused_by_name(serving):
     assert server.service.get("/v1/users?search=%00").json()["error"]["code"] == "invalid_user_id"
 
 
+def test_among_many_people_a_page_looks_at_a_bounded_part(published, monkeypatch):
+    from sharedllm.store.sql import people_rows
+
+    monkeypatch.setattr(people_rows, "LOOKED_AT", 2)
+    published.store.publish_many((user, published.adapter(1), GAINED) for user in ("ann", "ben", "cem", "dan", "eva"))
+    published.store.revoke("eva", "left")
+    for asked, expected in (({"search": "n"}, ["ann", "ben", "dan"]), ({"state": "revoked"}, ["eva"])):
+        found, after, pages = [], 0, 0
+        while after is not None:
+            people = published.store.people(after=after, limit=1, **asked)
+            found += [person.summary.user for person in people.page]
+            after, pages = people.next, pages + 1
+        assert found == expected
+        assert pages >= 4
+
+
 def test_an_encrypted_store_is_searched_a_bounded_part_at_a_time(tmp_path, monkeypatch, published):
     from sharedllm.store.encryption.master_key import write_master_key
     from sharedllm.store.encryption.migrate import encrypt_store
     from sharedllm.store.sql import people_rows
 
     monkeypatch.setenv("SHAREDLLM_MASTER_KEY_FILE", str(tmp_path / "private" / "master.key"))
-    monkeypatch.setattr(people_rows, "OPENED_PER_PAGE", 3)
+    monkeypatch.setattr(people_rows, "OPENED", 3)
     write_master_key(tmp_path / "private" / "master.key")
     where = tmp_path / "sealed.db"
     open_keys(where).close()

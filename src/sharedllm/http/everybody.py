@@ -27,8 +27,8 @@ async def everybody(
     """A page of people in the order they arrived; `next` is what to send as `after` for the next, null at the end.
 
     `state` is `active`, `revoked`, or `not_served`: active, and none of their own releases answers them. `search` is a
-    part of their ids, A to Z taken for a to z. In an encrypted store a page of a search may be short or empty before
-    the end.
+    part of their ids, A to Z taken for a to z. Of many people a page looks for them among a part, and may be short or
+    empty before the end.
     """
 
     def work(service: Service) -> dict[str, Any]:

@@ -289,8 +289,8 @@ class Store(Accounts, Holder, Closing):
             state: only those who stand so.
             search: only those whose id has this in it, where A to Z are taken for a to z.
             after: `People.next` of the page before; 0 for the first page.
-            limit: how many at most, at least 1. Where ids are encrypted, a search opens so many at a time and no more,
-                so that a page may hold fewer, or none, and yet not be the last.
+            limit: how many at most, at least 1. Of many people a page that looks for some looks at a part, so that it
+                may hold fewer, or none, and yet not be the last.
 
         Raises:
             InvalidInput: ``limit`` is below 1.

@@ -12,8 +12,10 @@ from sharedllm.store.sql.protection import Owner, Protection, owned
 from sharedllm.store.sql.schema import releases, users
 from sharedllm.store.sql.user_rows import SUMMARIES, read_standing
 
-OPENED_PER_PAGE = 2_000
-"""Ids that a search opens where the database cannot read them: some tens of milliseconds."""
+LOOKED_AT = 20_000
+"""Of people who are looked for, as many are looked at for a page, so that it takes no longer where there are more."""
+OPENED = 2_000
+"""The same where the database cannot read ids, and each has to be opened."""
 
 _STANDING = {
     "active": users.c.revoked.is_(None),
@@ -29,6 +31,7 @@ _THEIRS = (
         releases.c.number.in_((users.c.releases, sa.func.coalesce(users.c.served, users.c.releases))),
     )
 )
+_LAST = sa.select(sa.func.max(users.c.key))
 _COUNTS = sa.select(
     sa.func.count().label("people"),
     sa.func.count(users.c.revoked).label("revoked"),
@@ -41,25 +44,31 @@ def people(
 ) -> People:
     """See `Store.people`."""
     by_database = protection.ids_readable or not search
-    most = limit if by_database else OPENED_PER_PAGE
-    wanted = sa.select(users).where(users.c.key > after).order_by(users.c.key).limit(most + 1)
+    span = LOOKED_AT if by_database else OPENED
+    wanted = sa.select(users).where(users.c.key > after).order_by(users.c.key)
     if state is not None:
         wanted = wanted.where(_STANDING[state])
     if search and by_database:
         wanted = wanted.where(database.contains(users.c.id, search))
+    bounded = bool(search) or state is not None
+    if bounded:
+        wanted = wanted.where(users.c.key <= after + span)
+    if by_database:
+        wanted = wanted.limit(limit + 1)
 
     def find(connection: sa.Connection) -> tuple[list[tuple[Owner, SqlRow]], list[SqlRow], int | None]:
         rows = connection.execute(wanted).all()
-        looked_at, more = rows[:most], len(rows) > most
         found = [
             (owner, row)
-            for owner, row in owned(protection, iter(looked_at), token="id_sha256", stored="id")
+            for owner, row in owned(protection, iter(rows), token="id_sha256", stored="id")
             if owner is not None and (by_database or is_found(owner.user, search))
         ]
-        last = looked_at[-1].key if more else None
-        if len(found) > limit:
-            found = found[:limit]
-            last = found[-1][1].key
+        last = None
+        if len(rows if by_database else found) > limit:
+            last = (rows if by_database else [row for _, row in found])[limit - 1].key
+            found = [(owner, row) for owner, row in found if row.key <= last]
+        elif bounded and after + span < (connection.scalar(_LAST) or 0):
+            last = after + span
         theirs = connection.execute(_THEIRS, {"keys": [row.key for _, row in found]}).all() if found else []
         return found, list(theirs), last
 
