@@ -181,13 +181,29 @@ def command(
             writes=writes,
             writes_per_hour=writes_per_hour,
         )
-        service = Service(Engine(base, limits, format=format), opened, keys=keys, jwt=jwt, jobs=jobs, policy=policy)
+        service = Service(
+            Engine(base, limits, format=format),
+            opened,
+            keys=keys,
+            jwt=jwt,
+            jobs=jobs,
+            policy=policy,
+            disks=_disks(store),
+        )
 
         def ready(address: str) -> None:
             where = printable(store_name(store))
             click.echo(f"Serving {printable(service.model)} at {address}/v1 (store {where}{held})")
 
         serve(service, host, port, ready)
+
+
+def _disks(store: str | None) -> dict[str, Path]:
+    from sharedllm.cache_folder import data_dir
+    from sharedllm.store.address import address_of
+
+    file = Path(address_of(store))
+    return {"trainings": data_dir()} | ({"the store": file.parent} if file.is_file() else {})
 
 
 def _snapshot(folder: Path, key: Path | None) -> "Snapshot":

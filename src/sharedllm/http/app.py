@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 from sharedllm import __version__
 from sharedllm.base.tokens import Vocabulary
 from sharedllm.errors import SharedLLMError
-from sharedllm.http import everybody, key_holders, status, users
+from sharedllm.http import everybody, key_holders, oversight, status, users
 from sharedllm.http.console import assets, whoami
 from sharedllm.http.console.whoami import Arrived
 from sharedllm.http.erased import watch
@@ -96,6 +96,7 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(users.router, responses=ANSWERS)
     app.include_router(everybody.router)
     app.include_router(key_holders.router)
+    app.include_router(oversight.router)
     return app
 
 

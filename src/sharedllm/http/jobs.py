@@ -38,7 +38,7 @@ TRAINING_SHARE = 0.25
 """Of this machine's CPU, from each pass of the model to the next, whether or not the server has anything else to do.
 What the process uses before its first pass it rests off before that."""
 
-_WAITING = 8
+WAITING = 8
 _REMEMBERED = 1_000
 _GRACE_SECONDS = 5.0
 _USUAL_SECONDS = 300.0
@@ -227,6 +227,11 @@ class Jobs(Holder):
             theirs = [job for job in self._jobs.values() if job.user == user]
         return theirs if after is None else theirs[theirs.index(self.find(user, after)) + 1 :]
 
+    def all(self, *, state: JobState | None = None) -> list[Job]:
+        """Everybody's jobs that are remembered, newest first; those in one state, if one is named."""
+        with self._lock:
+            return [job for job in reversed(self._jobs.values()) if state in (None, job.state)]
+
     def cancel(self, job: Job) -> None:
         """End a job, and return when nothing of it runs any more. One that is over stays as it was."""
         with self._lock:
@@ -295,7 +300,7 @@ class Jobs(Holder):
         left = (self._running and self._running.seconds_left) or _USUAL_SECONDS
         if any(job.user == user for job in unfinished):
             raise QueueFull(f"A job of {user!r} is not over yet", remedy="Wait for it, or cancel it.", retry_after=left)
-        if len(self._queue) >= _WAITING:
+        if len(self._queue) >= WAITING:
             raise QueueFull(
                 f"{len(self._queue)} jobs are waiting, and no more fit", remedy="Try again later.", retry_after=left
             )

@@ -17,6 +17,10 @@ _GAUGES = {
     "waiting": "Requests in the engine's queue.",
     "running": "Requests in the batch.",
     "owners": "Distinct adapters in the batch, the base among them.",
+    "table_rows": "Adapters on the device.",
+    "table_room": "Adapters that the device has room for.",
+    "cache_tokens": "Tokens whose keys and values have a place.",
+    "cache_room": "Tokens whose keys and values there is room for.",
 }
 _COUNTERS = {
     "batches": "Passes of the model.",

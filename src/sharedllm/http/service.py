@@ -1,6 +1,6 @@
 """What the HTTP API stands on: an engine, a store, who may ask, and how much."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,6 +71,7 @@ class Service(Holder):
         visits: keys of whoever opened the page from a terminal; where there are, no other is looked for.
         jobs: trains users in the background; stays the caller's to close. None where the server does not train.
         policy: limits, and the fallback.
+        disks: places whose disk may become full, by what lies there.
         draining: set when the process has been told to end; `/readyz` then says so.
         model: the one model id: the base's name, without the path where that is a local folder.
         arrivals: bodies on their way that will change somebody.
@@ -89,6 +90,7 @@ class Service(Holder):
     visits: "Visits | None" = None
     jobs: "Jobs | None" = None
     policy: Policy = field(default_factory=Policy)
+    disks: Mapping[str, Path] = field(default_factory=dict)
     draining: bool = False
     model: str = field(init=False)
     arrivals: Arrivals = field(init=False, repr=False)

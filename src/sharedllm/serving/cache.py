@@ -42,6 +42,11 @@ class Cache:
         """How many layers have been written to."""
         return len(self._layers)
 
+    @property
+    def held(self) -> int:
+        """How many places are not free."""
+        return self.tokens - len(self._free) * PAGE_TOKENS
+
     def layer(self, number: int, key: "torch.Tensor", value: "torch.Tensor") -> "tuple[torch.Tensor, torch.Tensor]":
         """The keys and the values of a layer, ``[places, key_heads, width]`` each, which the caller may write to.
 

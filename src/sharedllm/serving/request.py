@@ -248,6 +248,10 @@ class Counters:
         new_tokens: drawn.
         table_hits: requests whose row was on the device already.
         table_misses: requests whose row had to be copied there.
+        table_rows: rows on the device now.
+        table_room: rows that there is room for.
+        cache_tokens: tokens whose keys and values have a place now.
+        cache_room: tokens that there are places for.
         finished: requests by how they ended.
     """
 
@@ -259,4 +263,8 @@ class Counters:
     new_tokens: int = 0
     table_hits: int = 0
     table_misses: int = 0
+    table_rows: int = 0
+    table_room: int = 0
+    cache_tokens: int = 0
+    cache_room: int = 0
     finished: dict[str, int] = field(default_factory=dict)

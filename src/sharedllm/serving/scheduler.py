@@ -137,6 +137,8 @@ class Scheduler:
         """Bring the counters up to date."""
         self._counters.waiting, self._counters.running = len(self._waiting), len(self.running)
         self._counters.table_hits, self._counters.table_misses = self._table.hits, self._table.misses
+        self._counters.table_rows, self._counters.table_room = len(self._table), self._table.room
+        self._counters.cache_tokens, self._counters.cache_room = self._cache.held, self._cache.tokens
 
     def _admit(self) -> None:
         if not len(self._waiting) or len(self.running) == self._limits.running:

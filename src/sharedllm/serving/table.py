@@ -43,6 +43,11 @@ class Table:
         return release in self._slots
 
     @property
+    def room(self) -> int:
+        """How many releases can be there at once."""
+        return len(self.rows) - 1
+
+    @property
     def releases(self) -> set[tuple[str, str]]:
         """What rows are there: owners and releases."""
         return {(owner, release) for release, owner in self._owners.items()}

@@ -10,7 +10,7 @@ from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.closing import Closing
 from sharedllm.errors import CorruptAdapter, UnknownUser
 from sharedllm.holder import Derived, Holder, Removed
-from sharedllm.store.erasure import Accounts, AuditHead, Erased
+from sharedllm.store.erasure import Accounts, AuditHead, Erased, Written, no_audit_log
 
 KEPT_RELEASES = 20
 """Of each user, the newest. Beside them are kept the one that is served, and the one that a rollback goes back to."""
@@ -18,6 +18,8 @@ KEPT_RELEASES = 20
 RELEASES_PER_PAGE = KEPT_RELEASES + 5
 
 PEOPLE_PER_PAGE = 100
+
+ENTRIES_PER_PAGE = 100
 
 UserState = Literal["active", "revoked"]
 Standing = Literal["active", "revoked", "not_served"]
@@ -385,3 +387,15 @@ class Store(Accounts, Holder, Closing):
     def audit_head(self) -> AuditHead | None:
         """How far the audit log goes; None where there is none."""
         return None
+
+    def audit_log(self, *, before: int | None = None, limit: int = ENTRIES_PER_PAGE) -> list[Written]:
+        """A page of what happened in the store, newest first, which names nobody and is not verified by this.
+
+        Args:
+            before: `Written.place` of the last entry of the page before; None for the newest page.
+            limit: how many at most, at least 1.
+
+        Raises:
+            InvalidInput: there is no audit log, or ``limit`` is below 1.
+        """
+        raise no_audit_log()

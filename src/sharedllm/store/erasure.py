@@ -5,9 +5,10 @@ import operator
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Any
 
-from sharedllm.errors import CorruptStore
+from sharedllm.errors import CorruptStore, InvalidInput
 from sharedllm.holder import Derived, Removed
 
 
@@ -17,6 +18,17 @@ class AuditHead:
 
     place: int
     hash: str
+
+
+@dataclass(frozen=True)
+class Written:
+    """An entry of an audit log: its place, when in UTC, what happened, to a user or the store, and to which release."""
+
+    place: int
+    at: datetime
+    kind: str
+    of_user: bool
+    number: int | None
 
 
 @dataclass(frozen=True)
@@ -42,6 +54,11 @@ class Erased:
     def removed(self) -> list[Removed]:
         """The same as a receipt says it."""
         return [*rows_removed(self.releases, self.events, self.keys), key_removed(self.key_destroyed)]
+
+
+def no_audit_log() -> InvalidInput:
+    """The store keeps no audit log."""
+    return InvalidInput("The store is not encrypted, and has no audit log", remedy="Look at `sharedllm users history`.")
 
 
 def rows_removed(releases: int, events: int, keys: int = 0) -> list[Removed]:

@@ -18,13 +18,13 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from sharedllm.errors import CorruptStore, InvalidInput, MasterKeyError, StoreBusy, StoreError
+from sharedllm.errors import CorruptStore, MasterKeyError, StoreBusy, StoreError
 from sharedllm.store import rules
 from sharedllm.store.contract import Release
 from sharedllm.store.encryption.master_key import master_key_file
 from sharedllm.store.encryption.vault import ENVIRONMENT_VARIABLE as VAULT_VARIABLE
 from sharedllm.store.encryption.vault import NONCE_BYTES, UserKey, Vault, vault_file
-from sharedllm.store.erasure import AuditHead, damaged_account
+from sharedllm.store.erasure import AuditHead, Written, damaged_account, no_audit_log
 from sharedllm.store.evidence import audit
 from sharedllm.store.evidence.signing import signing_key
 from sharedllm.store.release_format import Head, Record, corrupt, reveal
@@ -115,9 +115,7 @@ def audit_key(database: Database, user: str) -> bytes:
     """
     kept = database.find(sa.select(vaults), {})
     if not kept:
-        raise InvalidInput(
-            "The store is not encrypted, and has no audit log", remedy="Look at `sharedllm users history`."
-        )
+        raise no_audit_log()
     with closing(Vault(vault_file(), master_key_file())) as vault:
         check_vault(vault, kept[0])
         key = vault.find(user)
@@ -216,6 +214,9 @@ class Sealed(Protection):
 
     def head(self) -> AuditHead:
         return audit.head(self._database)
+
+    def newest(self, *, before: int | None, limit: int) -> list[Written]:
+        return audit.newest(self._database, before=before, limit=limit)
 
     def close(self) -> None:
         self._vault.close()

@@ -14,14 +14,13 @@ import hashlib
 import hmac
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 
 import sqlalchemy as sa
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from sharedllm.errors import AuditError, InvalidInput
-from sharedllm.store.erasure import AuditHead
+from sharedllm.store.erasure import AuditHead, Written
 from sharedllm.store.release_format import now, read_time
 from sharedllm.store.sql.database import Database, SqlRow
 from sharedllm.store.sql.protection import canonical
@@ -47,17 +46,6 @@ class AuditEntry:
     kind: str
     subject: bytes | None = field(default=None, repr=False)
     number: int | None = None
-
-
-@dataclass(frozen=True)
-class Written:
-    """An entry of the log: its place, when in UTC, what happened, to a user or to the store, and to which release."""
-
-    place: int
-    at: datetime
-    kind: str
-    of_user: bool
-    number: int | None
 
 
 def append(connection: sa.Connection, key: Ed25519PrivateKey, vault: str, entries: Sequence[AuditEntry]) -> None:
@@ -96,7 +84,15 @@ def written(database: Database, subject: bytes | None = None) -> Iterator[Writte
     """All entries, or those of whoever has the audit key ``subject``, oldest first. They are not verified."""
     for row in database.rows(audit):
         if subject is None or row.subject == _subject(subject, row.key):
-            yield Written(row.key, read_time(row.at), row.kind, row.subject is not None, row.number)
+            yield _written(row)
+
+
+def newest(database: Database, *, before: int | None, limit: int) -> list[Written]:
+    """A page of entries, newest first: of all, or of those at lower places. They are not verified."""
+    page = sa.select(audit).order_by(audit.c.key.desc()).limit(limit)
+    if before is not None:
+        page = page.where(audit.c.key < before)
+    return [_written(row) for row in database.find(page, {})]
 
 
 def head(database: Database) -> AuditHead:
@@ -130,6 +126,10 @@ def verify(database: Database, key: Ed25519PublicKey, kept: AuditHead | None = N
     if not signed or (kept is not None and place < kept.place):
         raise _broken(place + 1, "is missing")
     return AuditHead(place, previous.hex())
+
+
+def _written(row: SqlRow) -> Written:
+    return Written(row.key, read_time(row.at), row.kind, row.subject is not None, row.number)
 
 
 def _compare(kept: AuditHead | None, place: int, found: bytes) -> None:

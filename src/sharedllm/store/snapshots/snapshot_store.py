@@ -16,6 +16,7 @@ from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import CorruptAdapter, SharedLLMError, SnapshotError
 from sharedllm.holder import Derived, Removed
 from sharedllm.store.contract import (
+    ENTRIES_PER_PAGE,
     PEOPLE_PER_PAGE,
     RELEASES_PER_PAGE,
     Change,
@@ -30,7 +31,7 @@ from sharedllm.store.contract import (
     Store,
     UserSummary,
 )
-from sharedllm.store.erasure import Account, AuditHead, Erased
+from sharedllm.store.erasure import Account, AuditHead, Erased, Written
 from sharedllm.store.snapshots.format import Manifest
 from sharedllm.store.snapshots.read import Snapshot
 
@@ -119,6 +120,9 @@ class SnapshotStore(Store):
 
     def audit_head(self) -> AuditHead | None:
         return self._live.audit_head()
+
+    def audit_log(self, *, before: int | None = None, limit: int = ENTRIES_PER_PAGE) -> list[Written]:
+        return self._live.audit_log(before=before, limit=limit)
 
     def note_erasure(self, user: str, found: Sequence[Removed | Derived]) -> Account:
         return self._live.note_erasure(user, found)

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 from sharedllm.errors import StoreError, UnknownUser
 from sharedllm.holder import Derived, Removed
 from sharedllm.store import rules
-from sharedllm.store.contract import ChangeKind, Store
-from sharedllm.store.erasure import Account, AuditHead, Erased, has_any, key_removed, rows_removed
+from sharedllm.store.contract import ENTRIES_PER_PAGE, ChangeKind, Store
+from sharedllm.store.erasure import Account, AuditHead, Erased, Written, has_any, key_removed, rows_removed
 from sharedllm.store.sql.database import Database, SqlRow
 from sharedllm.store.sql.protection import Note, Owner, Protection
 from sharedllm.store.sql.schema import HEAD, changes, erasures
@@ -111,6 +111,9 @@ class Erasing(Store):
 
     def audit_head(self) -> AuditHead | None:
         return self._protection.head()
+
+    def audit_log(self, *, before: int | None = None, limit: int = ENTRIES_PER_PAGE) -> list[Written]:
+        return self._protection.newest(before=before, limit=rules.check_limit(limit, "entries"))
 
     def _person(self, user: str) -> bytes:
         (row,) = self._database.find(LOG, {})

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from sharedllm.errors import StoreError
 from sharedllm.store.contract import Release
-from sharedllm.store.erasure import AuditHead
+from sharedllm.store.erasure import AuditHead, Written, no_audit_log
 from sharedllm.store.release_format import Head, Record, id_sha256, unseal
 from sharedllm.store.sql.database import ROWS_PER_PAGE, SqlRow
 from sharedllm.store.sql.schema import vaults
@@ -170,6 +170,14 @@ class Protection(ABC):
         """How far the audit log goes; None where there is none."""
 
     @abstractmethod
+    def newest(self, *, before: int | None, limit: int) -> list[Written]:
+        """A page of the audit log, newest first.
+
+        Raises:
+            InvalidInput: there is none.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Give back files. Closing twice is safe."""
 
@@ -248,6 +256,9 @@ class Plain(Protection):
 
     def head(self) -> AuditHead | None:
         return None
+
+    def newest(self, *, before: int | None, limit: int) -> list[Written]:
+        raise no_audit_log()
 
     def close(self) -> None:
         """Nothing to give back."""
