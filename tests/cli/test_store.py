@@ -15,6 +15,7 @@ from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.cli.hints import as_given
 from sharedllm.cli.main import sharedllm
 from sharedllm.store import open_store
+from sharedllm.store.erasure import Written
 from sharedllm.store.evidence import audit
 from sharedllm.store.evidence.signing import make_key, public_half, read_private, read_public, snapshot_key_file
 from sharedllm.store.snapshots import Snapshot, pack
@@ -175,7 +176,7 @@ def test_a_long_log_is_shown_as_it_is_read(encrypted, run, monkeypatch, options)
     def long(*_):
         nonlocal most
         for place in range(50):
-            entry = audit.Written(place, datetime.now(UTC), "published", True, 1)
+            entry = Written(place, datetime.now(UTC), "published", True, 1)
             alive.add(entry)
             most = max(most, len(alive))
             yield entry

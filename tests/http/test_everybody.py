@@ -58,6 +58,20 @@ def test_people_are_looked_for_by_state_and_by_a_part_of_their_name(serving, pub
     assert ask(state="revoked") == []
 
 
+def test_an_operator_has_somebody_served_no_more_and_again(serving, published):
+    server = serving()
+    bob = told(server.service.post("/v1/users/bob/revoke", json={"reason": "moved away"}))
+    assert (bob["state"], bob["reason"]) == ("revoked", "moved away")
+    asked = {"model": server.model, "prompt": "hi", "max_tokens": 1}
+    assert "moved away" in server.bob.post("/v1/completions", json=asked).json()["error"]["message"]
+    assert told(server.service.post("/v1/users/bob/restore"))["state"] == "active"
+    assert server.bob.post("/v1/completions", json=asked).status_code == 200
+    assert server.service.post("/v1/users/bob/revoke", json={"reason": " "}).status_code == 400
+    assert server.service.post("/v1/users/bob/revoke", json={}).json()["error"]["param"] == "reason"
+    assert server.service.post("/v1/users/nobody/restore").status_code == 404
+    assert published.store.user("bob").state == "active"
+
+
 def test_what_cannot_be_looked_for_is_refused_by_name(serving):
     server = serving()
     for query, param in (

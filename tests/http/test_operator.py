@@ -6,6 +6,8 @@ from sharedllm.http.operator import TAG
 
 PUBLIC = {
     *("/version", "/health", "/ping", "/healthz", "/readyz", "/metrics", "/openapi.json"),
+    # What it takes is itself a secret.
+    "/v1/visits",
 }
 """What answers whoever asks, and tells nothing of anybody."""
 

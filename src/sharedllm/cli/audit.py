@@ -13,8 +13,7 @@ from sharedllm.errors import InvalidInput
 from sharedllm.strict_json import read_strictly
 
 if TYPE_CHECKING:
-    from sharedllm.store.erasure import AuditHead
-    from sharedllm.store.evidence.audit import Written
+    from sharedllm.store.erasure import AuditHead, Written
 
 
 @click.group()

@@ -25,6 +25,7 @@ from sharedllm.http.console import assets, whoami
 from sharedllm.http.console.whoami import Arrived
 from sharedllm.http.erased import watch
 from sharedllm.http.error_responses import ANSWERS, on_error
+from sharedllm.http.everybody import Revocation
 from sharedllm.http.free_memory import give_back_often
 from sharedllm.http.head_requests import Heads
 from sharedllm.http.limits import Bounds
@@ -37,7 +38,7 @@ from sharedllm.http.protocol.schemas import ChatRequest, CompletionRequest
 from sharedllm.http.protocol.tokenizing import DetokenizeRequest, TokenizeRequest
 from sharedllm.http.service import Service
 
-BODIES = (ChatRequest, CompletionRequest, ResponsesRequest, TokenizeRequest, DetokenizeRequest, Arrived)
+BODIES = (ChatRequest, CompletionRequest, ResponsesRequest, TokenizeRequest, DetokenizeRequest, Arrived, Revocation)
 """What `read` reads, described beside the addresses."""
 EXPOSED = ["X-Request-Id", "Retry-After", *(f"X-SharedLLM-{name}" for name in ("Route", "Release", "Base", "Reason"))]
 """Headers that a page of another origin may read."""

@@ -1,13 +1,16 @@
-"""Everybody in the store, for an operator: who they are, how they stand, and what their releases are worth."""
+"""Everybody in the store, for an operator: who they are, what their releases are worth, and who is not to be served."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import Query, Request
+from pydantic import Field
 
 from sharedllm.adapters.adapter import GateOutcome
 from sharedllm.http.operator import in_turn, operator_router
+from sharedllm.http.protocol.body import described, read
+from sharedllm.http.protocol.strict import Strict
 from sharedllm.http.service import Service
 from sharedllm.store.contract import PEOPLE_PER_PAGE, Person, Standing
 from sharedllm.store.release_format import STORED
@@ -34,6 +37,35 @@ async def everybody(
     def work(service: Service) -> dict[str, Any]:
         people = service.store.people(state=state, search=search, after=after, limit=limit)
         return {"users": [_told(person) for person in people.page], "next": people.next}
+
+    return await in_turn(request, work)
+
+
+class Revocation(Strict):
+    """Why somebody is not to be served."""
+
+    reason: str = Field(description="The user is told it, and it is kept in their history.", max_length=1000)
+
+
+@router.post("/{id:part}/revoke", openapi_extra=described(Revocation))
+async def revoke(request: Request, id: str) -> dict[str, Any]:
+    """Serve nothing for a user until they are restored; all that is kept of theirs stays."""
+    asked = await read(request, Revocation, None)
+
+    def work(service: Service) -> dict[str, Any]:
+        service.store.revoke(id, asked.reason)
+        return asdict(service.store.user(id))
+
+    return await in_turn(request, work)
+
+
+@router.post("/{id:part}/restore")
+async def restore(request: Request, id: str) -> dict[str, Any]:
+    """Serve a user again who was revoked. Nothing happens to one who was not."""
+
+    def work(service: Service) -> dict[str, Any]:
+        service.store.restore(id)
+        return asdict(service.store.user(id))
 
     return await in_turn(request, work)
 
