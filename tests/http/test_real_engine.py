@@ -156,3 +156,12 @@ def test_nothing_of_a_server_that_has_ended_stays_in_memory(published):
     del client, engine
     gc.collect()
     assert left() is None
+
+
+def test_a_second_turn_is_told_how_much_of_it_had_been_read(server):
+    prompt = PROMPT * 8
+    assert "prompt_tokens_details" not in ask(server, prompt=prompt)["usage"]
+    usage = ask(server, prompt=prompt + " And then?")["usage"]
+    assert usage["prompt_tokens_details"]["cached_tokens"] == len(prompt) // 32 * 32
+    assert "prompt_tokens_details" not in ask(server, "bob", prompt=prompt)["usage"]
+    assert "sharedllm_cached_tokens_total" in server.nobody.get("/metrics").text

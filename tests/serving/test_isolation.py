@@ -36,6 +36,11 @@ def plan(engine, row, chance):
         if chance.random() < 0.15:
             releases[owner] += 1
         name = f"{owner}/{releases[owner]}"
+        # Conversations go on, and somebody says what another has said.
+        prompt = chance.integers(3, 250, int(chance.integers(1, 60))).tolist()
+        said = [each.request.prompt for each in planned if each.request.owner == owner or chance.random() < 0.05]
+        if said and chance.random() < 0.8:
+            prompt = [*said[-1], *prompt][:100]
         seed = int.from_bytes(name.encode()[-4:], "big")
         kind = KINDS[int(chance.integers(len(KINDS)))]
         sampling = {
@@ -49,7 +54,7 @@ def plan(engine, row, chance):
             "biased": Sampling(temperature=number % 2, logit_bias=((number, 4.0), (99, -100.0)), seed=number),
         }.get(kind, Sampling(temperature=0.7, seed=number))
         request = Request(
-            prompt=chance.integers(3, 250, int(chance.integers(1, 60))).tolist(),
+            prompt=prompt,
             owner=owner,
             release=None if owner == "user 0" else name,
             values=None if owner == "user 0" else row(engine.layout.size, seed),

@@ -148,3 +148,15 @@ def test_the_whole_context_is_served(base, start, ask):
     assert engine.context == 512
     engine.start()
     assert ask(engine, [5] * 500, max_tokens=12).wait().finished.reason == "length"
+
+
+def test_a_conversation_goes_on_from_what_was_read_within_the_original_context_alone(base, start, ask, row):
+    engine = start(replace(SMALL, cache_tokens=2048))
+    values = row(layout_of(base, "norm").size, 1)
+    prompt = np.random.default_rng(4).integers(3, 250, 300).tolist()
+    # Within it, over it while drawing, beyond it, and within it once more.
+    for given, new, cached in ((40, 4, 0), (50, 30, 32), (100, 4, 0), (150, 4, 0), (60, 4, 0), (60, 3, 32)):
+        client = ask(engine, prompt[:given], release="r", values=values, max_tokens=new)
+        passes(engine, lambda client=client: client.finished)
+        assert client.ids == alone(base, prompt[:given], values, new)
+        assert client.finished.cached_tokens == cached

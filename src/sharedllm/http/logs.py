@@ -59,7 +59,7 @@ class RequestRecord:
         """Take over the decision."""
         self.route, self.headers, self.told = decided.decision.kind, decided.headers, decided.told(seed)
 
-    def counted(self, usage: Mapping[str, int]) -> None:
+    def counted(self, usage: Mapping[str, Any]) -> None:
         """Take over the counts of the response."""
         self.prompt_tokens = usage["prompt_tokens"]
         self.new_tokens = usage["completion_tokens"]

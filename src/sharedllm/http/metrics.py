@@ -24,7 +24,8 @@ _GAUGES = {
 }
 _COUNTERS = {
     "batches": "Passes of the model.",
-    "prompt_tokens": "Tokens read.",
+    "prompt_tokens": "Tokens of prompts.",
+    "cached_tokens": "Tokens of prompts that had been read before, for an earlier request of the same release.",
     "new_tokens": "Tokens drawn.",
     "table_hits": "Requests whose adapter was on the device already.",
     "table_misses": "Requests whose adapter had to be copied to the device.",

@@ -1,7 +1,7 @@
-"""Keys and values of everything that runs, in pages that each sequence holds for itself alone."""
+"""Keys and values of everything that runs or may go on, in pages that each holds for itself alone."""
 
 import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -60,19 +60,31 @@ class Cache:
             self._layers[number] = keys, values
         return self._layers[number]
 
-    def take(self, tokens: int) -> "torch.Tensor | None":
-        """Places of their own for so many tokens, int64 ``[places]`` on the CPU; None while there are too few."""
+    def has_room(self, tokens: int) -> bool:
+        """Whether so many could be taken."""
+        return places(tokens) // PAGE_TOKENS <= len(self._free)
 
-        pages = places(tokens) // PAGE_TOKENS
+    def take(self, tokens: int, begun: Sequence[int] = ()) -> "torch.Tensor | None":
+        """Places of their own for so many tokens, int64 ``[places]`` on the CPU; None while there are too few.
+
+        Args:
+            tokens: how many.
+            begun: pages that the first of them have already.
+        """
+        pages = places(tokens) // PAGE_TOKENS - len(begun)
         if pages > len(self._free):
             return None
         taken = [self._free.pop() for _ in range(pages)]
         self._used.difference_update(taken)
-        return _places_of(taken)
+        return _places_of([*begun, *taken])
 
-    def give_back(self, taken: "torch.Tensor") -> None:
-        """Let others have these places."""
-        pages = (taken[::PAGE_TOKENS] // PAGE_TOKENS).tolist()
+    def pages(self, taken: "torch.Tensor") -> list[int]:
+        """The pages of places that were taken."""
+        found: list[int] = (taken[::PAGE_TOKENS] // PAGE_TOKENS).tolist()
+        return found
+
+    def give_back(self, pages: Sequence[int]) -> None:
+        """Let others have these pages."""
         self._free += pages
         self._used.update(pages)
 

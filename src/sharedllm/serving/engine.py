@@ -128,13 +128,16 @@ class Engine(Holder):
         return [Removed("running requests", "server", ended[0])]
 
     def releases(self) -> tuple[set[tuple[str, str]], set[tuple[str, str]]]:
-        """Owners and releases: those that answer a request, waiting or running, and those with a row on the device."""
+        """Owners and releases: those that answer a request, waiting or running, and those of which the device has more.
+
+        That is their row, or keys and values of requests that have ended.
+        """
         found: list[tuple[set[tuple[str, str]], set[tuple[str, str]]]] = []
 
         def look() -> None:
             asked = self._scheduler.requests()
             answered = {(request.owner, request.release) for request in asked if request.release is not None}
-            found.append((answered, self._runner.table.releases))
+            found.append((answered, self._scheduler.releases))
 
         self._order(look, wait=True)
         return found[0]

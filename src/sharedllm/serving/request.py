@@ -190,6 +190,7 @@ class Finished:
         prompt_scores: every prompt token, where that was asked for.
         glass_box: every new token under both, where that was asked for.
         error: what went wrong, for ``failed`` alone; its message may quote what somebody wrote.
+        cached_tokens: how many ids of the prompt an earlier request of the same release had read.
     """
 
     reason: Reason
@@ -199,6 +200,7 @@ class Finished:
     prompt_scores: tuple[Scored, ...] = ()
     glass_box: tuple[Scored, ...] = ()
     error: Exception | None = None
+    cached_tokens: int = 0
 
 
 RequestEvent = Token | Finished
@@ -214,7 +216,7 @@ class Limits:
         running: requests in the batch.
         waiting: requests in the queue, of everybody together.
         waiting_per_owner: requests in the queue of one owner.
-        cache_tokens: keys and values held, in tokens, over all running requests.
+        cache_tokens: keys and values held, in tokens, over all running requests, and ended ones while there is room.
         batch_tokens: tokens read in one pass; longer prompts take several.
         table_bytes: device memory for adapters.
         deterministic: read every request apart from the others, so that nothing of its answer depends on who else is
@@ -244,7 +246,8 @@ class Counters:
         running: requests in the batch now.
         owners: distinct rows in the batch now, the base among them.
         batches: passes of the model.
-        prompt_tokens: read.
+        prompt_tokens: of prompts.
+        cached_tokens: those of them that had been read before, for another request of the same release.
         new_tokens: drawn.
         table_hits: requests whose row was on the device already.
         table_misses: requests whose row had to be copied there.
@@ -260,6 +263,7 @@ class Counters:
     owners: int = 0
     batches: int = 0
     prompt_tokens: int = 0
+    cached_tokens: int = 0
     new_tokens: int = 0
     table_hits: int = 0
     table_misses: int = 0

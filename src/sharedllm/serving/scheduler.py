@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from sharedllm.serving.cache import Cache, places
 from sharedllm.serving.fair_queue import FairQueue
+from sharedllm.serving.prefixes import Prefixes
 from sharedllm.serving.request import Counters, Limits, Reason, Request, Scored
 from sharedllm.serving.sequence import Chunk, Plan, Sequence
 from sharedllm.serving.table import BASE_SLOT, Table
@@ -56,6 +57,8 @@ class Scheduler:
         """
         self._table, self._cache, self._limits, self._counters = table, cache, limits, counters
         self._original = original
+        # How a text is read would depend on what was read before it.
+        self._prefixes = Prefixes(cache, keeps=not limits.deterministic)
         self.ends, self.capacity = ends, cache.tokens
         self.running: dict[int, Sequence] = {}
         # Guards what waits, and the step from there to what runs.
@@ -130,8 +133,14 @@ class Scheduler:
     def forget(self, owner: str) -> None:
         """Overwrite an owner's rows, and all keys and values but those of requests that go on."""
         self._table.forget(owner)
+        self._prefixes.forget(owner)
         held = ((each.places, each.read) for each in self.running.values())
         self._cache.wipe(places[read:] for places, read in held if places is not None)
+
+    @property
+    def releases(self) -> set[tuple[str, str]]:
+        """Owners and releases of which there is a row on the device, or keys and values without a request."""
+        return self._table.releases | self._prefixes.releases
 
     def count(self) -> None:
         """Bring the counters up to date."""
@@ -213,7 +222,8 @@ class Scheduler:
         """Readings whose sequences have pages, which are handed out in order."""
         for each in self._reading.values():
             if each.places is None:
-                each.places = self._cache.take(each.request.tokens)
+                self._prefixes.begin(each)
+                self._counters.cached_tokens += each.cached
                 if each.places is None:
                     break
         return [each for each in self._reading.values() if each.places is not None]
@@ -276,8 +286,7 @@ class Scheduler:
         self._reading.pop(sequence.number, None)
         if sequence in self._pending:
             self._pending.remove(sequence)
-        if sequence.places is not None:
-            self._cache.give_back(sequence.places)
+        self._prefixes.end(sequence, reason)
         if sequence.own_slot != BASE_SLOT and sequence.request.release is not None:
             self._table.give_back(sequence.request.release)
         finished = sequence.finish(reason, error)

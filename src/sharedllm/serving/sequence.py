@@ -33,6 +33,7 @@ class Sequence:
         places: of its tokens in the cache, int64 ``[places]``; None before there is room.
         ids: every token that is known.
         read: how many of them this reading has read.
+        cached: how many of the prompt's tokens an earlier request had read.
         given: how many of them were known when it began.
         scored: places whose logits are wanted beside those drawn from: each says how likely the token after it is.
         far: whether it is longer than the original context.
@@ -50,7 +51,7 @@ class Sequence:
         self.own_slot = self.slot = BASE_SLOT
         self.places: torch.Tensor | None = None
         self.ids = list(request.prompt)
-        self.read, self.given = 0, len(self.ids)
+        self.read, self.cached, self.given = 0, 0, len(self.ids)
         self.scored = range(self.given - 1 if request.score_prompt else 0)
         self.far = False
         self.new: list[Scored] = []
@@ -156,7 +157,14 @@ class Sequence:
         except Exception as undecoded:
             text, reason, error = "", "failed", error or undecoded
         return Finished(
-            reason, text, len(self.request.prompt), len(self.new), self.prompt_scores, self.glass_box, error
+            reason,
+            text,
+            len(self.request.prompt),
+            len(self.new),
+            self.prompt_scores,
+            self.glass_box,
+            error,
+            self.cached,
         )
 
 

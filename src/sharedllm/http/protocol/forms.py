@@ -214,18 +214,22 @@ class Wanted:
     score_prompt: bool = False
 
 
-def usage(answers: Sequence[PartialAnswer], drawn: int) -> dict[str, int]:
+def usage(answers: Sequence[PartialAnswer], drawn: int) -> dict[str, Any]:
     """Token counts. A prompt counts once, however many answers it has; an end token counts as one that was drawn.
+
+    How many of the prompts had been read before is told where any had been.
 
     Args:
         answers: all that were drawn, also those that are not told.
         drawn: how many of each prompt.
     """
-    return counted(answers, drawn, sum(answer.end.new_tokens for answer in answers))
+    counts = counted(answers, drawn, sum(answer.end.new_tokens for answer in answers))
+    cached = sum(answer.end.cached_tokens for answer in answers[::drawn])
+    return {**counts, "prompt_tokens_details": {"cached_tokens": cached}} if cached else counts
 
 
-def counted(answers: Sequence[PartialAnswer], drawn: int, new: int) -> dict[str, int]:
-    """The same where ``new`` tokens have come."""
+def counted(answers: Sequence[PartialAnswer], drawn: int, new: int) -> dict[str, Any]:
+    """The same while they come, where ``new`` tokens have."""
     prompt = sum(answer.given for answer in answers[::drawn])
     return {"prompt_tokens": prompt, "completion_tokens": new, "total_tokens": prompt + new}
 

@@ -156,9 +156,10 @@ class ResponseWriter(Writer):
         return self._of_item(kind, content_index=0, **more)
 
     def _complete(self, counts: Mapping[str, Any]) -> dict[str, Any]:
+        cached = counts.get("prompt_tokens_details", {}).get("cached_tokens", 0)
         usage = {
             "input_tokens": counts["prompt_tokens"],
-            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "input_tokens_details": {"cached_tokens": cached, "cache_write_tokens": 0},
             "output_tokens": counts["completion_tokens"],
             "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": counts["total_tokens"],

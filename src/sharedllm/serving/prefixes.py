@@ -1,0 +1,128 @@
+"""What was read of conversations that may go on: full pages of keys and values, each of one release of one person.
+
+Keys and values depend on the row, so a page is found by a digest of its owner, their release and every token up to its
+end, and by nothing else. While a request goes on from a page, the page is that request's alone; nothing is ever shared.
+"""
+
+import struct
+from collections import Counter, OrderedDict
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from typing import NamedTuple
+
+from sharedllm.serving.cache import PAGE_TOKENS, Cache
+from sharedllm.serving.request import Reason
+from sharedllm.serving.sequence import Sequence
+
+_WHOLE: frozenset[Reason] = frozenset({"stop", "length", "cancelled", "deadline"})
+"""How requests end whose keys and values are as they should be, and those of somebody who is still there."""
+
+
+class _Kept(NamedTuple):
+    owner: str
+    release: str
+    page: int
+
+
+class Prefixes:
+    """Pages that ended requests leave behind, until somebody needs the room; what was used longest ago makes it.
+
+    What the base as it is has read is not kept: nobody could tell later whose it was to be forgotten with.
+    """
+
+    def __init__(self, cache: Cache, *, keeps: bool) -> None:
+        """Nothing is kept.
+
+        Args:
+            cache: whose pages they are.
+            keeps: whether anything ever is.
+        """
+        self._cache, self._keeps = cache, keeps
+        # Those used longest ago first; of one conversation its end before its beginning, without which it is no use.
+        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
+        self._pages: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    @property
+    def releases(self) -> set[tuple[str, str]]:
+        """Of whom and of what releases there are pages."""
+        return {(each.owner, each.release) for each in self._kept.values()}
+
+    def begin(self, sequence: Sequence) -> None:
+        """Give a sequence its places, with what is known of its beginning already read; nothing while there is no room.
+
+        Pages of other releases of its owner are let go.
+        """
+        owner, release = sequence.request.owner, sequence.request.release
+        if release is not None:
+            self._let_go(key for key, each in self._kept.items() if each.owner == owner and each.release != release)
+        found = self._known(sequence)
+        begun = [self._taken(key) for key in found]
+        while not self._cache.has_room(sequence.request.tokens - len(begun) * PAGE_TOKENS) and self._kept:
+            self._let_go([next(iter(self._kept))])
+        sequence.places = self._cache.take(sequence.request.tokens, begun)
+        if sequence.places is not None:
+            sequence.read = sequence.cached = len(begun) * PAGE_TOKENS
+            return
+        for key, page in reversed(list(zip(found, begun, strict=True))):
+            self._keep(key, _Kept(owner, str(release), page))
+
+    def end(self, sequence: Sequence, reason: Reason) -> None:
+        """Take a sequence's places back, and keep what it has read of them if somebody may go on from there."""
+        if sequence.places is None:
+            return
+        request, pages = sequence.request, self._cache.pages(sequence.places)
+        own = self._keeps and request.release is not None and sequence.slot == sequence.own_slot and not sequence.far
+        full = sequence.read // PAGE_TOKENS if own and reason in _WHOLE else 0
+        keys = list(_digests(request.owner, request.release, sequence.ids[: full * PAGE_TOKENS]))
+        self._cache.give_back(pages[full:])
+        for key, page in reversed(list(zip(keys, pages[:full], strict=True))):
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                self._cache.give_back([page])
+            else:
+                self._keep(key, _Kept(request.owner, str(request.release), page))
+        most = self._cache.tokens // PAGE_TOKENS // 2
+        mine = (key for key, each in self._kept.items() if each.owner == request.owner)
+        self._let_go([next(mine) for _ in range(self._pages[request.owner] - most)])
+
+    def forget(self, owner: str) -> None:
+        """Let go of an owner's pages, which are still to be overwritten."""
+        self._let_go(key for key, each in self._kept.items() if each.owner == owner)
+
+    def _known(self, sequence: Sequence) -> list[bytes]:
+        """The pages with which its tokens begin; the last of these is read in any case, and those that are scored."""
+        request = sequence.request
+        if request.release is None or request.score_prompt or sequence.far:
+            return []
+        found = []
+        for key in _digests(request.owner, request.release, request.prompt[:-1]):
+            if key not in self._kept:
+                break
+            found.append(key)
+        return found
+
+    def _keep(self, key: bytes, kept: _Kept) -> None:
+        self._kept[key] = kept
+        self._pages[kept.owner] += 1
+
+    def _taken(self, key: bytes) -> int:
+        kept = self._kept.pop(key)
+        self._pages[kept.owner] -= 1
+        return kept.page
+
+    def _let_go(self, keys: Iterable[bytes]) -> None:
+        self._cache.give_back([self._taken(key) for key in list(keys)])
+
+
+def _digests(owner: str, release: str | None, ids: Iterable[int]) -> Iterator[bytes]:
+    """Of every full page of tokens, with all that is before it."""
+    whole = list(ids)
+    # Of the length first, so that no two pairs are spelled alike.
+    digest = f"{len(owner)}:{owner}{release}".encode("utf-8", "surrogatepass")
+    for end in range(PAGE_TOKENS, len(whole) + 1, PAGE_TOKENS):
+        page = struct.pack(f"<{PAGE_TOKENS}q", *whole[end - PAGE_TOKENS : end])
+        digest = blake2b(digest + page, digest_size=16).digest()
+        yield digest
