@@ -126,3 +126,22 @@ def test_a_checkout_at_which_git_hangs_is_waited_for_once(checkout, monkeypatch)
     assert documents == []
     assert [each.error.message.endswith("took git longer than 2 seconds") for each in unread[:-1]] == [True] * 4
     assert time.monotonic() - began < 6
+
+
+def test_git_is_asked_for_so_long_in_all_and_what_was_not_looked_at_for_that_is_named(checkout, monkeypatch):
+    monkeypatch.setattr(checkouts, "SECONDS_IN_ALL", 0.5)
+    asked = subprocess.run
+
+    def slow(*arguments, timeout, **options):
+        assert timeout <= 0.5
+        time.sleep(0.2)
+        return asked(*arguments, timeout=timeout, **options)
+
+    monkeypatch.setattr(subprocess, "run", slow)
+    began = time.monotonic()
+    documents, unread = read(checkout, "Alice Miller")
+    assert time.monotonic() - began < 3
+    late = [each for each in unread if "was not looked at: git had taken 0.5 seconds" in each.error.message]
+    assert len(late) >= 3
+    assert all("fewer files" in each.error.remedy for each in late)
+    assert len(documents) + len(late) == 4

@@ -40,3 +40,20 @@ def test_a_kind_is_known_by_its_first_bytes_and_says_how_to_get_at_its_text(head
 @pytest.mark.parametrize("head", [b"", b"P", b"Plain words.", b"RIFF-raff", b"naive \xef", b"\xef\xbb\xbfwords"])
 def test_text_is_no_kind(head):
     assert kind_of(head) is None
+
+
+@pytest.mark.parametrize(
+    ("ending", "name"),
+    [
+        (".docx", "a Word document (docx)"),
+        (".odt", "an OpenDocument text (odt)"),
+        (".epub", "an EPUB book"),
+        (".xlsx", "an Excel workbook (xlsx)"),
+        (".PPTX", "a PowerPoint presentation (pptx)"),
+        (".zip", "a zip archive"),
+        ("", "a zip archive"),
+    ],
+)
+def test_of_a_zip_file_cut_off_before_its_parts_are_named_the_name_tells_the_kind(ending, name):
+    assert kind_of(zipped("[Content_Types].xml")[:40], f"mine{ending}").name == name
+    assert kind_of(zipped("word/document.xml"), f"mine{ending}").name == "a Word document (docx)"

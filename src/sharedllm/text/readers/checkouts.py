@@ -8,6 +8,7 @@ is read but where its objects are.
 import os
 import shutil
 import subprocess
+import time
 from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -19,6 +20,11 @@ from sharedllm.text.documents import Document, Turn, normalise_newlines
 from sharedllm.text.readers.found import Unreadable
 
 SECONDS = 120
+"""For one question to git."""
+
+SECONDS_IN_ALL = 600
+"""For all questions about one person's checkouts: a history of thousands of commits takes a second for each file."""
+
 LARGEST = 5_000_000
 """Bytes of a text that is blamed, which takes more than a hundred for each of its lines."""
 
@@ -32,6 +38,7 @@ class Checkouts:
     def __init__(self, author: str) -> None:
         self.author = author
         self._stack = ExitStack()
+        self._patience = _Patience()
         self._by_folder: dict[Path, _Checkout | None] = {}
 
     def close(self) -> None:
@@ -99,7 +106,8 @@ class Checkouts:
             top = next((each for each in (folder, *folder.parents) if (each / ".git").exists()), None)
             known = next((each for each in self._by_folder.values() if each is not None and each.top == top), None)
             if top is not None and known is None:
-                known = _Checkout(top, Path(self._stack.enter_context(TemporaryDirectory(prefix="sharedllm-"))))
+                empty = Path(self._stack.enter_context(TemporaryDirectory(prefix="sharedllm-")))
+                known = _Checkout(top, empty, self._patience)
             self._by_folder[folder] = known
         return self._by_folder[folder]
 
@@ -110,6 +118,7 @@ class _Checkout:
 
     top: Path
     empty: Path
+    patience: "_Patience"
     has_own: bool = False
     others: Counter[str] = field(default_factory=Counter)
     _asked: "tuple[list[str], dict[str, str]] | None" = None
@@ -176,7 +185,7 @@ class _Checkout:
             clean |= {"LC_ALL": "C", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0", "GIT_OPTIONAL_LOCKS": "0"}
             clean["GIT_LITERAL_PATHSPECS"] = "1"
             here = ["git", "-c", "core.fsmonitor=false", "-C", str(self.top), "rev-parse"]
-            told = _run(
+            told = self.patience.run(
                 [*here, "HEAD", "--show-object-format", "--git-path", "objects", "--git-path", "shallow"], clean
             )
             commit, form, objects, shallow = os.fsdecode(told).split("\n")[:4]
@@ -187,7 +196,7 @@ class _Checkout:
                     remedy="Fetch its whole history: git fetch --unshallow.",
                 )
             clean |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-            _run(["git", "init", "--quiet", "--bare", f"--object-format={form}", "--template=", str(self.empty)], clean)
+            self.patience.run(["git", "init", "--quiet", "--bare", f"--object-format={form}", "--template=", str(self.empty)], clean)
             clean["GIT_OBJECT_DIRECTORY"] = str(self.top / objects)
             asked = ["git", "--no-pager", f"--git-dir={self.empty}", "-c", f"mailmap.blob={commit}:.mailmap"]
             self._commit, self._asked = commit, (asked, clean)
@@ -195,19 +204,49 @@ class _Checkout:
 
     def _git(self, *arguments: str) -> bytes:
         asked, clean = self._prepare()
-        return _run([*asked, *arguments], clean)
+        return self.patience.run([*asked, *arguments], clean)
 
 
-def _run(command: list[str], environment: dict[str, str]) -> bytes:
-    try:
-        ran = subprocess.run(
-            command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=SECONDS
-        )
-    except subprocess.TimeoutExpired as error:
-        raise Unreadable(f"took git longer than {SECONDS} seconds", remedy=_LEAVE_OUT) from error
-    if ran.returncode:
-        why = ran.stderr.decode("utf-8", "replace").strip().split("\n")[0][:200]
-        if "no such path" in why:
-            raise Unreadable("is in no commit of its git checkout", remedy="Commit it, or give it by itself.")
-        raise Unreadable(f"cannot be told by git: {why}", remedy="Ask git blame what is wrong, or leave it out.")
-    return ran.stdout
+class _Patience:
+    """Runs git, as long as there is time for it in all."""
+
+    def __init__(self) -> None:
+        self._left = float(SECONDS_IN_ALL)
+
+    def run(self, command: list[str], environment: dict[str, str]) -> bytes:
+        """What a command prints.
+
+        Raises:
+            Unreadable: it fails, or takes too long by itself or with all before it.
+        """
+        if self._left <= 0:
+            raise _out_of_time()
+        began = time.monotonic()
+        try:
+            ran = subprocess.run(
+                command,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                check=False,
+                timeout=min(SECONDS, self._left),
+            )
+        except subprocess.TimeoutExpired as error:
+            if self._left < SECONDS:
+                raise _out_of_time() from error
+            raise Unreadable(f"took git longer than {SECONDS} seconds", remedy=_LEAVE_OUT) from error
+        finally:
+            self._left -= time.monotonic() - began
+        if ran.returncode:
+            why = ran.stderr.decode("utf-8", "replace").strip().split("\n")[0][:200]
+            if "no such path" in why:
+                raise Unreadable("is in no commit of its git checkout", remedy="Commit it, or give it by itself.")
+            raise Unreadable(f"cannot be told by git: {why}", remedy="Ask git blame what is wrong, or leave it out.")
+        return ran.stdout
+
+
+def _out_of_time() -> Unreadable:
+    return Unreadable(
+        f"was not looked at: git had taken {SECONDS_IN_ALL} seconds for the files before it",
+        remedy="Give fewer files of the checkout at a time.",
+    )

@@ -23,7 +23,7 @@ from sharedllm.printable import printable
 from sharedllm.text.documents import Document, Turn, normalise_newlines
 from sharedllm.text.readers.blobs import BLOBS, without_blobs
 from sharedllm.text.readers.checkouts import Checkouts
-from sharedllm.text.readers.file_kinds import ENCODED, EXPORT, MAIL, FileKind, kind_of
+from sharedllm.text.readers.file_kinds import ENCODED, EXPORT, MAIL, WHOLE, FileKind, kind_of
 from sharedllm.text.readers.found import LARGEST_FILE, InnerFile, Taken, TooMuchText, Unread, Unreadable
 from sharedllm.text.readers.garbled import looks_garbled
 from sharedllm.text.readers.mail_authors import one_mailbox
@@ -179,7 +179,8 @@ class Dispatch:
             ) from error
         except Unreadable as error:
             if not error.remedy and kind is not None:
-                error = Unreadable(f"{error.message}; it is {kind.name}", remedy=kind.remedy)
+                remedy = kind.remedy if kind.remedy == WHOLE else f"{kind.remedy} {WHOLE}"
+                error = Unreadable(f"{error.message}; it is {kind.name}", remedy=remedy)
             why = TextError(f"{quoted(source.path)} {error.message}", remedy=error.remedy)
             self._unread(Unread(source.shown, why, source.named))
         except (MissingExtra, TextError) as error:

@@ -30,17 +30,17 @@ _OFFICE = "Open it and export it as text (Save as: plain text, UTF-8), and give 
 _UNPACK = "Unpack it, and give the text files in it."
 _PDF = "Export its text, for instance with pdftotext FILE.pdf FILE.txt, and give that."
 _UTF_8 = "Save it as UTF-8, for instance with iconv -f utf-16 -t utf-8."
-_WHOLE = "See whether it is whole and opens elsewhere, or leave it out."
+WHOLE = "See whether it is whole and opens elsewhere, or leave it out."
 
 ENCODED = FileKind(
     "text in another encoding", "Save it as UTF-8, for instance with iconv -f latin1 -t utf-8.", "encoded"
 )
-EXPORT = FileKind("an export of a chat", _WHOLE, "exports")
+EXPORT = FileKind("an export of a chat", WHOLE, "exports")
 """Which a text or a JSON file may be: its content alone says."""
 
 ZIP = FileKind("a zip archive", _UNPACK, "zipped")
-MAILBOX = FileKind("a mailbox", _WHOLE, "mailboxes")
-MAIL = FileKind("a mail", _WHOLE, "mailboxes")
+MAILBOX = FileKind("a mailbox", WHOLE, "mailboxes")
+MAIL = FileKind("a mail", WHOLE, "mailboxes")
 
 _BEGINNINGS = (
     (b"%PDF-", FileKind("a PDF document", _PDF, "pdf")),
@@ -70,18 +70,20 @@ _BEGINNINGS = (
     (b"\0\0\xfe\xff", FileKind("text in UTF-32", _UTF_8, "encoded")),
 )
 _ZIPPED = (
-    (b"word/", FileKind("a Word document (docx)", _OFFICE, "zipped")),
-    (b"opendocument.text", FileKind("an OpenDocument text (odt)", _OFFICE, "zipped")),
-    (b"application/epub+zip", FileKind("an EPUB book", "Convert it to plain text, and give that.", "zipped")),
-    (b"xl/", FileKind("an Excel workbook (xlsx)", _OFFICE)),
-    (b"ppt/", FileKind("a PowerPoint presentation (pptx)", _OFFICE)),
+    (b"word/", ".docx", FileKind("a Word document (docx)", _OFFICE, "zipped")),
+    (b"opendocument.text", ".odt", FileKind("an OpenDocument text (odt)", _OFFICE, "zipped")),
+    (b"application/epub+zip", ".epub", FileKind("an EPUB book", "Convert it to plain text, and give that.", "zipped")),
+    (b"xl/", ".xlsx", FileKind("an Excel workbook (xlsx)", _OFFICE)),
+    (b"ppt/", ".pptx", FileKind("a PowerPoint presentation (pptx)", _OFFICE)),
 )
+"""By what is among the first names in them, or where too little is left of one for that by how it is called."""
+
 _HTML = FileKind("an HTML page", "Open it in a browser, and save what stands there as plain text.", "web_pages")
 _TABLE = FileKind("a table", "Give a table with a column named text, or the text itself.", "tables")
 _ENDINGS = {
     **dict.fromkeys((".html", ".htm", ".xhtml"), _HTML),
     **dict.fromkeys((".csv", ".tsv", ".jsonl", ".ndjson"), _TABLE),
-    ".ipynb": FileKind("a notebook", _WHOLE, "notebooks"),
+    ".ipynb": FileKind("a notebook", WHOLE, "notebooks"),
     ".eml": MAIL,
     ".mbox": MAILBOX,
 }
@@ -101,8 +103,10 @@ def kind_of(head: bytes, name: str = "") -> FileKind | None:
         head: some tens of thousands of bytes: what a zip archive holds is said by the names in it.
         name: of the file; where it is not given, whatever looks like text is plain text.
     """
+    ending = PurePath(name).suffix.lower()
     if head.startswith(b"PK\x03\x04"):
-        return next((kind for name, kind in _ZIPPED if name in head), ZIP)
+        named = [kind for _, usual, kind in _ZIPPED if usual == ending]
+        return next((kind for sign, _, kind in _ZIPPED if sign in head), named[0] if named else ZIP)
     if head.startswith(b"PK\x05\x06"):
         return ZIP
     if head[4:8] == b"ftyp":
@@ -117,5 +121,5 @@ def kind_of(head: bytes, name: str = "") -> FileKind | None:
         return _HTML
     if _IS_MAILBOX.match(plain.replace(b"\r\n", b"\n")):
         return MAILBOX
-    named = _ENDINGS.get(PurePath(name).suffix.lower())
-    return ENCODED if named is None and _IS_JAPANESE.search(plain) else named
+    usual = _ENDINGS.get(ending)
+    return ENCODED if usual is None and _IS_JAPANESE.search(plain) else usual
