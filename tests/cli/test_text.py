@@ -147,3 +147,72 @@ def test_without_the_extra_it_says_what_was_not_looked_at(run, notes, monkeypatc
     ran = run("text", "inspect", notes("alice"))
     assert ran.code == 0
     assert "not looked at: languages, near-repeats and personal details (pip install 'sharedllm[text]')" in ran.out
+
+
+def test_what_is_given_away_across_the_split_is_said_in_the_words_in_which_training_says_it(run, tmp_path):
+    (tmp_path / "twice.md").write_text(writing("alice", 16_000) * 3)
+    (tmp_path / "often.md").write_text("".join(f"Tea at {hour}?\nYes.\n" for hour in range(9)) * 600)
+    for name in ("twice.md", "often.md"):
+        looked = run("text", "inspect", tmp_path / name)
+        (said,) = [line for line in looked.out.split("\n") if "also occur" in line]
+        assert "so the release will be held back" in said
+        assert said.removeprefix("repeats: ") in run("train", name[:-3], tmp_path / name).err
+        shares = run("text", "inspect", tmp_path / name, "--json").json["given_away"]
+        assert shares["validation"] > 0.9
+
+
+def test_every_character_that_was_read_is_accounted_for(run, exports):
+    (exports / "answers.jsonl").write_text('{"messages": [{"role": "user", "content": "Why?"}]}\n')
+    for options in (["--me", "Alice M."], ["--me", "Alice M.", "--mask"], ["--learn", "answers"], []):
+        found = run("text", "inspect", exports, *options, "--json").json
+        documents = found["documents"]
+        for each in documents:
+            assert each["read"] == each["own"] + each["others"] + sum(each["left_out"].values())
+        plain = next(each for each in documents if each["source"].endswith("diary.md"))
+        assert plain["read"] == len((exports / "diary.md").read_text())
+        if found["split"]:
+            blocks = sum(found["split"][block] for block in ("train", "validation", "heldout", "between"))
+            assert found["learned"] == blocks
+
+
+def test_running_text_is_left_out_where_answers_are_learned_and_that_is_said_before_anything_is_trained(
+    run, exports, machine
+):
+    said = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": writing("bob", 300).strip()}]
+    (exports / "answers.jsonl").write_text(f"{json.dumps({'messages': said})}\n" * 10)
+    length = len((exports / "diary.md").read_text())
+    told = f"left out: {length:,} characters of running text, which answers nothing"
+    assert told in run("text", "inspect", exports, "--learn", "answers").out
+    assert told in run("train", "alice", exports, "--learn", "answers", "--yes").err
+
+
+def test_of_a_folder_in_which_nothing_is_the_look_is_refused_as_training_is(run, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0" + b"0" * 100)
+    for name in ("empty", "photos"):
+        looked, trained = run("text", "inspect", tmp_path / name), run("train", "you", tmp_path / name)
+        assert (looked.code, trained.code) == (2, 2)
+        assert looked.err == trained.err
+        assert "There is no text for 'you' in" in looked.err
+        assert ("not read: " in looked.out) == (name == "photos")
+
+
+def test_a_mailbox_in_which_its_owner_wrote_nothing_is_refused_with_whom_to_name(run, tmp_path):
+    mail = "From x Mon Jan  1 09:00:00 2024\nDelivered-To: alice@x.org\nFrom: Bob <bob@x.org>\n\nhello there\n\n"
+    (tmp_path / "box.mbox").write_text(mail * 3)
+    refused = run("train", "alice", tmp_path / "box.mbox")
+    assert refused.code == 2
+    assert "who wrote nothing in it" in refused.err
+    assert "--me 'Bob'" in refused.err
+    assert "not learned before this is said" in run("text", "inspect", tmp_path / "box.mbox").out
+
+
+def test_numbers_that_were_too_many_to_be_looked_up_are_told(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("sharedllm.text.contents.personal_details.MOST_ASKED", 5)
+    numbers = "\n".join(f"0999 {number:03} 11{number:03}" for number in range(25))
+    (tmp_path / "numbers.txt").write_text(f"{writing('alice', 3_000)}\n{numbers}\n")
+    said = "careful: of more than 5 different strings like telephone numbers the other 20 were not looked up"
+    for options in ([], ["--mask"]):
+        assert said in run("text", "inspect", tmp_path / "numbers.txt", *options).out
+    assert said in run("train", "alice", tmp_path / "numbers.txt", "--mask").err

@@ -101,3 +101,11 @@ def test_the_share_is_that_of_the_definition_in_pieces_of_any_size(train, block)
         patch.setattr(repeats, "_PIECE", 7)
         found = find_repeats(train, block, train)
     assert found.validation == pytest.approx(by_hand(train, block))
+
+
+@pytest.mark.parametrize(("one_in", "least"), [(20, 0.9), (10, 0.8)])
+def test_what_is_nearly_in_the_training_block_is_given_away(one_in, least):
+    train = words(2_000)
+    changed = [f"{word}x" if place % one_in == 0 else word for place, word in enumerate(train.split()[:500])]
+    assert find_repeats(train, " ".join(changed), "").validation > least
+    assert find_repeats(train, words(500, seed=1), "").validation < 0.01

@@ -2,9 +2,9 @@ import pytest
 
 from sharedllm.cache_folder import fetch_package
 from sharedllm.errors import UnknownName
-from sharedllm.evaluation.gate import REPEATS_TOLD
 from sharedllm.text import samples
 from sharedllm.text.documents import normalise_newlines
+from sharedllm.text.repeats import REPEATS_TOLD
 from sharedllm.text.samples import SAMPLES, general_text, sample_text
 from sharedllm.text.splits import split_text
 

@@ -3,6 +3,8 @@
 from datetime import datetime, timedelta
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sharedllm.errors import InvalidInput, TextError
 from sharedllm.text.choices import Choices, choices_from, chosen_in
@@ -33,7 +35,7 @@ def test_her_turns_are_learned_with_what_came_before_them_and_conversations_with
         ("own", "Yes.\nGreen.", False),
     ]
     assert (found.me, found.why) == ("Alice M.", "you said so")
-    assert found.left_out == {"words of others": len("Where are you?") - 1}
+    assert found.left_out == {"words of others": len("Where are you?")}
     assert (found.learned, found.context) == (len("Yes.\nGreen."), len("Tea?"))
 
 
@@ -115,3 +117,29 @@ def test_a_release_remembers_how_its_text_was_read(choices):
 def test_choices_that_are_none_are_refused(given):
     with pytest.raises(InvalidInput):
         choices_from(given)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0, 1, 900]), st.sampled_from(["Alice", "Bob", "assistant", None]), st.text())),
+    st.sampled_from([Choices(), Choices(learn="answers"), Choices(me=("Alice",))]),
+    st.sampled_from(["WhatsApp chat", "mailbox", "plain text"]),
+    st.sampled_from([None, "Alice", "Carol"]),
+    st.dictionaries(st.sampled_from(["system lines", "words of others"]), st.integers(0, 99)),
+)
+def test_every_character_of_a_document_is_learned_or_read_before_it_or_left_out(said, choices, kind, me, left_out):
+    minutes, turns = 0, []
+    for pause, author, text in said:
+        minutes += pause
+        turns.append(Turn(text, author, MORNING + timedelta(minutes=minutes)))
+    document = Document("a", kind, tuple(turns), me, left_out)
+    try:
+        (found,) = whose_words([document], choices)
+    except TextError:
+        return
+    there = sum(len(turn.text) for turn in turns)
+    assert found.read == there + sum(left_out.values())
+    blank = sum(len(turn.text) for turn in turns if not turn.text.strip())
+    for counted, whether in ((found.own, True), (found.others, False)):
+        taken = [each.text for each in found.passages if each.learned is whether]
+        assert sum(len("".join(text.split())) for text in taken) <= counted <= sum(map(len, taken)) + blank
+    assert min(found.own, found.others, *found.left_out.values(), 0) == 0

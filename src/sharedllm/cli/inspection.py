@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sharedllm.cli.options import with_options
+from sharedllm.cli.telling import given_away, unasked_in_words
 from sharedllm.printable import printable
 from sharedllm.text.passages import ASSISTANT
 
@@ -93,8 +94,7 @@ def tell(found: "Inspection", *, err: bool = False) -> None:
 def _tell_files(found: "Inspection", say: Callable[[str], None]) -> None:
     kinds: dict[str, list[int]] = {}
     for reading in found.text.readings:
-        size = sum(reading.authors.values()) or reading.learned
-        kinds.setdefault(reading.kind, []).append(size)
+        kinds.setdefault(reading.kind, []).append(reading.read)
     for kind, sizes in sorted(kinds.items(), key=lambda each: -sum(each[1])):
         say(f"read: {len(sizes):,} x {kind}, {sum(sizes):,} characters")
 
@@ -138,19 +138,18 @@ def _tell_contents(found: "Inspection", say: Callable[[str], None]) -> None:
         say(f"dates: {first} to {last}, of {found.dates.share:.0%} of your words")
     if found.repeats is not None and found.repeats.repeated:
         repeats = found.repeats
-        across = (
-            f"; {repeats.across:.1%} of what is kept for testing is nearly in what is trained on"
-            if repeats.across is not None
-            else ""
-        )
         say(
             f"repeats: {repeats.repeated:,} of {repeats.paragraphs:,} paragraphs say nearly what an earlier one says"
-            f" ({repeats.share:.1%} of them){across}"
+            f" ({repeats.share:.1%} of them)"
         )
+    if found.given_away is not None and (told_away := given_away(found.given_away)):
+        say(f"repeats: {told_away}")
     if found.details:
         listed = ", ".join(counted(kind, count) for kind, count in found.details.items())
         masked = "masked" if found.text.masked else "learned or read before it; --mask masks them"
         say(f"personal details: {listed}: {masked}")
+    if found.unasked:
+        say(unasked_in_words(found.unasked))
     if found.tokens_per_character is not None:
         told_so = spelled_in_pieces(found.tokens_per_character)
         if told_so is not None:
@@ -159,26 +158,26 @@ def _tell_contents(found: "Inspection", say: Callable[[str], None]) -> None:
 
 def _tell_learned(found: "Inspection", say: Callable[[str], None]) -> None:
     text, split = found.text, found.split
-    context = sum(reading.context for reading in text.readings)
-    before = f"; {context:,} characters of others are read before them and never learned" if context else ""
+    own, others = (sum(getattr(reading, which) for reading in text.readings) for which in ("own", "others"))
     whose = "the assistant's answers" if any(reading.me == ASSISTANT for reading in text.readings) else "your own words"
-    say(f"learned: {len(text.text):,} characters of {whose}{before}")
+    say(
+        f"in all: of {sum(reading.read for reading in text.readings):,} characters {own:,} are {whose}, {others:,} of"
+        f" others are read before them and never learned, and {sum(text.left_out.values()):,} are left out"
+    )
+    added = len(text.text) - own
+    how = "line breaks between messages" + (" and what masking changed" if text.masked else "")
+    say(f"learned: {len(text.text):,} characters of {whose}" + (f", {added:+,} for {how}" if added else ""))
     if split is not None:
         say(
             f"split {'by time' if split.by == 'time' else 'in the order of the files'}, the end for testing:"
-            f" {len(split.train):,} characters to train on, {len(split.validation):,} to choose by and"
-            f" {len(split.heldout):,} to test; what is too little for that is tested by parts"
+            f" {len(split.train):,} characters to train on, {len(split.validation):,} to choose by,"
+            f" {len(split.heldout):,} to test and {split.between:,} between them, which are dropped; what is too little"
+            " for that is tested by parts"
         )
     elif found.why_not is not None:
-        say(
-            f"not enough to train on: {found.why_not}"
-            if not _unknown(found)
-            else f"not learned before this is said: {found.why_not}"
-        )
-
-
-def _unknown(found: "Inspection") -> bool:
-    return any(reading.unknown for reading in found.text.readings)
+        nameless = any(reading.nameless for reading in text.readings) and not text.text
+        unknown = nameless or any(reading.unknown for reading in text.readings)
+        say(f"{'not learned before this is said' if unknown else 'not enough to train on'}: {found.why_not}")
 
 
 def counted(what: str, count: int) -> str:
@@ -200,6 +199,9 @@ def as_dict(found: "Inspection") -> dict[str, Any]:
                 "authors": dict(reading.authors),
                 "me": reading.me,
                 "why": reading.why,
+                "read": reading.read,
+                "own": reading.own,
+                "others": reading.others,
                 "learned": reading.learned,
                 "context": reading.context,
                 "left_out": dict(reading.left_out),
@@ -220,10 +222,13 @@ def as_dict(found: "Inspection") -> dict[str, Any]:
             "paragraphs": found.repeats.paragraphs,
             "repeated": found.repeats.repeated,
             "share": found.repeats.share,
-            "across": found.repeats.across,
         },
+        "given_away": None
+        if found.given_away is None
+        else {"validation": found.given_away.validation, "heldout": found.given_away.heldout},
         "personal_details": None if found.details is None else dict(found.details),
         "masked": bool(text.masked),
+        "not_looked_up": found.unasked,
         "tokens_per_character": found.tokens_per_character,
         "learned": len(text.text),
         "split": None
@@ -233,6 +238,7 @@ def as_dict(found: "Inspection") -> dict[str, Any]:
             "train": len(split.train),
             "validation": len(split.validation),
             "heldout": len(split.heldout),
+            "between": split.between,
         },
         "error": None if found.why_not is None else str(found.why_not),
         "not_looked_at": found.not_looked_at,

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from sharedllm.operations.train import Author, Outcome
     from sharedllm.operations.workplace import Workplace
     from sharedllm.store import Store
+    from sharedllm.text.repeats import Repeats
     from sharedllm.text.windows import TokenizedText
     from sharedllm.training.recipes import Recipe
 
@@ -66,18 +67,35 @@ def train_all(
 
 
 def _tell_before_work(text: "TokenizedText") -> None:
-    from sharedllm.evaluation.gate import REPEATS_HELD_BACK, flattering, given_away_in_words
     from sharedllm.text.contents.spelling import spelled_in_pieces
 
     read = sum(int((block >= 0).sum()) for block in (text.train, text.validation, text.heldout))
     pieces = spelled_in_pieces(read / max(1, text.characters))
     if pieces is not None:
         click.echo(f"{printable(text.user)}: {pieces}.", err=True)
-    if not flattering(text.repeats):
-        return
+    if told := given_away(text.repeats):
+        click.echo(f"{printable(text.user)}: {told}", err=True)
+
+
+def given_away(repeats: "Repeats") -> str:
+    """What is told of what the training block gives away of the others, and what comes of it; nothing of a little."""
+    from sharedllm.text.repeats import REPEATS_HELD_BACK, flattering, given_away_in_words
+
+    if not flattering(repeats):
+        return ""
     fate = (
         ", so the release will be held back: leave out what is there more than once"
-        if text.repeats.validation > REPEATS_HELD_BACK
+        if repeats.validation > REPEATS_HELD_BACK
         else ""
     )
-    click.echo(f"{printable(text.user)}: {given_away_in_words(text.repeats)}{fate}", err=True)
+    return f"{given_away_in_words(repeats)}{fate}"
+
+
+def unasked_in_words(count: int) -> str:
+    """What is told of strings that were taken for telephone numbers because there were too many to look them up."""
+    from sharedllm.text.contents.personal_details import MOST_ASKED
+
+    return (
+        f"careful: of more than {MOST_ASKED:,} different strings like telephone numbers the other {count:,} were not"
+        " looked up, and are taken for such"
+    )

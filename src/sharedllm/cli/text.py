@@ -75,6 +75,8 @@ def inspect_command(
         print_json(as_dict(found))
     else:
         tell(found)
+    if not found.text.readings and found.why_not is not None:
+        raise found.why_not
 
 
 def _print(passages: "tuple[Passage, ...]") -> None:

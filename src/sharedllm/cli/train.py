@@ -12,7 +12,7 @@ from sharedllm.cli.hints import as_given
 from sharedllm.cli.inspection import chosen, reading_options, tell
 from sharedllm.cli.options import base_option, chosen_recipe, json_option, recipe_options, store_option
 from sharedllm.cli.printing import exit_status, print_json
-from sharedllm.cli.telling import train_all, workplace
+from sharedllm.cli.telling import train_all, unasked_in_words, workplace
 from sharedllm.errors import InvalidInput, TextError
 from sharedllm.extras import need
 from sharedllm.printable import printable
@@ -123,6 +123,8 @@ def _tell_what_was_read(text: "UserText") -> None:
         click.echo(f"skipped {printable(str(path))}: {printable(what)}. {printable(why.remedy)}", err=True)
     for what, count in text.left_out.items():
         click.echo(f"{printable(text.user)}: left out {count:,} characters of {printable(what)}", err=True)
+    if text.unasked:
+        click.echo(f"{printable(text.user)}: {unasked_in_words(text.unasked)}", err=True)
     total = sum(part.characters for part in text.parts)
     if len(text.parts) > 1 or text.skipped:
         files = "1 file" if len(text.parts) == 1 else f"{len(text.parts):,} files"
@@ -154,16 +156,16 @@ def _authors(
     from sharedllm.text.manifest import readers
     from sharedllm.text.sources import LONGEST_PATH, MANIFEST, read_sources, remembered
 
-    def author(user: str, read: "Callable[[], UserText]", sources: Sequence[str]) -> Author:
+    def author(user: str, read: "Callable[[], UserText]", kept: Sequence[str]) -> Author:
         def read_and_tell() -> "Sequence[Passage]":
             text = read()
             if manifest is None and any(reading.authors for reading in text.readings):
-                _tell_and_ask(text, choices, yes)
+                _tell_and_ask(text, sources, choices, yes)
             else:
                 _tell_what_was_read(text)
             return text.passages
 
-        return Author(user, read_and_tell, sources, learn=choices.learn)
+        return Author(user, read_and_tell, kept, learn=choices.learn)
 
     if manifest is not None:
         if user is not None:
@@ -187,7 +189,7 @@ def _authors(
     return [author(user, partial(read_sources, user, sources, choices), remembered(sources, choices))]
 
 
-def _tell_and_ask(text: "UserText", choices: "Choices", yes: bool) -> None:
+def _tell_and_ask(text: "UserText", sources: tuple[str, ...], choices: "Choices", yes: bool) -> None:
     """Tell what was found in exports, and go on only if somebody says so, or has said who they are.
 
     Raises:
@@ -196,7 +198,7 @@ def _tell_and_ask(text: "UserText", choices: "Choices", yes: bool) -> None:
     """
     from sharedllm.operations.inspect import inspected
 
-    tell(inspected(text, choices.learn), err=True)
+    tell(inspected(text, sources, choices.learn), err=True)
     if yes:
         return
     if sys.stdin.isatty():

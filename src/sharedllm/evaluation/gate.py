@@ -16,7 +16,7 @@ from sharedllm.evaluation.cross_validation import CrossValidated
 from sharedllm.evaluation.intervals import Interval, foretold, improvement
 from sharedllm.evaluation.perplexity import Losses, Windows, base_losses, row_losses, spread
 from sharedllm.text.passages import Learn
-from sharedllm.text.repeats import Repeats
+from sharedllm.text.repeats import REPEATS_HELD_BACK, Repeats, flattering, given_away_in_words
 from sharedllm.text.windows import round_up
 
 TENTHS = tuple(tenths / 10 for tenths in range(1, 10))
@@ -26,14 +26,6 @@ _MOST_TIMES = 10
 
 MAX_WINDOWS = 32
 """Windows read of each text: 32 of 256 tokens are eight times the 1,000 tokens of the source documents."""
-
-REPEATS_TOLD = 0.25
-"""Share of a block given away by training text from which on people are told. The sample users have 3 % to 20 %; of a
-hundred real people, half of the 25 authors of libraries have more, and 3 of the other 74."""
-
-REPEATS_HELD_BACK = 0.5
-"""Share of the validation block given away above which the gate holds back: most of what it reads was then trained on,
-and an adapter that only remembers would pass. Of the hundred people one has more, who wrote by a template."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -333,20 +325,6 @@ def say_what_was_learned(outcome: GateOutcome, learn: Learn, chats: bool) -> Gat
         "answers alone were trained and judged" if learn == "answers" else "of chats their own turns alone were learned"
     )
     return replace(outcome, reason=f"{outcome.reason}; {what}", figures={**outcome.figures, "learn": learn})
-
-
-def flattering(repeats: Repeats) -> bool:
-    """Whether training text gives away so much of either block that people are to be told."""
-    return max(repeats.validation, repeats.heldout) >= REPEATS_TOLD
-
-
-def given_away_in_words(repeats: Repeats) -> str:
-    """What is to be told of them."""
-    heldout = f" and {repeats.heldout:.0%} of the held-out text" if repeats.heldout else ""
-    return (
-        f"{repeats.validation:.0%} of the validation text{heldout} also occur{'' if heldout else 's'} in the training"
-        " text, which flatters the figures"
-    )
 
 
 def cost_in_words(general: Interval) -> str:

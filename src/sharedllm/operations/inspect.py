@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 
 from sharedllm.errors import SharedLLMError, TextError
@@ -11,11 +10,20 @@ from sharedllm.extras import missing
 from sharedllm.text.choices import Choices
 from sharedllm.text.contents.languages import Languages, languages
 from sharedllm.text.contents.near_repeats import NearRepeats, near_repeats
-from sharedllm.text.contents.personal_details import DetailKind, count_details
+from sharedllm.text.contents.personal_details import DetailKind, Telephones, count_details
 from sharedllm.text.contents.spelling import tokens_per_character
+from sharedllm.text.folds import repeats_by_parts
 from sharedllm.text.passages import Learn
-from sharedllm.text.reading import UserText, look_at, who_is_meant
+from sharedllm.text.reading import UserText, look_at, no_words, who_is_meant
+from sharedllm.text.repeats import Repeats
 from sharedllm.text.splits import Split, split_passages
+from sharedllm.text.windows import MIN_WINDOWS
+
+_WINDOW = 256
+"""Tokens, as recipes have them."""
+
+_USUAL = 0.25
+"""Tokens per character of languages that a base was trained on."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +50,11 @@ class Inspection:
         languages: of what is learned; None where that was not looked at.
         dates: None where nothing has one.
         repeats: what is nearly there twice; None where that was not looked at.
+        given_away: what the training block gives away of the others, as training and its gate count it; None where
+            there is too little.
         details: how many different personal details of each kind are in what is learned or read before it: those that
             were masked, where that was chosen. None where that was not looked at.
+        unasked: of the telephone numbers among these, how many were taken for one without being looked up.
         tokens_per_character: that a base takes for it; None where no base was asked.
         split: what is trained on and tested; None where there is too little.
         why_not: why it could not be trained on; None if it could.
@@ -54,7 +65,9 @@ class Inspection:
     languages: Languages | None
     dates: Dates | None
     repeats: NearRepeats | None
+    given_away: Repeats | None
     details: Mapping[DetailKind, int] | None
+    unasked: int
     tokens_per_character: float | None
     split: Split | None = field(repr=False)
     why_not: SharedLLMError | None
@@ -81,53 +94,64 @@ def inspect(
         MissingExtra: details are to be masked, or a file is of a kind, that takes what is not installed.
     """
     choices = choices or Choices()
-    return inspected(look_at(user, sources, choices=choices), choices.learn, encode=encode)
+    return inspected(look_at(user, sources, choices=choices), sources, choices.learn, encode=encode)
 
 
 def inspected(
-    text: UserText, learn: Learn = "writing", *, encode: Callable[[str], list[int]] | None = None
+    text: UserText,
+    sources: Sequence[str | Path],
+    learn: Learn = "writing",
+    *,
+    encode: Callable[[str], list[int]] | None = None,
 ) -> Inspection:
     """What is in a text that was read.
 
     Args:
         text: what `look_at` or `read_user` gave.
+        sources: which it was read from.
         learn: what it is to teach.
         encode: as for `inspect`.
     """
     own = [passage.text for passage in text.passages if passage.learned]
-    split, why_not = _split(text, learn)
+    split, why_not = _split(text, sources, learn)
     lacking = bool(missing("text"))
     details: Mapping[DetailKind, int] | None = text.masked or None
+    telephones, unasked = Telephones(), text.unasked
     if details is None and not lacking:
-        details = count_details(passage.text for passage in text.passages)
+        details = count_details((passage.text for passage in text.passages), telephones)
+        unasked = telephones.unasked
+    tokens = tokens_per_character(text.text, encode) if encode is not None and text.text else None
     return Inspection(
         text,
         None if lacking else languages(own),
         _dates(text),
-        None if lacking else _near_repeats(split, own),
+        None if lacking else near_repeats(own),
+        None if split is None else _given_away(split, tokens or _USUAL),
         details,
-        tokens_per_character(text.text, encode) if encode is not None and text.text else None,
+        unasked,
+        tokens,
         split,
         why_not,
         "languages, near-repeats and personal details (pip install 'sharedllm[text]')" if lacking else "",
     )
 
 
-def _split(text: UserText, learn: Learn) -> tuple[Split | None, SharedLLMError | None]:
+def _split(text: UserText, sources: Sequence[str | Path], learn: Learn) -> tuple[Split | None, SharedLLMError | None]:
     unknown = [reading for reading in text.readings if reading.unknown]
     if unknown:
         return None, who_is_meant(unknown)
+    if not text.text:
+        return None, no_words(text, sources)
     try:
         return split_passages(text.passages, user=text.user, learn=learn), None
     except TextError as error:
         return None, error
 
 
-def _near_repeats(split: Split | None, own: Sequence[str]) -> NearRepeats:
-    if split is None:
-        return near_repeats(own)
-    train, *tested = [[passage.text for passage in block if passage.learned] for block in split.blocks]
-    return near_repeats(train, chain(*tested))
+def _given_away(split: Split, tokens: float) -> Repeats:
+    """What training will say, which tests by parts what is too little to hold any of it out."""
+    shortest = min(len(split.validation), len(split.heldout)) * tokens
+    return split.repeats if shortest >= MIN_WINDOWS * _WINDOW else repeats_by_parts(split)
 
 
 def _dates(text: UserText) -> Dates | None:

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from sharedllm.adapters.adapter import GateOutcome
-from sharedllm.evaluation.gate import cost_in_words, flattering, given_away_in_words
+from sharedllm.evaluation.gate import cost_in_words
 from sharedllm.evaluation.intervals import Interval
-from sharedllm.text.repeats import Repeats
+from sharedllm.text.repeats import Repeats, flattering, given_away_in_words
 
 
 class GainAndCost(Protocol):

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sharedllm.evaluation.confusion import BASE
-from sharedllm.evaluation.gate import flattering, given_away_in_words
 from sharedllm.evaluation.intervals import CONFIDENCE, RESAMPLES
 from sharedllm.printable import printable
 from sharedllm.reporting import findings as story
 from sharedllm.reporting.html import templates, write_html
 from sharedllm.reporting.palette import DARK, LIGHT
 from sharedllm.reporting.report_data import Report
+from sharedllm.text.repeats import flattering, given_away_in_words
 
 _LABEL_CHARACTERS = 32
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from sharedllm.evaluation.confusion import BASE
-from sharedllm.evaluation.gate import flattering, given_away_in_words
 from sharedllm.evaluation.intervals import CONFIDENCE, Interval
 from sharedllm.printable import printable
 from sharedllm.reporting import findings as story
 from sharedllm.reporting.report_data import Report
+from sharedllm.text.repeats import flattering, given_away_in_words
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType

@@ -94,7 +94,7 @@ def _in_folds(user: str, split: Split, encode: Encode, converse: Converse | None
         none,
         none,
         split.sha256,
-        _repeats(pieces),
+        _given_away(pieces),
         opening,
         folds,
         drawn + opened,
@@ -132,7 +132,12 @@ def _pieces(learned: Learned) -> list[tuple[Passages, Passages, Passages]]:
     return pieces
 
 
-def _repeats(pieces: list[tuple[Passages, Passages, Passages]]) -> Repeats:
+def repeats_by_parts(split: Split) -> Repeats:
+    """What `tokenize_to_train` says is given away of a text that is too little to hold any of it out."""
+    return _given_away(list(_pieces(Learned(split.passages))))
+
+
+def _given_away(pieces: list[tuple[Passages, Passages, Passages]]) -> Repeats:
     """What the others give away of every block, as validation text; nothing is held out."""
     words = [[own_words(part) for part in piece] for piece in pieces]
     found = [find_repeats(f"{before}\n{after}", block, "") for before, block, after in words]

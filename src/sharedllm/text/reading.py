@@ -9,11 +9,12 @@ from typing import BinaryIO
 from sharedllm.errors import SharedLLMError, TextError
 from sharedllm.extras import need
 from sharedllm.text.choices import Choices
-from sharedllm.text.contents.personal_details import DetailKind, mask_all
+from sharedllm.text.contents.personal_details import DetailKind, Telephones, mask_all
 from sharedllm.text.passages import Passage, own_words, plain
 from sharedllm.text.prose import why_not_prose
 from sharedllm.text.readers import Unread, read_documents
 from sharedllm.text.readers.walk import quoted
+from sharedllm.text.twice import each_once
 from sharedllm.text.whose_words import DocumentReading, whose_words
 
 _AUTHORS_SHOWN = 12
@@ -53,6 +54,7 @@ class UserText:
         passages: what is learned and what is only read, in order; by default ``text`` as running text.
         readings: of every document that was read, how.
         masked: how many different personal details were masked, by kind.
+        unasked: of the telephone numbers among these, how many were taken for one without being looked up.
     """
 
     user: str
@@ -64,6 +66,7 @@ class UserText:
     passages: tuple[Passage, ...] = ()
     readings: tuple[DocumentReading, ...] = field(default=(), compare=False)
     masked: Mapping[DetailKind, int] = field(default_factory=dict, compare=False)
+    unasked: int = field(default=0, compare=False)
 
     def __post_init__(self) -> None:
         if not self.passages and self.text:
@@ -95,14 +98,32 @@ def read_user(
     if unknown:
         raise who_is_meant(unknown)
     if not text.text:
-        where = ", ".join(map(quoted, given)) or "no sources"
-        others = [f"{quoted(reading.source)}: {reading.why}" for reading in text.readings if reading.why]
-        why = f". {text.why_skipped[0]}" if text.why_skipped else f". {others[0]}" if others else ""
-        raise TextError(
-            f"There is no text for {user!r} in {where}{why.removesuffix('.')}",
-            remedy="Name UTF-8 text files, documents, folders that hold some, or - for stdin.",
-        )
+        raise no_words(text, given)
     return text
+
+
+def no_words(text: UserText, sources: Sequence[str | Path]) -> TextError:
+    """What to say of sources in which there is nothing to be learned.
+
+    Args:
+        text: what `look_at` made of them.
+        sources: as they were given.
+    """
+    where = ", ".join(map(quoted, sources)) or "no sources"
+    refused = [reading for reading in text.readings if reading.why]
+    why = ""
+    if text.why_skipped:
+        more = f"; {len(text.skipped) - 1:,} more files were not read" if len(text.skipped) > 1 else ""
+        why = f". {text.why_skipped[0]}".removesuffix(".") + more
+    elif refused:
+        why = f". {quoted(refused[0].source)}: {refused[0].why}"
+    remedy = "Name UTF-8 text files, documents, folders that hold some, or - for stdin."
+    nameless = next((reading for reading in refused if reading.nameless), None)
+    if nameless is not None:
+        remedy = f"Say whose words are meant, as in --me {next(iter(nameless.authors))!r}, or name other files."
+    elif refused:
+        remedy = "Give chats with an assistant, or learn writing."
+    return TextError(f"There is no text for {text.user!r} in {where}{why}", remedy=remedy)
 
 
 def look_at(
@@ -123,10 +144,12 @@ def look_at(
             raise unread.error
         skipped.append(unread)
 
-    readings = whose_words(list(read_documents(sources, unread=skip, author=choices.author, stdin=stdin)), choices)
+    found = each_once(list(read_documents(sources, unread=skip, author=choices.author, stdin=stdin)))
+    readings = whose_words(found, choices)
     masked: dict[DetailKind, int] = {}
+    telephones = Telephones()
     if choices.mask:
-        texts, masked = mask_all(passage.text for reading in readings for passage in reading.passages)
+        texts, masked = mask_all((passage.text for reading in readings for passage in reading.passages), telephones)
         of_passages = iter(texts)
         readings = [
             replace(reading, passages=tuple(replace(each, text=next(of_passages)) for each in reading.passages))
@@ -139,7 +162,16 @@ def look_at(
     parts = tuple(Part.of(reading.source, own_words(reading.passages)) for reading in readings if reading.learned)
     sources_skipped, errors = tuple(Path(each.source) for each in skipped), tuple(each.error for each in skipped)
     return UserText(
-        user, own_words(passages), sources_skipped, errors, parts, left_out, passages, tuple(readings), masked
+        user,
+        own_words(passages),
+        sources_skipped,
+        errors,
+        parts,
+        left_out,
+        passages,
+        tuple(readings),
+        masked,
+        telephones.unasked,
     )
 
 

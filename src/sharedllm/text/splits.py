@@ -51,6 +51,11 @@ class Split:
     passages: Passages = field(repr=False, default=())
     blocks: tuple[Passages, Passages, Passages] = field(repr=False, default=((), (), ()))
 
+    @property
+    def between(self) -> int:
+        """Characters between the blocks, which are in none of them."""
+        return len(self.whole) - len(self.train) - len(self.validation) - len(self.heldout)
+
     @cached_property
     def repeats(self) -> Repeats:
         """What the training block gives away of the other two."""

@@ -4,14 +4,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from sharedllm.text.choices import Choices
-from sharedllm.text.conversations.cutting import conversations_of
+from sharedllm.text.conversations.cutting import joined, messages_of
 from sharedllm.text.conversations.me import choose_me, guess_me
-from sharedllm.text.documents import Document
+from sharedllm.text.documents import Document, Turn
 from sharedllm.text.passages import ASSISTANT, Passage, passages_of
 
 _MAILS = ("mail", "mailbox")
 """Kinds in which nobody's turn is an answer to the one before it."""
 
+OTHERS = "words of others"
+NOBODYS = "documents in which it is not known who you are"
+RUNNING = "running text, which answers nothing"
+WITHOUT_ANSWERS = "chats and mails without an assistant's answers"
+
+_UNANSWERED = "there are no answers of an assistant in it"
 UNKNOWN = "which of its authors is meant is not known"
 
 
@@ -26,7 +32,9 @@ class DocumentReading:
         me: which of them is learned; None where nobody is, or it names none.
         why: how that was decided, in words that go after "because"; or why nothing of it is learned.
         passages: what is learned and what is only read.
-        left_out: characters that are in none of these, by why.
+        own: characters of the document that are learned, without what joins messages and before anything is masked.
+        others: characters of the document that are read before these and not learned, counted likewise.
+        left_out: the other characters of the document, by why.
         doubts: as in `Document`.
     """
 
@@ -36,6 +44,8 @@ class DocumentReading:
     me: str | None
     why: str
     passages: tuple[Passage, ...] = field(repr=False)
+    own: int = 0
+    others: int = 0
     left_out: Mapping[str, int] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
 
@@ -43,6 +53,16 @@ class DocumentReading:
     def unknown(self) -> bool:
         """Whether it has several authors, and nothing tells which is meant."""
         return self.why == UNKNOWN
+
+    @property
+    def nameless(self) -> bool:
+        """Whether it has authors, and it takes a name to tell which of them is meant."""
+        return self.me is None and bool(self.authors) and self.why != _UNANSWERED
+
+    @property
+    def read(self) -> int:
+        """Characters of the document: its own and others' that are used, and what is left out."""
+        return self.own + self.others + sum(self.left_out.values())
 
     @property
     def learned(self) -> int:
@@ -77,24 +97,24 @@ def whose_words(documents: Sequence[Document], choices: Choices) -> list[Documen
     for document, name, guess in zip(documents, chosen, guesses, strict=True):
         authors = document.authors
         if not authors:
-            found.append(_reading(document, None, "", _running(document)))
+            found.append(_reading(document, None, "", _running(document.turns)))
         elif name is not None:
             found.append(_reading(document, name, "you said so", _own(document, name)))
         elif document.me is not None and not _only_others(document):
             found.append(_reading(document, document.me, "the export says so", _own(document, document.me)))
         elif choices.me:
             why = f"nobody in it is called {' or '.join(choices.me)}; give every name by which you go in it (--me)"
-            found.append(_reading(document, None, why, ()))
+            found.append(_reading(document, None, why))
         elif document.me is not None:
             why = f"it is of {document.me}, who wrote nothing in it; say whose words are meant (--me)"
-            found.append(_reading(document, None, why, ()))
+            found.append(_reading(document, None, why))
         elif len(people[_sort(document)]) == 1 and ASSISTANT not in authors:
             (only,) = authors
             found.append(_reading(document, only, "nobody else wrote in it", _own(document, only)))
         elif guess.author is not None:
             found.append(_reading(document, guess.author, guess.why, _own(document, guess.author)))
         else:
-            found.append(_reading(document, None, UNKNOWN, ()))
+            found.append(_reading(document, None, UNKNOWN))
     return found
 
 
@@ -108,43 +128,63 @@ def _only_others(document: Document) -> bool:
     return document.kind in _MAILS and document.me is not None and document.me not in document.authors
 
 
-def _reading(document: Document, me: str | None, why: str, passages: tuple[Passage, ...]) -> DocumentReading:
+@dataclass(frozen=True)
+class _Taken:
+    """What is taken of a document: passages, and the messages that they are made of."""
+
+    passages: tuple[Passage, ...] = ()
+    turns: tuple[Turn, ...] = ()
+
+
+def _reading(
+    document: Document, me: str | None, why: str, taken: _Taken | None = None, unused: str | None = None
+) -> DocumentReading:
+    taken = taken or _Taken()
     left_out = dict(document.left_out)
-    unused = sum(len(turn.text) for turn in document.turns) - sum(len(each.text) for each in passages)
-    # Line feeds that join messages of one author are no words.
-    if document.authors and unused > 0:
-        whose = (
-            "words of others"
-            if me is not None or _only_others(document)
-            else "documents in which it is not known who you are"
-        )
-        left_out[whose] = unused
+    own = sum(len(turn.text) for turn in taken.turns if turn.author in (me, None))
+    others = sum(len(turn.text) for turn in taken.turns) - own
+    rest = sum(len(turn.text) for turn in document.turns) - own - others
+    if rest:
+        whose = unused or (OTHERS if me is not None or _only_others(document) else NOBODYS)
+        left_out[whose] = left_out.get(whose, 0) + rest
     return DocumentReading(
-        document.source, document.kind, document.authors, me, why, passages, left_out, document.doubts
+        document.source,
+        document.kind,
+        document.authors,
+        me,
+        why,
+        taken.passages,
+        own,
+        others,
+        left_out,
+        document.doubts,
     )
 
 
 def _answers(document: Document) -> DocumentReading:
     if ASSISTANT in document.authors:
         return _reading(document, ASSISTANT, "its answers are learned", _own(document, ASSISTANT))
-    return _reading(document, None, "there are no answers of an assistant in it", ())
+    unused = WITHOUT_ANSWERS if document.authors else RUNNING
+    return _reading(document, None, _UNANSWERED, unused=unused)
 
 
-def _running(document: Document) -> tuple[Passage, ...]:
+def _running(turns: Sequence[Turn]) -> _Taken:
     """Words without an author: running text, in one where nothing of it has a time."""
-    turns = [turn for turn in document.turns if turn.text.strip()]
-    if any(turn.when for turn in turns):
-        return tuple(Passage(turn.text, "text", turn.when) for turn in turns)
-    return (Passage("\n\n".join(turn.text for turn in turns), "text"),) if turns else ()
+    said = [turn for turn in turns if turn.text.strip()]
+    if any(turn.when for turn in said):
+        return _Taken(tuple(Passage(turn.text, "text", turn.when) for turn in said), tuple(turns))
+    return _Taken((Passage("\n\n".join(turn.text for turn in said), "text"),) if said else (), tuple(turns))
 
 
-def _own(document: Document, me: str) -> tuple[Passage, ...]:
+def _own(document: Document, me: str) -> _Taken:
     """Her conversations, each with what others said in it; mails, and what nobody answered, are running text."""
     if len(document.authors) == 1 or document.kind in _MAILS:
-        return _running(replace(document, turns=tuple(turn for turn in document.turns if turn.author == me)))
-    found: list[Passage] = []
-    for turns in conversations_of(document):
-        passages = passages_of(replace(document, turns=turns), {me})
-        if any(passage.learned for passage in passages):
-            found += passages
-    return tuple(found)
+        return _running([turn for turn in document.turns if turn.author == me])
+    passages: list[Passage] = []
+    used: list[Turn] = []
+    for messages in messages_of(document):
+        found = passages_of(replace(document, turns=joined(messages)), {me})
+        if any(passage.learned for passage in found):
+            passages += found
+            used += messages
+    return _Taken(tuple(passages), tuple(used))

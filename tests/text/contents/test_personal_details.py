@@ -1,9 +1,17 @@
 """Personal details are found, counted and masked; what only looks like one is left alone."""
 
+import time
+
 import pytest
 
 from sharedllm.text.contents import personal_details
-from sharedllm.text.contents.personal_details import MOST_ASKED, count_details, find_details, mask_details
+from sharedllm.text.contents.personal_details import (
+    MOST_ASKED,
+    Telephones,
+    count_details,
+    find_details,
+    mask_details,
+)
 
 DETAILS = [
     ("Write to anna.li+news@uni-köln.de today", "mail address", "Write to name@example.org today"),
@@ -116,3 +124,29 @@ def test_all_texts_of_a_person_share_how_many_are_asked_about(asked, monkeypatch
 )
 def test_what_stands_behind_a_number_does_not_hide_it(text, masked):
     assert mask_details(text) == masked
+
+
+@pytest.mark.parametrize(
+    "unit", ["://a:", "sk-", "eyJ", "//a/", "a@", "DE12 ", "token=", "-----BEGIN PRIVATE KEY-----"]
+)
+def test_looking_through_a_text_takes_time_in_proportion_to_it(unit):
+    mask_details(unit)
+    text = unit * (60_000 // len(unit))
+    began = time.process_time()
+    mask_details(text)
+    assert time.process_time() - began < 4
+
+
+def test_keys_of_vendors_are_masked_whole():
+    key = "sk-proj-" + "aB3dE6gH" * 7 + "T3BlbkFJ" + "xY9zW8vU" * 4
+    token = "eyJ" + "aB3d" * 100 + ".eyJ" + "xY9z" * 400 + "." + "Zz09" * 10
+    for secret in (key, token):
+        assert mask_details(f"it was {secret} then").startswith("it was ********")
+        assert secret[: len(secret) // 2] not in mask_details(f"it was {secret} then")
+
+
+def test_how_many_candidates_were_taken_for_numbers_unasked_is_told(asked, monkeypatch):
+    monkeypatch.setattr(personal_details, "MOST_ASKED", 20)
+    telephones = Telephones()
+    count_details((f"at 0999 {number:03} 11{number:03}" for number in (*range(500), 499)), telephones)
+    assert telephones.unasked == 480

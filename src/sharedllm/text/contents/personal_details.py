@@ -51,11 +51,18 @@ class Telephones:
 
     def __init__(self) -> None:
         self._answers: dict[str, bool] = {}
+        self._unasked: set[int] = set()
+
+    @property
+    def unasked(self) -> int:
+        """How many different candidates came after `MOST_ASKED` others, and were taken for numbers unasked."""
+        return len(self._unasked)
 
     def holds(self, candidate: str) -> bool:
         """Whether there is a number in what has the shape of one; yes where `MOST_ASKED` others were asked about."""
         if candidate not in self._answers:
             if len(self._answers) >= MOST_ASKED:
+                self._unasked.add(hash(candidate))
                 return True
             self._answers[candidate] = _is_telephone_number(candidate)
         return self._answers[candidate]
@@ -96,16 +103,17 @@ def _ready() -> None:
     need("text")
 
 
-def count_details(texts: Iterable[str]) -> dict[DetailKind, int]:
+def count_details(texts: Iterable[str], telephones: Telephones | None = None) -> dict[DetailKind, int]:
     """How many different details of each kind the texts hold, the most first.
 
     Args:
         texts: of one person.
+        telephones: of that person; tells afterwards how many were not asked about.
 
     Raises:
         MissingExtra: the packages of ``[text]`` are not installed.
     """
-    telephones, met = Telephones(), _Met()
+    telephones, met = telephones or Telephones(), _Met()
     for text in texts:
         met.add(text, find_details(text, telephones))
     return met.counts
@@ -125,13 +133,15 @@ def mask_details(text: str) -> str:
     return masked
 
 
-def mask_all(texts: Iterable[str]) -> tuple[list[str], dict[DetailKind, int]]:
+def mask_all(texts: Iterable[str], telephones: Telephones | None = None) -> tuple[list[str], dict[DetailKind, int]]:
     """The texts of one person, each as `mask_details` masks it, and what `count_details` says of them.
+
+    Args: as for `count_details`.
 
     Raises:
         MissingExtra: the packages of ``[text]`` are not installed.
     """
-    telephones, met = Telephones(), _Met()
+    telephones, met = telephones or Telephones(), _Met()
     masked: list[str] = []
     for text in texts:
         details = find_details(text, telephones)
@@ -295,8 +305,23 @@ def _keys(text: str) -> Iterator[tuple[int, int]]:
 
 _BY_VENDOR = (
     "aws", "azure_storage_key", "discord", "github_token", "gitlab_token", "jwt", "mailchimp", "npm",
-    "openai", "pypi_token", "sendgrid", "slack", "square_oauth", "stripe", "telegram_token", "twilio",
+    "pypi_token", "sendgrid", "slack", "square_oauth", "stripe", "telegram_token", "twilio",
 )  # fmt: skip
+
+
+_LONGEST_PART = 2_000
+"""Characters of a key of which a pattern says only that they are many: without a bound time grows as their square."""
+
+_PATTERN_PARTS = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
+"""A pattern's: what is escaped, classes of characters, and single signs."""
+
+
+def _bounded(pattern: re.Pattern[str]) -> re.Pattern[str]:
+    """A pattern that repeats nothing without an end."""
+    ends = {"*": f"{{0,{_LONGEST_PART}}}", "+": f"{{1,{_LONGEST_PART}}}"}
+    return re.compile(
+        "".join(ends.get(token, token) for token in _PATTERN_PARTS.findall(pattern.pattern)), pattern.flags
+    )
 
 
 @cache
@@ -309,4 +334,4 @@ def _vendors() -> tuple[re.Pattern[str], ...]:
     modules = [import_module(f"detect_secrets.plugins.{name}") for name in _BY_VENDOR]
     classes = chain.from_iterable(vars(module).values() for module in modules)
     known: list[Any] = [each for each in classes if isinstance(each, type) and issubclass(each, RegexBasedDetector)]
-    return tuple(pattern for each in known if each is not RegexBasedDetector for pattern in each.denylist)
+    return tuple(_bounded(pattern) for each in known if each is not RegexBasedDetector for pattern in each.denylist)

@@ -22,23 +22,36 @@ def conversations_of(document: Document, gap: timedelta = GAP) -> list[tuple[Tur
         document: of any kind; one without authors is one conversation.
         gap: silence that ends a conversation.
     """
+    return [joined(messages) for messages in messages_of(document, gap)]
+
+
+def messages_of(document: Document, gap: timedelta = GAP) -> list[tuple[Turn, ...]]:
+    """The messages of each conversation as they stand in the document.
+
+    Args: as for `conversations_of`.
+    """
     with_model = set(document.authors) <= {"user", "assistant"} and "assistant" in document.authors
-    # Texts are joined once: thousands of messages in a row would be copied with each that comes.
-    found: list[list[list[Turn]]] = []
+    found: list[list[Turn]] = []
     before: datetime | None = None
     for turn in document.turns:
         if not found or (not with_model and _is_long(before, turn.when, gap)):
-            found.append([[turn]])
-        elif found[-1][-1][0].author == turn.author and turn.author is not None:
-            found[-1][-1].append(turn)
+            found.append([turn])
         else:
-            found[-1].append([turn])
+            found[-1].append(turn)
         before = turn.when or before
-    return [tuple(_joined(row) for row in each) for each in found]
+    return [tuple(each) for each in found]
 
 
-def _joined(row: Sequence[Turn]) -> Turn:
-    return replace(row[0], text="\n".join(turn.text for turn in row)) if len(row) > 1 else row[0]
+def joined(messages: Sequence[Turn]) -> tuple[Turn, ...]:
+    """The messages of a conversation, what one author wrote in a row as one turn."""
+    # Texts are joined once: thousands of messages in a row would be copied with each that comes.
+    rows: list[list[Turn]] = []
+    for turn in messages:
+        if rows and rows[-1][0].author == turn.author and turn.author is not None:
+            rows[-1].append(turn)
+        else:
+            rows.append([turn])
+    return tuple(replace(row[0], text="\n".join(turn.text for turn in row)) if row[1:] else row[0] for row in rows)
 
 
 def _is_long(before: datetime | None, after: datetime | None, gap: timedelta) -> bool:

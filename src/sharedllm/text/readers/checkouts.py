@@ -196,7 +196,9 @@ class _Checkout:
                     remedy="Fetch its whole history: git fetch --unshallow.",
                 )
             clean |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
-            self.patience.run(["git", "init", "--quiet", "--bare", f"--object-format={form}", "--template=", str(self.empty)], clean)
+            self.patience.run(
+                ["git", "init", "--quiet", "--bare", f"--object-format={form}", "--template=", str(self.empty)], clean
+            )
             clean["GIT_OBJECT_DIRECTORY"] = str(self.top / objects)
             asked = ["git", "--no-pager", f"--git-dir={self.empty}", "-c", f"mailmap.blob={commit}:.mailmap"]
             self._commit, self._asked = commit, (asked, clean)
