@@ -188,9 +188,10 @@ def _write_gguf(model, path, without=()):
     writer.add_vocab_size(config.vocab_size)
     vocabulary = models.tokenizer().get_vocab()
     writer.add_tokenizer_model("gpt2")
-    # The reader wants at least one merge; its token takes the place of a byte that no text here has.
-    writer.add_token_list([*sorted(vocabulary, key=vocabulary.get)[:-1], "th"])
-    writer.add_token_merges(["t h"])
+    # The reader wants merges, and one alone older versions take for its letters; their tokens take the place of bytes
+    # that no text here has.
+    writer.add_token_list([*sorted(vocabulary, key=vocabulary.get)[:-2], "th", "he"])
+    writer.add_token_merges(["t h", "h e"])
     writer.add_token_types([3] * len(models.SPECIAL) + [1] * 256)
     writer.add_bos_token_id(1)
     writer.add_eos_token_id(2)
