@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from inspect import isabstract
 from pathlib import Path
 from queue import SimpleQueue
+from threading import Event
 
 import numpy as np
 import pytest
@@ -177,12 +178,14 @@ def in_memory(root, release):
 
 @pytest.fixture
 def forgetting(monkeypatch):
-    """What each holder holds that was asked to forget somebody, in that order."""
-    asked = []
+    """What each holder holds that was asked to forget somebody, in that order, and an event for when an engine was."""
+    asked, of_engine = [], Event()
 
     def noting(forget):
         def noted(self, user):
             asked.append(self.holds)
+            if isinstance(self, Engine):
+                of_engine.set()
             return forget(self, user)
 
         return noted
@@ -190,12 +193,19 @@ def forgetting(monkeypatch):
     for kind in kinds():
         if "forget" in vars(kind):
             monkeypatch.setattr(kind, "forget", noting(kind.forget))
-    return asked
+    return asked, of_engine
 
 
 def test_nobody_has_anything_of_who_is_erased_and_the_receipt_says_what_each_had(place, base_of, folder_of, forgetting):
     base, text, events = base_of("llama"), writing("alice"), SimpleQueue()
     address = str(place / "store.db")
+    asked_of, engine_was_asked = forgetting
+
+    def take(event):
+        events.put(event)
+        # The request is not to end by itself, however long the rest of this takes.
+        engine_was_asked.wait(60)
+
     with open_store(address) as store, open_keys(address) as keys:
         for user, seed in (("bob", 1), (USER, 2)):
             release = store.publish(user, Adapter("norm", base.fingerprint, row_of(base, seed)), PASSED)
@@ -219,7 +229,7 @@ def test_nobody_has_anything_of_who_is_erased_and_the_receipt_says_what_each_had
         try:
             job = service.jobs.submit(USER, text, RECIPES["default"])
             asked = Request([5, 6, 7], USER, release.id, release.adapter.values, max_tokens=400, ignore_end=True)
-            engine.submit(asked, events.put)
+            engine.submit(asked, take)
             del asked
             assert isinstance(events.get(timeout=60), Token)
             with service.arrivals.expecting(USER):
@@ -228,7 +238,7 @@ def test_nobody_has_anything_of_who_is_erased_and_the_receipt_says_what_each_had
                 assert any(found.startswith("a row in") for found in in_memory(engine, release))
                 snapshot = SnapshotFolder(store, place / "monday")
                 receipt = erase(store, USER, others=[*service.holders, snapshot])
-            assert tuple(dict.fromkeys(forgetting)) == HOLDERS, "have erase ask it, or whoever calls erase hand it over"
+            assert tuple(dict.fromkeys(asked_of)) == HOLDERS, "have erase ask it, or whoever calls erase hand it over"
             assert job.state == "cancelled"
             assert receipt.counts == {
                 "uploads on their way": 1,

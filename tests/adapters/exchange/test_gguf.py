@@ -128,6 +128,7 @@ def test_the_file_of_a_prior_of_a_built_in_base_is_that_bases(base_of, monkeypat
         gguf_source(base)
 
 
+@pytest.mark.rare
 def test_the_real_file_differs_only_in_its_norms_and_gives_our_logits_in_transformers(real, patched):
     path, adapter = patched
     assert_only_norms_differ(gguf_source(real), path)
@@ -150,6 +151,7 @@ def test_the_shipped_prior_and_the_persons_own_are_in_the_real_file(tmp_path):
     assert divergence(ours[0].log_softmax(-1), logits(base.model, ids)[0].log_softmax(-1)) > 0.05
 
 
+@pytest.mark.rare
 def test_llama_cpp_follows_the_adapter(real, patched):
     """llama.cpp multiplies in 4 and 8 bits, so its predictions differ a little; the adapter's effect is far larger."""
     llama_cpp = pytest.importorskip("llama_cpp")
@@ -210,6 +212,7 @@ def test_only_norm_adapters_of_this_base_are_written_and_nothing_is_overwritten(
     assert source.read_bytes() == before
 
 
+@pytest.mark.rare
 def test_the_page_beside_a_file_says_whose_it_is_and_its_lines_run(patched, monkeypatch, capsys):
     path, _ = patched
     card = card_beside(path).read_text()
