@@ -24,7 +24,7 @@ from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Finished, Limits, Request, RequestEvent, Sampling, Token
 
 RESULT = Path(__file__).parent / "results" / "conversations.json"
-LENGTHS, NEW_WORDS, ANSWER, PAIRS = (256, 1024, 1792), 24, 16, 5
+LENGTHS, NEW_WORDS, ANSWER, PAIRS = (256, 1024), 24, 16, 5
 
 
 def main() -> None:

@@ -52,7 +52,14 @@ CLIENTS = (
     Client("llm", "llm_cli.sh", ("llm==0.36",)),
     Client("litellm", "litellm_sdk.py", ("litellm==1.110.2",), light=False),
     Client("inspect-ai", "inspect_task.py", ("inspect-ai==0.3.285", "openai==3.57.0"), light=False),
-    Client("lm-eval", "lm_eval.sh", ("lm-eval[api]==0.4.13",), light=False),
+    Client(
+        "lm-eval",
+        "lm_eval.sh",
+        ("lm-eval[api]==0.4.13", "transformers==5.23.0"),
+        light=False,
+        note="Choices are scored by prompts of token ids, so it needs the base's tokenizer: `SHAREDLLM_TOKENIZER` is a"
+        " folder or hub id of the same base.",
+    ),
     Client("promptfoo", "promptfoo.sh", ("promptfoo@0.121.20",), light=False),
     Client("GuideLLM", "guidellm.sh", ("guidellm==0.8.1",), light=False),
     Client(

@@ -44,6 +44,7 @@ def test_a_client_passes_its_examples(client, served, tmp_path, pytestconfig):
         "SHAREDLLM_URL": str(served.client.base_url).rstrip("/"),
         "SHAREDLLM_KEY": served.secrets[USERS[0]],
         "SHAREDLLM_MODEL": served.model,
+        "SHAREDLLM_TOKENIZER": str(served.folder / "chatty"),
     }
     own = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "LLM_USER_PATH": str(tmp_path)}
     ran = subprocess.run(

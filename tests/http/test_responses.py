@@ -62,6 +62,16 @@ def test_a_response_is_what_a_chat_answers(ask, published):
     assert answer.model_extra["sharedllm"]["route"] == "own"
 
 
+def test_a_response_says_in_its_headers_which_release_answered(serving, published, monkeypatch):
+    monkeypatch.setattr(published.base.tokenizer, "chat_template", TEMPLATE)
+    server = serving()
+    asked = {"model": server.model, "input": [{"role": "user", "content": "hi"}]}
+    refused = server.alice.post("/v1/responses", json={**asked, "user": "bob"})
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "forbidden")
+    answer = server.alice.post("/v1/responses", json=asked)
+    assert (answer.headers["x-sharedllm-route"], answer.headers["x-sharedllm-release"]) == ("own", "1")
+
+
 def test_items_are_the_conversation_with_calls_and_their_results(ask, published):
     said = {"type": "output_text", "text": "Ringing.", "annotations": [], "logprobs": []}
     call = {"type": "function_call", "name": "ring", "arguments": '{"times": 2}', "status": "completed"}
@@ -202,6 +212,8 @@ def test_a_stream_that_fails_says_so_in_an_event(ask, published):
         ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input.0"),
         ({"input": [{"role": "user", "content": [{"type": "input_image", "image_url": "x"}]}]}, "input"),
         ({"input": []}, "input"),
+        ({"text": {"format": {"type": "text", "name": "person"}}}, "text"),
+        ({"text": {"format": {"type": "json_schema", "name": "person"}}}, "text"),
         ({"tools": [{"type": "web_search"}]}, "tools"),
         ({"tools": [RING, RING]}, None),
         ({"tool_choice": "required"}, None),

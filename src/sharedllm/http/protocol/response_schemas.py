@@ -134,7 +134,8 @@ class TextFormat(Strict):
 
     @model_validator(mode="after")
     def _a_schema_is_said(self) -> Self:
-        if (self.name is not None and self.schema_ is not None) != (self.type == "json_schema"):
+        given = [each is not None for each in (self.name, self.schema_)]
+        if not (all(given) if self.type == "json_schema" else not any(given)):
             raise PydanticCustomError("format", "name and schema come with the type json_schema, and with no other")
         return self
 
