@@ -31,6 +31,8 @@ from sharedllm.serving.request import Finished, Request, RequestEvent, Sampling
 
 RESULT = Path(__file__).parent / "results" / "grammars.json"
 USERS, NEW, PAIRS = 16, 32, 5
+PATIENCE = 300
+"""Seconds that one library may take."""
 PERSON: dict[str, Any] = {
     "type": "object",
     "properties": {
@@ -65,9 +67,12 @@ def main() -> None:
     libraries = {}
     for name in ("llguidance", "xgrammar", "outlines-core"):
         print(name, "…", file=sys.stderr)
-        ran = subprocess.run(
-            [sys.executable, "-m", "benchmarks.grammars", name], capture_output=True, text=True, check=False
-        )
+        command = [sys.executable, "-m", "benchmarks.grammars", name]
+        try:
+            ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+        except subprocess.TimeoutExpired:
+            libraries[name] = {"not measured": f"it was not done within {PATIENCE} s"}
+            continue
         error = {"not measured": (ran.stderr.strip().splitlines() or [f"status {ran.returncode}"])[-1]}
         libraries[name] = json.loads(ran.stdout) if not ran.returncode else error
     print("engine …", file=sys.stderr)
