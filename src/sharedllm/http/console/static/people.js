@@ -50,17 +50,14 @@ function Row({ person, chosen, choose }) {
 function Chosen({ api, person, changed }) {
   const [reason, setReason] = useState("");
   const [erasing, setErasing] = useState(false);
-  const [done, setDone] = useState("");
   const work = useWork();
   const heading = useRef();
   useEffect(() => heading.current.focus(), [person.user]);
   const path = `/v1/users/${encodeURIComponent(person.user)}`;
-  const act = (what, ask) =>
+  const act = (what, ask, gone = false) =>
     work.run(async () => {
       await ask();
-      setDone(what);
-      setErasing(false);
-      changed();
+      changed(what, gone);
     });
   const revoke = (event) => {
     event.preventDefault();
@@ -71,7 +68,6 @@ function Chosen({ api, person, changed }) {
     ${person.reason && html`<p>Revoked: <bdi dir="auto">${person.reason}</bdi></p>`}
     ${person.gate && html`<p>The newest release, ${person.releases}: <bdi dir="auto">${person.gate.reason}</bdi></p>`}
     <${Problem} error=${work.error} />
-    <p role="status">${done}</p>
     <p class="actions">
       <button type="button" class="quiet" disabled=${work.busy || person.served === null}
         onClick=${() => act("Back at the base. Their releases are kept.", () => api.post(`${path}/reset`))}>Back to the base</button>
@@ -80,7 +76,7 @@ function Chosen({ api, person, changed }) {
         onClick=${() => act("Restored.", () => api.post(`${path}/restore`))}>Restore</button>`}
       ${!erasing && html`<button type="button" class="danger" onClick=${() => setErasing(true)}>Erase…</button>`}
       ${erasing && html`<button type="button" class="danger" disabled=${work.busy}
-        onClick=${() => act("Erased.", () => api.remove(path))}>Erase all of theirs for good</button>
+        onClick=${() => act("Erased.", () => api.remove(path), true)}>Erase all of theirs for good</button>
       <button type="button" class="quiet" onClick=${() => setErasing(false)}>Keep them</button>`}
     </p>
     ${person.state !== "revoked" &&
@@ -98,12 +94,22 @@ export default function People({ session: { api } }) {
   const [typed, setTyped] = useState("");
   const [asked, setAsked] = useState({ state: "", search: "" });
   const [chosen, choose] = useState(null);
+  const [told, tell] = useState("");
+  const status = useRef();
   const pages = usePages((after, signal) => gather(api, asked, after, signal), asked);
   useEffect(() => {
     if (typed === asked.search) return undefined;
     const timer = setTimeout(() => setAsked((now) => ({ ...now, search: typed })), TYPING_MS);
     return () => clearTimeout(timer);
   }, [typed]);
+  const changed = (what, gone) => {
+    tell(what);
+    pages.again();
+    if (!gone) return;
+    // What had the focus goes with them.
+    choose(null);
+    status.current.focus();
+  };
   const person = pages.rows.find((each) => each.user === chosen?.user) ?? chosen;
   return html`
     <${Title}>People<//>
@@ -120,10 +126,11 @@ export default function People({ session: { api } }) {
       <//>
     </form>
     <${Problem} error=${pages.error} />
+    <p role="status" tabindex="-1" ref=${status}>${told}</p>
     <${Pager} pages=${pages} what="people" />
     <${Table} label="People" columns=${["Name", "State", "Release", "Gain", "Size", "Last trained"]}>
       ${pages.rows.map((each) => html`<${Row} key=${each.user} person=${each} chosen=${each.user === person?.user}
         choose=${() => choose(each.user === person?.user ? null : each)} />`)}
     <//>
-    ${person && html`<${Chosen} key=${person.user} api=${api} person=${person} changed=${pages.again} />`}`;
+    ${person && html`<${Chosen} key=${person.user} api=${api} person=${person} changed=${changed} />`}`;
 }
