@@ -106,6 +106,8 @@ def test_an_erasure_zeroes_exactly_its_own_pages(engine_of, say, row, architectu
     assert engine.releases()[1] == {("gone", "g1"), ("ann", "a1")}
     engine.forget("gone")
     assert ("gone", "g1") not in engine.releases()[1]
+    # Not even their name.
+    assert set(prefixes._pages) == {"ann"}
     assert not any(each[gone].any() for number in cache._layers for each in cache._layers[number])
     assert held("ann")[0] == mine
     assert all(torch.equal(one, other) for one, other in zip(held("ann")[1], whole, strict=True))

@@ -111,6 +111,8 @@ class Prefixes:
     def _taken(self, key: bytes) -> int:
         kept = self._kept.pop(key)
         self._pages[kept.owner] -= 1
+        if not self._pages[kept.owner]:
+            del self._pages[kept.owner]
         return kept.page
 
     def _let_go(self, keys: Iterable[bytes]) -> None:
