@@ -27,7 +27,18 @@ def save_adapter(adapter: Adapter, path: Path) -> None:
             provenance is not JSON.
         DiskFull: no room is left.
     """
-    from safetensors.numpy import save_file
+    data = adapter_bytes(adapter)
+    with new_file(path) as partial:
+        partial.write_bytes(data)
+
+
+def adapter_bytes(adapter: Adapter) -> bytes:
+    """The file that `save_adapter` writes.
+
+    Raises:
+        InvalidInput: a value is not finite or too large for float16, or the provenance is not JSON.
+    """
+    from safetensors.numpy import save
 
     values = _as_stored(adapter.values)
     try:
@@ -38,8 +49,8 @@ def save_adapter(adapter: Adapter, path: Path) -> None:
             remedy="Use plain, finite numbers, strings, lists and dicts.",
         ) from error
     about = {"schema": SCHEMA, "format": adapter.format, "base": adapter.base, "provenance": provenance}
-    with new_file(path) as partial:
-        save_file({"values": values}, partial, metadata=about | {"sha256": _checksum(about, values)})
+    data: bytes = save({"values": values}, metadata=about | {"sha256": _checksum(about, values)})
+    return data
 
 
 def load_adapter(path: Path) -> Adapter:

@@ -1,7 +1,7 @@
 """What is told of a look at somebody's text, and the options that say how it is read."""
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -186,64 +186,3 @@ def counted(what: str, count: int) -> str:
         return f"1 {what}"
     plural = " or ".join(f"{word}es" if word.endswith("ss") else f"{word}s" for word in what.split(" or "))
     return f"{count:,} {plural.replace('passwordes', 'passwords')}"
-
-
-def as_dict(found: "Inspection") -> dict[str, Any]:
-    """What was found, for programs; of the text itself nothing."""
-    text, split = found.text, found.split
-    return {
-        "documents": [
-            {
-                "source": reading.source,
-                "kind": reading.kind,
-                "authors": dict(reading.authors),
-                "me": reading.me,
-                "why": reading.why,
-                "read": reading.read,
-                "own": reading.own,
-                "others": reading.others,
-                "learned": reading.learned,
-                "context": reading.context,
-                "left_out": dict(reading.left_out),
-                "doubts": list(reading.doubts),
-            }
-            for reading in text.readings
-        ],
-        "not_read": [
-            {"source": str(path), "error": str(why)} for path, why in zip(text.skipped, text.why_skipped, strict=True)
-        ],
-        "languages": None if found.languages is None else _languages(found.languages.shares, found.languages.unsure),
-        "dates": None
-        if found.dates is None
-        else {"first": found.dates.first, "last": found.dates.last, "share": found.dates.share},
-        "near_repeats": None
-        if found.repeats is None
-        else {
-            "paragraphs": found.repeats.paragraphs,
-            "repeated": found.repeats.repeated,
-            "share": found.repeats.share,
-        },
-        "given_away": None
-        if found.given_away is None
-        else {"validation": found.given_away.validation, "heldout": found.given_away.heldout},
-        "personal_details": None if found.details is None else dict(found.details),
-        "masked": bool(text.masked),
-        "not_looked_up": found.unasked,
-        "tokens_per_character": found.tokens_per_character,
-        "learned": len(text.text),
-        "split": None
-        if split is None
-        else {
-            "by": split.by,
-            "train": len(split.train),
-            "validation": len(split.validation),
-            "heldout": len(split.heldout),
-            "between": split.between,
-        },
-        "error": None if found.why_not is None else str(found.why_not),
-        "not_looked_at": found.not_looked_at,
-    }
-
-
-def _languages(shares: Mapping[str, float], unsure: float) -> dict[str, Any]:
-    return {"shares": dict(shares), "unsure": unsure}

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sharedllm.cli.inspection import as_dict, chosen, reading_options, tell
+from sharedllm.cli.inspection import chosen, reading_options, tell
 from sharedllm.cli.options import json_option
 from sharedllm.cli.printing import print_json
 from sharedllm.errors import InvalidInput
@@ -54,7 +54,7 @@ def inspect_command(
     With --print, what others said and is read before your words stands behind > and is never learned. On a terminal
     control characters are shown as escapes; piped, your words are what training sees, byte for byte.
     """
-    from sharedllm.operations.inspect import inspect
+    from sharedllm.operations.inspect import as_dict, inspect
     from sharedllm.text.reading import read_user
 
     if mask:

@@ -20,7 +20,7 @@ from starlette.requests import ClientDisconnect
 from sharedllm import __version__
 from sharedllm.base.tokens import Vocabulary
 from sharedllm.errors import SharedLLMError
-from sharedllm.http import everybody, key_holders, oversight, status, users
+from sharedllm.http import everybody, key_holders, oversight, own_files, own_releases, status, users
 from sharedllm.http.console import assets, whoami
 from sharedllm.http.console.whoami import Arrived
 from sharedllm.http.erased import watch
@@ -31,6 +31,7 @@ from sharedllm.http.head_requests import Heads
 from sharedllm.http.limits import Bounds
 from sharedllm.http.logs import Watched
 from sharedllm.http.metrics import Metrics
+from sharedllm.http.own_releases import Rollback
 from sharedllm.http.paths import Paths
 from sharedllm.http.protocol import chat, completions, responses, tokenizing
 from sharedllm.http.protocol.response_schemas import ResponsesRequest
@@ -38,7 +39,16 @@ from sharedllm.http.protocol.schemas import ChatRequest, CompletionRequest
 from sharedllm.http.protocol.tokenizing import DetokenizeRequest, TokenizeRequest
 from sharedllm.http.service import Service
 
-BODIES = (ChatRequest, CompletionRequest, ResponsesRequest, TokenizeRequest, DetokenizeRequest, Arrived, Revocation)
+BODIES = (
+    ChatRequest,
+    CompletionRequest,
+    ResponsesRequest,
+    TokenizeRequest,
+    DetokenizeRequest,
+    Arrived,
+    Revocation,
+    Rollback,
+)
 """What `read` reads, described beside the addresses."""
 EXPOSED = ["X-Request-Id", "Retry-After", *(f"X-SharedLLM-{name}" for name in ("Route", "Release", "Base", "Reason"))]
 """Headers that a page of another origin may read."""
@@ -95,6 +105,8 @@ def create_app(service: Service) -> FastAPI:
     app.include_router(whoami.router)
     app.include_router(assets.router)
     app.include_router(users.router, responses=ANSWERS)
+    app.include_router(own_files.router)
+    app.include_router(own_releases.router)
     app.include_router(everybody.router)
     app.include_router(key_holders.router)
     app.include_router(oversight.router)

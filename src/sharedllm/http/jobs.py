@@ -17,7 +17,8 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import astuple, dataclass, field
+from dataclasses import asdict, astuple, dataclass, field
+from io import TextIOWrapper
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
@@ -25,6 +26,7 @@ from sharedllm.adapters.formats.registry import check_reaches_others
 from sharedllm.errors import EngineStopped, InvalidInput, QueueFull, TextError, UnknownJob
 from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.store import Stay, Store
+from sharedllm.text.choices import Choices
 from sharedllm.text.documents import normalise_newlines
 from sharedllm.text.splits import split_text
 from sharedllm.training.recipes import Recipe
@@ -44,6 +46,19 @@ _GRACE_SECONDS = 5.0
 _USUAL_SECONDS = 300.0
 # Beside the base, which may have to be widened to float32: the libraries, activations and the text's tokens.
 _BYTES_BESIDE_THE_BASE = 3 * 2**30
+
+
+@dataclass(frozen=True)
+class Files:
+    """What somebody sent to be read by the training itself.
+
+    Attributes:
+        data: one file's bytes; of several a ZIP archive's.
+        choices: how it is read.
+    """
+
+    data: bytes = field(repr=False)
+    choices: Choices
 
 
 JobState = Literal["queued", "running", "done", "held_back", "failed", "cancelled"]
@@ -66,6 +81,7 @@ class Job:
         error: why it failed.
         over: set when nothing will change any more.
         text: what it is to be trained on; empty once the training process has it.
+        files: the same, where it is to be read from these; None once the training process has them.
         process: that process, while it runs.
         ending: whether it was told to end.
     """
@@ -82,6 +98,7 @@ class Job:
     error: str | None = None
     over: threading.Event = field(default_factory=threading.Event)
     text: str = field(default="", repr=False)
+    files: Files | None = field(default=None, repr=False)
     process: "subprocess.Popen[str] | None" = None
     ending: bool = False
     # The first step that was told here, and when it and the latest were.
@@ -137,7 +154,7 @@ class Job:
 
     def settle(self, state: JobState) -> None:
         """Nothing changes any more."""
-        self.state, self.process, self.text = state, None, ""
+        self.state, self.process, self.text, self.files = state, None, "", None
         self.over.set()
 
 
@@ -175,8 +192,12 @@ class Jobs(Holder):
         self._refused: set[str] = set()
         self._closed = False
 
-    def submit(self, user: str, text: str, recipe: Recipe, stay: Stay | None = None, *, add: bool = False) -> Job:
-        """Queue a training of a user on a text that began to arrive in a stay of theirs; None where it begins later.
+    def submit(
+        self, user: str, wrote: str | Files, recipe: Recipe, stay: Stay | None = None, *, add: bool = False
+    ) -> Job:
+        """Queue a training of a user on what began to arrive in a stay of theirs; None where it begins later.
+
+        A text is checked here. Files are read by the training, and what is wrong with them becomes the job's error.
 
         With ``add`` the text comes to what the release was made from that answers when it is their turn.
 
@@ -193,7 +214,11 @@ class Jobs(Holder):
                 remedy="Start the server with --store and a file.",
             )
         check_reaches_others(recipe.method)
-        job = Job(secrets.token_hex(16), user, recipe, stay, add, text=_checked(user, text))
+        job = Job(secrets.token_hex(16), user, recipe, stay, add)
+        if isinstance(wrote, Files):
+            job.files = wrote
+        else:
+            job.text = _checked(user, wrote)
         with self._lock:
             self._check_room(user)
             self._jobs[job.id] = job
@@ -324,11 +349,12 @@ class Jobs(Holder):
             threading.Thread(target=self._attend, args=(job, job.process), name="training", daemon=True).start()
 
     def _attend(self, job: Job, process: "subprocess.Popen[str]") -> None:
-        orders, tells = cast(IO[str], process.stdin), cast(IO[str], process.stdout)
+        orders, tells = cast(TextIOWrapper, process.stdin), cast(IO[str], process.stdout)
         order = {
             "user": job.user,
             "stay": job.stay and astuple(job.stay),
             "text": job.text,
+            "files": job.files and {"bytes": len(job.files.data), "choices": asdict(job.files.choices)},
             "recipe": job.recipe.as_dict(),
             "add": job.add,
             "base": str(self._base),
@@ -336,13 +362,16 @@ class Jobs(Holder):
             "share": self._share,
             "memory_bytes": self._memory_bytes,
         }
-        job.text = ""
+        data = b"" if job.files is None else job.files.data
+        job.text, job.files = "", None
         try:
             # Our end of the pipe stays open for as long as it shall live. One that is dead already is met below.
             with suppress(BrokenPipeError):
                 orders.write(json.dumps(order) + "\n")
                 orders.flush()
-            del order
+                orders.buffer.write(data)
+                orders.buffer.flush()
+            del order, data
             for line in tells:
                 # Killed in the middle of a line, it leaves half of one.
                 if line.endswith("\n"):

@@ -78,6 +78,7 @@ class Service(Holder):
         quotas: how often each user may change what there is of them.
         grammars: what answers are held to, as far as somebody has asked for it.
         turns: who parses, routes, encodes and stores next.
+        reading: whose files are looked at next, which may take minutes.
         tending: who is shown, cancelled or erased next, which may wait for the engine or for a training.
     """
 
@@ -98,6 +99,7 @@ class Service(Holder):
     grammars: Grammars = field(init=False, repr=False)
     turns: Turns = field(default_factory=Turns, init=False, repr=False)
     tending: Turns = field(default_factory=Turns, init=False, repr=False)
+    reading: Turns = field(default_factory=Turns, init=False, repr=False)
     _admitting: set[object] = field(default_factory=set, init=False, repr=False)
     _admitted: Condition = field(default_factory=Condition, init=False, repr=False)
 

@@ -12,13 +12,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from sharedllm.errors import InvalidInput, SharedLLMError
 from sharedllm.http.public_errors import for_log, public
+
+if TYPE_CHECKING:
+    from sharedllm.text.choices import Choices
+    from sharedllm.text.passages import Passage
 
 _NICENESS = 10
 _UNFORESEEN = "Something went wrong in the training process. It was logged; send the text again later."
@@ -38,6 +42,8 @@ def main() -> None:
     # Whatever a library prints must not end up between our lines.
     os.dup2(2, 1)
     job = json.loads(sys.stdin.buffer.readline())
+    if job["files"] is not None:
+        job["files"]["data"] = sys.stdin.buffer.read(job["files"]["bytes"])
     threading.Thread(target=_outlive_nobody, daemon=True).start()
 
     def tell(**line: Any) -> None:
@@ -81,6 +87,7 @@ def _train(job: dict[str, Any], tell: Callable[..., None]) -> None:
     from sharedllm.operations.train import Author, train
     from sharedllm.operations.workplace import Workplace
     from sharedllm.store import Stay, open_store
+    from sharedllm.text.choices import choices_from
     from sharedllm.training.recipes import Recipe
 
     cores = job["share"] * (os.cpu_count() or 1)
@@ -104,12 +111,24 @@ def _train(job: dict[str, Any], tell: Callable[..., None]) -> None:
 
     stay = None if job["stay"] is None else Stay(*job["stay"])
     author = Author(job["user"], lambda: str(job["text"]), stay=stay)
+    if (files := job["files"]) is not None:
+        # Choices as they were sent; tuples became lists on the way.
+        choices = choices_from(files["choices"])
+        author = Author(job["user"], lambda: _read(job["user"], files["data"], choices), stay=stay, learn=choices.learn)
     with open_store(job["store"]) as store, Workplace(job["base"], load=load, bar=told) as workplace:
         for outcome in train(workplace, store, [author], Recipe(**job["recipe"]), add=job["add"]):
             if outcome.error is not None:
                 raise outcome.error
             if outcome.release is not None:
                 tell(release=outcome.release.number, gate=asdict(outcome.release.gate))
+
+
+def _read(user: str, data: bytes, choices: "Choices") -> "Sequence[Passage]":
+    from io import BytesIO
+
+    from sharedllm.text.reading import read_user
+
+    return read_user(user, ["-"], choices=choices, stdin=BytesIO(data)).passages
 
 
 class _Pace:

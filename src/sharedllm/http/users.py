@@ -17,7 +17,7 @@ from sharedllm.errors import CorruptAdapter, InTraining, InvalidInput, UnknownUs
 from sharedllm.http.arrivals import Arrival
 from sharedllm.http.error_responses import Refused
 from sharedllm.http.identity import Authenticated, Caller
-from sharedllm.http.jobs import MAX_TEXT_BYTES, Job, Jobs
+from sharedllm.http.jobs import MAX_TEXT_BYTES, Files, Job, Jobs
 from sharedllm.http.protocol.body import read
 from sharedllm.http.protocol.strict import Strict
 from sharedllm.http.service import Service
@@ -138,7 +138,7 @@ async def train(request: Request, arrival: Arriving) -> dict[str, Any]:
     service, order = _service(request), await read(request, Training, arrival.user)
     # What another format would give could not answer here.
     recipe = tuned(recipe_named(order.recipe), format=service.engine.layout.format)
-    job = await service.turns.run(arrival.user, lambda: _submit(service, arrival, order.text, recipe, order.add))
+    job = await service.turns.run(arrival.user, lambda: submitted(service, arrival, order.text, recipe, order.add))
     return job.as_dict()
 
 
@@ -195,13 +195,19 @@ def _cancel(jobs: Jobs, user: str, id: str) -> dict[str, Any]:
     return found.as_dict()
 
 
-def _submit(service: Service, arrival: Arrival, text: str, recipe: Recipe, add: bool) -> Job:
+def submitted(service: Service, arrival: Arrival, wrote: str | Files, recipe: Recipe, add: bool) -> Job:
+    """A training of what arrived, in the queue. Reads the store, and so blocks.
+
+    Raises:
+        InvalidInput: this server does not train.
+        SharedLLMError: see `Jobs.submit`, `begun_from` and `Arrivals.landing`.
+    """
     jobs = _jobs(service)
     if add:
         # Said now, not by a job that fails.
         begun_from(service.store, arrival.user, service.engine.layout.base, recipe)
     with service.arrivals.landing(arrival):
-        return jobs.submit(arrival.user, text, recipe, arrival.stay, add=add)
+        return jobs.submit(arrival.user, wrote, recipe, arrival.stay, add=add)
 
 
 def _bring(service: Service, arrival: Arrival, data: bytes, override_reason: str | None) -> dict[str, Any]:

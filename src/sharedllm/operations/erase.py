@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from sharedllm.errors import InvalidInput, SharedLLMError
+from sharedllm.errors import InvalidInput, SharedLLMError, UnknownUser
 from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.operations.locks import not_in_training
 from sharedllm.operations.priors import Priors
@@ -72,6 +72,29 @@ def erase(store: Store, user: str, *, folder: Path | None = None, others: Sequen
         account = store.note_erasure(user, []).going_on(done)
         receipt = make_receipt(user, account.removed, account.derived, store.audit_head(), key)
         return receipt_of(store.keep_receipt(user, receipt.as_dict()))
+
+
+def held(store: Store, user: str, *, folder: Path | None = None, others: Sequence[Holder] = ()) -> list[Removed]:
+    """What is held of a user, as far as it can be told without erasing them, by whoever would forget it.
+
+    Args:
+        store: where their releases are.
+        user: whose. Somebody of whom nothing is held is no error.
+        folder: of checkpoints; by default the one in the user's own data folder.
+        others: who else may hold something of theirs.
+
+    Raises:
+        StoreError: the store does not answer.
+    """
+    folder = checkpoint_folder() if folder is None else folder
+    try:
+        releases, events = sum(1 for _ in store.every_release(user)), len(store.events(user))
+    except UnknownUser:
+        releases = events = 0
+    counts = [Removed("releases", "store", releases), Removed("events", "store", events)]
+    for holder in (UnfinishedTraining(folder), *others):
+        counts += [each for each in holder.found(user) if isinstance(each, Removed)]
+    return counts
 
 
 def _forget(holders: Iterable[Holder], user: str) -> list[Removed | Derived]:

@@ -44,10 +44,7 @@ def export(
     out = Path(out)
     if kind not in get_args(ExchangeKind):
         raise UnknownName(f"{kind!r} cannot be exported to", remedy=f"Use one of: {', '.join(get_args(ExchangeKind))}.")
-    release = store.served(user) if number is None else store.release(user, number)
-    # Where a user's own files lie is no business of whoever gets the export.
-    provenance = {name: value for name, value in release.adapter.provenance.items() if name != "sources"}
-    adapter = replace(release.adapter, provenance=provenance)
+    release, adapter = _taken_along(store, user, number)
     if kind == "adapter":
         from sharedllm.adapters.adapter_file import save_adapter
 
@@ -71,6 +68,25 @@ def export(
 
             export_gguf(gguf_source(base), base, layout, adapter, out, origin=origin)
     return release
+
+
+def exported_bytes(store: "Store", user: str, *, number: int | None = None) -> bytes:
+    """The file with the adapter alone that `export` writes.
+
+    Raises:
+        UnknownUser, NotServed, UnknownName, CorruptAdapter: as for `export`.
+    """
+    from sharedllm.adapters.adapter_file import adapter_bytes
+
+    return adapter_bytes(_taken_along(store, user, number)[1])
+
+
+def _taken_along(store: "Store", user: str, number: int | None) -> "tuple[Release, Adapter]":
+    """A release, and its adapter as whoever gets it may have it."""
+    release = store.served(user) if number is None else store.release(user, number)
+    # Where a user's own files lie is no business of whoever gets the export.
+    provenance = {name: value for name, value in release.adapter.provenance.items() if name != "sources"}
+    return release, replace(release.adapter, provenance=provenance)
 
 
 def import_(

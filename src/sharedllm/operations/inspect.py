@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from sharedllm.errors import SharedLLMError, TextError
 from sharedllm.extras import missing
@@ -80,6 +81,7 @@ def inspect(
     choices: Choices | None = None,
     *,
     encode: Callable[[str], list[int]] | None = None,
+    stdin: BinaryIO | None = None,
 ) -> Inspection:
     """Read a person's sources as training would, and say what is in them. Nothing is kept.
 
@@ -88,13 +90,15 @@ def inspect(
         sources: paths of files and folders, or ``"-"`` for standard input.
         choices: who they are in it, what is learned of it, and whether details are masked.
         encode: a base's, from text to ids, to tell whether it has words for it.
+        stdin: what ``"-"`` reads; the process's own by default.
 
     Raises:
         TextError: a source that is named cannot be read, or nobody is called as was chosen.
         MissingExtra: details are to be masked, or a file is of a kind, that takes what is not installed.
     """
     choices = choices or Choices()
-    return inspected(look_at(user, sources, choices=choices), sources, choices.learn, encode=encode)
+    text = look_at(user, sources, choices=choices, stdin=stdin)
+    return inspected(text, sources, choices.learn, encode=encode)
 
 
 def inspected(
@@ -134,6 +138,67 @@ def inspected(
         why_not,
         "languages, near-repeats and personal details (pip install 'sharedllm[text]')" if lacking else "",
     )
+
+
+def as_dict(found: Inspection) -> dict[str, Any]:
+    """What was found, for programs; of the text itself nothing."""
+    text, split = found.text, found.split
+    return {
+        "documents": [
+            {
+                "source": reading.source,
+                "kind": reading.kind,
+                "authors": dict(reading.authors),
+                "me": reading.me,
+                "why": reading.why,
+                "read": reading.read,
+                "own": reading.own,
+                "others": reading.others,
+                "learned": reading.learned,
+                "context": reading.context,
+                "left_out": dict(reading.left_out),
+                "doubts": list(reading.doubts),
+            }
+            for reading in text.readings
+        ],
+        "not_read": [
+            {"source": str(path), "error": str(why)} for path, why in zip(text.skipped, text.why_skipped, strict=True)
+        ],
+        "languages": None if found.languages is None else _languages(found.languages.shares, found.languages.unsure),
+        "dates": None
+        if found.dates is None
+        else {"first": found.dates.first, "last": found.dates.last, "share": found.dates.share},
+        "near_repeats": None
+        if found.repeats is None
+        else {
+            "paragraphs": found.repeats.paragraphs,
+            "repeated": found.repeats.repeated,
+            "share": found.repeats.share,
+        },
+        "given_away": None
+        if found.given_away is None
+        else {"validation": found.given_away.validation, "heldout": found.given_away.heldout},
+        "personal_details": None if found.details is None else dict(found.details),
+        "masked": bool(text.masked),
+        "not_looked_up": found.unasked,
+        "tokens_per_character": found.tokens_per_character,
+        "learned": len(text.text),
+        "split": None
+        if split is None
+        else {
+            "by": split.by,
+            "train": len(split.train),
+            "validation": len(split.validation),
+            "heldout": len(split.heldout),
+            "between": split.between,
+        },
+        "error": None if found.why_not is None else str(found.why_not),
+        "not_looked_at": found.not_looked_at,
+    }
+
+
+def _languages(shares: Mapping[str, float], unsure: float) -> dict[str, Any]:
+    return {"shares": dict(shares), "unsure": unsure}
 
 
 def _split(text: UserText, sources: Sequence[str | Path], learn: Learn) -> tuple[Split | None, SharedLLMError | None]:

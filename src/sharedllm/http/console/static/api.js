@@ -19,8 +19,8 @@ export class Api {
     this.unauthorised = unauthorised;
   }
 
-  async send(method, path, { json, body, type, signal } = {}) {
-    const headers = {};
+  async send(method, path, { json, body, type, signal, headers: more } = {}) {
+    const headers = { ...more };
     if (this.key) headers["Authorization"] = `Bearer ${this.key}`;
     if (this.user) headers["X-SharedLLM-User"] = encodeURIComponent(this.user);
     if (json !== undefined) {

@@ -42,6 +42,41 @@ export function useWork() {
   return { ...state, run };
 }
 
+// What a gate found, in its own words, and by how much.
+export function Gate({ gate }) {
+  const gain = gate.figures?.own?.improvement;
+  return html`<p>
+    <span class="tag ${gate.passed ? "good" : "bad"}">${gate.passed ? "passed" : "held back"}</span>${" "}
+    <span dir="auto">${gate.reason.replace(/^(passed|held back): /, "")}</span>
+    ${Number.isFinite(gain?.estimate) &&
+    html`<small class="small"> On text that it had not read it does ${percent(gain.estimate)} better than without
+      (${percent(gain.low)} to ${percent(gain.high)}).</small>`}
+  </p>`;
+}
+
+export function save(name, blob) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(blob);
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
+}
+
+export function Confirm({ label, hint, word, act, busy }) {
+  const [typed, set] = useState("");
+  const submit = (event) => {
+    event.preventDefault();
+    if (typed === word) act();
+  };
+  return html`<form onSubmit=${submit}>
+    <${Field} id="confirm" label=${label} hint=${hint}>
+      <input id="confirm" autocomplete="off" spellcheck="false" dir="auto" aria-describedby=${hint && "confirm-hint"}
+        value=${typed} onInput=${(event) => set(event.target.value)} />
+    <//>
+    <button class="danger" disabled=${busy || typed !== word}>Erase me</button>
+  </form>`;
+}
+
 export const number = new Intl.NumberFormat("en");
 export const date = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
 

@@ -6,6 +6,10 @@ const person = (me) => me.user !== null;
 
 export const VIEWS = [
   { id: "write", title: "Write", who: person, load: () => import("./write.js") },
+  { id: "texts", title: "Texts", who: (me) => person(me) && me.trains, load: () => import("./texts.js") },
+  { id: "releases", title: "Releases", who: person, load: () => import("./releases.js") },
+  { id: "blind", title: "Blind test", who: person, load: () => import("./blind.js") },
+  { id: "data", title: "Your data", who: person, load: () => import("./data.js") },
   { id: "people", title: "People", who: operator, load: () => import("./people.js") },
   { id: "keys", title: "Keys", who: operator, load: () => import("./keys.js") },
   { id: "server", title: "Server", who: operator, load: () => import("./server.js") },

@@ -1,6 +1,8 @@
 // Ask, or have a text gone on with: what the base says alone, and what one's own release says, side by side.
 
 import { ALONE, OWN, answer, asking, newSeed } from "./answers.js";
+import { Suggestion, useSuggestion } from "./suggest.js";
+import { Tokens } from "./tokens.js";
 import { Problem, Title, html, number, useEffect, useRef, useState } from "./parts.js";
 
 const SIDES = [ALONE, OWN];
@@ -11,14 +13,15 @@ function heading(me, side) {
 }
 
 function Pane({ me, side, told, again }) {
-  const { text, error, running, routed, stopped } = told;
+  const { text, error, running, routed, stopped, box } = told;
   return html`<div class=${side === OWN ? "mine" : ""} aria-busy=${running ? "true" : "false"}>
     <h3>${heading(me, side)} ${routed?.release && html`<small>release ${routed.release}</small>`}</h3>
     <p class="said" dir="auto">${text}${running && html`<span class="caret" aria-hidden="true"></span>`}</p>
+    ${box?.length > 0 && html`<${Tokens} box=${box} />`}
     ${stopped && html`<p class="small">Stopped here.</p>`}
     ${error && html`<${Problem} error=${error}>
       ${error.status === 0 && html` <button type="button" class="quiet" onClick=${again}>Try again</button>`}
-      ${side === OWN && (error.status === 404 || error.status === 409) && html` <a href="#/texts">Drop files to train one</a>.`}
+      ${side === OWN && (error.status === 404 || error.status === 409) && me.trains && html` <a href="#/texts">Drop files to train one</a>.`}
     <//>`}
   </div>`;
 }
@@ -52,6 +55,8 @@ export default function Write({ session: { me, api } }) {
   const [prompt, setPrompt] = useState("");
   const [chat, setChat] = useState(me.chats);
   const [status, setStatus] = useState("");
+  const [suggesting, setSuggesting] = useState(false);
+  const suggestion = useSuggestion(me, api, prompt, suggesting);
   const running = useRef(new Map());
   const count = useRef(0);
   useEffect(() => () => running.current.forEach((each) => each.abort()), []);
@@ -63,7 +68,7 @@ export default function Write({ session: { me, api } }) {
     const controller = new AbortController();
     const key = `${exchange.id} ${side}`;
     running.current.set(key, controller);
-    update(exchange.id, side, { text: "", error: null, stopped: false, running: true });
+    update(exchange.id, side, { text: "", error: null, stopped: false, running: true, box: null });
     const asked = asking(me, {
       ...(exchange.chat ? { turns } : { text: exchange.prompt }),
       seed: exchange.seed,
@@ -90,6 +95,14 @@ export default function Write({ session: { me, api } }) {
     setStatus("Two answers are being written");
     for (const side of SIDES) run(exchange, side, turnsOf(exchanges, side, prompt));
   };
+  const take = () => setPrompt((now) => now + suggestion.text);
+  const typed = (event) => {
+    if (event.key === "Enter" && (event.ctrlKey || event.metaKey)) ask(event);
+    if (event.key === "ArrowRight" && event.altKey && suggestion.text) {
+      event.preventDefault();
+      take();
+    }
+  };
   const again = (exchange, side) => {
     const before = exchanges.slice(0, exchanges.indexOf(exchange));
     run(exchange, side, turnsOf(before, side, exchange.prompt));
@@ -112,11 +125,13 @@ export default function Write({ session: { me, api } }) {
       <label for="prompt" class="hidden">${chat ? "What would you ask?" : "How does the text begin?"}</label>
       <textarea id="prompt" rows="4" dir="auto" placeholder=${chat ? "What would you ask?" : "How does the text begin?"}
         value=${prompt} onInput=${(event) => setPrompt(event.target.value)}
-        onKeyDown=${(event) => event.key === "Enter" && (event.ctrlKey || event.metaKey) && ask(event)}></textarea>
+        onKeyDown=${typed}></textarea>
+      <${Suggestion} told=${suggestion} take=${take} />
       <p class="actions">
         <button disabled=${busy || !prompt}>Ask both</button>
         <button type="button" class="quiet" disabled=${!busy} onClick=${stop}>Stop</button>
         <span class="small">Ctrl+Enter asks.</span>
+        <label><input type="checkbox" checked=${suggesting} onChange=${() => setSuggesting(!suggesting)} /> Suggest words while I type</label>
       </p>
     </form>`;
 }

@@ -1,0 +1,191 @@
+// Drop files, see what is read of them, train, and hear what the gate says.
+
+import { Field, Gate, Problem, Title, html, number, percent, useEffect, useRef, useState, useWork } from "./parts.js";
+import { zipped } from "./zip.js";
+
+const OFTEN = 1000;
+const MOST_NAMES = 12;
+// What tells by itself what it is; of anything else the name is needed, which an archive keeps.
+const ALONE = /\.(md|zip)$/i;
+
+async function body(files) {
+  return files.length === 1 && ALONE.test(files[0].name) ? files[0] : zipped(files);
+}
+
+function options(choices) {
+  return { type: "application/octet-stream", headers: { "X-SharedLLM-Choices": encodeURIComponent(JSON.stringify(choices)) } };
+}
+
+function shown(source) {
+  return source.replace(/^(-|standard input)\//, "");
+}
+
+function Listed({ title, items }) {
+  if (!items.length) return null;
+  return html`<details><summary>${title}</summary><ul>${items.map((item) => html`<li dir="auto">${item}</li>`)}</ul></details>`;
+}
+
+// Documents of several authors of whom nothing says which is meant.
+function unknown(found) {
+  return found.documents.filter((each) => Object.keys(each.authors).length > 1 && !each.me);
+}
+
+function Authors({ found, choices, choose }) {
+  const several = found.documents.filter((each) => Object.keys(each.authors).length > 1);
+  const names = [...new Set(several.flatMap((each) => Object.keys(each.authors)))].slice(0, MOST_NAMES);
+  if (!names.length) return null;
+  const toggle = (name) =>
+    choose({ me: choices.me.includes(name) ? choices.me.filter((each) => each !== name) : [...choices.me, name] });
+  return html`<fieldset class="choice">
+    <legend>Who of these are you? Only your own words are learned.</legend>
+    ${names.map((name) => html`<label key=${name}>
+      <input type="checkbox" checked=${choices.me.includes(name)} onChange=${() => toggle(name)} /> <bdi dir="auto">${name}</bdi>
+    </label>`)}
+  </fieldset>`;
+}
+
+function Found({ found }) {
+  const kinds = new Map();
+  for (const each of found.documents) kinds.set(each.kind, (kinds.get(each.kind) ?? 0) + 1);
+  const read = [...kinds].map(([kind, count]) => `${number.format(count)} × ${kind}`).join(", ");
+  const languages = Object.entries(found.languages?.shares ?? {}).map(([code, share]) => `${code} ${percent(share)}`);
+  const details = Object.entries(found.personal_details ?? {}).map(([kind, count]) => `${number.format(count)} × ${kind}`);
+  const { split } = found;
+  return html`
+    <dl class="facts">
+      <div><dt>Read</dt><dd>${read || "nothing"}</dd></div>
+      <div><dt>Of it your words</dt><dd>${number.format(found.learned)} characters</dd></div>
+      ${languages.length > 0 && html`<div><dt>Languages</dt><dd>${languages.join(", ")}</dd></div>`}
+      ${found.dates && html`<div><dt>Written</dt><dd>${found.dates.first.slice(0, 10)} to ${found.dates.last.slice(0, 10)}</dd></div>`}
+      ${details.length > 0 && html`<div><dt>${found.masked ? "Masked" : "Personal details"}</dt><dd>${details.join(", ")}</dd></div>`}
+      ${split && html`<div><dt>Kept for testing</dt><dd>${number.format(split.validation + split.heldout)} characters, never trained on</dd></div>`}
+    </dl>
+    ${found.error && !unknown(found).length && html`<${Problem} error=${found.error} />`}
+    <${Listed} title="Whose words" items=${found.documents.map((each) => `${shown(each.source)}: ${each.me ?? each.kind}${each.why ? ` (${each.why})` : ""}`)} />
+    <${Listed} title="Not read (${found.not_read.length})" items=${found.not_read.map((each) => `${shown(each.source)}: ${each.error}`)} />`;
+}
+
+function minutes(seconds) {
+  if (seconds === null) return "how long it takes is not known yet";
+  return seconds < 90 ? `about ${Math.max(1, Math.round(seconds))} seconds left` : `about ${Math.round(seconds / 60)} minutes left`;
+}
+
+function Training({ job, cancel }) {
+  const { done, total } = job.steps;
+  if (job.state === "queued") return html`<p role="status">Waiting for its turn. <button type="button" class="quiet" onClick=${cancel}>Cancel</button></p>`;
+  if (job.state === "running") {
+    // A screen reader is told each tenth, and whoever looks every step.
+    const tenth = Math.floor((10 * done) / total) * 10;
+    return html`<div>
+      <label for="steps">Training: step ${done} of ${total}, ${minutes(job.seconds_left)}</label>
+      <progress id="steps" max=${total} value=${done}></progress>
+      <p class="hidden" role="status">${tenth} per cent trained</p>
+      <p><button type="button" class="quiet" onClick=${cancel}>Cancel</button></p>
+    </div>`;
+  }
+  return html`<div role="status">
+    ${job.state === "done" && html`<p class="note">Release ${job.release} answers from now on. <a href="#/write">Write with it</a>.</p>`}
+    ${job.state === "held_back" && html`<p class="note">Release ${job.release} is stored and does not answer: what you had stays as it is.</p>`}
+    ${job.state === "cancelled" && html`<p class="note">Cancelled. The same files go on from where it was.</p>`}
+    ${job.state === "failed" && html`<${Problem} error=${job.error} />`}
+    ${job.gate && html`<${Gate} gate=${job.gate} />`}
+  </div>`;
+}
+
+export default function Texts({ session: { me, api } }) {
+  const [files, setFiles] = useState([]);
+  const [pasted, setPasted] = useState("");
+  const [choices, setChoices] = useState({ me: [], learn: "writing", mask: false });
+  const [found, setFound] = useState(null);
+  const [job, setJob] = useState(null);
+  const [over, setOver] = useState(false);
+  const [grows, setGrows] = useState(false);
+  const work = useWork();
+  const following = useRef(true);
+  const looks = useRef(0);
+  useEffect(() => () => void (following.current = false), []);
+
+  const follow = async (job) => {
+    for (setJob(job); following.current && ["queued", "running"].includes(job.state); setJob(job)) {
+      await new Promise((resolve) => setTimeout(resolve, OFTEN));
+      // A server that cannot be reached for a moment goes on training.
+      job = await api.get(api.mine(`/jobs/${job.id}`)).catch((error) => (error.status === 0 ? job : Promise.reject(error)));
+    }
+  };
+  useEffect(() => {
+    work.run(async () => {
+      const { jobs } = await api.get(api.mine("/jobs"));
+      const under = jobs.find((each) => ["queued", "running"].includes(each.state));
+      if (under) await follow(under);
+    });
+  }, []);
+
+  const look = (files, choices) =>
+    work.run(async () => {
+      const turn = ++looks.current;
+      const size = files.reduce((sum, file) => sum + file.size, 0);
+      if (size > me.body_bytes) {
+        throw new Error(`These are ${number.format(Math.ceil(size / 1e6))} MB, and this server takes ${number.format(Math.floor(me.body_bytes / 1e6))} MB at once. Leave out pictures and the like, or take a part.`);
+      }
+      const response = await api.send("POST", api.mine("/files/inspect"), { body: await body(files), ...options(choices) });
+      const read = await response.json();
+      // What was chosen meanwhile is read again, and this is what was chosen before.
+      if (turn === looks.current) setFound(read);
+    });
+  const take = (taken) => {
+    const list = [...taken];
+    if (!list.length) return;
+    setFiles(list);
+    setFound(null);
+    setJob(null);
+    look(list, choices);
+  };
+  const choose = (change) => {
+    const now = { ...choices, ...change };
+    setChoices(now);
+    if (files.length) look(files, now);
+  };
+  const drop = (event) => {
+    event.preventDefault();
+    setOver(false);
+    take(event.dataTransfer.files);
+  };
+  const train = () =>
+    work.run(async () => {
+      const path = api.mine(`/files/train?add=${grows}`);
+      const response = await api.send("POST", path, { body: await body(files), ...options(choices) });
+      await follow(await response.json());
+    });
+  const cancel = () => work.run(async () => setJob(await api.remove(api.mine(`/jobs/${job.id}`))));
+  const going = job && ["queued", "running"].includes(job.state);
+
+  return html`
+    <${Title}>Texts<//>
+    <p>Drop what you wrote: notes, documents, mail, exports of chats, or a ZIP of all that. It is read, learned from, and kept
+      nowhere.</p>
+    <div class="drop ${over ? "over" : ""}" onDragOver=${(event) => (event.preventDefault(), setOver(true))}
+      onDragLeave=${() => setOver(false)} onDrop=${drop}>
+      <label for="files">Drop files here, or choose them</label>
+      <input id="files" type="file" multiple disabled=${going} onChange=${(event) => take(event.target.files)} />
+      <details>
+        <summary>Or paste text</summary>
+        <label for="pasted" class="hidden">Your text</label>
+        <textarea id="pasted" rows="5" dir="auto" value=${pasted} onInput=${(event) => setPasted(event.target.value)}></textarea>
+        <p><button type="button" class="quiet" disabled=${!pasted || going} onClick=${() => take([new File([pasted], "pasted.md")])}>Look at it</button></p>
+      </details>
+    </div>
+    <${Problem} error=${work.error} />
+    <p role="status" class=${work.busy && !going ? "" : "hidden"}>${work.busy && !going ? "Reading…" : found ? "Read" : ""}</p>
+    ${found && html`<section aria-label="What was read">
+      <h2>What was read</h2>
+      <${Found} found=${found} />
+      <${Authors} found=${found} choices=${choices} choose=${choose} />
+      <fieldset class="choice">
+        <legend class="hidden">How it is learned</legend>
+        <label><input type="checkbox" checked=${choices.mask} onChange=${() => choose({ mask: !choices.mask })} /> Mask mail addresses, numbers and passwords</label>
+        <label><input type="checkbox" checked=${grows} onChange=${() => setGrows(!grows)} /> It is new, and comes to what my release learned</label>
+      </fieldset>
+      <p class="actions"><button type="button" disabled=${work.busy || going || found.error !== null} onClick=${train}>Train</button></p>
+    </section>`}
+    ${job && html`<section aria-label="Training"><h2>Training</h2><${Training} job=${job} cancel=${cancel} /></section>`}`;
+}

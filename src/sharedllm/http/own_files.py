@@ -1,0 +1,76 @@
+"""A person's files over HTTP: looked at, trained on, and kept nowhere.
+
+A body is one file, told by its content, or a ZIP archive of several. How it is read (who the person is in it, what is
+learned, whether details are masked) is JSON in the header `X-SharedLLM-Choices`, percent-encoded as ids are: names of
+people do not belong into addresses.
+"""
+
+import json
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.encoders import jsonable_encoder
+
+from sharedllm.errors import InvalidInput, TextError
+from sharedllm.http.error_responses import ANSWERS
+from sharedllm.http.inspection_worker import looked_at
+from sharedllm.http.jobs import Files
+from sharedllm.http.paths import decoded
+from sharedllm.http.service import Service
+from sharedllm.http.users import Arriving, User, submitted
+from sharedllm.text.choices import Choices, choices_from
+from sharedllm.training.recipes import DEFAULT_RECIPE, recipe_named, tuned
+
+HEADER = "X-SharedLLM-Choices"
+_FILES = {"requestBody": {"required": True, "content": {"application/octet-stream": {"schema": {"type": "string"}}}}}
+
+router = APIRouter(prefix="/v1/users/{id:part}/files", tags=["users"], responses=ANSWERS)
+
+
+async def chosen(request: Request) -> Choices:
+    """How the files are read; a FastAPI dependency.
+
+    Raises:
+        InvalidInput: the header does not say it.
+    """
+    try:
+        return choices_from(json.loads(decoded(request.headers.get(HEADER, "{}"))))
+    except (ValueError, RecursionError):
+        raise InvalidInput(
+            f"{HEADER} does not say how files are read",
+            remedy='Send percent-encoded JSON, as {"me": ["Alice M."], "learn": "writing", "mask": false}.',
+        ) from None
+
+
+Chosen = Annotated[Choices, Depends(chosen)]
+
+
+@router.post("/inspect", openapi_extra=_FILES)
+async def look(request: Request, user: User, choices: Chosen) -> dict[str, Any]:
+    """What training would read in the files: whose words, in which languages, with which details, and what is left out.
+
+    Nothing is trained, and nothing of them is kept.
+    """
+    service: Service = request.app.state.service
+    data = await _whole(request, user)
+    found = await service.reading.run(user, lambda: looked_at(user, data, choices))
+    return dict(jsonable_encoder(found))
+
+
+@router.post("/train", status_code=202, openapi_extra=_FILES)
+async def train(
+    request: Request, arrival: Arriving, choices: Chosen, add: bool = False, recipe: str = DEFAULT_RECIPE
+) -> dict[str, Any]:
+    """Train the user on the files in the background, as on a text; what is wrong with them is told by the job."""
+    service: Service = request.app.state.service
+    files = Files(await _whole(request, arrival.user), choices)
+    tuned_to = tuned(recipe_named(recipe), format=service.engine.layout.format)
+    job = await service.turns.run(arrival.user, lambda: submitted(service, arrival, files, tuned_to, add))
+    return job.as_dict()
+
+
+async def _whole(request: Request, user: str) -> bytes:
+    data = bytes(await request.scope["body"].whole(user))
+    if not data:
+        raise TextError("There is nothing in the body", remedy="Send a file, or a ZIP archive of several.")
+    return data

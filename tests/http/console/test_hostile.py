@@ -1,0 +1,148 @@
+"""Whatever a name, a model or a paste contains, it is text on the page; and it can be used by everybody."""
+
+import json
+import shutil
+import subprocess
+
+import pytest
+from tests.http.conftest import PASSED, FakeEngine
+from tests.http.console.conftest import enter
+from tests.http.console.test_texts import opened
+
+from sharedllm.serving.request import Finished, Scored, Token
+
+NAME = "<img src=x onerror=alert(1)>"
+SAID = '<script>alert(2)</script><a href="javascript:alert(3)">x</a>\u202e \u0645\u0631\u062d\u0628\u0627 {{7*7}}'
+PLACES = ("Write", "Releases", "Blind test", "Your data")
+
+
+class Hostile(FakeEngine):
+    """Answers with markup."""
+
+    def answer(self, request, deliver):
+        deliver(Token(Scored(5, -0.5, ()), SAID))
+        deliver(Finished("stop", "", len(request.prompt), 1, (), (Scored(5, -0.5, (), -0.75),), None))
+
+
+def test_names_and_answers_never_become_markup(site, published, visit):
+    published.store.publish(NAME, published.adapter(3), PASSED)
+    published.store.revoke(NAME, f"{NAME} {SAID}")
+    published.store.restore(NAME)
+    site = site(Hostile(published.base))
+    page = enter(visit(site.address, expected=["TrustedHTML"]), published.keys.create(user=NAME)[0])
+    assert NAME in page.locator(".who").inner_text()
+    page.get_by_role("textbox").fill(NAME + SAID)
+    page.get_by_role("button", name="Ask both").click()
+    page.locator(".said", has_text="alert(2)").last.wait_for()
+    assert page.locator(".exchange img, .exchange script, .exchange a[href^=javascript]").count() == 0
+    for place in PLACES:
+        opened(page, place)
+        assert page.locator("main img, main script").count() == 0
+    # And the browser itself refuses what would make markup of text.
+    broken = "document.body.innerHTML = '<b>x</b>'"
+    with pytest.raises(Exception, match="TrustedHTML"):
+        page.evaluate(broken)
+
+
+def test_a_paste_of_a_hundred_thousand_characters_is_refused_in_words_and_the_page_goes_on(site, visit):
+    site = site()
+    page = enter(visit(site.address), site.secrets["alice"])
+    page.get_by_role("textbox").fill("word " * 20_000)
+    page.get_by_role("button", name="Ask both").click()
+    page.get_by_text("does not fit").last.wait_for()
+    assert "100,000 characters" in page.locator(".exchange h2").inner_text()
+    page.get_by_role("textbox").fill("short")
+    page.get_by_role("button", name="Ask both").click()
+    page.locator(".exchange").nth(1).locator(".said").last.wait_for()
+
+
+def test_text_that_is_written_from_right_to_left_stands_so(site, visit):
+    site = site()
+    page = enter(visit(site.address), site.secrets["alice"])
+    page.get_by_role("textbox").fill("من جاء إلى الباب؟")
+    assert page.evaluate("getComputedStyle(document.getElementById('prompt')).direction") == "rtl"
+    page.get_by_role("button", name="Ask both").click()
+    page.locator(".exchange h2").wait_for()
+    assert page.evaluate("getComputedStyle(document.querySelector('.exchange h2')).direction") == "rtl"
+
+
+def test_a_second_tab_is_somebody_elses_place_if_they_log_in_there(site, visit):
+    site = site()
+    page = enter(visit(site.address), site.secrets["alice"])
+    second = page.context.new_page()
+    second.goto(site.address)
+    enter(second, site.secrets["bob"])
+    page.reload()
+    page.get_by_role("navigation").wait_for()
+    assert "alice" in page.locator(".who").inner_text()
+    assert "bob" in second.locator(".who").inner_text()
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory):
+    """What finds barriers, as npm has it."""
+    if shutil.which("npm") is None:
+        pytest.skip("axe is not to be had: there is no npm")
+    folder = tmp_path_factory.mktemp("axe")
+    fetched = subprocess.run(
+        ["npm", "install", "--no-audit", "--no-fund", "--prefix", folder, "axe-core@4"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if fetched.returncode:
+        pytest.skip(f"axe is not to be had: {fetched.stderr[-200:]}")
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
+
+
+def check(page, axe, where):
+    """No barrier in what is shown, and nothing to be scrolled to the side."""
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{where} scrolls sideways"
+    page.evaluate(axe)
+    found = page.evaluate("axe.run({ resultTypes: ['violations'] }).then((result) => result.violations)")
+    assert not found, f"{where}: " + json.dumps(
+        [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found]
+    )
+
+
+@pytest.mark.rare
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1440])
+def test_no_place_has_barriers_or_scrolls_sideways(site, published, visit, axe, scheme, width):
+    site = site(FakeEngine(published.base))
+    page = visit(site.address, width=width, scheme=scheme)
+    page.get_by_label("Key").wait_for()
+    check(page, axe, "login")
+    enter(page, site.secrets["alice"])
+    page.get_by_role("textbox").fill("A" * 200 + " hi")
+    page.get_by_role("button", name="Ask both").click()
+    page.get_by_text("What each contributed").click()
+    page.get_by_label("Suggest words").check()
+    for place in PLACES:
+        if place != "Write":
+            opened(page, place)
+            page.wait_for_load_state("networkidle")
+        check(page, axe, f"{place} {scheme} {width}")
+
+
+def test_everything_is_reached_by_keyboard(site, published, visit):
+    site = site(FakeEngine(published.base))
+    page = visit(site.address)
+    page.get_by_label("Key").focus()
+    page.keyboard.type(site.secrets["alice"])
+    page.keyboard.press("Enter")
+    page.get_by_role("navigation").wait_for()
+    page.get_by_role("heading", name="Write", level=1).wait_for()
+    # A new place takes the focus to its heading.
+    assert page.evaluate("document.activeElement.textContent") == "Write"
+    page.get_by_role("textbox").focus()
+    page.keyboard.type("hi")
+    page.keyboard.press("Control+Enter")
+    page.locator(".said", has_text="abc").last.wait_for()
+    reached = set()
+    page.evaluate("document.body.focus()")
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("(document.activeElement.textContent || document.activeElement.id).trim()"))
+    assert {"Skip to the content", "Releases", "Your data", "Log out", "prompt"} <= reached

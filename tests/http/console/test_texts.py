@@ -1,0 +1,146 @@
+"""From dropped files to a release, and what becomes of it, in a real browser."""
+
+import json
+
+import pytest
+from tests.http.console.conftest import enter
+from tests.http.test_own_files import CHAT, NOTES
+
+from sharedllm.adapters.adapter import GateOutcome
+from sharedllm.http import jobs as jobs_module
+from sharedllm.http.jobs import Jobs
+
+STEPS = """
+import json, sys
+order = json.loads(sys.stdin.buffer.readline())
+data = sys.stdin.buffer.read(order["files"]["bytes"])
+for step in (1, 64):
+    print(json.dumps({"step": step}), flush=True)
+sys.stdin.buffer.read(GO)
+print(json.dumps({"release": 2, "gate": {"passed": PASSED, "reason": "REASON", "figures": {}}}), flush=True)
+"""
+"""A training process that tells of two steps, and then of its release, at once or once its server ends."""
+
+
+@pytest.fixture
+def training(folder_of, tmp_path, monkeypatch):
+    """Jobs whose training process is a few lines, and ends with a gate's verdict."""
+    queues = []
+
+    def training(*, passed=True, reason="passed: 12 % better", waits=False):
+        program = STEPS.replace("PASSED", str(passed)).replace("REASON", reason).replace("GO", "1" if waits else "0")
+        popen = jobs_module.subprocess.Popen
+
+        def start(command, **options):
+            if "training_worker" not in command[-1]:
+                return popen(command, **options)
+            return popen([command[0], "-c", program], **options)
+
+        monkeypatch.setattr(jobs_module.subprocess, "Popen", start)
+        queues.append(Jobs(folder_of("llama"), str(tmp_path / "store.db")))
+        return queues[-1]
+
+    yield training
+    for queue in queues:
+        queue.close()
+
+
+def opened(page, place):
+    page.get_by_role("navigation").get_by_role("link", name=place).click()
+    page.get_by_role("heading", name=place, level=1).wait_for()
+    return page
+
+
+def given(page, **files):
+    """Choose files, and wait until they are read."""
+    payload = [
+        {"name": name.replace("_", "."), "mimeType": "text/plain", "buffer": text.encode()}
+        for name, text in files.items()
+    ]
+    page.get_by_label("Drop files here").set_input_files(payload)
+    page.get_by_role("heading", name="What was read").wait_for(timeout=120_000)
+    return page.get_by_role("region", name="What was read")
+
+
+def test_files_are_read_trained_on_and_the_gate_says_why(site, training, visit):
+    site = site(jobs=training())
+    page = opened(enter(visit(site.address), site.secrets["alice"]), "Texts")
+    found = given(page, notes_md=NOTES, more_txt=NOTES.upper())
+    assert "2 × plain text" in found.inner_text()
+    page.get_by_role("button", name="Train").click()
+    page.get_by_text("Release 2 answers from now on").wait_for()
+    assert "12 % better" in page.get_by_role("region", name="Training").inner_text()
+
+
+def test_whoever_wrote_in_a_chat_says_who_they_are(site, training, visit):
+    site = site(jobs=training(passed=False, reason="held back: not clearly better"))
+    page = opened(enter(visit(site.address), site.secrets["alice"]), "Texts")
+    given(page, chat_txt=CHAT)
+    assert page.get_by_role("button", name="Train").is_disabled()
+    page.get_by_label("Alice M.").check()
+    page.get_by_role("button", name="Train").and_(page.locator(":enabled")).click(timeout=120_000)
+    page.get_by_text("held back", exact=True).wait_for()
+    assert "not clearly better" in page.get_by_role("region", name="Training").inner_text()
+    assert "what you had stays" in page.get_by_role("region", name="Training").inner_text()
+
+
+def test_a_training_is_followed_from_another_tab_and_cancelled_there(site, training, visit):
+    site = site(jobs=training(waits=True))
+    page = opened(enter(visit(site.address), site.secrets["alice"]), "Texts")
+    given(page, notes_md=NOTES)
+    page.get_by_role("button", name="Train").click()
+    page.get_by_label("step 64 of").wait_for()
+    other = opened(enter(visit(site.address), site.secrets["alice"]), "Texts")
+    other.get_by_label("step 64 of").wait_for()
+    other.get_by_role("button", name="Cancel").click()
+    page.get_by_text("Cancelled.").wait_for()
+
+
+def test_what_is_too_much_is_said_before_it_is_sent(site, training, visit):
+    site = site(jobs=training(), body_bytes=2000)
+    page = opened(enter(visit(site.address), site.secrets["alice"]), "Texts")
+    page.get_by_label("Drop files here").set_input_files(
+        [{"name": "a.txt", "mimeType": "text/plain", "buffer": b"x" * 3000}]
+    )
+    assert "takes 0 MB" in page.get_by_role("alert").inner_text()
+    assert not any("inspect" in url for url in page.asked)
+
+
+def test_releases_are_a_line_to_go_back_on(site, published, visit):
+    published.store.publish("alice", published.adapter(5), GateOutcome(True, "passed: better"))
+    published.store.publish("alice", published.adapter(6), GateOutcome(False, "held back: it harms general text"))
+    site = site()
+    page = opened(enter(visit(site.address), site.secrets["alice"]), "Releases")
+    lines = page.locator(".timeline li")
+    lines.first.wait_for()
+    assert lines.count() == 3
+    assert "it harms general text" in lines.first.inner_text()
+    assert page.get_by_role("button", name="Let release 3 answer").count() == 0
+    page.get_by_role("button", name="Let release 1 answer").click()
+    page.get_by_text("Release 1 answers now").wait_for()
+    assert site.store.user("alice").served == 1
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download release 2").click()
+    assert download.value.suggested_filename == "release-2.safetensors"
+    page.get_by_role("button", name="Let the base answer").click()
+    page.get_by_text("The base answers now").wait_for()
+    assert site.store.user("alice").served is None
+
+
+def test_what_is_held_is_told_and_erased_with_a_receipt(site, visit, published):
+    site = site()
+    page = opened(enter(visit(site.address), site.secrets["alice"]), "Your data")
+    page.get_by_text("1 releases").wait_for()
+    erase = page.get_by_role("button", name="Erase me")
+    assert erase.is_disabled()
+    page.get_by_label("Type your name").fill("alice")
+    erase.click()
+    page.get_by_role("heading", name="You are erased").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save the receipt").click()
+    receipt = json.loads(download.value.path().read_text())
+    assert receipt["signature"]
+    assert "alice" not in json.dumps(receipt)
+    assert [user.user for user in published.store.users()] == ["bob"]
+    page.get_by_role("link", name="Releases").click()
+    page.get_by_label("Key").wait_for()
