@@ -11,8 +11,9 @@ from tests.http.test_jobs import QUICK
 
 from sharedllm.adapters.adapter import GateOutcome
 from sharedllm.errors import TextError
+from sharedllm.http.arrivals import Files
 from sharedllm.http.inspection_worker import looked_at
-from sharedllm.http.jobs import Files, Jobs
+from sharedllm.http.jobs import Jobs
 from sharedllm.text.choices import Choices
 
 NOTES = "It was late when she came home, and nobody had lit the lamp in the hall. " * 60

@@ -7,12 +7,26 @@ is gone.
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sharedllm.errors import ErasedMeanwhile
 from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.http.error_responses import Refused
 from sharedllm.store import Stay, Store
+from sharedllm.text.choices import Choices
+
+
+@dataclass(frozen=True)
+class Files:
+    """What somebody sent to be read by the training itself.
+
+    Attributes:
+        data: one file's bytes; of several a ZIP archive's.
+        choices: how it is read.
+    """
+
+    data: bytes = field(repr=False)
+    choices: Choices
 
 
 @dataclass(eq=False)

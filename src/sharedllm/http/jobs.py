@@ -25,8 +25,8 @@ from typing import IO, Any, Literal, cast
 from sharedllm.adapters.formats.registry import check_reaches_others
 from sharedllm.errors import EngineStopped, InvalidInput, QueueFull, TextError, UnknownJob
 from sharedllm.holder import Derived, Holder, Removed
+from sharedllm.http.arrivals import Files
 from sharedllm.store import Stay, Store
-from sharedllm.text.choices import Choices
 from sharedllm.text.documents import normalise_newlines
 from sharedllm.text.splits import split_text
 from sharedllm.training.recipes import Recipe
@@ -46,19 +46,6 @@ _GRACE_SECONDS = 5.0
 _USUAL_SECONDS = 300.0
 # Beside the base, which may have to be widened to float32: the libraries, activations and the text's tokens.
 _BYTES_BESIDE_THE_BASE = 3 * 2**30
-
-
-@dataclass(frozen=True)
-class Files:
-    """What somebody sent to be read by the training itself.
-
-    Attributes:
-        data: one file's bytes; of several a ZIP archive's.
-        choices: how it is read.
-    """
-
-    data: bytes = field(repr=False)
-    choices: Choices
 
 
 JobState = Literal["queued", "running", "done", "held_back", "failed", "cancelled"]

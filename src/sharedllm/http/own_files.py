@@ -12,9 +12,9 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.encoders import jsonable_encoder
 
 from sharedllm.errors import InvalidInput, TextError
+from sharedllm.http.arrivals import Files
 from sharedllm.http.error_responses import ANSWERS
 from sharedllm.http.inspection_worker import looked_at
-from sharedllm.http.jobs import Files
 from sharedllm.http.paths import decoded
 from sharedllm.http.service import Service
 from sharedllm.http.users import Arriving, User, submitted

@@ -14,10 +14,10 @@ from pydantic import Field
 from sharedllm.adapters.adapter import UNTESTED, GateOutcome, check_fits
 from sharedllm.adapters.adapter_file import as_imported, parse_adapter
 from sharedllm.errors import CorruptAdapter, InTraining, InvalidInput, UnknownUser
-from sharedllm.http.arrivals import Arrival
+from sharedllm.http.arrivals import Arrival, Files
 from sharedllm.http.error_responses import Refused
 from sharedllm.http.identity import Authenticated, Caller
-from sharedllm.http.jobs import MAX_TEXT_BYTES, Files, Job, Jobs
+from sharedllm.http.jobs import MAX_TEXT_BYTES, Job, Jobs
 from sharedllm.http.protocol.body import read
 from sharedllm.http.protocol.strict import Strict
 from sharedllm.http.service import Service
