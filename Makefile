@@ -4,13 +4,13 @@ PYTHON ?= python3
 VENV := .venv$(filter-out -python3,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-rare test-clients test-wheel check docs format clean
+.PHONY: demo test test-all test-rare test-clients test-wheel test-lowest check docs format clean
 
 demo: $(VENV)/installed
 	$(BIN)/sharedllm demo --out out/demo.html
 
 # Tests run beside one another, each on a core of its own.
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
 
 test: $(VENV)/installed
 	$(PYTEST)
@@ -28,6 +28,11 @@ test-all: test test-rare
 # Of those, the one that installs the wheel into an empty environment: train, gate, store, ask, serve.
 test-wheel: $(VENV)/installed
 	$(BIN)/pytest -m rare tests/test_wheel.py
+
+# The core's tests, with the lowest versions that pyproject.toml allows, in an environment of its own.
+test-lowest: BIN := .venv-lowest/bin
+test-lowest: .venv-lowest/installed
+	$(PYTEST) $(addprefix tests/,adapters base combining compression evaluation operations serving store text training)
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check src tests benchmarks experiments docs
@@ -49,6 +54,15 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	  || { echo "sharedllm needs Python 3.11 or newer; try: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+.venv-lowest/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+	.venv-lowest/bin/uv pip compile --quiet --resolution lowest-direct --python .venv-lowest/bin/python --extra dev \
+	  pyproject.toml --output-file .venv-lowest/lowest.txt
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python -r .venv-lowest/lowest.txt
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --no-deps -e .
 	@touch $@
 
 clean:
