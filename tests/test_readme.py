@@ -95,6 +95,7 @@ def serving(arguments):
     assert server.returncode == 0
 
 
+@pytest.mark.rare
 @pytest.mark.timeout(600)
 def test_the_commands_and_the_library_examples_work_as_written_one_after_the_other(desk, capsys):
     with ExitStack() as servers:

@@ -46,6 +46,7 @@ def test_bits_per_character_are_perplexity_by_character(alice, run):
     assert own["next_word_1"]["value"] is None, "words are foretold only where that was asked for"
 
 
+@pytest.mark.rare
 def test_worth_is_words_foretold_keystrokes_and_style_for_base_own_and_anothers(alice, run, notes):
     run("train", "bob", notes("bob"))
     found = run("evaluate", "alice", "--worth", "--json").json["worth"]

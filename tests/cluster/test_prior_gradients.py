@@ -201,6 +201,7 @@ def job(tmp_path, folder_of, monkeypatch):
     return GradientJob(str(folder), fingerprint(folder), RECIPE.rank)
 
 
+@pytest.mark.rare
 def test_a_killed_worker_and_one_that_hangs_cost_nothing_and_stay_nowhere(tmp_path, job, monkeypatch):
     monkeypatch.setattr(prior_gradients, "_LEAST_PATIENCE", 5.0)
     base = load_base(job.base)
