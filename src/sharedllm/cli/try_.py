@@ -1,5 +1,6 @@
 """`sharedllm try`: the page, at one person's own place, on this machine, with nothing to set up."""
 
+import logging
 import webbrowser
 
 import click
@@ -58,6 +59,8 @@ def command(user: str, no_browser: bool, format: str, base_name: str | None, sto
     def ready(url: str) -> None:
         nonlocal here
         here = url
+        # A line for every request would bury the address.
+        logging.getLogger("sharedllm.http").setLevel(logging.ERROR)
         first = address()
         click.echo(f"{printable(user)}'s place: {first}\nCtrl-C ends it.")
         if not no_browser and not webbrowser.open(first):

@@ -6,6 +6,8 @@ import pytest
 from tests.http.test_answers import TEMPLATE
 from tests.reporting.browser import CHROMIUM, FLAGS
 
+from sharedllm.http import jobs as jobs_module
+from sharedllm.http.jobs import Jobs
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Limits
 
@@ -82,6 +84,41 @@ def site(chatty, published, listening):
         )
 
     return site
+
+
+STEPS = """
+import json, sys
+order = json.loads(sys.stdin.buffer.readline())
+data = sys.stdin.buffer.read(order["files"]["bytes"])
+for step in (1, 64):
+    print(json.dumps({"step": step}), flush=True)
+sys.stdin.buffer.read(GO)
+print(json.dumps({"release": 2, "gate": {"passed": PASSED, "reason": "REASON", "figures": {}}}), flush=True)
+"""
+"""A training process that tells of two steps, and then of its release, at once or once its server ends."""
+
+
+@pytest.fixture
+def training(folder_of, tmp_path, monkeypatch):
+    """Jobs whose training process is a few lines, and ends with a gate's verdict."""
+    queues = []
+
+    def training(*, passed=True, reason="passed: 12 % better", waits=False):
+        program = STEPS.replace("PASSED", str(passed)).replace("REASON", reason).replace("GO", "1" if waits else "0")
+        popen = jobs_module.subprocess.Popen
+
+        def start(command, **options):
+            if "training_worker" not in command[-1]:
+                return popen(command, **options)
+            return popen([command[0], "-c", program], **options)
+
+        monkeypatch.setattr(jobs_module.subprocess, "Popen", start)
+        queues.append(Jobs(folder_of("llama"), str(tmp_path / "store.db")))
+        return queues[-1]
+
+    yield training
+    for queue in queues:
+        queue.close()
 
 
 def enter(page, secret):

@@ -7,7 +7,9 @@ import subprocess
 import pytest
 from tests.http.conftest import PASSED, FakeEngine
 from tests.http.console.conftest import enter
-from tests.http.console.test_texts import opened
+from tests.http.console.test_reading_answers import OPENINGS
+from tests.http.console.test_texts import given, opened
+from tests.http.test_own_files import CHAT, NOTES
 
 from sharedllm.serving.request import Finished, Scored, Token
 
@@ -109,8 +111,8 @@ def check(page, axe, where):
 @pytest.mark.rare
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [360, 1440])
-def test_no_place_has_barriers_or_scrolls_sideways(site, published, visit, axe, scheme, width):
-    site = site(FakeEngine(published.base))
+def test_no_place_has_barriers_or_scrolls_sideways(site, published, training, visit, axe, scheme, width):
+    site = site(FakeEngine(published.base), jobs=training())
     page = visit(site.address, width=width, scheme=scheme)
     page.get_by_label("Key").wait_for()
     check(page, axe, "login")
@@ -124,6 +126,23 @@ def test_no_place_has_barriers_or_scrolls_sideways(site, published, visit, axe, 
             opened(page, place)
             page.wait_for_load_state("networkidle")
         check(page, axe, f"{place} {scheme} {width}")
+    given(opened(page, "Texts"), notes_md=NOTES, chat_txt=CHAT)
+    check(page, axe, "what was read")
+    page.get_by_label("Alice M.").check()
+    page.get_by_role("button", name="Train").and_(page.locator(":enabled")).click(timeout=120_000)
+    page.get_by_text("answers from now on").wait_for()
+    check(page, axe, "what the gate said")
+    opened(page, "Blind test").get_by_label("Or the text itself").fill(OPENINGS)
+    page.get_by_role("button", name="Begin").click()
+    for _ in range(10):
+        page.get_by_role("button", name="A is more mine").wait_for()
+        check(page, axe, "a pair")
+        page.get_by_role("button", name="I cannot tell").click()
+    check(page, axe, "the result")
+    opened(page, "Your data").get_by_label("Type your name").fill("alice")
+    page.get_by_role("button", name="Erase me").click()
+    page.get_by_role("heading", name="You are erased").wait_for()
+    check(page, axe, "the receipt")
 
 
 def test_everything_is_reached_by_keyboard(site, published, visit):
