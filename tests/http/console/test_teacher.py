@@ -16,7 +16,6 @@ from tests.http.conftest import PASSED, FakeEngine
 
 from sharedllm.errors import UnknownUser
 from sharedllm.http.jobs import Jobs
-from sharedllm.training.recipes import RECIPES, Recipe
 
 PUPILS = [
     *("Ada", "Björn", "Chloé", "Đorđe", "Eun-ji", "فاطمة"),
@@ -60,14 +59,10 @@ class Teacher:
         self.page.get_by_role(role, name=name, exact=True).click()
 
 
-@pytest.fixture(params=["instant", pytest.param("trained", marks=[pytest.mark.rare, pytest.mark.timeout(900)])])
-def jobs(request, published, folder_of, tmp_path, monkeypatch):
-    """Trainings that take no time, or real ones."""
-    monkeypatch.setitem(RECIPES, "default", Recipe("default", steps=6, window=64))
-    where = str(tmp_path / "store.db")
-    made = (
-        Instant(folder_of("llama"), where, published) if request.param == "instant" else Jobs(folder_of("llama"), where)
-    )
+@pytest.fixture
+def jobs(published, folder_of, tmp_path):
+    """Trainings that take no time; what a real one does is in tests/http/test_training_worker.py."""
+    made = Instant(folder_of("llama"), str(tmp_path / "store.db"), published)
     yield made
     made.close()
 
@@ -103,11 +98,8 @@ def test_a_teacher_has_twelve_adapters_made_hands_out_keys_resets_one_and_remove
     assert [row["user"] for row in handed] == PUPILS
     assert len(teacher.done) == 4
 
-    states = [trained(here, row["secret"], row["user"]) for row in handed]
-    assert set(states) <= {"done", "held_back"}
-    assert all(published.store.user(each).releases == 1 for each in PUPILS)
-    if published.store.user("Ada").served is None:
-        published.store.rollback("Ada", 1, override_reason="trained for a few steps alone")
+    assert {trained(here, row["secret"], row["user"]) for row in handed} == {"done"}
+    assert all(published.store.user(each).served == 1 for each in PUPILS)
 
     teacher.press("link", "People")
     page.get_by_role("button", name="Krzysztof").wait_for()
