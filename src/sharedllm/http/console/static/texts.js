@@ -5,6 +5,7 @@ import { zipped } from "./zip.js";
 
 const OFTEN = 1000;
 const MOST_NAMES = 12;
+const LEAST_SHARE = 0.005;
 // What tells by itself what it is; of anything else the name is needed, which an archive keeps.
 const ALONE = /\.(md|zip)$/i;
 
@@ -48,7 +49,8 @@ function Found({ found }) {
   const kinds = new Map();
   for (const each of found.documents) kinds.set(each.kind, (kinds.get(each.kind) ?? 0) + 1);
   const read = [...kinds].map(([kind, count]) => `${number.format(count)} × ${kind}`).join(", ");
-  const languages = Object.entries(found.languages?.shares ?? {}).map(([code, share]) => `${code} ${percent(share)}`);
+  const told = Object.entries(found.languages?.shares ?? {}).filter(([, share]) => share >= LEAST_SHARE);
+  const languages = told.map(([code, share]) => `${code} ${percent(share)}`);
   const details = Object.entries(found.personal_details ?? {}).map(([kind, count]) => `${number.format(count)} × ${kind}`);
   const { split } = found;
   return html`

@@ -1,0 +1,42 @@
+"""A newcomer's way on the real base: one command, files, one button, one question."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+from tests.http.console.test_texts import given, opened
+
+from sharedllm.text.samples import sample_text
+
+
+@pytest.fixture
+def tried(tmp_path):
+    """`sharedllm try alice` as a process; the address that it prints."""
+    environment = os.environ | {"SHAREDLLM_STORE": str(tmp_path / "store.db"), "XDG_DATA_HOME": str(tmp_path / "data")}
+    command = [sys.executable, "-m", "sharedllm", "try", "alice", "--no-browser"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        try:
+            yield re.search(r"http://\S+", process.stdout.readline())[0]
+        finally:
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=120)
+
+
+@pytest.mark.rare
+@pytest.mark.timeout(3600)
+def test_from_one_command_to_an_answered_question_are_three_decisions(tried, visit):
+    page = opened(visit(tried), "Texts")
+    text = sample_text("novelist")
+    found = given(page, letters_md=text[:60_000], diary_txt=text[60_000:90_000])
+    assert "2 × plain text" in found.inner_text()
+    page.get_by_role("button", name="Train").click()
+    page.get_by_label(re.compile("step [1-9]")).wait_for(timeout=600_000)
+    page.get_by_text(re.compile("answers from now on|does not answer")).wait_for(timeout=3_000_000)
+    assert page.get_by_role("region", name="Training").get_by_text(re.compile("passed|held back")).count()
+    opened(page, "Write").get_by_role("textbox").fill("What should I write about next?")
+    page.get_by_role("button", name="Ask both").click()
+    page.get_by_text("Both answers have ended").wait_for(state="attached", timeout=600_000)
+    assert page.locator(".said").first.inner_text()
