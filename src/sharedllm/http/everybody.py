@@ -12,7 +12,7 @@ from sharedllm.http.operator import in_turn, operator_router
 from sharedllm.http.protocol.body import described, read
 from sharedllm.http.protocol.strict import Strict
 from sharedllm.http.service import Service
-from sharedllm.store.contract import PEOPLE_PER_PAGE, Person, Standing
+from sharedllm.store.contract import PEOPLE_PER_PAGE, ListedUser, Standing
 from sharedllm.store.release_format import STORED
 from sharedllm.user_ids import MAX_USER_ID_CHARACTERS
 
@@ -70,7 +70,7 @@ async def restore(request: Request, id: str) -> dict[str, Any]:
     return await in_turn(request, work)
 
 
-def _told(person: Person) -> dict[str, Any]:
+def _told(person: ListedUser) -> dict[str, Any]:
     newest, shown = person.newest, person.served or person.newest
     return asdict(person.summary) | {
         "trained_at": newest and newest.created_at,

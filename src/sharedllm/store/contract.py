@@ -88,7 +88,7 @@ class UserSummary:
 
 
 @dataclass(frozen=True)
-class Person:
+class ListedUser:
     """Somebody in a list.
 
     Attributes:
@@ -111,7 +111,7 @@ class People:
         next: what to ask for ``after`` to go on; None where this is the end.
     """
 
-    page: list[Person]
+    page: list[ListedUser]
     next: int | None
 
 

@@ -20,8 +20,8 @@ from sharedllm.store.contract import (
     Event,
     EventKind,
     Headcount,
+    ListedUser,
     People,
-    Person,
     Position,
     Release,
     ReleaseSummary,
@@ -289,9 +289,9 @@ class MemoryStore(Store):
             raise rules.unknown_user(user)
         return entry
 
-    def _person(self, user: str, entry: _User) -> Person:
+    def _person(self, user: str, entry: _User) -> ListedUser:
         served = None if entry.served is None else _summary(entry.records[entry.served])
-        return Person(self.user(user), _summary(entry.records[entry.count]), served)
+        return ListedUser(self.user(user), _summary(entry.records[entry.count]), served)
 
     def _check(self, stays: Mapping[str, Stay]) -> None:
         for user, stay in stays.items():

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 
 from sharedllm.errors import CorruptAdapter
-from sharedllm.store.contract import Headcount, People, Person, ReleaseSummary, Standing
+from sharedllm.store.contract import Headcount, ListedUser, People, ReleaseSummary, Standing
 from sharedllm.store.release_format import summarise
 from sharedllm.store.rules import is_found
 from sharedllm.store.sql.checksums import check_entry
@@ -83,13 +83,13 @@ def headcount(database: Database) -> Headcount:
     return Headcount(people=row.people, revoked=row.revoked, not_served=row.not_served)
 
 
-def _person(owner: Owner, row: SqlRow, theirs: dict[tuple[int, int], SqlRow]) -> Person:
+def _person(owner: Owner, row: SqlRow, theirs: dict[tuple[int, int], SqlRow]) -> ListedUser:
     check_entry(owner, row._mapping)
     summary = read_standing(owner, row)
     newest = _outline(owner, theirs.get((row.key, summary.releases)))
     if summary.served == summary.releases:
-        return Person(summary, newest, newest)
-    return Person(summary, newest, _outline(owner, theirs.get((row.key, summary.served or 0))))
+        return ListedUser(summary, newest, newest)
+    return ListedUser(summary, newest, _outline(owner, theirs.get((row.key, summary.served or 0))))
 
 
 def _outline(owner: Owner, row: SqlRow | None) -> ReleaseSummary | None:
