@@ -10,6 +10,7 @@ import statistics
 from pathlib import Path
 from typing import Any
 
+from benchmarks.exports_summary import exports_figures
 from benchmarks.prior_summary import curve, prior_figures
 from benchmarks.worth_summary import worth_figures, worth_line
 
@@ -17,11 +18,13 @@ RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
 PRIOR_PAGE = README.parent / "docs" / "prior.md"
 WORTH_PAGE = README.parent / "docs" / "worth.md"
+TEXT_PAGE = README.parent / "docs" / "text.md"
 FEW = 10
 """Kinds with fewer people are too few to correlate."""
 BEGIN, END = "<!-- figures: python -m benchmarks.summary -->\n", "<!-- end of figures -->\n"
 
 PRIOR_BEGIN, PRIOR_END = "<!-- prior: python -m benchmarks.summary -->\n", "<!-- end of prior -->\n"
+EXPORTS_BEGIN, EXPORTS_END = "<!-- exports: python -m benchmarks.summary -->\n", "<!-- end of exports -->\n"
 WORTH_BEGIN, WORTH_END = "<!-- worth: python -m benchmarks.summary -->\n", "<!-- end of worth -->\n"
 
 
@@ -29,6 +32,7 @@ def main() -> None:
     README.write_text(with_figures(README.read_text()))
     PRIOR_PAGE.write_text(with_prior(PRIOR_PAGE.read_text()))
     WORTH_PAGE.write_text(with_worth(WORTH_PAGE.read_text()))
+    TEXT_PAGE.write_text(with_exports(TEXT_PAGE.read_text()))
 
 
 def with_figures(readme: str) -> str:
@@ -44,6 +48,11 @@ def with_prior(page: str) -> str:
 def with_worth(page: str) -> str:
     """The page on worth with its figures as the result file has them."""
     return _between(page, WORTH_BEGIN, worth_figures(), WORTH_END)
+
+
+def with_exports(page: str) -> str:
+    """The page on text with its figures as the result file has them."""
+    return _between(page, EXPORTS_BEGIN, exports_figures(), EXPORTS_END)
 
 
 def _between(page: str, begin: str, figures: str, end: str) -> str:

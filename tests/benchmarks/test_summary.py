@@ -1,11 +1,21 @@
 """The figures in README and pages are those of the result files."""
 
 import pytest
-from benchmarks.summary import PRIOR_PAGE, README, WORTH_PAGE, with_figures, with_prior, with_worth
+from benchmarks.summary import (
+    PRIOR_PAGE,
+    README,
+    TEXT_PAGE,
+    WORTH_PAGE,
+    with_exports,
+    with_figures,
+    with_prior,
+    with_worth,
+)
 
 
 @pytest.mark.parametrize(
-    ("page", "with_its_figures"), [(README, with_figures), (PRIOR_PAGE, with_prior), (WORTH_PAGE, with_worth)]
+    ("page", "with_its_figures"),
+    [(README, with_figures), (PRIOR_PAGE, with_prior), (WORTH_PAGE, with_worth), (TEXT_PAGE, with_exports)],
 )
 def test_a_page_says_what_the_result_files_say(page, with_its_figures):
     text = page.read_text()

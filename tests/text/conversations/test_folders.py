@@ -100,3 +100,12 @@ def test_other_folders_are_left_alone_and_nothing_of_them_is_read():
 
     found = recognise_folder({"a/b.txt": fails, "a/c.json": fails, "src/2024-01-01.json": fails, "x/users.json": fails})
     assert not found.documents and not found.taken
+
+
+@pytest.mark.parametrize("root", ["", "/home/alice/export.zip/", "export/"])
+def test_names_of_a_slack_export_are_found_wherever_it_lies(root):
+    users = [{"id": "UALICE", "name": "alice", "profile": {"display_name": "Alice"}}]
+    day = [each | {"user_profile": None} for each in slack()]
+    found = recognise_folder(folder({f"{root}users.json": users, f"{root}general/2024-03-13.json": day}))
+    assert [set(each.authors) for each in found.documents] == [{"Alice", "UBOB"}]
+    assert found.taken == {f"{root}users.json", f"{root}general/2024-03-13.json"}

@@ -82,3 +82,19 @@ def test_of_a_document_that_is_a_damaged_zip_file_nobody_is_told_to_unpack_it(en
     assert f"({ending})" in unread.error.message or "EPUB" in unread.error.message
     assert "npack" not in str(unread.error)
     assert "whether it is whole" in unread.error.remedy
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        '<div class="message default clearfix" id="message7"><div class="from_name">Bob</div>hi</div>',
+        '<div class="chatlog__message-group"><div class="chatlog__message-container">Bob hi</div></div>',
+        '<div class="_3-95 _a6-g"><div class="_2ph_ _a6-h _a6-i">Bob</div><div class="_2ph_ _a6-p">hi</div></div>',
+    ],
+)
+def test_a_chat_as_a_web_page_is_refused_since_it_would_be_taken_for_one_persons_words(page, tmp_path):
+    (tmp_path / "messages.html").write_text(f"<!DOCTYPE html><html><body>{page * 20}</body></html>")
+    documents, (unread,) = read(tmp_path)
+    assert documents == []
+    assert "is a chat as " in unread.error.message
+    assert "JSON, and give that" in unread.error.remedy

@@ -70,13 +70,14 @@ def _slack(members: Mapping[str, Read]) -> tuple[list[Document], set[str]]:
             channels[day[1] or "", day[2]].append(path)
     documents, taken = [], set()
     for root in sorted({root for root, _ in channels}):
-        listed = f"{root}/users.json".lstrip("/")
+        below = f"{root}/" if root else ""
+        listed = f"{below}users.json"
         if listed not in members:
             continue
         names = slack.people(_value(listed, members, slack.KIND))
         if names is None:
             continue
-        taken |= {f"{root}/{each}.json".lstrip("/") for each in _SLACK_LISTS} & members.keys()
+        taken |= {f"{below}{each}.json" for each in _SLACK_LISTS} & members.keys()
         for (place, _), days in channels.items():
             if place == root:
                 values = (_value(day, members, slack.KIND) for day in days)

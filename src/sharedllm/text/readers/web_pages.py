@@ -35,6 +35,23 @@ _SPACED = frozenset(("p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre
 _DECLARED = re.compile(
     rb"<meta[^>]{0,200}charset=[\"']?([\w-]{2,20})|<\?xml[^>]{0,100}encoding=[\"']([\w-]{2,20})", re.I
 )
+_CHATS = (
+    (
+        re.compile(rb"class=\"message default clearfix[^>]*>[\s\S]{0,2000}class=\"from_name\""),
+        "Telegram",
+        "Export it again as machine-readable JSON, and give that.",
+    ),
+    (
+        re.compile(rb"class=\"[^\"]*\bchatlog__message-(?:group|container)\b"),
+        "DiscordChatExporter",
+        "Export it again as JSON, and give that.",
+    ),
+    (
+        re.compile(rb"class=\"[^\"]*\b_a6-g\b[^\"]*\"[\s\S]{0,4000}class=\"[^\"]*\b_a6-[hp]\b"),
+        "Facebook or Instagram",
+        "Download it again with the format JSON, and give that.",
+    ),
+)
 _WHITE = re.compile(r"[ \t\n\f\r]+")
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 
@@ -42,6 +59,12 @@ _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 def read(file: BinaryIO, source: str) -> Iterator[Document]:
     """One document of one turn, without tags, scripts and navigation."""
     data = whole(file)
+    for sign, program, remedy in _CHATS:
+        if sign.search(data):
+            # Of a page nothing would say whose words are whose, and all of them would be learned.
+            raise Unreadable(
+                f"is a chat as {program} writes it as a web page, and who wrote what is not read of that", remedy=remedy
+            )
     text, left_out = words_of(_decoded(data))
     yield Document(source, "HTML page", (Turn(text),), left_out=left_out)
 

@@ -1,0 +1,134 @@
+"""What is read of people's files and exports, beside what a careful reader would copy of each.
+
+    python -m benchmarks.exports                                  # writes benchmarks/results/exports.json
+    python -m benchmarks.exports --peers ENVIRONMENT/bin/python    # and what a peer library makes of the same files
+
+Files are made by the programs that people use (`benchmarks.exports_documents`, `benchmarks.exports_chats`), which write
+beside them what Alice wrote in each and what others or programs did. Of the words that would be learned two shares are
+told by kind: of her words, those that are found (goal: 99 % and more), and of the others', those that are let in (goal:
+one in a thousand at most): whatever is learned and is no word of hers. Words are counted: one that is read twice is
+one too many.
+
+Peers read a file of anybody's and know no owner, so that what others wrote in it counts as let in: markitdown for Word
+documents, web pages, books and notebooks, pdfplumber for PDF, odfpy and striprtf for the rest of the documents, and
+mail-parser-reply for mails, of which it is handed those of the owner one by one. They are benchmark-only: ``--peers``
+names an environment of their own with these packages.
+"""
+
+import argparse
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.exports_chats import chats
+from benchmarks.exports_documents import Made, documents
+from sharedllm.errors import SharedLLMError
+from sharedllm.files import replacing
+from sharedllm.reporting.environment import describe
+from sharedllm.text.choices import Choices
+from sharedllm.text.reading import read_user
+
+RESULT = Path(__file__).parent / "results" / "exports.json"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", type=Path, help="the Python of an environment with the peers' packages")
+    parser.add_argument("--keep", type=Path, help="an empty folder for the files, to look at; by default none are kept")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = arguments.keep or Path(scratch)
+        folder.mkdir(exist_ok=True)
+        found = [measured(made, arguments.peers) for made in [*_chats(folder), *documents(folder)]]
+    kinds = by_kind(found)
+    result = {"environment": describe(), "kinds": kinds, "files": found}
+    with replacing(RESULT) as part:
+        part.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    for kind, each in kinds.items():
+        print(
+            f"{kind}: {each['files']} files, own {each['found']:.2%}, others' {each['let_in']:.3%}", each["peer"] or ""
+        )
+
+
+def _chats(folder: Path) -> Iterable[Made]:
+    for number, (kind, name, file, data, me, own, others) in enumerate(chats()):
+        place = folder / f"chat{number}"
+        place.mkdir()
+        (place / file).write_bytes(data)
+        yield Made(kind, name, place / file, own, others, me=me)
+
+
+def measured(made: Made, peers: Path | None) -> dict[str, Any]:
+    """What is read of a file, in words."""
+    try:
+        choices = Choices(me=(made.me,) if made.me else (), author=made.author)
+        text = read_user("alice", [made.path], choices=choices).text
+    except SharedLLMError as error:
+        print(f"{made.kind}, {made.name}: {error}", file=sys.stderr)
+        text = ""
+    return {
+        "kind": made.kind,
+        "name": made.name,
+        "own": sum(words(made.own).values()),
+        "others": sum(words(made.others).values()),
+        **compared(made, [text]),
+        "peer": None if peers is None else _by_peer(made, peers),
+    }
+
+
+def compared(made: Made, texts: Sequence[str]) -> dict[str, int]:
+    """Her words that are found in what was read, and words in it that are none of hers."""
+    own, read = words(made.own), words(texts)
+    return {"found": (own & read).total(), "let_in": (read - own).total()}
+
+
+def words(texts: Iterable[str]) -> Counter[str]:
+    """Words of any script, each as often as it is there."""
+    return Counter(word for text in texts for word in re.findall(r"\w+", text))
+
+
+def by_kind(found: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Shares of all words of each kind of file."""
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for each in found:
+        kinds.setdefault(each["kind"], []).append(each)
+    return {
+        kind: {"files": len(files), **_shares(files, files), "peer": _peer_shares(files)}
+        for kind, files in kinds.items()
+    }
+
+
+def _shares(files: Sequence[dict[str, Any]], read: Sequence[dict[str, Any]]) -> dict[str, float]:
+    own, others = (sum(each[which] for each in files) for which in ("own", "others"))
+    return {
+        "found": sum(each["found"] for each in read) / own,
+        "let_in": sum(each["let_in"] for each in read) / max(1, others),
+    }
+
+
+def _peer_shares(files: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    read = [each for each in files if each["peer"] is not None]
+    if not read:
+        return None
+    names = sorted({each["peer"]["name"] for each in read})
+    return {"name": ", ".join(names), "files": len(read), **_shares(read, [each["peer"] for each in read])}
+
+
+def _by_peer(made: Made, python: Path) -> dict[str, Any] | None:
+    script = Path(__file__).parent / "exports_peers.py"
+    ran = subprocess.run([python, script, made.path], capture_output=True, text=True, timeout=300, check=False)
+    if ran.returncode:
+        print(f"{made.kind}, {made.name}: {ran.stderr[-300:]}", file=sys.stderr)
+        return None
+    told = json.loads(ran.stdout)
+    return None if told is None else {"name": told["name"], **compared(made, told["texts"])}
+
+
+if __name__ == "__main__":
+    main()
