@@ -15,7 +15,7 @@ from sharedllm.store.sql.user_rows import SUMMARIES, read_standing
 LOOKED_AT = 20_000
 """Of people who are looked for, as many are looked at for a page, so that it takes no longer where there are more."""
 OPENED = 2_000
-"""The same where the database cannot read ids, and each has to be opened."""
+"""The same where the database cannot read ids and each has to be opened, which takes a good part of a second in all."""
 
 _STANDING = {
     "active": users.c.revoked.is_(None),
