@@ -60,7 +60,7 @@ async def page(request: Request) -> Response:
     return _answer(request, "index.html")
 
 
-@router.get("/console/{name:rest}")
+@router.get("/console/{name:path}")
 async def asset(request: Request, name: str) -> Response:
     """A file that the page asks for."""
     return _answer(request, name)

@@ -74,6 +74,12 @@ function minutes(seconds) {
 
 function Training({ job, cancel }) {
   const { done, total } = job.steps;
+  const place = useRef();
+  useEffect(() => place.current.scrollIntoView({ block: "nearest" }), [job.id, job.state]);
+  return html`<div ref=${place}><${Stage} job=${job} done=${done} total=${total} cancel=${cancel} /></div>`;
+}
+
+function Stage({ job, done, total, cancel }) {
   if (job.state === "queued") return html`<p role="status">Waiting for its turn. <button type="button" class="quiet" onClick=${cancel}>Cancel</button></p>`;
   if (job.state === "running") {
     // A screen reader is told each tenth, and whoever looks every step.
