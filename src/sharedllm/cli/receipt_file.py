@@ -11,18 +11,15 @@ from sharedllm.errors import InvalidInput, ReceiptError
 from sharedllm.files import write_private
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
     from sharedllm.store.evidence.receipts import Receipt
 
 
-def check_receipt_place(path: Path | None, user: str, key: "Ed25519PublicKey") -> None:
+def check_receipt_place(path: Path | None, user: str) -> None:
     """Refuse, before anybody is erased, a place for the receipt that it could not be written to.
 
     Args:
         path: a file; None for standard output.
         user: whom the receipt will be about. One that is there already is fine: the same command has ended before.
-        key: verifies that.
 
     Raises:
         InvalidInput: there is another file, no such folder, or no standard output.
@@ -34,7 +31,7 @@ def check_receipt_place(path: Path | None, user: str, key: "Ed25519PublicKey") -
             )
         return
     try:
-        if path.exists() and not _is_about(path.read_bytes(), user, key):
+        if path.exists() and not _is_about(path.read_bytes(), user):
             raise FileExistsError(0, "File exists")
         if not os.access(path.absolute().parent, os.W_OK | os.X_OK):
             raise PermissionError(0, "there is no folder that may be written to")
@@ -69,10 +66,11 @@ def give_receipt(receipt: "Receipt", user: str, path: Path | None) -> None:
         ) from None
 
 
-def _is_about(data: bytes, user: str, key: "Ed25519PublicKey") -> bool:
+def _is_about(data: bytes, user: str) -> bool:
     from sharedllm.store.evidence.receipts import read_receipt
+    from sharedllm.store.evidence.signing import signing_key, signing_key_file
 
     try:
-        return read_receipt(data, key).is_about(user)
+        return signing_key_file().exists() and read_receipt(data, signing_key().public_key()).is_about(user)
     except ReceiptError:
         return False

@@ -90,15 +90,23 @@ def command(
     It exits with 0 if everybody's new release is served, with 3 if one is held back by the gate, and with 2 if
     somebody could not be trained or nothing was done.
     """
+    from sharedllm.operations.unwritten import read_ahead
     from sharedllm.store import open_store
+    from sharedllm.store.address import store_is_there
     from sharedllm.store.rules import override_command
 
     recipe = chosen_recipe(recipe_name, steps, learning_rate, format, seed)
     if mask:
         need("text")
     authors = _authors(user, sources, manifest, chosen(me, learn, mask, author), yes)
-    with open_store(store) as opened, workplace(base_name, opened) as place:
-        outcomes = train_all(place, opened, authors, recipe, add=add)
+    outcomes: dict[str, Outcome] = {}
+    if not store_is_there(store):
+        # Nothing is written for what is refused.
+        with workplace(base_name, None) as place:
+            authors, outcomes = read_ahead(place, authors, recipe, add=add)
+    if len(outcomes) < len(authors):
+        with open_store(store) as opened, workplace(base_name, opened) as place:
+            outcomes = train_all(place, opened, authors, recipe, add=add)
     for outcome in outcomes.values():
         # Of one person there is nobody else to tell of: what their text lacks is the command's own error.
         if manifest is None and isinstance(outcome.error, TextError):

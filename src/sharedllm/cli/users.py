@@ -244,11 +244,18 @@ def erase(user: str, yes: bool, receipt_file: Path | None, snapshots: tuple[Path
     """
     from sharedllm.cli.receipt_file import check_receipt_place, give_receipt
     from sharedllm.operations.erase import erase
-    from sharedllm.store.evidence.signing import signing_key
+    from sharedllm.operations.unwritten import held_elsewhere
+    from sharedllm.store.address import store_is_there
+    from sharedllm.store.evidence.signing import check_signing_key
+    from sharedllm.store.rules import unknown_user
     from sharedllm.store.snapshots import SnapshotFolder
 
     # Nobody is erased who could not be given a receipt.
-    check_receipt_place(receipt_file, user, signing_key().public_key())
+    check_signing_key()
+    check_receipt_place(receipt_file, user)
+    # A store that is not there is not made to find that nobody is in it.
+    if not store_is_there(store) and not held_elsewhere(user):
+        raise unknown_user(user)
     with _open(store) as opened:
         if not yes:
             click.echo(

@@ -10,7 +10,7 @@ from sharedllm.operations.locks import not_in_training
 from sharedllm.operations.priors import Priors
 from sharedllm.store.contract import Store
 from sharedllm.store.evidence.receipts import Receipt, make_receipt, receipt_of
-from sharedllm.store.evidence.signing import signing_key
+from sharedllm.store.evidence.signing import check_signing_key, signing_key
 from sharedllm.training.checkpoints import FleetReadings, UnfinishedTraining, checkpoint_folder
 
 HOLDERS = ("uploads", "trainings", "checkpoints", "readings", "priors", "store", "requests", "snapshots")
@@ -47,8 +47,8 @@ def erase(store: Store, user: str, *, folder: Path | None = None, others: Sequen
                 f"Nothing says when {type(each).__name__} forgets a user: it holds {getattr(each, 'holds', None)!r}",
                 remedy=f"Give it a place in HOLDERS ({__name__}).",
             )
-    # Nobody is erased who could not be given a receipt.
-    key = signing_key()
+    # Nobody is erased who could not be given a receipt, and for nobody a key is made whom nobody knows.
+    check_signing_key()
     folder = checkpoint_folder() if folder is None else folder
     holders = sorted(
         [UnfinishedTraining(folder), FleetReadings(folder), Priors(folder), store, *others],
@@ -64,6 +64,7 @@ def erase(store: Store, user: str, *, folder: Path | None = None, others: Sequen
             # The base may be answering them, of whom nothing is stored, or whom the store could not look for.
             _forget((each for each in holders if each.holds == "requests"), user)
             raise
+        key = signing_key()
         if account.receipt is not None:
             # It was over. Somebody of that id may come into the store by now, but nothing is left of who they were.
             _forget(holders[holders.index(store) + 1 :], user)

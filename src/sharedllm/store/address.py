@@ -50,6 +50,16 @@ def address_of(where: str | Path | None) -> str:
     return str(where or os.environ.get(ENVIRONMENT_VARIABLE) or _default_file()).removeprefix("sqlite:///")
 
 
+def store_is_there(where: str | Path | None = None) -> bool:
+    """Whether there is a store to open, and not one to create; of a database that is assumed. Nothing is made.
+
+    Args:
+        where: as for `open_store`.
+    """
+    named = str(where or os.environ.get(ENVIRONMENT_VARIABLE) or _default_path()).removeprefix("sqlite:///")
+    return "://" in named or Path(named).exists()
+
+
 def database_at(address: str) -> "Database":
     """Open the database at an address that `address_of` gave.
 
@@ -73,6 +83,10 @@ def database_at(address: str) -> "Database":
     return SQLite(address)
 
 
+def _default_path() -> Path:
+    return data_dir() / "store.db"
+
+
 def _default_file() -> Path:
     folder = data_dir()
     try:
@@ -81,4 +95,4 @@ def _default_file() -> Path:
         raise StoreError(
             f"The folder {folder} cannot be made: {error.strerror}", remedy="Name a file for the store elsewhere."
         ) from None
-    return folder / "store.db"
+    return _default_path()

@@ -63,6 +63,24 @@ def signing_key() -> Ed25519PrivateKey:
         raise StoreError(error.message, remedy=error.remedy) from None
 
 
+def check_signing_key() -> None:
+    """Refuse what `signing_key` would; a key that is not there is not made, as far as its folder can be written.
+
+    Raises:
+        StoreError: as for `signing_key`.
+    """
+    path = signing_key_file()
+    if path.exists():
+        signing_key()
+        return
+    folder = next(each for each in path.absolute().parents if each.exists())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise StoreError(
+            f"The signing key {path} cannot be made: {folder} may not be written to",
+            remedy=f"Name a file that can with {ENVIRONMENT_VARIABLE}.",
+        )
+
+
 def verifying_key(path: Path | None) -> Ed25519PublicKey:
     """The public key in a PEM file; for None, the one that belongs to this machine's signing key, which must be there.
 
