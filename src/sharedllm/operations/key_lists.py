@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,10 @@ if TYPE_CHECKING:
     from sharedllm.store.api_keys import Key
 
 COLUMNS = ("user", "id", "label", "secret")
+
+_FORMULA = re.compile(r"'*[=+@\t\r-]")
+"""What a cell begins with that a spreadsheet would calculate, and could send elsewhere what stands beside it; or that
+was kept from that before."""
 
 
 def holders_of_table(
@@ -29,7 +34,14 @@ def holders_of_table(
         InvalidInput: it is no such table, has nobody in it, or names on a line, which the message tells, nobody or
             somebody who was named before.
     """
-    rows = _rows(text, where, columns)
+    table = _table(text)
+    there = _columns(table, where)
+    column = next((each for each in columns if each in there), None)
+    if column is None:
+        raise InvalidInput(
+            f"{where} has no column {columns[0]!r}", remedy=f"Write `{columns[0]}` on its first line, or name it .txt."
+        )
+    rows = _rows(table, where, column)
     return _checked(where, ((number, user, row.get("label") or label) for number, user, row in rows))
 
 
@@ -45,10 +57,11 @@ def ids_of_table(text: str, where: str) -> list[str] | None:
     Raises:
         InvalidInput: it is not CSV, or has no id in it, or on a line, which the message tells.
     """
-    if "id" not in (_table(text).fieldnames or ()):
+    table = _table(text)
+    if "id" not in _columns(table, where):
         return None
     found = []
-    for number, id, _ in _rows(text, where, ("id",)):
+    for number, id, _ in _rows(table, where, "id"):
         if not id:
             raise InvalidInput(f"Line {number} of {where} has no id", remedy="Correct it; nothing was done.")
         found.append(id)
@@ -58,12 +71,12 @@ def ids_of_table(text: str, where: str) -> list[str] | None:
 
 
 def as_csv(made: Sequence[tuple[str, "Key"]]) -> str:
-    """Keys and their secrets as CSV with a header."""
-    out = io.StringIO()
-    table = csv.writer(out, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows((key.user or "", key.id, key.label, secret) for secret, key in made)
-    return out.getvalue()
+    """Keys and their secrets as CSV with a header.
+
+    A cell that a spreadsheet would take for a formula has an apostrophe before it, which is taken off where it is read.
+    """
+    rows = ((_shown(key.user or ""), key.id, _shown(key.label), secret) for secret, key in made)
+    return "".join(map(_line, (COLUMNS, *rows)))
 
 
 def check_distinct(users: Iterable[str], where: str) -> None:
@@ -85,20 +98,40 @@ def _table(text: str) -> "csv.DictReader[str]":
     return csv.DictReader(io.StringIO(text, newline=""), strict=True, delimiter=separator)
 
 
-def _rows(text: str, where: str, columns: Sequence[str]) -> Iterable[tuple[int, str, dict[str, str]]]:
-    """Lines, by number, with what is in the first of the columns that there is."""
-    table = _table(text)
+def _columns(table: "csv.DictReader[str]", where: str) -> Sequence[str]:
     try:
-        column = next((each for each in columns if each in (table.fieldnames or ())), None)
-        if column is None:
-            raise InvalidInput(
-                f"{where} has no column {columns[0]!r}",
-                remedy=f"Write `{columns[0]}` on its first line, or name it .txt.",
-            )
-        for row in table:
-            yield table.line_num, row[column] or "", row
+        return table.fieldnames or ()
     except csv.Error as error:
-        raise InvalidInput(f"Line {table.line_num} of {where} is not CSV: {error}", remedy="Correct it.") from None
+        raise _not_csv(table, where, error) from None
+
+
+def _rows(table: "csv.DictReader[str]", where: str, column: str) -> Iterable[tuple[int, str, dict[str, str]]]:
+    """Lines, by number, with what is in a column."""
+    try:
+        for row in table:
+            cells = {name: _meant(cell) for name, cell in row.items() if isinstance(cell, str)}
+            yield table.line_num, cells.get(column, ""), cells
+    except csv.Error as error:
+        raise _not_csv(table, where, error) from None
+
+
+def _not_csv(table: "csv.DictReader[str]", where: str, error: csv.Error) -> InvalidInput:
+    return InvalidInput(f"Line {table.line_num} of {where} is not CSV: {error}", remedy="Correct it.")
+
+
+def _line(cells: Sequence[str]) -> str:
+    out = io.StringIO()
+    # A carriage return in a name begins a line, too, and Python 3.11 quotes those of its line ends alone.
+    csv.writer(out, lineterminator="\r\n").writerow(cells)
+    return out.getvalue().removesuffix("\r\n") + "\n"
+
+
+def _shown(cell: str) -> str:
+    return f"'{cell}" if _FORMULA.match(cell) else cell
+
+
+def _meant(cell: str) -> str:
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
 
 
 def _checked(where: str, lines: Iterable[tuple[int, str, str]]) -> list[tuple[str, str]]:

@@ -164,7 +164,8 @@ class Keys(Closing):
         """
         wanted = list(dict.fromkeys(ids))
         for id in wanted:
-            if id.startswith(PREFIX):
+            # Wherever in it: a cell of a list may have blanks around it.
+            if PREFIX in id:
                 raise InvalidInput(
                     "That is the secret of a key, not its id",
                     remedy="List the keys (sharedllm keys list) to find the id, of 16 characters.",
