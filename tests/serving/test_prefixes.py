@@ -191,3 +191,13 @@ def test_an_engine_that_answers_the_same_to_the_bit_keeps_nothing(engine_of, say
     prompt = turn(1, 100)
     first, second = say(engine, prompt), say(engine, prompt)
     assert (first.logprobs, kept(engine)) == (second.logprobs, 0)
+
+
+def test_one_person_with_ever_new_prompts_lets_others_keep_what_is_theirs(engine_of, say):
+    engine = engine_of(limits=replace(SMALL, cache_tokens=320), start=False)
+    for number, owner in enumerate(("ann", "bob")):
+        say(engine, turn(number, 70), owner, f"{owner}1", max_tokens=4)
+    for number in range(4):
+        say(engine, turn(10 + number, 150), "eve", "e1", 3, max_tokens=4)
+    for number, owner in enumerate(("ann", "bob")):
+        assert say(engine, turn(number, 70), owner, f"{owner}1", max_tokens=4).finished.cached_tokens == 64

@@ -60,10 +60,6 @@ class Cache:
             self._layers[number] = keys, values
         return self._layers[number]
 
-    def has_room(self, tokens: int) -> bool:
-        """Whether so many could be taken."""
-        return places(tokens) // PAGE_TOKENS <= len(self._free)
-
     def take(self, tokens: int, begun: Sequence[int] = ()) -> "torch.Tensor | None":
         """Places of their own for so many tokens, int64 ``[places]`` on the CPU; None while there are too few.
 

@@ -8,9 +8,10 @@ import struct
 from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
+from heapq import heapify, heappop, heappush
 from typing import NamedTuple
 
-from sharedllm.serving.cache import PAGE_TOKENS, Cache
+from sharedllm.serving.cache import PAGE_TOKENS, Cache, places
 from sharedllm.serving.request import Reason
 from sharedllm.serving.sequence import Sequence
 
@@ -25,7 +26,10 @@ class _Kept(NamedTuple):
 
 
 class Prefixes:
-    """Pages that ended requests leave behind, until somebody needs the room; what was used longest ago makes it.
+    """Pages that ended requests leave behind, until somebody needs the room.
+
+    Whoever holds most makes it, of theirs what was used longest ago: else one person with ever new prompts would have
+    what everybody else keeps go.
 
     What the base as it is has read is not kept: nobody could tell later whose it was to be forgotten with.
     """
@@ -60,8 +64,8 @@ class Prefixes:
             self._let_go(key for key, each in self._kept.items() if each.owner == owner and each.release != release)
         found = self._known(sequence)
         begun = [self._taken(key) for key in found]
-        while not self._cache.has_room(sequence.request.tokens - len(begun) * PAGE_TOKENS) and self._kept:
-            self._let_go([next(iter(self._kept))])
+        wanted = places(sequence.request.tokens) // PAGE_TOKENS - len(begun)
+        self._make_room(owner, wanted, wanted - (self._cache.tokens - self._cache.held) // PAGE_TOKENS)
         sequence.places = self._cache.take(sequence.request.tokens, begun)
         if sequence.places is not None:
             sequence.read = sequence.cached = len(begun) * PAGE_TOKENS
@@ -91,6 +95,23 @@ class Prefixes:
     def forget(self, owner: str) -> None:
         """Let go of an owner's pages, which are still to be overwritten."""
         self._let_go(key for key, each in self._kept.items() if each.owner == owner)
+
+    def _make_room(self, owner: str, wanted: int, missing: int) -> None:
+        """Let go of missing pages, each of whoever holds most then; an owner holds what they want, too."""
+        if missing <= 0:
+            return
+        theirs: dict[str, list[bytes]] = {}
+        for key, each in reversed(self._kept.items()):
+            theirs.setdefault(each.owner, []).append(key)
+        # Of those who hold as much, whose page was used longest ago.
+        first = {each.owner: -at for at, each in enumerate(reversed(self._kept.values()))}
+        holds = [(-len(keys) - wanted * (who == owner), first[who], keys) for who, keys in theirs.items()]
+        heapify(holds)
+        for _ in range(min(missing, len(self._kept))):
+            held, at, keys = heappop(holds)
+            self._let_go([keys.pop()])
+            if keys:
+                heappush(holds, (held + 1, at, keys))
 
     def _known(self, sequence: Sequence) -> list[bytes]:
         """The pages with which its tokens begin; the last of these is read in any case, and those that are scored."""
