@@ -51,6 +51,12 @@ def test_what_was_made_is_kept_by_no_cache_and_in_no_log(serving, caplog):
     assert "zoe" not in written
 
 
+def test_a_list_is_taken_as_a_spreadsheet_heads_it(serving):
+    made = serving().service.post("/v1/keys", content="Name; Label\nAnna Weber;7b\n", headers=CSV)
+    (row,) = csv.DictReader(io.StringIO(made.text))
+    assert (row["user"], row["label"]) == ("Anna Weber", "7b")
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -60,6 +66,7 @@ def test_what_was_made_is_kept_by_no_cache_and_in_no_log(serving, caplog):
         ('user\nann\n"ben\n', "not CSV"),
         ("pupil\nann\n", "no column 'user'"),
         ("user\n", "names nobody"),
+        ("pupil\nann\n", "Write `name` above the names"),
         ("", "no column 'user'"),
         ("user\n" + "".join(f"{number}\n" for number in range(6)), "6 lines"),
         ("user\nann\n".encode("utf-16"), "UTF-8"),

@@ -100,6 +100,8 @@ async def authenticated(
     named = _named(request)
     if service.open:
         return Caller("anyone", None, named)
+    if credentials is None and service.visits is not None:
+        raise service.visits.not_opened()
     if credentials is None or len(request.headers.getlist("authorization")) != 1:
         raise NotAuthenticated(
             "There is no key", remedy="Send `Authorization: Bearer` and an API key or token, in a header and once."

@@ -70,6 +70,10 @@ class Visits:
         self._on_redeemed()
         return secret
 
+    def not_opened(self) -> UnknownKey:
+        """What whoever comes without a key is told."""
+        return UnknownKey("Nobody is let in here without a key", remedy="Open the address that the terminal shows now.")
+
     def holder(self, secret: str) -> Key:
         """What a secret opens.
 

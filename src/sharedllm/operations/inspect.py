@@ -130,7 +130,7 @@ def inspected(
         None if lacking else languages(own),
         _dates(text),
         None if lacking else near_repeats(own),
-        None if split is None else _given_away(split, tokens or _USUAL),
+        None if split is None else split.repeats if _held_out(split, tokens) else repeats_by_parts(split),
         details,
         unasked,
         tokens,
@@ -191,6 +191,7 @@ def as_dict(found: Inspection) -> dict[str, Any]:
             "validation": len(split.validation),
             "heldout": len(split.heldout),
             "between": split.between,
+            "by_parts": not _held_out(split, found.tokens_per_character),
         },
         "error": None if found.why_not is None else str(found.why_not),
         "not_looked_at": found.not_looked_at,
@@ -213,10 +214,10 @@ def _split(text: UserText, sources: Sequence[str | Path], learn: Learn) -> tuple
         return None, error
 
 
-def _given_away(split: Split, tokens: float) -> Repeats:
-    """What training will say, which tests by parts what is too little to hold any of it out."""
-    shortest = min(len(split.validation), len(split.heldout)) * tokens
-    return split.repeats if shortest >= MIN_WINDOWS * _WINDOW else repeats_by_parts(split)
+def _held_out(split: Split, tokens: float | None) -> bool:
+    """Whether training holds these blocks out, and does not test by parts because they are too little for that."""
+    shortest = min(len(split.validation), len(split.heldout)) * (tokens or _USUAL)
+    return shortest >= MIN_WINDOWS * _WINDOW
 
 
 def _dates(text: UserText) -> Dates | None:

@@ -28,7 +28,7 @@ def holders_of_table(
         text: separated by semicolons if its first line has those and no comma, as some spreadsheets write it.
         where: what to call it in a refusal.
         label: where it has none.
-        columns: what the column of users may be called; the first that there is counts.
+        columns: what the column of users may be called, in whatever case; the first that there is counts.
 
     Raises:
         InvalidInput: it is no such table, has nobody in it, or names on a line, which the message tells, nobody or
@@ -39,7 +39,8 @@ def holders_of_table(
     column = next((each for each in columns if each in there), None)
     if column is None:
         raise InvalidInput(
-            f"{where} has no column {columns[0]!r}", remedy=f"Write `{columns[0]}` on its first line, or name it .txt."
+            f"{where} has no column {' or '.join(map(repr, columns))}",
+            remedy=f"Write `{columns[-1]}` above the names, on its first line.",
         )
     rows = _rows(table, where, column)
     return _checked(where, ((number, user, row.get("label") or label) for number, user, row in rows))
@@ -100,7 +101,8 @@ def _table(text: str) -> "csv.DictReader[str]":
 
 def _columns(table: "csv.DictReader[str]", where: str) -> Sequence[str]:
     try:
-        return table.fieldnames or ()
+        table.fieldnames = [each.strip().lower() for each in table.fieldnames or ()]
+        return table.fieldnames
     except csv.Error as error:
         raise _not_csv(table, where, error) from None
 

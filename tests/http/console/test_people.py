@@ -109,6 +109,14 @@ def test_a_list_makes_keys_that_are_saved_once_and_a_list_revokes_them(published
     assert [bool(key.revoked_at) for key in published.keys.all()][-2:] == [True, True]
 
 
+def test_at_360_pixels_a_key_is_read_in_a_few_lines(operator):
+    page = operator("keys", width=360)
+    page.locator("td code").first.wait_for()
+    assert page.locator("td code").first.bounding_box()["height"] < 40
+    assert page.locator("table.list tbody tr").first.bounding_box()["height"] < 120
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
 def test_a_list_with_a_bad_line_names_it_and_nothing_is_done(published, operator):
     page = operator("keys")
     before = len(list(published.keys.all()))

@@ -1,6 +1,7 @@
 """From dropped files to a release, and what becomes of it, in a real browser."""
 
 import json
+from urllib.parse import unquote
 
 from tests.http.console.conftest import enter
 from tests.http.test_own_files import CHAT, NOTES
@@ -45,6 +46,46 @@ def test_whoever_wrote_in_a_chat_says_who_they_are(site, training, visit):
     page.get_by_text("held back", exact=True).wait_for()
     assert "not clearly better" in page.get_by_role("region", name="Training").inner_text()
     assert "what you had stays" in page.get_by_role("region", name="Training").inner_text()
+
+
+def test_who_was_found_out_in_a_chat_is_shown_and_can_be_put_right(site, training, visit):
+    site = site(jobs=training())
+    page = opened(enter(visit(site.address), site.secrets["alice"]), "Texts")
+    page.get_by_label("Drop files here").set_input_files(
+        [{"name": "WhatsApp Chat with Bob.txt", "mimeType": "text/plain", "buffer": CHAT.encode()}]
+    )
+    page.get_by_role("heading", name="What was read").wait_for(timeout=120_000)
+    assert page.get_by_label("Alice M.").is_checked()
+    assert not page.get_by_label("Bob").is_checked()
+    with page.expect_request("**/files/inspect") as asked:
+        page.get_by_label("Bob").check()
+    assert json.loads(unquote(asked.value.headers["x-sharedllm-choices"]))["me"] == ["Alice M.", "Bob"]
+
+
+def test_what_is_tested_is_told_as_training_does_it(site, training, visit):
+    site = site(jobs=training())
+    page = opened(enter(visit(site.address), site.secrets["alice"]), "Texts")
+    found = given(page, notes_md=NOTES[:4000])
+    assert "then all of it is learned" in found.inner_text()
+    assert "never trained on" not in found.inner_text()
+
+
+def test_what_cannot_be_read_is_called_as_its_owner_calls_it(site, training, visit):
+    site = site(jobs=training())
+    page = opened(enter(visit(site.address), site.secrets["alice"]), "Texts")
+    found = given(page, notes_md=NOTES, photo_jpg="\xff\xd8\x00")
+    found.get_by_text("Not read").click()
+    assert "'photo.jpg' is" in found.inner_text()
+    assert "-/" not in found.inner_text()
+
+
+def test_where_nothing_can_be_read_the_page_does_not_speak_of_a_command_line(site, training, visit):
+    site = site(jobs=training())
+    page = opened(enter(visit(site.address), site.secrets["alice"]), "Texts")
+    told = given(page, photo_jpg="\xff\xd8\x00").get_by_role("alert").inner_text()
+    assert "Nothing of it could be read" in told
+    assert "Give other files" in told
+    assert "stdin" not in told
 
 
 def test_a_training_is_followed_from_another_tab_and_cancelled_there(site, training, visit):

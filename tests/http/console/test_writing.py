@@ -49,12 +49,15 @@ def test_a_server_that_asks_nobody_asks_for_a_name(chatty, listening, visit):
     assert "alice" in page.locator(".who").inner_text()
 
 
-def test_who_has_no_release_sees_the_base_and_the_way_to_one(site, visit):
-    site = site()
+def test_who_has_no_release_sees_the_base_and_the_way_to_one(site, training, visit):
+    site = site(jobs=training())
     page = enter(visit(site.address), site.secrets["carol"])
     exchange = ask(page)
     assert exchange.locator(".said").first.inner_text()
-    assert "Drop files" in exchange.get_by_role("alert").inner_text()
+    told = exchange.get_by_role("alert").inner_text()
+    assert "You have no release of your own yet" in told
+    assert "Drop files" in told
+    assert "sharedllm" not in told
 
 
 def test_what_is_being_written_can_be_stopped(site, published, visit):
@@ -108,6 +111,8 @@ def test_the_address_that_a_terminal_opened_is_good_once_and_leaves_no_trace(cha
     assert "code" not in page.evaluate("location.href + JSON.stringify(history.state)")
     page.reload()
     page.get_by_role("navigation").wait_for()
+    # Another tab has no key, and nobody has one to type: it is told where to look.
+    assert "the terminal shows" in visit(address).get_by_role("alert").inner_text()
     # Whoever finds the address later has nothing by it.
     later = visit(opened)
     assert "used already" in later.get_by_role("alert").inner_text()

@@ -72,7 +72,8 @@ function App() {
     const { key, user } = session.remembered();
     // Without a key it is asked all the same: a server for one machine alone lets everybody in.
     const entered = code ? session.redeemed(code).then(enter) : enter(key, user);
-    entered.catch((error) => (error.status === 401 && !code && !key ? leave(null) : leave(error)));
+    // That there is no key is news only where none can be typed.
+    entered.catch((error) => leave(error.code === "not_authenticated" && !key ? null : error));
   }, []);
   if (here.asking) return html`<main><p role="status">Loading…</p></main>`;
   if (here.session && (here.session.me.user !== null || here.session.me.kind === "service")) {

@@ -18,7 +18,7 @@ function options(choices) {
 }
 
 function shown(source) {
-  return source.replace(/^(-|standard input)\//, "");
+  return source.replace(/(^|')(-|standard input)\//g, "$1");
 }
 
 function Listed({ title, items }) {
@@ -35,12 +35,13 @@ function Authors({ found, choices, choose }) {
   const several = found.documents.filter((each) => Object.keys(each.authors).length > 1);
   const names = [...new Set(several.flatMap((each) => Object.keys(each.authors)))].slice(0, MOST_NAMES);
   if (!names.length) return null;
-  const toggle = (name) =>
-    choose({ me: choices.me.includes(name) ? choices.me.filter((each) => each !== name) : [...choices.me, name] });
+  // Who was found out is not asked about, but shown, and can be put right.
+  const me = choices.me.length ? choices.me : [...new Set(several.map((each) => each.me).filter(Boolean))];
+  const toggle = (name) => choose({ me: me.includes(name) ? me.filter((each) => each !== name) : [...me, name] });
   return html`<fieldset class="choice">
     <legend>Who of these are you? Only your own words are learned.</legend>
     ${names.map((name) => html`<label key=${name}>
-      <input type="checkbox" checked=${choices.me.includes(name)} onChange=${() => toggle(name)} /> <bdi dir="auto">${name}</bdi>
+      <input type="checkbox" checked=${me.includes(name)} onChange=${() => toggle(name)} /> <bdi dir="auto">${name}</bdi>
     </label>`)}
   </fieldset>`;
 }
@@ -60,11 +61,13 @@ function Found({ found }) {
       ${languages.length > 0 && html`<div><dt>Languages</dt><dd>${languages.join(", ")}</dd></div>`}
       ${found.dates && html`<div><dt>Written</dt><dd>${found.dates.first.slice(0, 10)} to ${found.dates.last.slice(0, 10)}</dd></div>`}
       ${details.length > 0 && html`<div><dt>${found.masked ? "Masked" : "Personal details"}</dt><dd>${details.join(", ")}</dd></div>`}
-      ${split && html`<div><dt>Kept for testing</dt><dd>${number.format(split.validation + split.heldout)} characters, never trained on</dd></div>`}
+      ${split && html`<div><dt>Tested</dt><dd>${split.by_parts
+        ? "part by part, each by what the other parts teach; then all of it is learned"
+        : `by ${number.format(split.validation + split.heldout)} characters of it, which are never trained on`}</dd></div>`}
     </dl>
-    ${found.error && !unknown(found).length && html`<${Problem} error=${found.error} />`}
+    ${found.error && !unknown(found).length && html`<${Problem} error=${found.documents.length ? shown(found.error) : "Nothing of it could be read, for the reasons under “Not read”. Give other files."} />`}
     <${Listed} title="Whose words" items=${found.documents.map((each) => `${shown(each.source)}: ${each.me ?? each.kind}${each.why ? ` (${each.why})` : ""}`)} />
-    <${Listed} title="Not read (${found.not_read.length})" items=${found.not_read.map((each) => `${shown(each.source)}: ${each.error}`)} />`;
+    <${Listed} title="Not read (${found.not_read.length})" items=${found.not_read.map((each) => `${shown(each.source)}: ${shown(each.error)}`)} />`;
 }
 
 function minutes(seconds) {

@@ -12,6 +12,11 @@ function heading(me, side) {
   return side === OWN ? "Yours" : me.alone === "prior" ? "The base, with what people have in common" : "The base";
 }
 
+// What the server says to whoever runs it is of no use to whoever writes here.
+function plainly(error, side) {
+  return side === OWN && error.code === "unknown_user" ? "You have no release of your own yet." : error;
+}
+
 function Pane({ me, side, told, again }) {
   const { text, error, running, routed, stopped, box } = told;
   return html`<div class=${side === OWN ? "mine" : ""} aria-busy=${running ? "true" : "false"}>
@@ -19,7 +24,7 @@ function Pane({ me, side, told, again }) {
     <p class="said" dir="auto">${text}${running && html`<span class="caret" aria-hidden="true"></span>`}</p>
     ${box?.length > 0 && html`<${Tokens} box=${box} />`}
     ${stopped && html`<p class="small">Stopped here.</p>`}
-    ${error && html`<${Problem} error=${error}>
+    ${error && html`<${Problem} error=${plainly(error, side)}>
       ${error.status === 0 && html` <button type="button" class="quiet" onClick=${again}>Try again</button>`}
       ${side === OWN && (error.status === 404 || error.status === 409) && me.trains && html` <a href="#/texts">Drop files to train one</a>.`}
     <//>`}
