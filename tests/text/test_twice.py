@@ -107,6 +107,28 @@ def test_a_long_message_in_the_same_minute_is_one_whoever_else_wrote_there():
     assert [texts(each) for each in each_once([sent, inbox])] == [[], texts(inbox)]
 
 
+def test_what_one_wrote_does_not_hide_that_another_wrote_the_same_in_that_minute():
+    wish = "A happy new year to all of you, my dears!"
+    family = chat((0, "Bob", wish), (1, "Bob", LONG), (2, "Alice", "Thank you."))
+    friends = chat((0, "Alice", wish), (1, "Carol", "And to you!"))
+    assert [len(each.turns) for each in each_once([family, friends])] == [3, 2]
+    # Nor does an export in which names are swapped, however much of the other it holds.
+    other = {"Alice": "Bob", "Bob": "Alice"}
+    forged = chat(*[(at, other[who], said) for at, who, said in TALK], (902, "Bob", LONG))
+    assert [len(each.turns) for each in each_once([forged, chat(*TALK)])] == [len(TALK) + 1, len(TALK)]
+    # While of a chat in which somebody is only called otherwise all is there already.
+    called = chat(*[(at, "Alice M." if who == "Alice" else who, said) for at, who, said in TALK], (902, "Bob", LONG))
+    assert [len(each.turns) for each in each_once([called, chat(*TALK)])] == [len(TALK) + 1, 0]
+
+
+@pytest.mark.parametrize("elsewhere", [0, 100_000])
+def test_many_who_say_the_same_in_one_minute_cost_no_more(elsewhere):
+    documents = [chat(*[(0, f"{number + first}", "ok") for number in range(20_000)]) for first in (0, elsewhere)]
+    began = time.process_time()
+    each_once(documents)
+    assert time.process_time() - began < 5
+
+
 def test_without_times_a_conversation_that_another_begins_with_is_left_out_and_no_part_of_any_other():
     begun = [(None, "user", "hi"), (None, "assistant", "Hello!")]
     longer = [*begun, (None, "user", "Why?"), (None, "assistant", "Because.")]

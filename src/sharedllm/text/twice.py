@@ -18,16 +18,35 @@ _Key = tuple[float, str]
 """The minute, in seconds since 1970, and what was said."""
 
 
+_Counts = dict[_Key, Counter[str | None]]
+"""How often each author wrote it."""
+
+
 @dataclass(frozen=True)
 class _Kept:
     """A document of which what is new was kept: its messages, and the minutes in which they were written, in order."""
 
     number: int
-    counts: Counter[_Key]
+    counts: _Counts
+    authors: frozenset[str | None]
     minutes: list[float]
 
     def within(self, first: float, last: float) -> int:
         return bisect_right(self.minutes, last) - bisect_left(self.minutes, first)
+
+    def also_in(self, other: "_Kept", key: _Key) -> Counter[str | None]:
+        """How many of its messages of a key the other holds too, by their authors here.
+
+        Whoever is called otherwise there is nobody who writes in both under their own name.
+        """
+        there = other.counts[key]
+        renamed = sum(count for author, count in there.items() if author not in self.authors)
+        return Counter(
+            {
+                author: min(count, there[author] if author in other.authors else renamed)
+                for author, count in self.counts[key].items()
+            }
+        )
 
 
 def each_once(documents: Sequence[Document]) -> list[Document]:
@@ -35,10 +54,11 @@ def each_once(documents: Sequence[Document]) -> list[Document]:
 
     The longest keeps all of its own, so that what was said before a message stays with it; of equal ones the first.
     Where all messages of a document have a time, two are one if they were written in the same minute, to which some
-    exports round, and say the same; and if they are either of `RUN` characters and more, or in two documents of which
-    each has half of the other's messages in the time that both cover: two who write *ok* in the same minute have not
-    written the same message. Where messages have no time, a document is left out that another is or begins with, author
-    by author.
+    exports round, and say the same; and if they are either of `RUN` characters and more, or in two documents of
+    which each has half of the other's messages in the time that both cover: two who write *ok* in the same minute
+    have not written the same message. Their author may be called otherwise in the one than in the other, as sent
+    mail and address books have it, and not like somebody else who writes there. Where messages have no time, a
+    document is left out that another is or begins with, author by author.
     """
     found = list(documents)
     dated: dict[_Key, list[_Kept]] = {}
@@ -62,23 +82,23 @@ def each_once(documents: Sequence[Document]) -> list[Document]:
 def _new(number: int, document: Document, dated: dict[_Key, list[_Kept]]) -> list[Turn]:
     """The messages of a document in which all have a time that no document before it has."""
     keys = [_key(turn) for turn in document.turns]
-    this = _Kept(number, Counter(keys), sorted(minute for minute, _ in keys))
-    met: dict[int, _Kept] = {}
-    shared: Counter[int] = Counter()
-    for key, count in this.counts.items():
-        for other in dated.get(key, ()):
-            met[other.number] = other
-            shared[other.number] += min(count, other.counts[key])
-    again: Counter[_Key] = Counter()
-    for which, other in met.items():
-        one = 2 * shared[which] >= _most_in_common(this, other)
-        for key in this.counts:
-            if key in other.counts and (one or len(key[1]) >= RUN):
-                again[key] = max(again[key], other.counts[key])
+    counts: _Counts = {}
+    for key, turn in zip(keys, document.turns, strict=True):
+        counts.setdefault(key, Counter())[turn.author] += 1
+    authors = frozenset(turn.author for turn in document.turns)
+    this = _Kept(number, counts, authors, sorted(minute for minute, _ in keys))
+    met = {other.number: other for key in counts for other in dated.get(key, ())}
+    again: dict[_Key, Counter[str | None]] = {}
+    for other in met.values():
+        shared = {key: this.also_in(other, key) for key in counts if key in other.counts}
+        one = 2 * sum(each.total() for each in shared.values()) >= _most_in_common(this, other)
+        for key, each in shared.items():
+            if one or len(key[1]) >= RUN:
+                again[key] = again.get(key, Counter()) | each
     new = []
     for key, turn in zip(keys, document.turns, strict=True):
-        if again[key]:
-            again[key] -= 1
+        if key in again and again[key][turn.author]:
+            again[key][turn.author] -= 1
         else:
             new.append(turn)
     for key in {_key(turn) for turn in new}:
