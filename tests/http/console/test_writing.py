@@ -67,7 +67,7 @@ def test_what_is_being_written_can_be_stopped(site, published, visit):
     page = enter(visit(site.address), site.secrets["alice"])
     page.get_by_role("textbox").fill("hi")
     page.keyboard.press("Control+Enter")
-    page.locator(".said", has_text="a").last.wait_for()
+    page.locator(".said", has_text="a").nth(1).wait_for()
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("Stopped here.").last.wait_for()
     assert page.get_by_text("Stopped here.").count() == 2
@@ -80,15 +80,15 @@ def test_where_the_network_is_lost_what_came_is_kept_and_it_can_be_asked_again(s
     page = enter(visit(site.address), site.secrets["alice"])
     page.get_by_role("textbox").fill("hi")
     page.keyboard.press("Control+Enter")
-    page.locator(".said", has_text="a").last.wait_for()
+    page.locator(".said", has_text="a").nth(1).wait_for()
     page.context.set_offline(True)
-    page.get_by_role("alert").last.wait_for()
+    page.get_by_role("alert").nth(1).wait_for()
     assert page.locator(".said").all_inner_texts() == ["a", "a"]
     page.context.set_offline(False)
     engine.held = False
-    for _ in range(2):
-        page.get_by_role("button", name="Try again").first.click()
-    page.locator(".said", has_text="abc").last.wait_for()
+    for side in range(2):
+        page.locator(".pair > div").nth(side).get_by_role("button", name="Try again").click()
+    page.locator(".said", has_text="abc").nth(1).wait_for()
 
 
 def test_a_key_that_is_revoked_meanwhile_closes_the_page(site, published, visit):
