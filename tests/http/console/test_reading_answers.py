@@ -27,7 +27,7 @@ def test_each_token_says_what_the_base_and_the_release_thought_of_it(site, publi
     told = page.locator(".tokens [role=status]").inner_text()
     # The engine gives the base -0.75 nats and the release -0.5.
     base, own = f"{100 * math.exp(-0.75):.1f} %", f"{100 * math.exp(-0.5):.1f} %"
-    assert all(each in told for each in ("“c”", base, own, "1.3 times as likely")), told
+    assert all(each in told for each in ("“c”", base, f"yours {own}", "1.3 times as likely")), told
 
 
 def test_a_blind_test_is_of_openings_of_her_text_and_ends_with_an_exact_test(site, visit):
@@ -44,6 +44,7 @@ def test_a_blind_test_is_of_openings_of_her_text_and_ends_with_an_exact_test(sit
     result.wait_for()
     assert "of 9 times" in result.inner_text()
     assert "1 undecided" in result.inner_text()
+    assert "tests (exact" in " ".join(result.inner_text().split())
     assert len(set(seen)) == 10
     assert all(each.rstrip("…") in OPENINGS for each in seen)
     page.get_by_role("button", name="Once more").click()

@@ -30,7 +30,7 @@ function Result({ chosen, again }) {
   const likely = decided.length > 0 && p < 0.05;
   return html`<section aria-label="Result">
     <h2>${own} of ${decided.length} times you chose your own release</h2>
-    <p role="status">If you could not tell them apart, ${decided.length ? `a result at least this far from half would come up in ${(100 * p).toFixed(1)} % of such tests` : "there would be nothing to count"}
+    <p role="status">If you could not tell them apart, ${decided.length ? `a result at least this far from half would come up in ${(100 * p).toFixed(1)} % of such tests` : "there would be nothing to count"}${" "}
       (exact two-sided binomial test${decided.length < chosen.length ? `; ${chosen.length - decided.length} undecided are left out` : ""}).
       ${likely
         ? own * 2 > decided.length

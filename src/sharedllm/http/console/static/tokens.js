@@ -13,7 +13,7 @@ function strength({ logprob_base, logprob_adapter }) {
 function said({ token, logprob_base, logprob_adapter }) {
   const ratio = Math.exp(logprob_adapter - logprob_base);
   const times = ratio >= 1 ? `${ratio.toFixed(1)} times as likely` : `${(1 / ratio).toFixed(1)} times less likely`;
-  return html`<bdi dir="auto">“${token}”</bdi>: the base gave it ${percent(Math.exp(logprob_base))}, yours
+  return html`<bdi dir="auto">“${token}”</bdi>: the base gave it ${percent(Math.exp(logprob_base))}, yours${" "}
     ${percent(Math.exp(logprob_adapter))}. Your release made it ${times}.`;
 }
 
