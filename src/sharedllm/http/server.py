@@ -57,8 +57,9 @@ def serve(
 
     Args:
         service: what to serve; its engine is started here, and closed at the end.
-        host: an address of this machine. Where nobody has to say who they are it must be a loopback address, and names
-            other than the loopback's are refused, so that no web page can reach the server by a name of its own.
+        host: an address of this machine. Where nobody has to say who they are it must be a loopback address. There, and
+            where keys are given for codes, names other than the loopback's are refused, so that no web page can reach
+            the server by a name of its own.
         port: 0 takes a free one.
         ready: told the server's address, as a URL, once it takes connections.
         drain_seconds: how long running requests may take to finish.
@@ -69,7 +70,7 @@ def serve(
     """
     check_address(host, port, open=service.open)
     app: ASGIApp = create_app(service)
-    if service.open:
+    if service.open or service.visits is not None:
         app = TrustedHostMiddleware(app, allowed_hosts=LOOPBACK_NAMES, www_redirect=False)
     _log_lines()
     listeners = listen(host, port)

@@ -1,15 +1,18 @@
 """What a page asks first: who its key or token speaks for, and what this server does; and how it comes by a key."""
 
+import os
 from typing import Any
 
 from fastapi import APIRouter, Request
 from pydantic import Field
+from starlette.concurrency import run_in_threadpool
 
-from sharedllm.errors import UnknownKey
+from sharedllm.errors import Forbidden, UnknownKey
 from sharedllm.http.error_responses import ANSWERS
 from sharedllm.http.identity import Authenticated
 from sharedllm.http.protocol.body import described, read
 from sharedllm.http.protocol.strict import Strict
+from sharedllm.http.same_machine import End, uid_of
 from sharedllm.http.service import Service
 
 router = APIRouter(prefix="/v1", tags=["users"], responses=ANSWERS)
@@ -41,9 +44,23 @@ async def me(request: Request, caller: Authenticated) -> dict[str, Any]:
 
 @router.post("/visits", status_code=201, openapi_extra=described(Arrived))
 async def visit(request: Request) -> dict[str, Any]:
-    """A key for the code in the address that `sharedllm try` opened; it needs no other, and is good once."""
+    """A key for the code in the address that `sharedllm try` opened; it needs no other, and is good once.
+
+    To another user of the same machine, who may read the address among the arguments of a browser, it gives none.
+    """
     service: Service = request.app.state.service
     asked = await read(request, Arrived, None)
     if service.visits is None:
         raise UnknownKey("This server gives no keys for codes", remedy="Log in with a key.")
+    if request.client is not None and await run_in_threadpool(_is_another, request.client, request.scope["server"]):
+        raise Forbidden(
+            "This code is for whoever runs the server, and not for another user of this machine",
+            remedy="Run `sharedllm try` yourself.",
+        )
     return {"key": service.visits.redeem(asked.code)}
+
+
+def _is_another(client: End, server: End) -> bool:
+    uid = uid_of(client, server)
+    # Root has whatever it likes, and forwards connections from elsewhere.
+    return uid is not None and uid not in (0, os.getuid())
