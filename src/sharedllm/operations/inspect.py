@@ -16,7 +16,7 @@ from sharedllm.text.contents.spelling import tokens_per_character
 from sharedllm.text.folds import repeats_by_parts
 from sharedllm.text.passages import Learn
 from sharedllm.text.reading import UserText, look_at, no_words, who_is_meant
-from sharedllm.text.repeats import Repeats
+from sharedllm.text.repeats import REPEATS_HELD_BACK, Repeats
 from sharedllm.text.splits import Split, split_passages
 from sharedllm.text.windows import MIN_WINDOWS
 
@@ -177,7 +177,11 @@ def as_dict(found: Inspection) -> dict[str, Any]:
         },
         "given_away": None
         if found.given_away is None
-        else {"validation": found.given_away.validation, "heldout": found.given_away.heldout},
+        else {
+            "validation": found.given_away.validation,
+            "heldout": found.given_away.heldout,
+            "held_back": found.given_away.validation > REPEATS_HELD_BACK,
+        },
         "personal_details": None if found.details is None else dict(found.details),
         "masked": bool(text.masked),
         "not_looked_up": found.unasked,

@@ -53,6 +53,16 @@ def test_a_blind_test_is_of_openings_of_her_text_and_ends_with_an_exact_test(sit
     assert "too little" in page.get_by_role("alert").inner_text()
 
 
+def test_there_is_no_blind_test_of_the_base_against_itself(site, published, visit):
+    published.store.reset("alice")
+    site = site(FakeEngine(published.base))
+    page = opened(enter(visit(site.address), site.secrets["alice"]), "Blind test")
+    page.get_by_label("Or the text itself").fill(OPENINGS)
+    page.get_by_role("button", name="Begin").click()
+    assert "No release of yours answers now" in page.get_by_role("alert").inner_text()
+    assert page.get_by_role("button", name="A is more mine").count() == 0
+
+
 def test_the_test_is_exact(site, visit):
     page = visit(site().address)
     for hits, tosses, expected in (

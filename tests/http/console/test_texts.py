@@ -79,6 +79,15 @@ def test_what_cannot_be_read_is_called_as_its_owner_calls_it(site, training, vis
     assert "-/" not in found.inner_text()
 
 
+def test_what_will_be_held_back_because_it_is_there_twice_is_told_before_it_is_trained(site, training, visit):
+    site = site(jobs=training())
+    page = opened(enter(visit(site.address), site.secrets["alice"]), "Texts")
+    told = given(page, notes_md=NOTES).get_by_role("alert").inner_text()
+    assert "100.0 % of what it would be tested by" in told
+    assert "leave out what is there more than once" in told
+    assert page.get_by_role("button", name="Train").is_enabled()
+
+
 def test_where_nothing_can_be_read_the_page_does_not_speak_of_a_command_line(site, training, visit):
     site = site(jobs=training())
     page = opened(enter(visit(site.address), site.secrets["alice"]), "Texts")

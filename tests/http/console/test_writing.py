@@ -60,6 +60,31 @@ def test_who_has_no_release_sees_the_base_and_the_way_to_one(site, training, vis
     assert "sharedllm" not in told
 
 
+def test_who_was_put_back_to_the_base_is_told_that_nothing_of_theirs_answers(site, published, visit):
+    published.store.reset("alice")
+    site = site(FakeEngine(published.base))
+    exchange = ask(enter(visit(site.address), site.secrets["alice"]))
+    assert "No release of yours answers now" in exchange.locator(".mine").inner_text()
+    assert exchange.get_by_text("No release of yours").count() == 1
+
+
+def test_what_was_said_is_there_still_after_another_place_and_gone_after_logging_out(site, published, visit):
+    site = site(FakeEngine(published.base))
+    page = enter(visit(site.address), site.secrets["alice"])
+    said = ask(page, "Who came?").locator(".said").all_inner_texts()
+    page.get_by_role("link", name="Releases").click()
+    page.get_by_role("heading", name="Releases", level=1).wait_for()
+    page.go_back()
+    page.get_by_role("heading", name="Write", level=1).wait_for()
+    assert page.locator(".exchange .said").all_inner_texts() == said
+    ask(page, "And then?")
+    assert page.locator(".exchange").count() == 2
+    page.get_by_role("button", name="Log out").click()
+    enter(page, site.secrets["alice"])
+    page.get_by_role("heading", name="Write", level=1).wait_for()
+    assert page.locator(".exchange").count() == 0
+
+
 def test_what_is_being_written_can_be_stopped(site, published, visit):
     engine = FakeEngine(published.base)
     engine.held = True

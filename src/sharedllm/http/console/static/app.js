@@ -25,7 +25,7 @@ function View({ view, session }) {
     document.title = `${view.title} · SharedLLM`;
     view.load().then(
       (module) => set({ id: view.id, Shown: module.default }),
-      () => set({ id: view.id, error: new Error("This part of the page could not be loaded. Reload the page.") }),
+      () => set({ id: view.id, error: new Error("The server cannot be reached. Reload the page once it runs again.") }),
     );
   }, [view.id]);
   if (loaded.id !== view.id) return html`<p role="status">Loading…</p>`;

@@ -58,7 +58,9 @@ export default function Blind({ session: { me, api } }) {
       [OWN, ALONE].map(async (side) => {
         const asked = { ...asking(me, { text: tests[place], seed, tokens: Math.min(TOKENS, Math.floor(me.context / 4)), side }) };
         asked.sharedllm.glass_box = false;
-        return { side, text: (await answer(api, asked, signal, () => {})).text };
+        const { text, routed } = await answer(api, asked, signal, () => {});
+        if (side === OWN && !routed?.release) throw new Error("No release of yours answers now, so there is nothing to test. Let one answer under Releases.");
+        return { side, text };
       }),
     );
     if (newSeed() % 2) both.reverse();

@@ -32,5 +32,5 @@ export function forget() {
 export async function begin(key, user, unauthorised) {
   const me = await new Api(key, user, null).get("/v1/me");
   sessionStorage.setItem(PLACE, JSON.stringify({ key, user: me.user }));
-  return { me, api: new Api(key, me.user, unauthorised) };
+  return { me, api: new Api(key, me.user, unauthorised), kept: {} };
 }

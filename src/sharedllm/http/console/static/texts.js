@@ -66,6 +66,7 @@ function Found({ found }) {
         : `by ${number.format(split.validation + split.heldout)} characters of it, which are never trained on`}</dd></div>`}
     </dl>
     ${found.error && !unknown(found).length && html`<${Problem} error=${found.documents.length ? shown(found.error) : "Nothing of it could be read, for the reasons under “Not read”. Give other files."} />`}
+    ${found.given_away?.held_back && html`<${Problem} error="${percent(found.given_away.validation)} of what it would be tested by stands in the rest, too, so that the release will be held back: leave out what is there more than once." />`}
     <${Listed} title="Whose words" items=${found.documents.map((each) => `${shown(each.source)}: ${each.me ?? each.kind}${each.why ? ` (${each.why})` : ""}`)} />
     <${Listed} title="Not read (${found.not_read.length})" items=${found.not_read.map((each) => `${shown(each.source)}: ${shown(each.error)}`)} />`;
 }

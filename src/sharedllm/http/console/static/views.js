@@ -1,5 +1,5 @@
 // The places of the page, in the order of its menu. A new one is a file that exports a component by default, and a line
-// here: `who` says for whom it is there, from what `/v1/me` told. It is given `session`, `{ me, api }`.
+// here: `who` says for whom it is there, from what `/v1/me` told. It is given `session`, `{ me, api, kept }`.
 
 const operator = (me) => me.kind !== "user";
 const person = (me) => me.user !== null;

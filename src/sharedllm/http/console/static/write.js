@@ -21,6 +21,7 @@ function Pane({ me, side, told, again }) {
   const { text, error, running, routed, stopped, box } = told;
   return html`<div class=${side === OWN ? "mine" : ""} aria-busy=${running ? "true" : "false"}>
     <h3>${heading(me, side)} ${routed?.release && html`<small>release ${routed.release}</small>`}</h3>
+    ${side === OWN && routed && !routed.release && html`<p class="small">No release of yours answers now: this is the base, too. <a href="#/releases">See which there are</a>.</p>`}
     <p class="said" dir="auto">${text}${running && html`<span class="caret" aria-hidden="true"></span>`}</p>
     ${box?.length > 0 && html`<${Tokens} box=${box} />`}
     ${stopped && html`<p class="small">Stopped here.</p>`}
@@ -55,15 +56,22 @@ function turnsOf(exchanges, side, prompt) {
   return [...turns, { role: "user", content: prompt }];
 }
 
-export default function Write({ session: { me, api } }) {
-  const [exchanges, set] = useState([]);
+// What was said before somebody went to another place and came back; what was still being written had to stop.
+function ended(exchanges) {
+  const end = (told) => (told.running ? { ...told, running: false, stopped: true } : told);
+  return exchanges.map((each) => ({ ...each, [OWN]: end(each[OWN]), [ALONE]: end(each[ALONE]) }));
+}
+
+export default function Write({ session: { me, api, kept } }) {
+  const [exchanges, set] = useState(() => ended(kept.exchanges ?? []));
   const [prompt, setPrompt] = useState("");
   const [chat, setChat] = useState(me.chats);
   const [status, setStatus] = useState("");
   const [suggesting, setSuggesting] = useState(false);
   const suggestion = useSuggestion(me, api, prompt, suggesting);
   const running = useRef(new Map());
-  const count = useRef(0);
+  const count = useRef(exchanges.length);
+  useEffect(() => void (kept.exchanges = exchanges), [exchanges]);
   useEffect(() => () => running.current.forEach((each) => each.abort()), []);
 
   const update = (id, side, told) =>
