@@ -146,7 +146,7 @@ def test_what_is_held_is_told_and_erased_with_a_receipt(site, visit, published):
     page.get_by_text("1 releases").wait_for()
     erase = page.get_by_role("button", name="Erase me")
     assert erase.is_disabled()
-    page.get_by_label("Type your name").fill("alice")
+    page.get_by_label("Type your name to erase all of this").fill("alice")
     erase.click()
     page.get_by_role("heading", name="You are erased").wait_for()
     with page.expect_download() as download:

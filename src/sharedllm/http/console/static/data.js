@@ -32,6 +32,6 @@ export default function Data({ session: { me, api } }) {
       on another machine.</p>
     <h2>Erase</h2>
     <p>Removes every release, their history, trainings and keys, for good, and gives you a signed receipt. It cannot be undone.</p>
-    <${Confirm} label="Type your name to erase it" hint=${html`Your name here is <bdi dir="auto">${me.user}</bdi>`} word=${me.user}
+    <${Confirm} label="Type your name to erase all of this" hint=${html`Your name here is <bdi dir="auto">${me.user}</bdi>`} word=${me.user}
       act=${erase} busy=${work.busy} />`;
 }
