@@ -135,3 +135,10 @@ def test_everybody_is_told_what_is_held_of_them(serving):
     nothing = server.carol.get("/v1/users/carol/held").json()["held"]
     assert {each["what"]: each["count"] for each in nothing}["releases"] == 0
     assert server.bob.get("/v1/users/alice/held").status_code == 403
+
+
+def test_keys_are_counted_to_the_last_however_many_somebody_has(serving, published):
+    server = serving()
+    published.keys.create_many([("bob", "")] * 100)
+    held = server.bob.get("/v1/users/bob/held").json()["held"]
+    assert [each["count"] for each in held if each["what"] == "API keys"] == [101]

@@ -14,6 +14,7 @@ from sharedllm.http.service import Service
 from sharedllm.http.users import User
 from sharedllm.operations.erase import held
 from sharedllm.operations.exchange import exported_bytes
+from sharedllm.store.api_keys import Keys
 
 router = APIRouter(prefix="/v1/users/{id:part}", tags=["users"], responses=ANSWERS)
 
@@ -63,8 +64,17 @@ async def show_held(request: Request, user: User) -> dict[str, Any]:
 def _held(service: Service, user: str) -> list[Removed]:
     counts = held(service.store, user, others=service.holders)
     if service.keys is not None:
-        counts.append(Removed("API keys", "store", len(service.keys.page(user=user).page)))
+        counts.append(Removed("API keys", "store", _count(service.keys, user)))
     return counts
+
+
+def _count(keys: Keys, user: str) -> int:
+    page = keys.page(user=user)
+    count = len(page.page)
+    while page.next is not None:
+        page = keys.page(user=user, after=page.next)
+        count += len(page.page)
+    return count
 
 
 def _service(request: Request) -> Service:
