@@ -86,15 +86,16 @@ def test_what_takes_too_long_to_read_is_given_up():
 
 
 @pytest.mark.rare
+@pytest.mark.timeout(900)
 def test_files_are_trained_on_in_a_process_of_its_own(tmp_path, monkeypatch, folder_of):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     jobs = Jobs(folder_of("llama"), str(tmp_path / "store.db"), share=1.0)
     try:
         job = jobs.submit("alice", Files(archive(chat_txt=CHAT * 4), Choices(me=("Alice M.",))), QUICK)
-        assert job.over.wait(200)
+        assert job.over.wait(400)
         assert job.release == 1, job.error
         lost = jobs.submit("alice", Files(archive(chat_txt=CHAT), Choices(me=("Carol",))), QUICK)
-        assert lost.over.wait(200)
+        assert lost.over.wait(400)
         assert "Carol" in lost.error
     finally:
         jobs.close()
