@@ -80,7 +80,7 @@ def server(serving, published):
 
 def addresses(server):
     templates = [*server.app.openapi()["paths"], "", "/docs", "/v1", "/v1/users"]
-    return [template.format(id="nobody", job="0") for template in templates]
+    return [template.format(id="nobody", job="0", key="0") for template in templates]
 
 
 def test_no_address_is_ever_redirected_whatever_the_method_and_the_host(server):

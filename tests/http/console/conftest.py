@@ -24,9 +24,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="needs Chromium"))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def chromium():
-    """One browser for all tests; each has a context, so a profile, of its own."""
+    """One browser for all tests of a file; each has a context, so a profile, of its own.
+
+    No longer, since an event loop counts as running for as long as Playwright does, and other tests run their own.
+    """
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield browser
