@@ -5,10 +5,10 @@ end, and by nothing else. While a request goes on from a page, the page is that 
 """
 
 import struct
-from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from heapq import heapify, heappop, heappush
+from itertools import count, islice
 from typing import NamedTuple
 
 from sharedllm.serving.cache import PAGE_TOKENS, Cache, places
@@ -42,9 +42,11 @@ class Prefixes:
             keeps: whether anything ever is.
         """
         self._cache, self._keeps = cache, keeps
-        # Those used longest ago first; of one conversation its end before its beginning, without which it is no use.
-        self._kept: OrderedDict[bytes, _Kept] = OrderedDict()
-        self._pages: Counter[str] = Counter()
+        self._kept: dict[bytes, _Kept] = {}
+        # By owner, each with when it was used, longest ago first; of one conversation its end before its beginning,
+        # without which it is no use.
+        self._pages: dict[str, dict[bytes, int]] = {}
+        self._uses = count()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -61,7 +63,7 @@ class Prefixes:
         """
         owner, release = sequence.request.owner, sequence.request.release
         if release is not None:
-            self._let_go(key for key, each in self._kept.items() if each.owner == owner and each.release != release)
+            self._let_go(key for key in self._pages.get(owner, ()) if self._kept[key].release != release)
         found = self._known(sequence)
         begun = [self._taken(key) for key in found]
         wanted = places(sequence.request.tokens) // PAGE_TOKENS - len(begun)
@@ -82,36 +84,32 @@ class Prefixes:
         full = sequence.read // PAGE_TOKENS if own and reason in _WHOLE else 0
         keys = list(_digests(request.owner, request.release, sequence.ids[: full * PAGE_TOKENS]))
         self._cache.give_back(pages[full:])
-        for key, page in reversed(list(zip(keys, pages[:full], strict=True))):
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                self._cache.give_back([page])
-            else:
-                self._keep(key, _Kept(request.owner, str(request.release), page))
-        most = self._cache.tokens // PAGE_TOKENS // 2
-        mine = (key for key, each in self._kept.items() if each.owner == request.owner)
-        self._let_go([next(mine) for _ in range(self._pages[request.owner] - most)])
+        for key, read in reversed(list(zip(keys, pages[:full], strict=True))):
+            page = self._taken(key) if key in self._kept else read
+            if page != read:
+                self._cache.give_back([read])
+            self._keep(key, _Kept(request.owner, str(request.release), page))
+        mine, most = self._pages.get(request.owner, {}), self._cache.tokens // PAGE_TOKENS // 2
+        self._let_go(islice(mine, max(0, len(mine) - most)))
 
     def forget(self, owner: str) -> None:
         """Let go of an owner's pages, which are still to be overwritten."""
-        self._let_go(key for key, each in self._kept.items() if each.owner == owner)
+        self._let_go(self._pages.get(owner, ()))
 
     def _make_room(self, owner: str, wanted: int, missing: int) -> None:
         """Let go of missing pages, each of whoever holds most then; an owner holds what they want, too."""
         if missing <= 0:
             return
-        theirs: dict[str, list[bytes]] = {}
-        for key, each in reversed(self._kept.items()):
-            theirs.setdefault(each.owner, []).append(key)
         # Of those who hold as much, whose page was used longest ago.
-        first = {each.owner: -at for at, each in enumerate(reversed(self._kept.values()))}
-        holds = [(-len(keys) - wanted * (who == owner), first[who], keys) for who, keys in theirs.items()]
+        holds = [
+            (-len(keys) - wanted * (who == owner), next(iter(keys.values())), who) for who, keys in self._pages.items()
+        ]
         heapify(holds)
         for _ in range(min(missing, len(self._kept))):
-            held, at, keys = heappop(holds)
-            self._let_go([keys.pop()])
-            if keys:
-                heappush(holds, (held + 1, at, keys))
+            held, used, who = heappop(holds)
+            self._let_go(islice(self._pages[who], 1))
+            if who in self._pages:
+                heappush(holds, (held + 1, used, who))
 
     def _known(self, sequence: Sequence) -> list[bytes]:
         """The pages with which its tokens begin; the last of these is read in any case, and those that are scored."""
@@ -127,12 +125,13 @@ class Prefixes:
 
     def _keep(self, key: bytes, kept: _Kept) -> None:
         self._kept[key] = kept
-        self._pages[kept.owner] += 1
+        self._pages.setdefault(kept.owner, {})[key] = next(self._uses)
 
     def _taken(self, key: bytes) -> int:
         kept = self._kept.pop(key)
-        self._pages[kept.owner] -= 1
-        if not self._pages[kept.owner]:
+        theirs = self._pages[kept.owner]
+        del theirs[key]
+        if not theirs:
             del self._pages[kept.owner]
         return kept.page
 
