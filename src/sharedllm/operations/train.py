@@ -153,7 +153,7 @@ def train(
             raise InvalidInput(f"{author.user!r} is to be trained twice at once", remedy="Name everybody once.")
         named[author.user] = None
     stays = _begun(store, named, {author.user: author.stay for author in authors if author.stay is not None})
-    splits = {author.user: _split(author) for author in authors}
+    splits = {author.user: split_of(author) for author in authors}
     sources = {author.user: author.sources for author in authors}
     return _train(workplace, store, splits, recipe, add, gate, on_begin, sources, stays)
 
@@ -184,12 +184,28 @@ def _begun(store: "Store", users: Iterable[str], before: "Mapping[str, Stay]") -
     return {**before, **(store.begin(begin) if begin else {})}
 
 
-def _split(author: Author) -> Split | TextError:
+def split_of(author: Author) -> Split | TextError:
+    """The blocks of what an author wrote, which is read; or why it cannot be cut.
+
+    Raises:
+        TextError: or whatever else the reading raises.
+    """
     passages = plain(wrote) if isinstance(wrote := author.read(), str) else wrote
     try:
         return split_passages(passages, user=author.user, learn=author.learn)
     except TextError as error:
         return error
+
+
+def tokenized(workplace: Workplace, user: str, split: Split, window: int) -> TokenizedText:
+    """A user's split, ready to train on: `tokenize_to_train` by the tokenizer and chat template of the base.
+
+    Raises:
+        TooLittleText, TextError: see `tokenize_to_train`.
+        BaseError, UnknownName, DownloadError: see `Workplace.tokens`.
+    """
+    tokens = workplace.tokens
+    return tokenize_to_train(user, split, tokens.encode, converse=partial(learned_ids, tokens), window=window)
 
 
 def _train(
@@ -204,7 +220,7 @@ def _train(
     stays: "Mapping[str, Stay]",
 ) -> Generator[Outcome, None, None]:
     # Nothing is fetched for whoever has too little text for any base.
-    identity, tokens = None, None
+    identity = None
     texts: list[TokenizedText] = []
     starts: dict[str, Release] = {}
     for user, split in splits.items():
@@ -221,9 +237,7 @@ def _train(
                 yield Outcome(user, known, None, before=True, instead=answers_instead(store, known))
                 continue
             # The tokenizer alone is there in a second: whoever has too little text need not wait for the weights.
-            tokens = tokens or workplace.tokens
-            converse = partial(learned_ids, tokens)
-            texts.append(tokenize_to_train(user, split, tokens.encode, converse=converse, window=recipe.window))
+            texts.append(tokenized(workplace, user, split, recipe.window))
         except (TextError, CorruptAdapter, CorruptStore, UnknownUser, NotServed, WrongBase) as error:
             yield Outcome(user, None, error)
     if on_begin is not None:

@@ -6,16 +6,13 @@ from functools import partial
 from pathlib import Path
 
 from sharedllm.adapters.formats.registry import check_format
-from sharedllm.base.conversations import learned_ids
 from sharedllm.errors import TextError, UnknownUser
 from sharedllm.holder import Removed
 from sharedllm.operations.priors import Priors
-from sharedllm.operations.train import Author, Outcome
+from sharedllm.operations.train import Author, Outcome, split_of, tokenized
 from sharedllm.operations.workplace import Workplace
 from sharedllm.store.rules import unknown_user
-from sharedllm.text.folds import tokenize_to_train
-from sharedllm.text.passages import Passage, plain
-from sharedllm.text.splits import split_passages
+from sharedllm.text.passages import Passage
 from sharedllm.training.checkpoints import FleetReadings, UnfinishedTraining, checkpoint_folder
 from sharedllm.training.recipes import Recipe
 
@@ -40,18 +37,17 @@ def read_ahead(
     refused: dict[str, Outcome] = {}
     identity = ""
     for author in authors:
-        wrote = author.read()
-        found.append(replace(author, read=partial(_again, wrote)))
+        again = replace(author, read=partial(_again, author.read()))
+        found.append(again)
         try:
-            passages = plain(wrote) if isinstance(wrote, str) else wrote
-            split = split_passages(passages, user=author.user, learn=author.learn)
+            split = split_of(again)
+            if isinstance(split, TextError):
+                raise split
             # Also says of what is no base that it is none.
             identity = identity or workplace.fingerprint
             if add:
                 raise unknown_user(author.user)
-            tokens = workplace.tokens
-            converse = partial(learned_ids, tokens)
-            tokenize_to_train(author.user, split, tokens.encode, converse=converse, window=recipe.window)
+            tokenized(workplace, author.user, split, recipe.window)
         except (TextError, UnknownUser) as error:
             refused[author.user] = Outcome(author.user, None, error)
     return found, refused

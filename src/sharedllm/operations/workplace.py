@@ -128,8 +128,10 @@ class Workplace(Closing):
         Raises:
             BaseError, UnknownName, DownloadError: see `load_tokens`.
         """
-        if self._loaded is not None:
-            return self._loaded.tokens
+        return self._tokens if self._loaded is None else self._loaded.tokens
+
+    @cached_property
+    def _tokens(self) -> "Tokens":
         from sharedllm.base.loading import load_tokens
 
         return load_tokens(str(self._folder))

@@ -4,19 +4,16 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sharedllm.base.conversations import learned_ids
 from sharedllm.base.loading import Base
 from sharedllm.cluster.workers.executors import Worker, WorkerJob, check_base
 from sharedllm.errors import TextError
 from sharedllm.evaluation.gate import Gate
-from sharedllm.operations.train import Judged, train_and_judge
+from sharedllm.operations.train import Judged, tokenized, train_and_judge
 from sharedllm.operations.workplace import Workplace
 from sharedllm.store.contract import Stay
-from sharedllm.text.folds import tokenize_to_train
 from sharedllm.text.reading import UserText
 from sharedllm.text.splits import split_passages
 from sharedllm.text.windows import TokenizedText, text_windows
@@ -117,14 +114,11 @@ class Trainer(Worker[ShardWork, Judged]):
         yield from refused
 
     def _tokenized(self, work: ShardWork, refused: deque[Judged]) -> Iterator[TokenizedText]:
-        tokens = self.workplace.base.tokens
-        converse = partial(learned_ids, tokens)
         work.texts.reverse()
         while work.texts:
             text = work.texts.pop()
             try:
                 split = split_passages(text.passages, user=text.user)
-                window = self._job.recipe.window
-                yield tokenize_to_train(text.user, split, tokens.encode, converse=converse, window=window)
+                yield tokenized(self.workplace, text.user, split, self._job.recipe.window)
             except TextError as error:
                 refused.append(Judged(text.user, None, None, error))
