@@ -15,7 +15,7 @@ from starlette.concurrency import run_in_threadpool
 
 from sharedllm.errors import Forbidden, InvalidInput, NotAuthenticated, OperatorOnly
 from sharedllm.http.paths import decoded
-from sharedllm.http.service import Service
+from sharedllm.http.service import Service, service_of
 from sharedllm.user_ids import check_user_id
 
 USER_HEADER = "X-SharedLLM-User"
@@ -96,7 +96,7 @@ async def authenticated(
         UnknownKey: the key is unknown or revoked.
         InvalidInput: the header that names a user is not percent-encoded UTF-8.
     """
-    service: Service = request.app.state.service
+    service = service_of(request)
     named = _named(request)
     if service.open:
         return Caller("anyone", None, named)

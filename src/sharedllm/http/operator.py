@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request
 
 from sharedllm.http.error_responses import ANSWERS
 from sharedllm.http.identity import Authenticated
-from sharedllm.http.service import Service
+from sharedllm.http.service import Service, service_of
 
 T = TypeVar("T")
 
@@ -36,6 +36,5 @@ def operator_router(prefix: str) -> APIRouter:
 
 async def in_turn(request: Request, work: Callable[[Service], T]) -> T:
     """What ``work`` makes of the service, done in a thread once it is the operator's turn."""
-    # Not from a closure: FastAPI remembers endpoints for as long as the process lives, and whatever they hold.
-    service: Service = request.app.state.service
+    service = service_of(request)
     return await service.tending.run(_OPERATOR, lambda: work(service))

@@ -16,7 +16,7 @@ from sharedllm.http.arrivals import Files
 from sharedllm.http.error_responses import ANSWERS
 from sharedllm.http.inspection_worker import looked_at
 from sharedllm.http.paths import decoded
-from sharedllm.http.service import Service
+from sharedllm.http.service import service_of
 from sharedllm.http.users import Arriving, User, submitted
 from sharedllm.text.choices import Choices, choices_from
 from sharedllm.training.recipes import DEFAULT_RECIPE, recipe_named, tuned
@@ -51,7 +51,7 @@ async def look(request: Request, user: User, choices: Chosen) -> dict[str, Any]:
 
     Nothing is trained, and nothing of them is kept.
     """
-    service: Service = request.app.state.service
+    service = service_of(request)
     data = await _whole(request, user)
     found = await service.reading.run(user, lambda: looked_at(user, data, choices))
     return dict(jsonable_encoder(found))
@@ -62,7 +62,7 @@ async def train(
     request: Request, arrival: Arriving, choices: Chosen, add: bool = False, recipe: str = DEFAULT_RECIPE
 ) -> dict[str, Any]:
     """Train the user on the files in the background, as on a text; what is wrong with them is told by the job."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     files = Files(await _whole(request, arrival.user), choices)
     tuned_to = tuned(recipe_named(recipe), format=service.engine.layout.format)
     job = await service.turns.run(arrival.user, lambda: submitted(service, arrival, files, tuned_to, add))

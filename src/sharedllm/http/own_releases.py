@@ -10,7 +10,7 @@ from sharedllm.holder import Removed
 from sharedllm.http.error_responses import ANSWERS
 from sharedllm.http.protocol.body import described, read
 from sharedllm.http.protocol.strict import Strict
-from sharedllm.http.service import Service
+from sharedllm.http.service import Service, service_of
 from sharedllm.http.users import User
 from sharedllm.operations.erase import held
 from sharedllm.operations.exchange import exported_bytes
@@ -28,7 +28,7 @@ class Rollback(Strict):
 @router.post("/rollback", openapi_extra=described(Rollback))
 async def rollback(request: Request, user: User) -> dict[str, Any]:
     """Let another of the user's releases answer, of those that passed their gate. Nothing is deleted."""
-    service, asked = _service(request), await read(request, Rollback, user)
+    service, asked = service_of(request), await read(request, Rollback, user)
     service.quotas.charge(user)
     release = await service.tending.run(user, lambda: service.store.rollback(user, asked.to))
     return {"user": user, "served": release.number}
@@ -37,7 +37,7 @@ async def rollback(request: Request, user: User) -> dict[str, Any]:
 @router.post("/reset")
 async def reset(request: Request, user: User) -> dict[str, Any]:
     """Put the user back to the base, until a release passes its gate or is gone back to. Nothing is deleted."""
-    service = _service(request)
+    service = service_of(request)
     service.quotas.charge(user)
     before = await service.tending.run(user, lambda: service.store.reset(user))
     return {"user": user, "served": None, "before": before}
@@ -48,7 +48,7 @@ async def take_along(
     request: Request, user: User, release: Annotated[int | None, Query(ge=1, lt=2**63)] = None
 ) -> Response:
     """A release as a file, as `sharedllm export --to adapter` writes it; by default the one that answers."""
-    service = _service(request)
+    service = service_of(request)
     data = await service.tending.run(user, lambda: exported_bytes(service.store, user, number=release))
     return Response(data, headers={"Cache-Control": "no-store"}, media_type="application/octet-stream")
 
@@ -56,7 +56,7 @@ async def take_along(
 @router.get("/held")
 async def show_held(request: Request, user: User) -> dict[str, Any]:
     """What this server holds of the user, by kind and place; what it is, is what an erasure would remove."""
-    service = _service(request)
+    service = service_of(request)
     counts = await service.tending.run(user, lambda: _held(service, user))
     return {"user": user, "held": [asdict(each) for each in counts]}
 
@@ -75,9 +75,3 @@ def _count(keys: Keys, user: str) -> int:
         page = keys.page(user=user, after=page.next)
         count += len(page.page)
     return count
-
-
-def _service(request: Request) -> Service:
-    # Not from a closure: FastAPI remembers endpoints for as long as the process lives, and whatever they hold.
-    service: Service = request.app.state.service
-    return service

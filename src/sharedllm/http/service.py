@@ -7,6 +7,8 @@ from pathlib import Path
 from threading import Condition
 from typing import TYPE_CHECKING
 
+from fastapi import Request
+
 from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.http.arrivals import Arrivals
 from sharedllm.http.off_loop import Turns
@@ -150,3 +152,13 @@ class Service(Holder):
             self._admitted.wait_for(lambda: under_way.isdisjoint(self._admitting))
         self.grammars.forget(user)
         return self.engine.forget(user)
+
+
+def service_of(request: Request) -> Service:
+    """The service that a request came to.
+
+    Endpoints do not have it from a closure: FastAPI remembers them for as long as the process lives, and whatever they
+    hold.
+    """
+    service: Service = request.app.state.service
+    return service

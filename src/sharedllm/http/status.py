@@ -15,7 +15,7 @@ from sharedllm import __version__
 from sharedllm.errors import SharedLLMError, UnknownUser
 from sharedllm.http.error_responses import ANSWERS, Refused
 from sharedllm.http.identity import Authenticated
-from sharedllm.http.service import Service
+from sharedllm.http.service import Service, service_of
 
 # No user is called like this: whether the store can look somebody up is all that is asked.
 _NOBODY = "\ue000sharedllm-readiness"
@@ -26,13 +26,13 @@ router = APIRouter()
 @router.get("/v1/models", tags=["models"], responses=ANSWERS)
 async def models(request: Request, caller: Authenticated) -> Mapping[str, Any]:
     """The one model that is served; who asks decides which adapter answers."""
-    return {"object": "list", "data": [_model(request.app.state.service)]}
+    return {"object": "list", "data": [_model(service_of(request))]}
 
 
 @router.get("/v1/models/{id:rest}", tags=["models"], responses=ANSWERS)
 async def model(request: Request, id: str, caller: Authenticated) -> Mapping[str, Any]:
     """One model."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     if id != service.model:
         raise Refused(
             404, "model_not_found", f"There is no model {id!a}", remedy=f"Ask for {service.model!a}.", param="model"
@@ -62,14 +62,14 @@ async def version(request: Request) -> Mapping[str, Any]:
 @router.get("/healthz", tags=["operation"], responses={503: {"description": "It is to be started again."}})
 async def alive(request: Request) -> Response:
     """Whether the process is of any use: it answers, and its engine has not failed."""
-    failed = not request.app.state.service.engine.healthy
+    failed = not service_of(request).engine.healthy
     return JSONResponse({"status": "the engine has failed" if failed else "ok"}, 503 if failed else 200)
 
 
 @router.get("/readyz", tags=["operation"], responses={503: {"description": "Not now; `reasons` says why."}})
 async def ready(request: Request) -> Response:
     """Whether requests can be sent here: the engine runs, the store answers, and the server is not shutting down."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     reasons = []
     if service.draining:
         reasons.append("shutting down")

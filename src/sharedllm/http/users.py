@@ -13,17 +13,18 @@ from pydantic import Field
 
 from sharedllm.adapters.adapter import UNTESTED, GateOutcome, check_fits
 from sharedllm.adapters.adapter_file import as_imported, parse_adapter
-from sharedllm.errors import CorruptAdapter, InTraining, InvalidInput, UnknownUser
+from sharedllm.errors import CorruptAdapter, InTraining, InvalidInput
 from sharedllm.http.arrivals import Arrival, Files
 from sharedllm.http.error_responses import Refused
 from sharedllm.http.identity import Authenticated, Caller
 from sharedllm.http.jobs import MAX_TEXT_BYTES, Job, Jobs
 from sharedllm.http.protocol.body import read
 from sharedllm.http.protocol.strict import Strict
-from sharedllm.http.service import Service
+from sharedllm.http.service import Service, service_of
 from sharedllm.operations import erase as erasing
 from sharedllm.operations.grow import begun_from
 from sharedllm.operations.quotas import ERASURE
+from sharedllm.operations.route import is_revoked
 from sharedllm.store import ReleaseSummary, Store
 from sharedllm.store.contract import RELEASES_PER_PAGE
 from sharedllm.store.release_format import check_reason
@@ -76,7 +77,7 @@ def arriving(request: Request, user: User) -> Iterator[Arrival]:
     Raises:
         RateLimited: they have changed too much of late.
     """
-    service = _service(request)
+    service = service_of(request)
     service.quotas.charge(user)
     with service.arrivals.expecting(user) as arrival:
         yield arrival
@@ -96,7 +97,7 @@ async def show(
 
     It is the newest page, or with `before` that of lower numbers; `more` says whether there is one before it.
     """
-    service = _service(request)
+    service = service_of(request)
     return await service.tending.run(user, lambda: _shown(service.store, user, limit, before))
 
 
@@ -124,7 +125,7 @@ async def bring(
     It is held back, as what it was tested on elsewhere does not count here. With `override_reason` it is served all
     the same, and the reason is recorded; only a service key may do that.
     """
-    service, body = _service(request), bytes(await request.scope["body"].whole(arrival.user))
+    service, body = service_of(request), bytes(await request.scope["body"].whole(arrival.user))
     return await service.turns.run(arrival.user, lambda: _bring(service, arrival, body, override_reason))
 
 
@@ -135,7 +136,7 @@ async def train(request: Request, arrival: Arriving) -> dict[str, Any]:
     With `add`, training goes on from the release that answers, whose own text is not needed, and the new release is
     served if it is better than that on the new text.
     """
-    service, order = _service(request), await read(request, Training, arrival.user)
+    service, order = service_of(request), await read(request, Training, arrival.user)
     # What another format would give could not answer here.
     recipe = tuned(recipe_named(order.recipe), format=service.engine.layout.format)
     job = await service.turns.run(arrival.user, lambda: submitted(service, arrival, order.text, recipe, order.add))
@@ -153,20 +154,20 @@ def trainings(
 
     `more` says whether there are some after it.
     """
-    jobs = _jobs(_service(request)).of(user, after=after)
+    jobs = _jobs(service_of(request)).of(user, after=after)
     return {"jobs": [job.as_dict() for job in jobs[:limit]], "more": len(jobs) > limit}
 
 
 @router.get("/jobs/{job:part}")
 async def follow(request: Request, job: str, user: User) -> dict[str, Any]:
     """How far a training is, and what became of it."""
-    return _jobs(_service(request)).find(user, job).as_dict()
+    return _jobs(service_of(request)).find(user, job).as_dict()
 
 
 @router.delete("/jobs/{job:part}")
 async def cancel(request: Request, job: str, user: User) -> dict[str, Any]:
     """Cancel a training. One that is over stays as it was; the same text sent again goes on from where it was."""
-    service = _service(request)
+    service = service_of(request)
     return await service.tending.run(user, lambda: _cancel(_jobs(service), user, job))
 
 
@@ -178,7 +179,7 @@ async def erase(request: Request, user: User, caller: Authenticated) -> dict[str
     a token, as the user's keys are gone. A user who was revoked cannot end that by being erased and coming back with a
     token, which outlives an erasure: a service key erases them.
     """
-    service = _service(request)
+    service = service_of(request)
     return await service.tending.run(user, lambda: _erase(service, user, caller))
 
 
@@ -234,7 +235,7 @@ def _bring(service: Service, arrival: Arrival, data: bytes, override_reason: str
 
 
 def _erase(service: Service, user: str, caller: Caller) -> dict[str, Any]:
-    if caller.by_token and _is_revoked(service.store, user):
+    if caller.by_token and is_revoked(service.store, user):
         caller.check_operator("Erasing a user who was revoked")
     service.quotas.charge(user, ERASURE)
     try:
@@ -249,19 +250,6 @@ def _erase(service: Service, user: str, caller: Caller) -> dict[str, Any]:
         ) from None
     removed = {name: receipt.counts.get(what, 0) for name, what in _REMOVED.items()}
     return {"user": user, "removed": removed, "receipt": receipt.as_dict()}
-
-
-def _is_revoked(store: Store, user: str) -> bool:
-    try:
-        return store.user(user).state == "revoked"
-    except UnknownUser:
-        return False
-
-
-def _service(request: Request) -> Service:
-    # Not from a closure: FastAPI remembers endpoints for as long as the process lives, and whatever they hold.
-    service: Service = request.app.state.service
-    return service
 
 
 def _jobs(service: Service) -> Jobs:

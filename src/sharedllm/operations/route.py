@@ -74,7 +74,7 @@ def route(
             fallback. Whoever was put back to the base needs none.
         InvalidUserId, StoreError: nothing could be decided; no fallback hides that.
     """
-    if base_only and not _is_revoked(store, user):
+    if base_only and not is_revoked(store, user):
         return without_release(user, ", as asked.", prior=prior)
     try:
         release = store.served(user)
@@ -94,7 +94,8 @@ def route(
     return Route("own", user, release, f"Release {release.number} of {user!r} answers.")
 
 
-def _is_revoked(store: Store, user: str) -> bool:
+def is_revoked(store: Store, user: str) -> bool:
+    """Whether a user is not to be served; False of somebody whom the store does not know."""
     try:
         return store.user(user).state == "revoked"
     except UnknownUser:

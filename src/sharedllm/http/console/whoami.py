@@ -13,7 +13,7 @@ from sharedllm.http.identity import Authenticated
 from sharedllm.http.protocol.body import described, read
 from sharedllm.http.protocol.strict import Strict
 from sharedllm.http.same_machine import End, uid_of
-from sharedllm.http.service import Service
+from sharedllm.http.service import service_of
 
 router = APIRouter(prefix="/v1", tags=["users"], responses=ANSWERS)
 
@@ -27,7 +27,7 @@ class Arrived(Strict):
 @router.get("/me")
 async def me(request: Request, caller: Authenticated) -> dict[str, Any]:
     """Who asks: ``user`` with whose name, or ``service`` or ``anyone``, who name a user; and what can be asked here."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     engine = service.engine
     return {
         "kind": caller.kind,
@@ -48,7 +48,7 @@ async def visit(request: Request) -> dict[str, Any]:
 
     To another user of the same machine, who may read the address among the arguments of a browser, it gives none.
     """
-    service: Service = request.app.state.service
+    service = service_of(request)
     asked = await read(request, Arrived, None)
     if service.visits is None:
         raise UnknownKey("This server gives no keys for codes", remedy="Log in with a key.")

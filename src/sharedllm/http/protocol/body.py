@@ -10,7 +10,7 @@ from pydantic_core import from_json
 
 from sharedllm.http.error_responses import Refused, invalid
 from sharedllm.http.limits import Body
-from sharedllm.http.service import Service
+from sharedllm.http.service import service_of
 
 T = TypeVar("T", bound=BaseModel)
 
@@ -32,7 +32,7 @@ async def read(request: Request, model: type[T], sender: str | None) -> T:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":
         raise Refused(415, "unsupported_media_type", "The body is not JSON", remedy="Send it as application/json.")
-    service: Service = request.app.state.service
+    service = service_of(request)
     body: Body = request.scope["body"]
     owner = sender or f"from {request.client.host if request.client else 'nowhere'}"
     whole = await body.whole(owner)

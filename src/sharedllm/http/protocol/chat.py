@@ -14,7 +14,7 @@ from sharedllm.http.protocol.forms import Form, Wanted, check_length
 from sharedllm.http.protocol.schemas import ChatRequest, Message
 from sharedllm.http.protocol.stream import answer
 from sharedllm.http.protocol.tool_calls import Listener, answered, grammar, instructions, spelled
-from sharedllm.http.service import Service
+from sharedllm.http.service import Service, service_of
 from sharedllm.http.submission import PartialAnswer
 from sharedllm.serving.grammar import Grammar
 from sharedllm.serving.request import Scored, Token
@@ -25,7 +25,7 @@ router = APIRouter(prefix="/v1", tags=["answers"])
 @router.post("/chat/completions", openapi_extra=described(ChatRequest), responses=ANSWERS)
 async def chat(request: Request, caller: Authenticated) -> Response:
     """Answer a conversation with the caller's own adapter."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     asked = await read(request, ChatRequest, caller.sender)
     return await answer(request, caller, Chat(service, asked))
 

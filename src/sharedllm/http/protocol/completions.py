@@ -12,7 +12,7 @@ from sharedllm.http.protocol.body import described, read
 from sharedllm.http.protocol.forms import Form, Wanted, check_length
 from sharedllm.http.protocol.schemas import CompletionRequest
 from sharedllm.http.protocol.stream import answer
-from sharedllm.http.service import Service
+from sharedllm.http.service import Service, service_of
 from sharedllm.http.submission import PartialAnswer
 from sharedllm.serving.request import Scored, Token
 
@@ -24,7 +24,7 @@ router = APIRouter(prefix="/v1", tags=["answers"])
 @router.post("/completions", openapi_extra=described(CompletionRequest), responses=ANSWERS)
 async def complete(request: Request, caller: Authenticated) -> Response:
     """Continue prompts with the caller's own adapter, or score them."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     asked = await read(request, CompletionRequest, caller.sender)
     return await answer(request, caller, Completion(service, asked))
 

@@ -15,7 +15,7 @@ from sharedllm.http.protocol.chat import prompt_of
 from sharedllm.http.protocol.forms import check_length, check_model
 from sharedllm.http.protocol.schemas import Message, TokenIds
 from sharedllm.http.protocol.strict import Strict
-from sharedllm.http.service import Service
+from sharedllm.http.service import service_of
 
 router = APIRouter(tags=["answers"])
 
@@ -47,7 +47,7 @@ class DetokenizeRequest(Strict):
 @router.post("/tokenize", openapi_extra=described(TokenizeRequest), responses=ANSWERS)
 async def tokenize(request: Request, caller: Authenticated) -> Response:
     """The token ids of a prompt or a conversation, control tokens included."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     asked = await read(request, TokenizeRequest, caller.sender)
     check_model(service, asked.model)
 
@@ -65,7 +65,7 @@ async def tokenize(request: Request, caller: Authenticated) -> Response:
 @router.post("/detokenize", openapi_extra=described(DetokenizeRequest), responses=ANSWERS)
 async def detokenize(request: Request, caller: Authenticated) -> Response:
     """The text of token ids, control tokens left out."""
-    service: Service = request.app.state.service
+    service = service_of(request)
     asked = await read(request, DetokenizeRequest, caller.sender)
     check_model(service, asked.model)
 
