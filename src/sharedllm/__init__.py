@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from sharedllm.evaluation.confusion import Confusion
     from sharedllm.evaluation.gate import Gate
     from sharedllm.operations.ask import Answer, ask
+    from sharedllm.operations.authors import Author
     from sharedllm.operations.compress import Compression, compress
     from sharedllm.operations.erase import erase
     from sharedllm.operations.evaluate import Evaluation, evaluate
     from sharedllm.operations.exchange import export, import_
-    from sharedllm.operations.train import Author, Outcome, train
+    from sharedllm.operations.train import Outcome, train
     from sharedllm.operations.workplace import Workplace
     from sharedllm.serving.engine import Engine
     from sharedllm.serving.request import Finished, Limits, Request, Sampling, Token
@@ -116,7 +117,8 @@ _HOMES = {
     "operations.erase": ("erase",),
     "operations.evaluate": ("Evaluation", "evaluate"),
     "operations.exchange": ("export", "import_"),
-    "operations.train": ("Author", "Outcome", "train"),
+    "operations.authors": ("Author",),
+    "operations.train": ("Outcome", "train"),
     "operations.workplace": ("Workplace",),
     "serving.engine": ("Engine",),
     "serving.request": ("Finished", "Limits", "Request", "Sampling", "Token"),

@@ -3,7 +3,8 @@
 import pytest
 from tests.cli.conftest import writing
 
-from sharedllm.operations.train import Author, train
+from sharedllm.operations.authors import Author
+from sharedllm.operations.train import train
 from sharedllm.operations.workplace import Workplace
 from sharedllm.store import open_store
 from sharedllm.training.recipes import Recipe

@@ -10,10 +10,11 @@ from tests.cli.conftest import writing
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.errors import ErasedMeanwhile, InvalidInput, NotServed, ResetToBase, UnknownUser, WrongBase
+from sharedllm.operations.authors import Author
 from sharedllm.operations.erase import erase
 from sharedllm.operations.grow import KEPT_HASHES, begun_from, gain_behind, texts_behind, tokens_behind, with_origin
 from sharedllm.operations.known import already_trained
-from sharedllm.operations.train import Author, train
+from sharedllm.operations.train import train
 from sharedllm.store.contract import Release
 from sharedllm.training.recipes import Recipe
 

@@ -20,9 +20,10 @@ from sharedllm.errors import (
 )
 from sharedllm.evaluation.gate import Gate
 from sharedllm.operations import train as operation
+from sharedllm.operations.authors import Author
 from sharedllm.operations.locks import not_in_training
 from sharedllm.operations.release_text import read_again
-from sharedllm.operations.train import Author, already_trained, train_and_judge, train_tokenized
+from sharedllm.operations.train import already_trained, train_and_judge, train_tokenized
 from sharedllm.operations.workplace import Workplace
 from sharedllm.store import open_store
 from sharedllm.training import vectors

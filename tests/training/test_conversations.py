@@ -16,8 +16,9 @@ from sharedllm.evaluation.gate import Gate
 from sharedllm.evaluation.intervals import foretold, improvement
 from sharedllm.evaluation.perplexity import Losses, base_losses, base_token_log_probabilities
 from sharedllm.operations.ask import ask
+from sharedllm.operations.authors import Author
 from sharedllm.operations.evaluate import evaluate
-from sharedllm.operations.train import Author, train
+from sharedllm.operations.train import train
 from sharedllm.operations.workplace import Workplace
 from sharedllm.store import open_store
 from sharedllm.text.folds import tokenize_to_train

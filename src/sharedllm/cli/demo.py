@@ -49,7 +49,7 @@ def command(out: Path, store: str | None) -> None:
     trains an adapter for each in one run, puts each through the gate, stores them, and shows whose adapter helps on
     whose text. A second run reuses what is there.
     """
-    from sharedllm.operations.train import Author
+    from sharedllm.operations.authors import Author
     from sharedllm.reporting.page import write_page
     from sharedllm.reporting.terminal import render
     from sharedllm.store import open_store

@@ -10,7 +10,8 @@ from sharedllm.printable import printable
 
 if TYPE_CHECKING:
     from sharedllm.base.loading import Base
-    from sharedllm.operations.train import Author, Outcome
+    from sharedllm.operations.authors import Author
+    from sharedllm.operations.train import Outcome
     from sharedllm.operations.workplace import Workplace
     from sharedllm.store import Store
     from sharedllm.text.repeats import Repeats

@@ -19,7 +19,8 @@ from sharedllm.printable import printable
 from sharedllm.user_ids import check_user_id
 
 if TYPE_CHECKING:
-    from sharedllm.operations.train import Author, Outcome
+    from sharedllm.operations.authors import Author
+    from sharedllm.operations.train import Outcome
     from sharedllm.text.choices import Choices
     from sharedllm.text.passages import Passage
     from sharedllm.text.reading import UserText
@@ -160,7 +161,7 @@ def _authors(
     user: str | None, sources: tuple[str, ...], manifest: Path | None, choices: "Choices", yes: bool
 ) -> "list[Author]":
     """Who is trained. What they wrote is told as it is read, and of what others wrote too it is asked."""
-    from sharedllm.operations.train import Author
+    from sharedllm.operations.authors import Author
     from sharedllm.text.manifest import readers
     from sharedllm.text.sources import LONGEST_PATH, MANIFEST, read_sources, remembered
 

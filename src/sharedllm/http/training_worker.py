@@ -84,7 +84,8 @@ def _train(job: dict[str, Any], tell: Callable[..., None]) -> None:
     import torch
 
     from sharedllm.base.loading import Base, load_base
-    from sharedllm.operations.train import Author, train
+    from sharedllm.operations.authors import Author
+    from sharedllm.operations.train import train
     from sharedllm.operations.workplace import Workplace
     from sharedllm.store import Stay, open_store
     from sharedllm.text.choices import choices_from

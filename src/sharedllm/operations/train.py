@@ -2,12 +2,10 @@
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sharedllm.adapters.formats.registry import check_format
-from sharedllm.base.conversations import learned_ids
 from sharedllm.errors import (
     CorruptAdapter,
     CorruptStore,
@@ -19,15 +17,15 @@ from sharedllm.errors import (
     UnknownUser,
     WrongBase,
 )
+from sharedllm.operations.authors import Author, authors_of, split_of, tokenized
 from sharedllm.operations.grow import begun_from, check_still_answers, gain_behind, with_origin
 from sharedllm.operations.known import already_added, already_trained, answers_instead
 from sharedllm.operations.locks import in_training, training_into
 from sharedllm.operations.workplace import Workplace
 from sharedllm.store.rules import command, erased_meanwhile
-from sharedllm.text.folds import tokenize_to_train
-from sharedllm.text.passages import Learn, Passage, plain
-from sharedllm.text.sources import Wrote, read_sources, remembered
-from sharedllm.text.splits import Split, split_passages
+from sharedllm.text.passages import Learn
+from sharedllm.text.sources import Wrote
+from sharedllm.text.splits import Split
 from sharedllm.text.windows import TokenizedText, unreadable
 from sharedllm.training.recipes import DEFAULT_RECIPE, recipe_named
 from sharedllm.user_ids import check_user_id
@@ -39,25 +37,6 @@ if TYPE_CHECKING:
     from sharedllm.store.contract import Release, ReleaseSummary, Stay, Store
     from sharedllm.text.repeats import Repeats
     from sharedllm.training.recipes import Recipe
-
-
-@dataclass(frozen=True)
-class Author:
-    """Somebody who is to be trained.
-
-    Attributes:
-        user: the user id.
-        read: reads what they wrote, as text or passages. It is called once, after their stay in the store has begun.
-        sources: where it is read from, kept as provenance so that it can be read again for an evaluation.
-        stay: the one in which their text began to arrive; None where nothing of it has been read.
-        learn: what the passages are to teach: to write as they do, or to answer as they like to be answered.
-    """
-
-    user: str
-    read: Callable[[], str | Sequence[Passage]] = field(repr=False)
-    sources: Sequence[str] = ()
-    stay: "Stay | None" = None
-    learn: Learn = "writing"
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +124,7 @@ def train(
         DiskFull, TrainingError: a checkpoint cannot be written.
     """
     recipe = recipe or recipe_named(DEFAULT_RECIPE)
-    authors = _authors(authors)
+    authors = authors_of(authors)
     check_format(recipe.method)
     named: dict[str, None] = {}
     for author in authors:
@@ -158,54 +137,9 @@ def train(
     return _train(workplace, store, splits, recipe, add, gate, on_begin, sources, stays)
 
 
-def _authors(given: Mapping[str, Wrote] | Iterable[Author]) -> list[Author]:
-    if isinstance(given, Mapping):
-        return [_author(*each) for each in given.items()]
-    # What is given instead may be what somebody wrote, and is not repeated.
-    wrong: object = given
-    if isinstance(given, Iterable) and not isinstance(given, str):
-        authors = list(given)
-        strangers = [each for each in authors if not isinstance(each, Author)]
-        if not strangers:
-            return authors
-        wrong = strangers[0]
-    raise InvalidInput(
-        f"A value of type {type(wrong).__name__} does not say who is to be trained on what",
-        remedy='Give {"alice": [Path("notes")]}, what each user wrote or a list of where it is, or a list of Author.',
-    )
-
-
-def _author(user: str, wrote: Wrote) -> Author:
-    return Author(user, lambda: read_sources(user, wrote).passages, remembered(wrote))
-
-
 def _begun(store: "Store", users: Iterable[str], before: "Mapping[str, Stay]") -> "dict[str, Stay]":
     begin = [user for user in users if user not in before]
     return {**before, **(store.begin(begin) if begin else {})}
-
-
-def split_of(author: Author) -> Split | TextError:
-    """The blocks of what an author wrote, which is read; or why it cannot be cut.
-
-    Raises:
-        TextError: or whatever else the reading raises.
-    """
-    passages = plain(wrote) if isinstance(wrote := author.read(), str) else wrote
-    try:
-        return split_passages(passages, user=author.user, learn=author.learn)
-    except TextError as error:
-        return error
-
-
-def tokenized(workplace: Workplace, user: str, split: Split, window: int) -> TokenizedText:
-    """A user's split, ready to train on: `tokenize_to_train` by the tokenizer and chat template of the base.
-
-    Raises:
-        TooLittleText, TextError: see `tokenize_to_train`.
-        BaseError, UnknownName, DownloadError: see `Workplace.tokens`.
-    """
-    tokens = workplace.tokens
-    return tokenize_to_train(user, split, tokens.encode, converse=partial(learned_ids, tokens), window=window)
 
 
 def _train(

@@ -8,8 +8,9 @@ from pathlib import Path
 from sharedllm.adapters.formats.registry import check_format
 from sharedllm.errors import TextError, UnknownUser
 from sharedllm.holder import Removed
+from sharedllm.operations.authors import Author, split_of, tokenized
 from sharedllm.operations.priors import Priors
-from sharedllm.operations.train import Author, Outcome, split_of, tokenized
+from sharedllm.operations.train import Outcome
 from sharedllm.operations.workplace import Workplace
 from sharedllm.store.rules import unknown_user
 from sharedllm.text.passages import Passage

@@ -11,7 +11,8 @@ from sharedllm.base.loading import Base
 from sharedllm.cluster.workers.executors import Worker, WorkerJob, check_base
 from sharedllm.errors import TextError
 from sharedllm.evaluation.gate import Gate
-from sharedllm.operations.train import Judged, tokenized, train_and_judge
+from sharedllm.operations.authors import tokenized
+from sharedllm.operations.train import Judged, train_and_judge
 from sharedllm.operations.workplace import Workplace
 from sharedllm.store.contract import Stay
 from sharedllm.text.reading import UserText
