@@ -8,7 +8,7 @@ import pytest
 from tests.clients import table
 from tests.clients.catalogue import CLIENTS, CUT
 from tests.clients.environments import command, environment
-from tests.http.test_client import USERS, Site
+from tests.http.test_client import USERS, site_in
 
 PATIENCE = 120
 """Seconds that the examples of one client may take."""
@@ -18,14 +18,9 @@ SHAPES = ("Open WebUI", "LibreChat")
 @pytest.fixture(scope="session")
 def served(tmp_path_factory, base_of):
     """One running server for all clients."""
-    folder = tmp_path_factory.mktemp("site")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("SHAREDLLM_CACHE", str(folder / "cache"))
-        patch.setenv("XDG_DATA_HOME", str(folder / "data"))
-        site = Site(folder, base_of("llama"))
+    with site_in(tmp_path_factory.mktemp("site"), base_of("llama")) as site:
         site.start()
         yield site
-        site.kill()
 
 
 def marked(client):

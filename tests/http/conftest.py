@@ -20,6 +20,8 @@ from sharedllm.http.server import serve
 from sharedllm.http.service import Policy, Service
 from sharedllm.serving.request import Counters, Finished, Limits, Scored, Token
 from sharedllm.store import open_keys, open_store
+from sharedllm.store.encryption.master_key import write_master_key
+from sharedllm.store.encryption.migrate import encrypt_store
 
 PASSED = GateOutcome(True, "passed: it helps")
 
@@ -175,3 +177,14 @@ def until_closed(connection):
     while part := connection.recv(4096):
         received += part
     return received
+
+
+@pytest.fixture
+def encrypted(tmp_path, monkeypatch):
+    """Where a store lies that is encrypted and has a place for keys."""
+    monkeypatch.setenv("SHAREDLLM_MASTER_KEY_FILE", str(tmp_path / "private" / "master.key"))
+    write_master_key(tmp_path / "private" / "master.key")
+    where = tmp_path / "sealed.db"
+    open_keys(where).close()
+    encrypt_store(where, lambda _: None)
+    return where

@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 import httpx
@@ -107,16 +107,22 @@ class Site:
         return self.of(holder).chat.completions.create(**asked)
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory, base_of):
-    """One site for all tests of this file."""
-    folder = tmp_path_factory.mktemp("site")
+@contextmanager
+def site_in(folder, base):
+    """A site that keeps everything in a folder, and ends with the block."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SHAREDLLM_CACHE", str(folder / "cache"))
         patch.setenv("XDG_DATA_HOME", str(folder / "data"))
-        site = Site(folder, base_of("llama"))
+        site = Site(folder, base)
         yield site
         site.kill()
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory, base_of):
+    """One site for all tests of this file."""
+    with site_in(tmp_path_factory.mktemp("site"), base_of("llama")) as site:
+        yield site
 
 
 @pytest.fixture

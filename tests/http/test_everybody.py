@@ -1,7 +1,7 @@
 """What an operator is told of everybody."""
 
 from sharedllm.adapters.adapter import GateOutcome
-from sharedllm.store import open_keys, open_store
+from sharedllm.store import open_store
 
 GAINED = GateOutcome(
     True,
@@ -103,18 +103,11 @@ def test_among_many_people_a_page_looks_at_a_bounded_part(published, monkeypatch
         assert pages >= 4
 
 
-def test_an_encrypted_store_is_searched_a_bounded_part_at_a_time(tmp_path, monkeypatch, published):
-    from sharedllm.store.encryption.master_key import write_master_key
-    from sharedllm.store.encryption.migrate import encrypt_store
+def test_an_encrypted_store_is_searched_a_bounded_part_at_a_time(published, encrypted, monkeypatch):
     from sharedllm.store.sql import people_rows
 
-    monkeypatch.setenv("SHAREDLLM_MASTER_KEY_FILE", str(tmp_path / "private" / "master.key"))
     monkeypatch.setattr(people_rows, "OPENED", 3)
-    write_master_key(tmp_path / "private" / "master.key")
-    where = tmp_path / "sealed.db"
-    open_keys(where).close()
-    encrypt_store(where, lambda _: None)
-    with open_store(where) as store:
+    with open_store(encrypted) as store:
         adapter, passed = published.adapter(1), GateOutcome(True, "passed")
         store.publish_many((user, adapter, passed) for user in ("ann", "ben", "cem", "dan", "eva", "fen", "gus"))
         found, after, pages = [], 0, 0

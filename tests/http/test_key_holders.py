@@ -9,8 +9,6 @@ import pytest
 
 from sharedllm.http import key_holders
 from sharedllm.http.logs import JSONLines
-from sharedllm.store.encryption.master_key import write_master_key
-from sharedllm.store.encryption.migrate import encrypt_store
 from sharedllm.store.opening import open_keys
 
 CSV = {"Content-Type": "text/csv"}
@@ -169,21 +167,16 @@ def test_a_server_that_asks_nobody_has_no_keys(serving):
         assert nobody.request(method, address).json()["error"]["code"] == "invalid_input"
 
 
-def test_the_audit_log_says_that_keys_were_made_and_revoked_and_neither_whose_nor_which(tmp_path, monkeypatch):
+def test_the_audit_log_says_that_keys_were_made_and_revoked_and_neither_whose_nor_which(encrypted):
     from sharedllm.store.address import open_database
     from sharedllm.store.evidence.audit import written
 
-    monkeypatch.setenv("SHAREDLLM_MASTER_KEY_FILE", str(tmp_path / "private" / "master.key"))
-    write_master_key(tmp_path / "private" / "master.key")
-    where = tmp_path / "sealed.db"
-    open_keys(where).close()
-    encrypt_store(where, lambda _: None)
-    with open_keys(where) as keys:
+    with open_keys(encrypted) as keys:
         made = keys.create_many([("ann", ""), ("ben", "")])
         assert keys.revoke_of(["ann", "ben"]) == 2
         assert [key.user for key in keys.page(user="ben").page] == ["ben"]
         assert keys.page(user="nobody").page == []
-    database = open_database(where)
+    database = open_database(encrypted)
     entries = list(written(database))
     database.close()
     assert [entry.kind for entry in entries][-4:] == ["key_created"] * 2 + ["key_revoked"] * 2

@@ -7,9 +7,7 @@ import pytest
 
 from sharedllm.adapters.adapter import GateOutcome
 from sharedllm.http.jobs import Job, Jobs
-from sharedllm.store import open_keys, open_store
-from sharedllm.store.encryption.master_key import write_master_key
-from sharedllm.store.encryption.migrate import encrypt_store
+from sharedllm.store import open_store
 from sharedllm.training.recipes import RECIPES
 
 
@@ -19,14 +17,9 @@ def told(response):
 
 
 @pytest.fixture
-def sealed(tmp_path, monkeypatch, published):
+def sealed(published, encrypted):
     """An encrypted store in which something happened."""
-    monkeypatch.setenv("SHAREDLLM_MASTER_KEY_FILE", str(tmp_path / "private" / "master.key"))
-    write_master_key(tmp_path / "private" / "master.key")
-    where = tmp_path / "sealed.db"
-    open_keys(where).close()
-    encrypt_store(where, lambda _: None)
-    with open_store(where) as store:
+    with open_store(encrypted) as store:
         store.publish("alice", published.adapter(1), GateOutcome(True, "passed"))
         store.revoke("alice", "left")
         store.restore("alice")

@@ -1,6 +1,7 @@
 """What an operator looks after: the audit log, everybody's trainings, and what is wrong and what to do about it."""
 
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any, Literal
@@ -69,9 +70,7 @@ async def trainings(
         if service.jobs is None:
             raise InvalidInput("This server does not train", remedy="Use `sharedllm train` where its store is.")
         everything = service.jobs.all()
-        counts: dict[str, int] = {}
-        for job in everything:
-            counts[job.state] = counts.get(job.state, 0) + 1
+        counts = Counter(job.state for job in everything)
         found = [job for job in everything if state in (None, job.state)]
         page = found[skip : skip + limit]
         return {"jobs": [job.as_dict() for job in page], "counts": counts, "more": len(found) > skip + limit}

@@ -85,7 +85,8 @@ def test_what_was_said_is_there_still_after_another_place_and_gone_after_logging
     assert page.locator(".exchange").count() == 0
 
 
-def test_what_is_being_written_can_be_stopped(site, published, visit):
+def under_way(site, published, visit):
+    """The page while both answers have begun and neither goes on, and the engine that holds them up."""
     engine = FakeEngine(published.base)
     engine.held = True
     site = site(engine)
@@ -93,19 +94,18 @@ def test_what_is_being_written_can_be_stopped(site, published, visit):
     page.get_by_role("textbox").fill("hi")
     page.keyboard.press("Control+Enter")
     page.locator(".said", has_text="a").nth(1).wait_for()
+    return page, engine
+
+
+def test_what_is_being_written_can_be_stopped(site, published, visit):
+    page, _ = under_way(site, published, visit)
     page.get_by_role("button", name="Stop").click()
     page.get_by_text("Stopped here.").last.wait_for()
     assert page.get_by_text("Stopped here.").count() == 2
 
 
 def test_where_the_network_is_lost_what_came_is_kept_and_it_can_be_asked_again(site, published, visit):
-    engine = FakeEngine(published.base)
-    engine.held = True
-    site = site(engine)
-    page = enter(visit(site.address), site.secrets["alice"])
-    page.get_by_role("textbox").fill("hi")
-    page.keyboard.press("Control+Enter")
-    page.locator(".said", has_text="a").nth(1).wait_for()
+    page, engine = under_way(site, published, visit)
     page.context.set_offline(True)
     page.get_by_role("alert").nth(1).wait_for()
     assert page.locator(".said").all_inner_texts() == ["a", "a"]
