@@ -53,10 +53,10 @@ def _install(client, home, *, node):
             pytest.skip(f"NOT TESTED: {client.name} could not be installed: {' '.join(last)}")
 
 
-def command(path, home):
-    """How a file of examples is run."""
+def command(path, home, python="python"):
+    """How a file of examples is run, a Python one by the client's own Python or by the one that is named."""
     if path.suffix == ".mjs":
         # Modules are looked for from the file on upwards.
         copy = Path(shutil.copy(path, home))
         return ["node", str(copy)]
-    return {".py": ["python", str(path)], ".sh": ["bash", str(path)]}[path.suffix]
+    return {".py": [python, str(path)], ".sh": ["bash", str(path)]}[path.suffix]

@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+import sys
 
 import pytest
 from tests.clients import table
@@ -32,9 +33,10 @@ def marked(client):
 @pytest.mark.parametrize("client", [marked(each) for each in CLIENTS])
 def test_a_client_passes_its_examples(client, served, tmp_path, pytestconfig):
     if client.name in SHAPES:
-        home, variables = tmp_path, dict(os.environ)
+        ran_by, variables = command(client.path, tmp_path, sys.executable), dict(os.environ)
     else:
         home, variables = environment(client, pytestconfig.cache.mkdir("clients"))
+        ran_by = command(client.path, home)
     said = {
         "SHAREDLLM_URL": str(served.client.base_url).rstrip("/"),
         "SHAREDLLM_KEY": served.secrets[USERS[0]],
@@ -43,7 +45,7 @@ def test_a_client_passes_its_examples(client, served, tmp_path, pytestconfig):
     }
     own = {"HOME": str(tmp_path), "TMPDIR": str(tmp_path), "LLM_USER_PATH": str(tmp_path)}
     ran = subprocess.run(
-        command(client.path, home),
+        ran_by,
         env={**variables, **said, **own},
         cwd=tmp_path,
         capture_output=True,
