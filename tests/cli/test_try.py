@@ -1,8 +1,11 @@
 """`sharedllm try`: somebody's own place, with nothing to set up."""
 
 import re
+import socket
 
 import pytest
+
+from sharedllm.cli import try_
 
 
 @pytest.fixture
@@ -16,6 +19,9 @@ def tried(run, folder_of, monkeypatch):
         service.visits.redeem(opened[-1].partition("#code=")[2]) if opened else None
         service.engine.close()
 
+    with socket.socket() as free:
+        free.bind((try_.HOST, 0))
+        monkeypatch.setattr(try_, "PORT", free.getsockname()[1])
     monkeypatch.setattr("sharedllm.http.server.serve", serve)
     monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
 
@@ -29,7 +35,7 @@ def tried(run, folder_of, monkeypatch):
 
 def test_it_serves_one_user_on_this_machine_alone_and_opens_a_browser_there(tried):
     service, host, port, opened, done = tried()
-    assert (host, port) == ("127.0.0.1", 0)
+    assert (host, port) == ("127.0.0.1", try_.PORT)
     assert not service.open
     (address,) = opened
     assert re.fullmatch(r"http://127\.0\.0\.1:12345/#code=[\w-]{43}", address)
@@ -37,6 +43,15 @@ def test_it_serves_one_user_on_this_machine_alone_and_opens_a_browser_there(trie
     assert first == address
     # It was used, and the next address is another.
     assert again != address
+
+
+def test_it_has_the_same_port_each_time_and_says_so_where_that_is_taken(tried):
+    *_, done = tried()
+    assert "taken" not in done.err
+    with socket.create_server((try_.HOST, try_.PORT)):
+        _, _, port, _, done = tried()
+        assert try_.PORT < port < try_.PORT + 20
+        assert f"Port {try_.PORT} is taken, so the page is at port {port}" in done.err
 
 
 def test_without_a_browser_the_address_is_printed_alone(tried):

@@ -215,12 +215,29 @@ def test_a_process_that_cannot_be_started_fails_its_job_and_leaves_room_for_the_
 
 def test_the_training_process_learns_no_secret_of_the_server(queue, worker, machine, monkeypatch):
     monkeypatch.setenv("SHAREDLLM_JWT_SECRET", "of the server alone")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of the server alone")
+    monkeypatch.setenv("SHAREDLLM_STORE", "postgresql://me:of the server alone@db/people")
+    monkeypatch.setenv("PGPASSFILE", "how the store is opened")
     seen = machine / "seen"
     worker(f"import os, sys, pathlib; pathlib.Path({str(seen)!r}).write_text(repr(dict(os.environ)) + repr(sys.argv))")
     assert queue.submit("alice", writing("alice"), QUICK).over.wait(30)
     assert "PATH" in seen.read_text()
+    assert "how the store is opened" in seen.read_text()
     assert "of the server alone" not in seen.read_text()
     assert "alice" not in seen.read_text()
+
+
+def test_the_training_process_is_told_through_the_pipe_which_store_the_server_has(
+    folder_of, worker, machine, monkeypatch
+):
+    monkeypatch.setenv("SHAREDLLM_STORE", "postgresql://me:secret@db/people")
+    seen = machine / "seen"
+    worker(
+        f"import json, sys, pathlib; pathlib.Path({str(seen)!r}).write_text(json.loads(sys.stdin.readline())['store'])"
+    )
+    jobs = Jobs(folder_of("llama"), None)
+    assert jobs.submit("alice", writing("alice"), QUICK).over.wait(30)
+    assert seen.read_text() == "postgresql://me:secret@db/people"
 
 
 def test_time_left_follows_the_pace_so_far(queue, worker, monkeypatch):

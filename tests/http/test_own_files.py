@@ -1,16 +1,22 @@
 """A person's files: looked at and trained on, one or many, and kept nowhere."""
 
+import asyncio
 import io
 import json
+import threading
 import zipfile
+from types import SimpleNamespace
 from urllib.parse import quote
 
+import httpx
 import pytest
 from tests.http.conftest import FakeEngine
 from tests.http.test_jobs import QUICK
+from tests.http.test_off_loop import until
 
 from sharedllm.adapters.adapter import GateOutcome
 from sharedllm.errors import TextError
+from sharedllm.http import inspection_worker, own_files
 from sharedllm.http.arrivals import Files
 from sharedllm.http.inspection_worker import looked_at
 from sharedllm.http.jobs import Jobs
@@ -83,6 +89,53 @@ def test_nobody_looks_at_or_trains_on_anything_for_somebody_else(serving):
 def test_what_takes_too_long_to_read_is_given_up():
     with pytest.raises(TextError, match="longer than 0"):
         looked_at("alice", b"x" * 100, Choices(), seconds=0.01)
+
+
+def test_the_process_that_looks_at_files_is_given_no_secret(monkeypatch):
+    for name in ("SHAREDLLM_STORE", "SHAREDLLM_MASTER_KEY_FILE", "PGPASSWORD", "SOME_TOKEN"):
+        monkeypatch.setenv(name, "a secret")
+    given = []
+    monkeypatch.setattr(
+        inspection_worker.subprocess, "run", lambda *_, env, **__: given.append(env) or SimpleNamespace(returncode=1)
+    )
+    with pytest.raises(TextError):
+        looked_at("alice", b"x", Choices())
+    assert given[0]["PATH"]
+    assert "a secret" not in given[0].values()
+
+
+def test_one_person_has_one_look_at_a_time_two_are_under_way_in_all_and_too_many_are_refused(serving, monkeypatch):
+    server, looking, may = serving(), [], threading.Event()
+
+    def slow(user, data, choices):
+        looking.append(user)
+        assert may.wait(60)
+        return {}
+
+    monkeypatch.setattr(own_files, "looked_at", slow)
+
+    async def run():
+        transport = httpx.ASGITransport(server.app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://testserver", timeout=60) as client:
+
+            def look(user):
+                key = {"Authorization": f"Bearer {server.secrets[user]}"}
+                path = f"/v1/users/{user}/files/inspect"
+                return asyncio.create_task(client.post(path, content=b"x", headers=key))
+
+            flood = [look("alice") for _ in range(8)]
+            await until(lambda: sum(each.done() for each in flood) == 5)
+            others = [look("bob"), look("carol")]
+            await until(lambda: len(looking) == 2)
+            assert looking == ["alice", "bob"]
+            may.set()
+            refused = [each for each in [await each for each in flood] if each.status_code != 200]
+            assert [each.status_code for each in [await each for each in others]] == [200, 200]
+            return refused
+
+    refused = asyncio.run(run())
+    assert [(each.status_code, each.json()["error"]["code"]) for each in refused] == [(429, "queue_full")] * 5
+    assert looking.count("alice") == 3
 
 
 @pytest.mark.rare

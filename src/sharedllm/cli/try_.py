@@ -11,6 +11,9 @@ from sharedllm.printable import printable
 from sharedllm.user_ids import check_user_id
 
 HOST = "127.0.0.1"
+PORT = 8135
+"""The page's own, so that its address stays what it was; where it is taken, the next that is free."""
+_PORTS = 20
 _MB = 1024**2
 _BODY_BYTES = 256 * _MB
 _BODY_SECONDS = 300.0
@@ -28,7 +31,8 @@ def command(user: str, no_browser: bool, format: str, base_name: str | None, sto
     """Open the page at USER's own place, on this machine.
 
     It serves what `sharedllm serve` does, to this machine and to USER alone, and opens a browser there: to write, drop
-    files, train and go back. The address is good once; the next one is printed when it was used. It ends on Ctrl-C.
+    files, train and go back. The address is good once; the next one is printed when it was used. Its port is 8135, or
+    the next that is free. It ends on Ctrl-C.
 
     \b
       sharedllm try alice
@@ -37,6 +41,7 @@ def command(user: str, no_browser: bool, format: str, base_name: str | None, sto
     from contextlib import ExitStack, closing
 
     from sharedllm.http.free_memory import bound_shapes
+    from sharedllm.http.listen_address import first_free
     from sharedllm.http.visits import FRAGMENT, Visits
 
     bound_shapes()
@@ -67,6 +72,9 @@ def command(user: str, no_browser: bool, format: str, base_name: str | None, sto
             click.echo("No browser could be opened; open the address in one.", err=True)
 
     visits = Visits(user, on_redeemed=again)
+    port = first_free(HOST, range(PORT, PORT + _PORTS))
+    if port != PORT:
+        click.echo(f"Port {PORT} is taken, so the page is at port {port} this time.", err=True)
     with ExitStack() as open_here:
         opened = open_here.enter_context(open_store(store))
         base = load(base_name or default_base(opened))
@@ -77,4 +85,4 @@ def command(user: str, no_browser: bool, format: str, base_name: str | None, sto
             body_seconds=_BODY_SECONDS,
             notice_seconds=0,
         )
-        serve(Service(Engine(base, format=format), opened, visits=visits, jobs=jobs, policy=policy), HOST, 0, ready)
+        serve(Service(Engine(base, format=format), opened, visits=visits, jobs=jobs, policy=policy), HOST, port, ready)

@@ -15,6 +15,7 @@ from typing import Any
 
 from sharedllm.errors import SharedLLMError, TextError
 from sharedllm.http.public_errors import without_places
+from sharedllm.http.worker_environment import worker_environment
 from sharedllm.operations.inspect import as_dict, inspect
 from sharedllm.text.choices import Choices, choices_from
 
@@ -37,14 +38,13 @@ def looked_at(user: str, data: bytes, choices: Choices, *, seconds: float = SECO
     """
     order = json.dumps({"user": user, "choices": asdict(choices)}).encode() + b"\n"
     command = [sys.executable, "-m", "sharedllm.http.inspection_worker"]
-    inherited = {name: value for name, value in os.environ.items() if name != "SHAREDLLM_JWT_SECRET"}
     try:
         done = subprocess.run(
             command,
             input=order + data,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=inherited,
+            env=worker_environment(store=False),
             timeout=seconds,
             check=False,
         )

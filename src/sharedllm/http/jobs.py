@@ -7,7 +7,6 @@ again goes on from there.
 
 import json
 import logging
-import os
 import secrets
 import signal
 import subprocess
@@ -26,7 +25,9 @@ from sharedllm.adapters.formats.registry import check_reaches_others
 from sharedllm.errors import EngineStopped, InvalidInput, QueueFull, TextError, UnknownJob
 from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.http.arrivals import Files
+from sharedllm.http.worker_environment import worker_environment
 from sharedllm.store import Stay, Store
+from sharedllm.store.address import address_of
 from sharedllm.text.documents import normalise_newlines
 from sharedllm.text.splits import split_text
 from sharedllm.training.recipes import Recipe
@@ -166,10 +167,10 @@ class Jobs(Holder):
 
         Args:
             base: the folder of the base; the training process loads its own copy, on the CPU.
-            store: where that process shall find the store, as `open_store` takes it.
+            store: where that process shall find the store, as `open_store` takes it; it is told the address.
             share: of this machine's CPU for training, above 0 and at most 1.
         """
-        self._base, self._store, self._share = base, store, share
+        self._base, self._store, self._share = base, address_of(store), share
         weights = sum(path.stat().st_size for path in base.glob("*.safetensors"))
         self._memory_bytes = 3 * weights + _BYTES_BESIDE_THE_BASE
         self._lock = threading.Lock()
@@ -395,15 +396,14 @@ def _checked(user: str, text: str) -> str:
 
 
 def _start() -> "subprocess.Popen[str]":
-    # It is told nothing that it need not know, and sees no GPU, which is the server's.
-    inherited = {name: value for name, value in os.environ.items() if name != "SHAREDLLM_JWT_SECRET"}
     return subprocess.Popen(
         [sys.executable, "-m", "sharedllm.http.training_worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         encoding="utf-8",
-        env=inherited | {"CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"},
+        # It sees no GPU, which is the server's.
+        env=worker_environment(store=True) | {"CUDA_VISIBLE_DEVICES": "", "TOKENIZERS_PARALLELISM": "false"},
         # An interrupt typed at the server's terminal is the server's to handle.
         start_new_session=True,
     )

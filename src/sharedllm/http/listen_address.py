@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
 from typing import Any
@@ -37,6 +38,23 @@ def check_address(host: str, port: int, *, open: bool) -> None:
             trial.bind(address)
     except OSError as error:
         raise cannot_listen(host, port, error.strerror) from None
+
+
+def first_free(host: str, ports: Iterable[int]) -> int:
+    """The first of some ports that a server could listen on.
+
+    Raises:
+        ServingError: none of them; it is of the last.
+    """
+    refused: ServingError | None = None
+    for port in ports:
+        try:
+            check_address(host, port, open=False)
+        except ServingError as error:
+            refused = error
+        else:
+            return port
+    raise refused or cannot_listen(host, 0, "there is no port to try")
 
 
 def listen(host: str, port: int) -> list[socket.socket]:

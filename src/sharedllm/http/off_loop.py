@@ -43,29 +43,54 @@ class _Turn:
 class Turns:
     """Safe to use from several event loops."""
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        threads: int | None = None,
+        *,
+        waiting: int = sys.maxsize,
+        waiting_per_owner: int = sys.maxsize,
+    ) -> None:
+        """Nobody waits.
+
+        Args:
+            threads: pieces of work at a time, in all; by default `THREADS`.
+            waiting: pieces of work that may wait, of everybody.
+            waiting_per_owner: of one owner.
+        """
+        self._most = THREADS if threads is None else threads
+        self._room, self._room_per_owner = waiting, waiting_per_owner
         self._lock = threading.Lock()
-        self._waiting: FairQueue[_Turn] = FairQueue(sys.maxsize, sys.maxsize)
+        self._waiting: FairQueue[_Turn] = FairQueue(waiting, waiting_per_owner)
         self._working: set[str] = set()
-        self._threads = CapacityLimiter(THREADS)
+        self._threads = CapacityLimiter(self._most)
 
     def check_room(self, owner: str) -> None:
         """Refuse to begin with one more request of an owner; what has begun goes on however much waits.
 
         Raises:
-            QueueFull: too many of theirs are waiting.
+            QueueFull: too many of theirs are waiting, or of everybody's.
         """
         with self._lock:
-            waiting = self._waiting.of(owner)
-        if waiting >= WAITING_PER_OWNER:
+            waiting, in_all = self._waiting.of(owner), len(self._waiting)
+        if waiting >= min(WAITING_PER_OWNER, self._room_per_owner):
             raise QueueFull(
                 f"{waiting:,} of your requests are waiting already",
                 remedy="Wait for some of them to be answered.",
                 retry_after=_COME_BACK_SECONDS,
             )
+        if in_all >= self._room:
+            raise QueueFull(
+                f"{in_all:,} requests of this kind are waiting already",
+                remedy="Come back in a moment.",
+                retry_after=_COME_BACK_SECONDS,
+            )
 
     async def run(self, owner: str, work: Callable[[], T]) -> T:
-        """What ``work`` returns, done in a thread once it is the owner's turn."""
+        """What ``work`` returns, done in a thread once it is the owner's turn.
+
+        Raises:
+            QueueFull: more wait than may.
+        """
         async with self._turn(owner):
             return await to_thread.run_sync(work, limiter=self._threads)
 
@@ -89,7 +114,7 @@ class Turns:
 
     def _call_next(self) -> None:
         """Let whoever is next begin, as many as there is room for. The lock is held."""
-        while len(self._working) < THREADS:
+        while len(self._working) < self._most:
             turn = self._waiting.take(lambda owner, _: owner not in self._working, lambda _: True)
             if turn is None:
                 return

@@ -49,9 +49,13 @@ Chosen = Annotated[Choices, Depends(chosen)]
 async def look(request: Request, user: User, choices: Chosen) -> dict[str, Any]:
     """What training would read in the files: whose words, in which languages, with which details, and what is left out.
 
-    Nothing is trained, and nothing of them is kept.
+    Nothing is trained, and nothing of them is kept. One of a user's is looked at at a time, and two in all.
+
+    Raises:
+        QueueFull: too many of theirs wait for that, or of everybody's; found out before the body is read.
     """
     service = service_of(request)
+    service.reading.check_room(user)
     data = await _whole(request, user)
     found = await service.reading.run(user, lambda: looked_at(user, data, choices))
     return dict(jsonable_encoder(found))

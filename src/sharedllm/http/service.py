@@ -59,6 +59,11 @@ class Policy:
     writes_per_hour: int = WRITES_PER_HOUR
 
 
+def _reading() -> Turns:
+    # A process each, of up to 2 GiB, for minutes; whoever changes their mind about a file needs one more to wait.
+    return Turns(2, waiting=16, waiting_per_owner=2)
+
+
 @dataclass(eq=False)
 class Service(Holder):
     """All that a request can reach; of a user it holds what they have running, and their rows on the device.
@@ -101,7 +106,7 @@ class Service(Holder):
     grammars: Grammars = field(init=False, repr=False)
     turns: Turns = field(default_factory=Turns, init=False, repr=False)
     tending: Turns = field(default_factory=Turns, init=False, repr=False)
-    reading: Turns = field(default_factory=Turns, init=False, repr=False)
+    reading: Turns = field(default_factory=_reading, init=False, repr=False)
     _admitting: set[object] = field(default_factory=set, init=False, repr=False)
     _admitted: Condition = field(default_factory=Condition, init=False, repr=False)
 
