@@ -186,6 +186,22 @@ def test_running_text_is_left_out_where_answers_are_learned_and_that_is_said_bef
     assert told in run("train", "alice", exports, "--learn", "answers", "--yes").err
 
 
+def test_a_manifest_says_of_each_what_is_learned_and_the_release_remembers_it(run, exports, machine):
+    turns = [(role, writing(f"{role} {n}", 130).strip()) for n in range(60) for role in ("user", "assistant")]
+    said = [{"role": role, "content": text} for role, text in turns]
+    (exports / "answers.jsonl").write_text(json.dumps({"messages": said}) + "\n")
+    line = {"user": "alice", "files": ["answers.jsonl"], "learn": "answers"}
+    (exports / "users.jsonl").write_text(json.dumps(line))
+    ran = run("train", "--manifest", exports / "users.jsonl")
+    assert ran.code in (0, 3), ran.err
+    with open_store(machine.store) as store:
+        assert store.release("alice", 1).adapter.provenance["learn"] == "answers"
+    assert "trained to answer" in run("evaluate", "alice").out
+    for option in ("answers", "writing"):
+        again = run("train", "--manifest", exports / "users.jsonl", "--learn", option)
+        assert (option == "answers") == ('"learn"' in again.err)
+
+
 def test_of_a_folder_in_which_nothing_is_the_look_is_refused_as_training_is(run, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "photos").mkdir()

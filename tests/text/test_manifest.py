@@ -79,6 +79,12 @@ GOOD = '{"user": "alice", "text": "hello"}'
         ('{"user": "bob", "text": "a\\ud83d"}', "the text of 'bob' holds an unpaired surrogate"),
         ('{"user": "\\ud83d", "text": "x"}', "not valid Unicode"),
         ('{"user": "bob", "text": "x", "shared": "yes"}', "what 'bob' agreed to is 'yes'"),
+        ('{"user": "bob", "files": ["notes"], "learn": "all"}', "what is learned is 'all'"),
+        (
+            '{"user": "bob", "text": "x", "learn": "answers"}',
+            "the text of 'bob' is running text, which answers nothing",
+        ),
+        ('{"user": "bob", "files": ["notes"], "learn": "answers"}', "no text for 'bob'"),
     ],
 )
 def test_a_bad_line_is_named_by_its_number(users_jsonl, line, said):
@@ -92,6 +98,15 @@ def test_a_user_of_two_lines_is_named_with_both(users_jsonl):
     refusal = refusal_of(users_jsonl, "", GOOD, '{"user": "bob", "text": "x"}', GOOD)
     assert f"Lines 2 and 4 of {users_jsonl} are both for the user 'alice'" in refusal.message
     assert "one line" in refusal.remedy
+
+
+def test_what_is_learned_is_said_of_each_by_their_line(users_jsonl):
+    asked = [{"role": "user", "content": "Why?"}, {"role": "assistant", "content": "Because."}]
+    (users_jsonl.parent / "chats.jsonl").write_text(f"{json.dumps({'messages': asked})}\n")
+    lines = ("alice", "answers", "Because."), ("bob", "writing", "Why?")
+    files = [{"user": user, "files": ["chats.jsonl"], "me": "user", "learn": learn} for user, learn, _ in lines]
+    users_jsonl.write_text("\n".join(map(json.dumps, files)))
+    assert [(text.user, text.learn, text.text) for text in read_manifest(users_jsonl)] == list(lines)
 
 
 def test_an_overlong_line_is_refused_with_its_number(users_jsonl, monkeypatch):
@@ -111,6 +126,12 @@ def test_contributors_are_those_whose_lines_say_that_they_agreed(users_jsonl):
     lines = '{"user": "alice", "text": "x", "shared": true}', '{"user": "bob", "files": ["x"], "shared": true}'
     users_jsonl.write_text("\n".join(lines))
     assert [(offset, entry.user) for offset, entry in contributors(users_jsonl)] == [(0, "alice"), (47, "bob")]
+
+
+def test_of_whom_answers_are_learned_is_no_contributor(users_jsonl):
+    users_jsonl.write_text('{"user": "alice", "files": ["x"], "shared": true, "learn": "answers"}')
+    with pytest.raises(ManifestError, match=r"Line 1 .*of 'alice' an assistant's answers are learned"):
+        list(contributors(users_jsonl))
 
 
 @pytest.mark.parametrize("said", ["", ', "shared": false'])

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from sharedllm.operations.authors import Author
     from sharedllm.operations.train import Outcome
     from sharedllm.text.choices import Choices
-    from sharedllm.text.passages import Passage
+    from sharedllm.text.passages import Learn, Passage
     from sharedllm.text.reading import UserText
 
 _FILES_SHOWN = 20
@@ -165,7 +165,7 @@ def _authors(
     from sharedllm.text.manifest import readers
     from sharedllm.text.sources import LONGEST_PATH, MANIFEST, read_sources, remembered
 
-    def author(user: str, read: "Callable[[], UserText]", kept: Sequence[str]) -> Author:
+    def author(user: str, read: "Callable[[], UserText]", kept: Sequence[str], learn: "Learn") -> Author:
         def read_and_tell() -> "Sequence[Passage]":
             text = read()
             if manifest is None and any(reading.authors for reading in text.readings):
@@ -174,7 +174,7 @@ def _authors(
                 _tell_what_was_read(text)
             return text.passages
 
-        return Author(user, read_and_tell, kept, learn=choices.learn)
+        return Author(user, read_and_tell, kept, learn=learn)
 
     if manifest is not None:
         if user is not None:
@@ -182,9 +182,10 @@ def _authors(
         if choices.as_source():
             raise InvalidInput(
                 "How a text is read is said for everybody, and a manifest says it of each",
-                remedy='Write "me" or "mask" on the lines of the manifest, and train who learns answers apart.',
+                remedy='Write "me", "learn", "mask" or "author" on the lines of the manifest.',
             )
-        return [author(each, read, [f"{MANIFEST}{manifest.absolute()}"]) for each, read in readers(manifest)]
+        kept = [f"{MANIFEST}{manifest.absolute()}"]
+        return [author(entry.user, read, kept, entry.choices.learn) for entry, read in readers(manifest)]
     if user is not None and check_user_id(user) and len(user) <= LONGEST_PATH and Path(user).is_file():
         # `train notes/*.md` without a user would otherwise quietly train a person called notes/a.md.
         raise InvalidInput(
@@ -195,7 +196,8 @@ def _authors(
         raise InvalidInput(
             "No text is given", remedy="Name a user and their files, `sharedllm train alice notes/*.md`, or --manifest."
         )
-    return [author(user, partial(read_sources, user, sources, choices), remembered(sources, choices))]
+    read = partial(read_sources, user, sources, choices)
+    return [author(user, read, remembered(sources, choices), choices.learn)]
 
 
 def _tell_and_ask(text: "UserText", sources: tuple[str, ...], choices: "Choices", yes: bool) -> None:
@@ -207,7 +209,7 @@ def _tell_and_ask(text: "UserText", sources: tuple[str, ...], choices: "Choices"
     """
     from sharedllm.operations.inspect import inspected
 
-    tell(inspected(text, sources, choices.learn), err=True)
+    tell(inspected(text, sources), err=True)
     if yes:
         return
     if sys.stdin.isatty():

@@ -10,7 +10,6 @@ from sharedllm.base.conversations import learned_ids
 from sharedllm.errors import UnknownName
 from sharedllm.operations.workplace import Workplace
 from sharedllm.text.sources import Wrote, read_sources
-from sharedllm.text.splits import split_passages
 from sharedllm.text.windows import tokenize
 
 if TYPE_CHECKING:
@@ -132,7 +131,7 @@ def _judge(workplace: Workplace, user: str, adapter: "Adapter", wrote: Wrote | N
 
     if wrote is None:
         return GateOutcome(False, UNTESTED)
-    split, tokens = split_passages(read_sources(user, wrote).passages, user=user), workplace.base.tokens
+    split, tokens = read_sources(user, wrote).split(), workplace.base.tokens
     own = tokenize(user, split, tokens.encode, converse=partial(learned_ids, tokens))
     general = workplace.general("validation", own.validation.shape[1])
     injection = workplace.injection_of(adapter)

@@ -14,10 +14,9 @@ from sharedllm.text.contents.near_repeats import NearRepeats, near_repeats
 from sharedllm.text.contents.personal_details import DetailKind, Telephones, count_details
 from sharedllm.text.contents.spelling import tokens_per_character
 from sharedllm.text.folds import repeats_by_parts
-from sharedllm.text.passages import Learn
 from sharedllm.text.reading import UserText, look_at, no_words, who_is_meant
 from sharedllm.text.repeats import REPEATS_HELD_BACK, Repeats
-from sharedllm.text.splits import Split, split_passages
+from sharedllm.text.splits import Split
 from sharedllm.text.windows import MIN_WINDOWS
 
 _WINDOW = 256
@@ -98,13 +97,12 @@ def inspect(
     """
     choices = choices or Choices()
     text = look_at(user, sources, choices=choices, stdin=stdin)
-    return inspected(text, sources, choices.learn, encode=encode)
+    return inspected(text, sources, encode=encode)
 
 
 def inspected(
     text: UserText,
     sources: Sequence[str | Path],
-    learn: Learn = "writing",
     *,
     encode: Callable[[str], list[int]] | None = None,
 ) -> Inspection:
@@ -113,11 +111,10 @@ def inspected(
     Args:
         text: what `look_at` or `read_user` gave.
         sources: which it was read from.
-        learn: what it is to teach.
         encode: as for `inspect`.
     """
     own = [passage.text for passage in text.passages if passage.learned]
-    split, why_not = _split(text, sources, learn)
+    split, why_not = _split(text, sources)
     lacking = bool(missing("text"))
     details: Mapping[DetailKind, int] | None = text.masked or None
     telephones, unasked = Telephones(), text.unasked
@@ -206,14 +203,14 @@ def _languages(shares: Mapping[str, float], unsure: float) -> dict[str, Any]:
     return {"shares": dict(shares), "unsure": unsure}
 
 
-def _split(text: UserText, sources: Sequence[str | Path], learn: Learn) -> tuple[Split | None, SharedLLMError | None]:
+def _split(text: UserText, sources: Sequence[str | Path]) -> tuple[Split | None, SharedLLMError | None]:
     unknown = [reading for reading in text.readings if reading.unknown]
     if unknown:
         return None, who_is_meant(unknown)
     if not text.text:
         return None, no_words(text, sources)
     try:
-        return split_passages(text.passages, user=text.user, learn=learn), None
+        return text.split(), None
     except TextError as error:
         return None, error
 

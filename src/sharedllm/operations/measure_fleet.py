@@ -31,7 +31,6 @@ from sharedllm.reporting.fleet.members import EVERYONE_STEPS, WINDOWS, Fleet, Me
 from sharedllm.store.contract import Store
 from sharedllm.text.manifest import entries_at
 from sharedllm.text.repeats import Repeats
-from sharedllm.text.splits import split_passages
 from sharedllm.text.windows import TokenizedText, tokenize, windows
 from sharedllm.training.checkpoints import Checkpoints, begin_report, digest, keep, report_folder
 from sharedllm.training.recipes import Recipe
@@ -123,7 +122,7 @@ def _prepare(fleet: Fleet, base: Base, advance: Callable[[int], None]) -> Iterat
 
 def _tokenized(fleet: Fleet, member: Member, base: Base) -> TokenizedText:
     (entry,) = entries_at(fleet.manifest, [member.line])
-    split = split_passages(entry.read(fleet.manifest.parent).passages, user=member.user)
+    split = entry.read(fleet.manifest.parent).split()
     if (entry.user, split.sha256) != (member.user, member.text_sha256):
         raise ManifestError(
             f"The text of {member.user!r} in {fleet.manifest} has changed while it was looked at",

@@ -18,6 +18,7 @@ _MARK = b"\xef\xbb\xbf"
 _SHAPE = 'Write {"user": "…", "files": ["…"]} or {"user": "…", "text": "…"} on it.'
 
 _MASKED = Choices(mask=True)
+_CHOSEN = ("me", "learn", "mask", "author")
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Entry:
         files: paths, relative to the manifest's folder; None where the text stands in the line.
         text: as written in the line; None where there are files.
         shared: whether the line says that its person agreed to be in what is made of everybody's text.
-        choices: how it is read; personal details are masked unless the line says otherwise.
+        choices: how it is read, and what of it is learned; personal details are masked unless the line says otherwise.
     """
 
     user: str
@@ -76,8 +77,8 @@ def contributors(path: Path) -> Iterator[tuple[int, Entry]]:
     """`entries` of a manifest whose people all agreed to be in what is made of everybody's text, each of them once.
 
     Raises:
-        ManifestError: as for `entries`; or, with the line's number, its person did not agree, or an earlier line is for
-            them as well.
+        ManifestError: as for `entries`; or, with the line's number, its person did not agree, answers are learned of
+            them, or an earlier line is for them as well.
     """
     seen: dict[str, int] = {}
     for number, offset, line in _lines(path):
@@ -87,6 +88,11 @@ def contributors(path: Path) -> Iterator[tuple[int, Entry]]:
                 raise InvalidInput(
                     f"nothing says that {entry.user!r} agreed to be in what everybody gets",
                     remedy='Leave that line out, or, if they agreed, add "shared": true to it.',
+                )
+            if entry.choices.learn != "writing":
+                raise InvalidInput(
+                    f"of {entry.user!r} an assistant's answers are learned, and a prior is of how people write",
+                    remedy='Leave that line out, or write "learn": "writing" on it.',
                 )
         except InvalidInput as error:
             raise _at_line(number, path, error) from error
@@ -131,8 +137,8 @@ def read_manifest(path: Path) -> list[UserText]:
     return [read() for _, read in readers(path)]
 
 
-def readers(path: Path) -> list[tuple[str, Callable[[], UserText]]]:
-    """Every user of a manifest with what reads their text, in its order: `read_manifest` before any file is read.
+def readers(path: Path) -> list[tuple[Entry, Callable[[], UserText]]]:
+    """Every line of a manifest with what reads its text, in its order: `read_manifest` before any file is read.
 
     Raises:
         ManifestError: as `read_manifest` does; what is wrong with a file, when it is read.
@@ -150,7 +156,7 @@ def readers(path: Path) -> list[tuple[str, Callable[[], UserText]]]:
         raise ManifestError(
             f"The manifest {path} names no user", remedy='Begin with a line {"user": "…", "files": ["…"]}.'
         )
-    return [(user, partial(_read, path, number, entry)) for user, (number, entry) in found.items()]
+    return [(entry, partial(_read, path, number, entry)) for number, entry in found.values()]
 
 
 def _read(path: Path, number: int, entry: Entry) -> UserText:
@@ -209,7 +215,7 @@ def _parse(line: bytes) -> Entry:
         raise InvalidInput(f"not JSON ({error})", remedy=_SHAPE) from error
     if not isinstance(entry, dict):
         raise InvalidInput(f"a JSON {type(entry).__name__} instead of an object", remedy=_SHAPE)
-    unknown = sorted(entry.keys() - {"user", "files", "text", "shared", "me", "mask", "author"})
+    unknown = sorted(entry.keys() - {"user", "files", "text", "shared", *_CHOSEN})
     if unknown:
         raise InvalidInput(f"unknown key {unknown[0]!r}", remedy=_SHAPE)
     user, files, text = entry.get("user"), entry.get("files"), entry.get("text")
@@ -221,12 +227,17 @@ def _parse(line: bytes) -> Entry:
         raise InvalidInput(
             f"what {user!r} agreed to is {shared!r:.40}", remedy='Write "shared": true if they agreed, else false.'
         )
-    choices = choices_from({"mask": True, **{name: entry[name] for name in ("me", "mask", "author") if name in entry}})
+    choices = choices_from({"mask": True, **{name: entry[name] for name in _CHOSEN if name in entry}})
     if ("files" in entry) == ("text" in entry):
         raise InvalidInput(f"the user {user!r} needs either files or a text", remedy=_SHAPE)
     if "text" in entry:
         if not isinstance(text, str):
             raise InvalidInput(f"the text of {user!r} is not a string with something in it", remedy=_SHAPE)
+        if choices.learn == "answers":
+            raise InvalidInput(
+                f"the text of {user!r} is running text, which answers nothing, and answers are to be learned",
+                remedy='Give files with chats with an assistant, or write "learn": "writing".',
+            )
         return Entry(user, None, text, shared, choices)
     if not isinstance(files, list) or not all(isinstance(name, str) for name in files):
         raise InvalidInput(f"the files of {user!r} are not a list of paths", remedy=_SHAPE)

@@ -10,10 +10,11 @@ from sharedllm.errors import SharedLLMError, TextError
 from sharedllm.extras import need
 from sharedllm.text.choices import Choices
 from sharedllm.text.contents.personal_details import DetailKind, Telephones, mask_all
-from sharedllm.text.passages import Passage, own_words, plain
+from sharedllm.text.passages import Learn, Passage, own_words, plain
 from sharedllm.text.prose import why_not_prose
 from sharedllm.text.readers import Unread, read_documents
 from sharedllm.text.readers.walk import quoted
+from sharedllm.text.splits import Split, split_passages
 from sharedllm.text.twice import each_once
 from sharedllm.text.whose_words import DocumentReading, whose_words
 
@@ -55,6 +56,7 @@ class UserText:
         readings: of every document that was read, how.
         masked: how many different personal details were masked, by kind.
         unasked: of the telephone numbers among these, how many were taken for one without being looked up.
+        learn: what it is to teach.
     """
 
     user: str
@@ -67,10 +69,19 @@ class UserText:
     readings: tuple[DocumentReading, ...] = field(default=(), compare=False)
     masked: Mapping[DetailKind, int] = field(default_factory=dict, compare=False)
     unasked: int = field(default=0, compare=False)
+    learn: Learn = "writing"
 
     def __post_init__(self) -> None:
         if not self.passages and self.text:
             object.__setattr__(self, "passages", plain(self.text))
+
+    def split(self) -> Split:
+        """Its blocks; see `split_passages`.
+
+        Raises:
+            TooLittleText, TextError: as for `split_passages`.
+        """
+        return split_passages(self.passages, user=self.user, learn=self.learn)
 
 
 def read_user(
@@ -172,6 +183,7 @@ def look_at(
         tuple(readings),
         masked,
         telephones.unasked,
+        choices.learn,
     )
 
 

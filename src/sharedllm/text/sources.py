@@ -52,8 +52,8 @@ def read_sources(user: str, wrote: Wrote, choices: Choices | None = None) -> Use
     if special[0].startswith(SAMPLE):
         return UserText(user, samples.sample_text(special[0].removeprefix(SAMPLE)))
     path = Path(special[0].removeprefix(MANIFEST))
-    for each, read in readers(path):
-        if each == user:
+    for entry, read in readers(path):
+        if entry.user == user:
             return read()
     raise TextError(f"{path} no longer has a line for {user!r}", remedy="Give the files to read.")
 

@@ -1,6 +1,7 @@
 """A whole fleet: everyone's adapter is there, whoever else was in the batch and whatever was lost on the way."""
 
 import errno
+import json
 import pickle
 import random
 import weakref
@@ -55,6 +56,20 @@ def test_everyone_gets_one_release_that_says_where_it_came_from(eight):
         assert release.provenance["recipe"] == RECIPE.as_dict()
     assert "served" in {result.state for result in results.values()}
     assert not list(eight.checkpoints.rglob("*.safetensors"))
+
+
+def test_what_is_learned_of_each_is_said_by_their_line_and_kept_with_the_release(fleet, tmp_path):
+    turns = [(role, writing(f"{role} {n}", 130).strip()) for n in range(30) for role in ("user", "assistant")]
+    asked = [{"role": role, "content": text} for role, text in turns]
+    (tmp_path / "chats.jsonl").write_text(json.dumps({"messages": asked}) + "\n")
+    chats = {"files": ["chats.jsonl"], "me": "user"}
+    fleet.write({"alice": chats | {"learn": "answers"}, "bob": chats, "carol": writing("carol")})
+    fleet.train()
+    learned = {user: fleet.store.release(user, 1).adapter.provenance["learn"] for user in ("alice", "bob", "carol")}
+    assert learned == {"alice": "answers", "bob": "writing", "carol": "writing"}
+    assert "answers alone were trained" in fleet.store.release("alice", 1).gate.reason
+    fleet.train()
+    assert fleet.executors[-1].handed_out == []
 
 
 def test_a_second_run_trains_nobody_and_says_what_there_is(eight):

@@ -16,7 +16,6 @@ from sharedllm.operations.train import Judged, train_and_judge
 from sharedllm.operations.workplace import Workplace
 from sharedllm.store.contract import Stay
 from sharedllm.text.reading import UserText
-from sharedllm.text.splits import split_passages
 from sharedllm.text.windows import TokenizedText, text_windows
 from sharedllm.training.recipes import Recipe
 
@@ -119,7 +118,6 @@ class Trainer(Worker[ShardWork, Judged]):
         while work.texts:
             text = work.texts.pop()
             try:
-                split = split_passages(text.passages, user=text.user)
-                yield tokenized(self.workplace, text.user, split, self._job.recipe.window)
+                yield tokenized(self.workplace, text.user, text.split(), self._job.recipe.window)
             except TextError as error:
                 refused.append(Judged(text.user, None, None, error))

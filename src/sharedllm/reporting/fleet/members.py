@@ -15,7 +15,6 @@ from sharedllm.reporting.charts import SERIES
 from sharedllm.store.contract import Release, ReleaseSummary, Store
 from sharedllm.text.manifest import entries
 from sharedllm.text.repeats import Repeats
-from sharedllm.text.splits import split_passages
 from sharedllm.training.recipes import Recipe, recipe_in
 
 NO_KIND = "person"
@@ -114,7 +113,7 @@ def find_fleet(store: Store, manifest: Path, fingerprint: str) -> Fleet:
     for offset, entry in entries(manifest):
         try:
             text = entry.read(manifest.parent)
-            split = split_passages(text.passages, user=entry.user)
+            split = text.split()
             found = _releases(store, entry.user, split.sha256, fingerprint)
             lines[entry.user] = _Line(offset, len(text.text.encode()), split.sha256, split.repeats, found)
         except (InvalidInput, UnknownUser) as error:
