@@ -59,10 +59,10 @@ $(VENV)/installed: pyproject.toml constraints.txt
 .venv-lowest/installed: pyproject.toml
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
-	.venv-lowest/bin/uv pip compile --quiet --resolution lowest-direct --python .venv-lowest/bin/python --extra dev \
+	.venv-lowest/bin/uv pip compile --quiet --system-certs --resolution lowest-direct --python .venv-lowest/bin/python --extra dev \
 	  pyproject.toml --output-file .venv-lowest/lowest.txt
-	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python -r .venv-lowest/lowest.txt
-	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --no-deps -e .
+	.venv-lowest/bin/uv pip install --quiet --system-certs --python .venv-lowest/bin/python -r .venv-lowest/lowest.txt
+	.venv-lowest/bin/uv pip install --quiet --system-certs --python .venv-lowest/bin/python --no-deps -e .
 	@touch $@
 
 clean:
