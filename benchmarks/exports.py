@@ -10,9 +10,9 @@ one in a thousand at most): whatever is learned and is no word of hers. Words ar
 one too many.
 
 Peers read a file of anybody's and know no owner, so that what others wrote in it counts as let in: markitdown for Word
-documents, web pages, books and notebooks, pdfplumber for PDF, odfpy and striprtf for the rest of the documents, and
-mail-parser-reply for mails, of which it is handed those of the owner one by one. They are benchmark-only: ``--peers``
-names an environment of their own with these packages.
+documents, sheets, slides, web pages, books and notebooks, pdfplumber for PDF, odfpy and striprtf for the rest of the
+documents, and mail-parser-reply for mails, of which it is handed those of the owner one by one. They are
+benchmark-only: ``--peers`` names an environment of their own with these packages.
 """
 
 import argparse

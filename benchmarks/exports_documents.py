@@ -1,7 +1,7 @@
 """Documents, notebooks, tables, mails and a checkout for `benchmarks.exports`, made by the programs that people use.
 
-LibreOffice, Chromium and git where they are installed, and the libraries python-docx, odfpy, fpdf2, EbookLib, nbformat
-and Python's own mailbox; with what a careful reader would copy of each.
+LibreOffice, Chromium and git where they are installed, and the libraries python-docx, XlsxWriter, python-pptx, odfpy,
+fpdf2, EbookLib, nbformat and Python's own mailbox; with what a careful reader would copy of each.
 """
 
 import csv
@@ -51,7 +51,7 @@ class Made:
 def documents(folder: Path) -> Iterator[Made]:
     """Everything, in folders of its own below one."""
     for number, make in enumerate(
-        (_word, _open_document, _portable, _pages, _books, _notebooks, _tables, _mails, _checkout)
+        (_word, _open_document, _portable, _pages, _books, _notebooks, _tables, _mails, _checkout, _sheets, _slides)
     ):
         yield from make(folder / str(number), 1_000 + 10 * number)
 
@@ -246,6 +246,43 @@ def _tables(folder: Path, seed: int) -> Iterator[Made]:
     lines = [json.dumps({"id": number, "text": words, "lang": COMMENT}) for number, words in enumerate(own[::-1])]
     (folder / "posts.jsonl").write_text("\n".join(lines))
     yield Made("notebooks and tables", "JSON lines", folder / "posts.jsonl", own, [COMMENT] * PARAGRAPHS)
+
+
+def _sheets(folder: Path, seed: int) -> Iterator[Made]:
+    import xlsxwriter
+
+    folder.mkdir()
+    kind, own = "sheets and slides", _paragraphs(seed)
+    with xlsxwriter.Workbook(
+        folder / "diary.xlsx", {"default_date_format": "dd.mm.yyyy", "strings_to_urls": False}
+    ) as book:
+        diary = book.add_worksheet("diary")
+        diary.write_row(0, 0, ["id", "date", "text", "tags"])
+        for number, words in enumerate(own):
+            diary.write_row(number + 1, 0, [number, datetime(2024, 3, 1 + number % 28), words, COMMENT])
+            if number % 20 == 3:
+                diary.write_comment(number + 1, 2, COMMENT, {"author": "Bob"})
+        budget = book.add_worksheet("budget")
+        for number, words in enumerate(OTHERS):
+            budget.write_row(number, 0, [words[:24], 12.5 * number, datetime(2024, 3, 1 + number)])
+    others = [COMMENT] * (PARAGRAPHS + 3) + [words[:24] for words in OTHERS]
+    yield Made(kind, "XlsxWriter", folder / "diary.xlsx", own, others)
+
+
+def _slides(folder: Path, seed: int) -> Iterator[Made]:
+    import pptx
+
+    folder.mkdir()
+    kind, own = "sheets and slides", latin(_paragraphs(seed))
+    show: Any = pptx.Presentation()
+    show.slides.add_slide(show.slide_layouts[0]).shapes.title.text = HEAD
+    for number in range(0, PARAGRAPHS, 3):
+        slide = show.slides.add_slide(show.slide_layouts[1])
+        slide.shapes.title.text = own[number]
+        slide.placeholders[1].text = own[number + 1]
+        slide.notes_slide.notes_text_frame.text = own[number + 2]
+    show.save(folder / "talk.pptx")
+    yield Made(kind, "python-pptx", folder / "talk.pptx", own, [HEAD])
 
 
 SIGNATURE = "Alice Miller\nZebra Lane 7\nquagga society, founding member"

@@ -61,7 +61,7 @@ def _mails(path: Path) -> dict[str, Any]:
 
 
 _READERS = {
-    **dict.fromkeys((".docx", ".html", ".epub", ".ipynb"), _markitdown),
+    **dict.fromkeys((".docx", ".xlsx", ".pptx", ".html", ".epub", ".ipynb"), _markitdown),
     ".pdf": _pdfplumber,
     ".odt": _odfpy,
     ".rtf": _striprtf,

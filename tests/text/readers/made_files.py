@@ -5,10 +5,13 @@ import io
 import json
 import random
 import zipfile
+from datetime import datetime
 from email.message import EmailMessage
 
 import docx
 import fpdf
+import pptx
+import xlsxwriter
 from ebooklib import epub
 from odf import office, text
 from odf.opendocument import OpenDocumentText
@@ -161,6 +164,37 @@ def as_mbox(paragraphs=OWN):
     return b"".join(b"From alice@example.org Mon Jan  1 09:00:00 2024\n" + each + b"\n\n" for each in mails)
 
 
+def as_xlsx(paragraphs=OWN):
+    file = io.BytesIO()
+    with xlsxwriter.Workbook(file, {"default_date_format": "d. mmm yy"}) as book:
+        diary = book.add_worksheet("diary")
+        diary.write_row(0, 0, ["id", "date", "text", "tags"])
+        for number, paragraph in enumerate(paragraphs):
+            diary.write_row(number + 1, 0, [number, datetime(2024, 3, 1 + number), paragraph, OTHERS])
+        diary.write_comment(1, 2, OTHERS)
+        secret = book.add_worksheet("secret")
+        secret.write_row(0, 0, [OTHERS] * 3)
+        secret.hide()
+        book.add_worksheet("budget").write_row(0, 0, [OTHERS, 12.5, "=1+1"])
+    return file.getvalue()
+
+
+def as_pptx(paragraphs=OWN):
+    show = pptx.Presentation()
+    bare = show.slides.add_slide(show.slide_layouts[0])
+    bare.shapes.title.text = OTHERS
+    slides = [show.slides.add_slide(show.slide_layouts[6]) for _ in range(3)]
+    text = slides[0].shapes.add_textbox(0, 0, 9_000_000, 900_000).text_frame
+    text.text = paragraphs[0]
+    text.add_paragraph().text = paragraphs[1]
+    table = slides[1].shapes.add_table(1, 1, 0, 0, 900_000, 900_000).table
+    table.cell(0, 0).text = paragraphs[2]
+    slides[1].notes_slide.notes_text_frame.text = paragraphs[3]
+    for paragraph in paragraphs[4:]:
+        slides[2].shapes.add_group_shape().shapes.add_textbox(0, 0, 900_000, 900_000).text_frame.text = paragraph
+    return _saved(show.save)
+
+
 def as_zip(paragraphs=OWN):
     names = [f"notes/{number}.txt" for number in range(len(paragraphs))]
     files = [(name, paragraph.encode()) for name, paragraph in zip(names, paragraphs, strict=True)]
@@ -185,6 +219,8 @@ def _saved(save):
 MADE = {
     "docx": as_docx,
     "odt": as_odt,
+    "xlsx": as_xlsx,
+    "pptx": as_pptx,
     "rtf": as_rtf,
     "pdf": as_pdf,
     "html": as_html,

@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tests.text.readers.made_files import OWN, as_docx, as_odt, as_pdf, zipped
+from tests.text.readers.made_files import OWN, as_docx, as_odt, as_pdf, as_pptx, as_xlsx, zipped
 
 from sharedllm.text.readers import dispatch, read_documents, reading_process
 
@@ -39,9 +39,19 @@ SECRET = b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/pass
 
 
 @pytest.mark.parametrize("bomb", [LAUGHS, SECRET, b"<a>" * 500_000, b"<x>" + b"<p>" * 200 + b"deep"])
-@pytest.mark.parametrize(("make", "part"), [(as_docx, "word/document.xml"), (as_odt, "content.xml")])
+@pytest.mark.parametrize(
+    ("make", "part"),
+    [
+        (as_docx, "word/document.xml"),
+        (as_odt, "content.xml"),
+        (as_xlsx, "xl/worksheets/sheet1.xml"),
+        (as_xlsx, "xl/sharedStrings.xml"),
+        (as_pptx, "ppt/presentation.xml"),
+        (as_pptx, "ppt/_rels/presentation.xml.rels"),
+    ],
+)
 def test_entities_of_xml_are_not_put_in_and_depth_has_an_end(bomb, make, part, tmp_path):
-    ending = part.partition("/")[0]
+    ending = make.__name__.removeprefix("as_")
     documents, unread = read_with_neighbours(tmp_path, f"m.{ending}", with_part(make(), part, bomb))
     assert not documents
     assert len(unread) == 1 and "root:" not in unread[0]

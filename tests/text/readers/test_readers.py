@@ -73,7 +73,7 @@ def test_a_damaged_file_is_named_with_its_reason_or_read_as_far_as_it_goes_and_t
     assert unread or len(documents) == 3 or damage == "empty"
 
 
-@pytest.mark.parametrize("ending", ["docx", "odt", "epub"])
+@pytest.mark.parametrize("ending", ["docx", "odt", "epub", "xlsx", "pptx"])
 @pytest.mark.parametrize("length", [300, -30])
 def test_of_a_document_that_is_a_damaged_zip_file_nobody_is_told_to_unpack_it(ending, length, tmp_path):
     (tmp_path / f"mine.{ending}").write_bytes(MADE[ending]()[:length])

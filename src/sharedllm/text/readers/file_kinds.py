@@ -73,8 +73,8 @@ _ZIPPED = (
     (b"word/", ".docx", FileKind("a Word document (docx)", _OFFICE, "zipped")),
     (b"opendocument.text", ".odt", FileKind("an OpenDocument text (odt)", _OFFICE, "zipped")),
     (b"application/epub+zip", ".epub", FileKind("an EPUB book", "Convert it to plain text, and give that.", "zipped")),
-    (b"xl/", ".xlsx", FileKind("an Excel workbook (xlsx)", _OFFICE)),
-    (b"ppt/", ".pptx", FileKind("a PowerPoint presentation (pptx)", _OFFICE)),
+    (b"xl/", ".xlsx", FileKind("an Excel workbook (xlsx)", _OFFICE, "zipped")),
+    (b"ppt/", ".pptx", FileKind("a PowerPoint presentation (pptx)", _OFFICE, "zipped")),
 )
 """By what is among the first names in them, or where too little is left of one for that by how it is called."""
 

@@ -3,7 +3,7 @@
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import PurePath
@@ -39,7 +39,7 @@ def read(file: BinaryIO, source: str) -> Iterator[Document]:
         text, _ = decode(data, error)
     is_lines = PurePath(source).suffix.lower() in (".jsonl", ".ndjson")
     rows = _objects(text) if is_lines else _rows(text, PurePath(source).suffix.lower())
-    yield _document(rows, source)
+    yield table_of(rows, source)
 
 
 def _objects(text: str) -> list[dict[str, str]]:
@@ -65,11 +65,18 @@ def _rows(text: str, ending: str) -> list[dict[str, str]]:
     csv.field_size_limit(len(text) + 1)
     first = text[: text.find("\n")] if "\n" in text else text
     delimiter = "\t" if ending == ".tsv" else max(",;\t|", key=first.count)
+    return named_rows(csv.reader(StringIO(text, newline=""), delimiter=delimiter))
+
+
+def named_rows(table: Iterable[Sequence[str]]) -> list[dict[str, str]]:
+    """Rows of cells by the names in the first row that has any, or by their numbers where there are no names in it."""
     names: Sequence[str] | None = None
     rows = []
-    for cells in csv.reader(StringIO(text, newline=""), delimiter=delimiter):
+    for cells in table:
         if names is None:
             header = [cell.strip() for cell in cells]
+            if not any(header):
+                continue
             is_header = any(name.casefold() in _TEXT for name in header) or all(map(_may_be_a_name, header))
             names = header if is_header else [f"column {number}" for number in range(1, len(header) + 1)]
             if is_header:
@@ -82,7 +89,12 @@ def _may_be_a_name(cell: str) -> bool:
     return 0 < len(cell) <= 30 and not any(character.isdigit() for character in cell[:1])
 
 
-def _document(rows: Sequence[dict[str, str]], source: str) -> Document:
+def table_of(rows: Sequence[dict[str, str]], source: str) -> Document:
+    """One document of a turn a row: of the column of text, with authors and times where columns say them.
+
+    Raises:
+        Unreadable: no column is the text, or several may be.
+    """
     sizes: Counter[str] = Counter()
     for row in rows:
         sizes.update({name: len(value) for name, value in row.items()})

@@ -14,10 +14,16 @@ _LEFT_OUT = {"del": "deleted text", "moveFrom": "deleted text", "Fallback": "", 
 _BREAKS = {"tab": "\t", "br": "\n", "cr": "\n", "noBreakHyphen": "-", "softHyphen": ""}
 
 
-def read(archive: ZipFile, source: str) -> Iterator[Document]:
-    """One document of one turn; without headers and footers, comments, and what was deleted while changes were kept."""
+def read(archive: ZipFile, source: str, main: str) -> Iterator[Document]:
+    """One document of one turn; without headers and footers, comments, and what was deleted while changes were kept.
+
+    Args:
+        archive: the document.
+        source: its path as it is shown.
+        main: the part that holds its text.
+    """
     left_out: Counter[str] = Counter()
-    lines = list(_paragraphs(xml(part(archive, "word/document.xml")), left_out))
+    lines = list(_paragraphs(xml(part(archive, main)), left_out))
     names = set(archive.namelist())
     for name in _NOTES:
         if name in names:

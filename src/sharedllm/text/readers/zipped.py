@@ -1,4 +1,4 @@
-"""Zip archives: documents that are one (docx, odt, epub), exports of chats, and files within, each read in its turn."""
+"""Zip archives: documents that are one (docx, xlsx, pptx, odt, epub), exports of chats, and the files in any other."""
 
 import stat
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,8 @@ from sharedllm.errors import TextError
 from sharedllm.printable import printable
 from sharedllm.text.conversations import recognise_folder
 from sharedllm.text.documents import Document
-from sharedllm.text.readers import epub, opendocument, word_documents
+from sharedllm.text.readers import epub, opendocument, presentations, word_documents, workbooks
+from sharedllm.text.readers.archive_parts import content_type, main_part
 from sharedllm.text.readers.file_kinds import kind_of
 from sharedllm.text.readers.found import LARGEST_FILE, InnerFile, Unread, Unreadable
 from sharedllm.text.readers.reading_process import memory_file
@@ -23,6 +24,12 @@ _DIRECTORY = 64_000_000
 _HEAD = 65_536
 _PIECE = 1 << 20
 _UNPACK = "Unpack it, and give what is wanted."
+_OFFICE = (
+    (("wordprocessingml", "ms-word"), word_documents.read),
+    (("spreadsheetml", "ms-excel"), workbooks.read),
+    (("presentationml", "ms-powerpoint"), presentations.read),
+)
+"""By what the document says that its main part is."""
 
 
 def read(file: BinaryIO, source: str) -> Iterator[Document | InnerFile | Unread]:
@@ -31,8 +38,11 @@ def read(file: BinaryIO, source: str) -> Iterator[Document | InnerFile | Unread]
         if archive.start_dir and _size(file) - archive.start_dir > _DIRECTORY:
             raise Unreadable("lists more files than anybody has", remedy=_UNPACK)
         names = set(archive.namelist())
-        if "[Content_Types].xml" in names and "word/document.xml" in names:
-            yield from word_documents.read(archive, source)
+        main = main_part(archive)
+        kind = content_type(archive, main) if main else ""
+        office = next((read for signs, read in _OFFICE if any(sign in kind for sign in signs)), None)
+        if office is not None:
+            yield from office(archive, source, main)
         elif "mimetype" in names and "content.xml" in names:
             yield from opendocument.read(archive, source)
         elif "META-INF/container.xml" in names:
