@@ -290,11 +290,13 @@ SIGNATURE = "Alice Miller\nZebra Lane 7\nquagga society, founding member"
 
 def _mails(folder: Path, seed: int) -> Iterator[Made]:
     folder.mkdir()
-    for name, box, gmail in (
-        ("mbox", mailbox.mbox(folder / "all.mbox"), False),
-        ("Maildir", mailbox.Maildir(folder / "Maildir"), False),
-        ("mbox, answers above the quoted mail, HTML too", mailbox.mbox(folder / "gmail.mbox"), True),
+    for name, file in (
+        ("mbox", "all.mbox"),
+        ("Maildir", "Maildir"),
+        ("mbox, answers above the quoted mail, HTML too", "gmail.mbox"),
+        ("mbox, signed without a line before it", "unmarked.mbox"),
     ):
+        box = mailbox.Maildir(folder / file) if file == "Maildir" else mailbox.mbox(folder / file)
         own, others = messages(OWN, 80, seed), messages(OTHERS, 80, seed + 1)
         at = datetime(2024, 3, 1, 9, tzinfo=UTC)
         rest: list[str] = []
@@ -305,9 +307,10 @@ def _mails(folder: Path, seed: int) -> Iterator[Made]:
             at += timedelta(minutes=10)
             quoted = "\n".join(f"> {line}" for line in ["Hello", "", others[number]])
             said = f"On Fri, Mar 1, 2024 at 9:00 AM Bob Builder <bob@example.org> wrote:\n{quoted}\n"
-            body = f"{own[number]}\n\n{said}\n-- \n{SIGNATURE}\n"
+            mark = "" if file == "unmarked.mbox" else "-- \n"
+            body = f"{own[number]}\n\n{said}\n{mark}{SIGNATURE}\n"
             mail = _mail('"Alice Miller" <alice@example.org>', body, at, number)
-            if gmail:
+            if file == "gmail.mbox":
                 page = f'<div dir="ltr">{html.escape(own[number])}</div>'
                 page += f'<div class="gmail_quote">{html.escape(said)}</div>'
                 mail.add_alternative(page, subtype="html")
@@ -315,8 +318,7 @@ def _mails(folder: Path, seed: int) -> Iterator[Made]:
             box.add(mail.as_bytes())
             rest += [said, SIGNATURE]
         box.close()
-        path = folder / {"mbox": "all.mbox", "Maildir": "Maildir"}.get(name, "gmail.mbox")
-        yield Made("mails", name, path, own, rest, me="Alice Miller")
+        yield Made("mails", name, folder / file, own, rest, me="Alice Miller")
         seed += 2
 
 

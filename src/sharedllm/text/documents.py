@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+MAILS = ("mail", "mailbox")
+"""Kinds of documents in which nobody's turn is an answer to the one before it."""
+
 
 @dataclass(frozen=True)
 class Turn:

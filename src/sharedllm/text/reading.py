@@ -14,6 +14,7 @@ from sharedllm.text.passages import Learn, Passage, own_words, plain
 from sharedllm.text.prose import why_not_prose
 from sharedllm.text.readers import Unread, read_documents
 from sharedllm.text.readers.walk import quoted
+from sharedllm.text.signatures import without_signatures
 from sharedllm.text.splits import Split, split_passages
 from sharedllm.text.twice import each_once
 from sharedllm.text.whose_words import DocumentReading, whose_words
@@ -155,7 +156,8 @@ def look_at(
             raise unread.error
         skipped.append(unread)
 
-    found = each_once(list(read_documents(sources, unread=skip, author=choices.author, stdin=stdin)))
+    found = list(read_documents(sources, unread=skip, author=choices.author, stdin=stdin))
+    found = without_signatures(each_once(found))
     readings = whose_words(found, choices)
     masked: dict[DetailKind, int] = {}
     telephones = Telephones()

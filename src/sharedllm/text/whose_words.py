@@ -6,11 +6,8 @@ from dataclasses import dataclass, field, replace
 from sharedllm.text.choices import Choices
 from sharedllm.text.conversations.cutting import joined, messages_of
 from sharedllm.text.conversations.me import choose_me, guess_me
-from sharedllm.text.documents import Document, Turn
+from sharedllm.text.documents import MAILS, Document, Turn
 from sharedllm.text.passages import ASSISTANT, Passage, passages_of
-
-_MAILS = ("mail", "mailbox")
-"""Kinds in which nobody's turn is an answer to the one before it."""
 
 OTHERS = "words of others"
 NOBODYS = "documents in which it is not known who you are"
@@ -120,12 +117,12 @@ def whose_words(documents: Sequence[Document], choices: Choices) -> list[Documen
 
 def _sort(document: Document) -> str:
     """What a document is of the same sort as others by: a mail in a file of its own has one author, whoever that is."""
-    return _MAILS[0] if document.kind in _MAILS else document.kind
+    return MAILS[0] if document.kind in MAILS else document.kind
 
 
 def _only_others(document: Document) -> bool:
     """Whether it is mails of which their owner wrote none."""
-    return document.kind in _MAILS and document.me is not None and document.me not in document.authors
+    return document.kind in MAILS and document.me is not None and document.me not in document.authors
 
 
 @dataclass(frozen=True)
@@ -178,7 +175,7 @@ def _running(turns: Sequence[Turn]) -> _Taken:
 
 def _own(document: Document, me: str) -> _Taken:
     """Her conversations, each with what others said in it; mails, and what nobody answered, are running text."""
-    if len(document.authors) == 1 or document.kind in _MAILS:
+    if len(document.authors) == 1 or document.kind in MAILS:
         return _running([turn for turn in document.turns if turn.author == me])
     passages: list[Passage] = []
     used: list[Turn] = []

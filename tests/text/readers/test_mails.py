@@ -272,6 +272,20 @@ def test_of_mails_that_only_others_wrote_to_its_owner_none_is_learned_and_it_is_
     assert "By Bob." in read_user("bob", [path], choices=Choices(me=("Bob",))).text
 
 
+def test_signatures_that_nothing_sets_apart_are_left_out_of_a_mailbox_and_of_mails_in_files_alike(tmp_path):
+    said = [f"Number {number} is done.\n\n{end}" for number, end in enumerate(["Best", "Thanks!", "See you", "LG"])]
+    signed = [f"{each}\nAlice Miller\nZebra Lane 7\n+49 221 4567890\n" for each in said]
+    mails = [mail(body, hour=number, attachment=False) for number, body in enumerate(signed)]
+    (tmp_path / "box.mbox").write_bytes(b"".join(b"From x Mon Jan  1 09:00:00 2024\n" + each + b"\n" for each in mails))
+    (tmp_path / "mails").mkdir()
+    for number, each in enumerate(mails):
+        (tmp_path / "mails" / f"{number}.eml").write_bytes(each)
+    for source in ("box.mbox", "mails"):
+        text = read_user("alice", [tmp_path / source])
+        assert [passage.text for passage in text.passages] == said
+        assert text.left_out["signatures"] == sum(map(len, signed)) - sum(map(len, said)) - len(said)
+
+
 def test_a_folder_in_maildir_is_one_mailbox(tmp_path):
     for part in ("cur", "new", "tmp"):
         (tmp_path / "Mail" / part).mkdir(parents=True)
