@@ -11,7 +11,7 @@ from tests.http.conftest import PASSED
 
 from sharedllm.adapters.adapter_file import save_adapter
 from sharedllm.holder import Holder, Removed
-from sharedllm.http.jobs import Job
+from sharedllm.http.training_job import Job
 
 ORDER = json.dumps({"text": "to learn from " * 1000}).encode()
 

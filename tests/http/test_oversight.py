@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 
 from sharedllm.adapters.adapter import GateOutcome
-from sharedllm.http.jobs import Job, Jobs
+from sharedllm.http.jobs import Jobs
+from sharedllm.http.training_job import Job
 from sharedllm.store import open_store
 from sharedllm.training.recipes import RECIPES
 

@@ -61,6 +61,15 @@ def test_a_wait_is_not_saved_up(clock):
     assert clock.wall == pytest.approx(102.0)
 
 
+def test_it_tells_when_other_work_keeps_it_from_half_of_its_share_and_when_that_is_over(clock):
+    told = []
+    pace = _Pace(0.5, told.append)
+    for seconds, threads in ((12.0, 1), (1000.0, 0.1), (5.0, 0.4), (1000.0, 0.1), (12.0, 1)):
+        clock.work(seconds, threads)
+        pace()
+    assert told == [True, False]
+
+
 @pytest.mark.parametrize(
     ("error", "out"),
     [

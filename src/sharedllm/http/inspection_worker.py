@@ -15,13 +15,12 @@ from typing import Any
 
 from sharedllm.errors import SharedLLMError, TextError
 from sharedllm.http.public_errors import without_places
-from sharedllm.http.worker_environment import worker_environment
+from sharedllm.http.workers import give_way, worker_environment
 from sharedllm.operations.inspect import as_dict, inspect
 from sharedllm.text.choices import Choices, choices_from
 
 SECONDS = 180.0
 _MEMORY_BYTES = 2 * 2**30
-_NICENESS = 10
 
 
 def looked_at(user: str, data: bytes, choices: Choices, *, seconds: float = SECONDS) -> dict[str, Any]:
@@ -64,7 +63,7 @@ def looked_at(user: str, data: bytes, choices: Choices, *, seconds: float = SECO
 
 def main() -> None:
     """Read an order, then the file to its end; write one line: what was found, or why it was refused."""
-    os.nice(max(0, _NICENESS - os.nice(0)))
+    give_way()
     resource.setrlimit(resource.RLIMIT_DATA, (_MEMORY_BYTES, _MEMORY_BYTES))
     out = os.fdopen(os.dup(1), "w", encoding="utf-8")
     # Whatever a library prints must not end up in our line.

@@ -8,24 +8,24 @@ again goes on from there.
 import json
 import logging
 import secrets
-import signal
 import subprocess
 import sys
 import threading
-import time
 from collections import OrderedDict, deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, astuple, dataclass, field
+from dataclasses import asdict, astuple
 from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, Any, Literal, cast
+from typing import IO, cast
 
 from sharedllm.adapters.formats.registry import check_reaches_others
 from sharedllm.errors import EngineStopped, InvalidInput, QueueFull, TextError, UnknownJob
 from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.http.arrivals import Files
-from sharedllm.http.worker_environment import worker_environment
+from sharedllm.http.reckoning import Reckoner, Reckoning
+from sharedllm.http.training_job import Job, JobState
+from sharedllm.http.workers import worker_environment
 from sharedllm.store import Stay, Store
 from sharedllm.store.address import address_of
 from sharedllm.text.documents import normalise_newlines
@@ -49,111 +49,6 @@ _USUAL_SECONDS = 300.0
 _BYTES_BESIDE_THE_BASE = 3 * 2**30
 
 
-JobState = Literal["queued", "running", "done", "held_back", "failed", "cancelled"]
-
-
-@dataclass(eq=False)
-class Job:
-    """One user's training.
-
-    Attributes:
-        id: 32 hexadecimal digits that nobody can guess.
-        user: whose it is.
-        recipe: how to train.
-        stay: in which its text began to arrive.
-        add: whether the text comes to what the release that answers was made from.
-        state: ``done`` has a release that answers, ``held_back`` one that did not pass its gate.
-        step: steps taken, those of an earlier run that this one goes on from among them.
-        release: the number of the release, once there is one.
-        gate: what the gate found, ``passed``, ``reason`` and ``figures``, once there is a release.
-        error: why it failed.
-        over: set when nothing will change any more.
-        text: what it is to be trained on; empty once the training process has it.
-        files: the same, where it is to be read from these; None once the training process has them.
-        process: that process, while it runs.
-        ending: whether it was told to end.
-    """
-
-    id: str
-    user: str
-    recipe: Recipe
-    stay: Stay | None = None
-    add: bool = False
-    state: JobState = "queued"
-    step: int = 0
-    release: int | None = None
-    gate: dict[str, Any] | None = None
-    error: str | None = None
-    over: threading.Event = field(default_factory=threading.Event)
-    text: str = field(default="", repr=False)
-    files: Files | None = field(default=None, repr=False)
-    process: "subprocess.Popen[str] | None" = None
-    ending: bool = False
-    # The first step that was told here, and when it and the latest were.
-    _began: tuple[int, float] | None = None
-    _latest: float = 0.0
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Until the last step, at the pace so far; None while there is no telling."""
-        if self.state != "running" or self._began is None or self.step == self._began[0]:
-            return None
-        step, at = self._began
-        return (self.recipe.steps - self.step) * (self._latest - at) / (self.step - step)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain JSON values, without the text."""
-        return {
-            "id": self.id,
-            "user": self.user,
-            "state": self.state,
-            "recipe": self.recipe.name,
-            "steps": {"done": self.step, "total": self.recipe.steps},
-            "seconds_left": self.seconds_left,
-            "release": self.release,
-            "gate": self.gate,
-            "error": self.error,
-        }
-
-    def told(self, line: dict[str, Any]) -> None:
-        """Take over a line of the training process."""
-        if "step" in line:
-            self.step, self._latest = line["step"], time.monotonic()
-            self._began = self._began or (self.step, self._latest)
-        elif "gate" in line:
-            self.release, self.gate = line["release"], line["gate"]
-        else:
-            self.error = line["error"]
-            log.error({"event": "training", "job": self.id, **line.get("log", {})})
-
-    def ended(self, status: int) -> None:
-        """Settle how it ended, from what it told and from its process's exit status."""
-        if self.gate is not None:
-            self.settle("done" if self.gate["passed"] else "held_back")
-        elif self.ending:
-            self.settle("cancelled")
-        else:
-            self.fail(self.error or _death(status))
-
-    def fail(self, why: str) -> None:
-        """Settle that there will be no release."""
-        self.error = why
-        self.settle("failed")
-
-    def settle(self, state: JobState) -> None:
-        """Nothing changes any more."""
-        self.state, self.process, self.text, self.files = state, None, "", None
-        self.over.set()
-
-
-def _death(status: int) -> str:
-    if status >= 0:
-        return f"The training process ended with status {status}. Send the text again; what was done is kept."
-    name = signal.Signals(-status).name
-    why = ", as when the machine runs out of memory" if name == "SIGKILL" else ""
-    return f"The training process was stopped by {name}{why}. Send the text again; what was done is kept."
-
-
 class Jobs(Holder):
     """The queue, safe to use from several threads.
 
@@ -171,6 +66,7 @@ class Jobs(Holder):
             share: of this machine's CPU for training, above 0 and at most 1.
         """
         self._base, self._store, self._share = base, address_of(store), share
+        self._reckoner = Reckoner(base, share)
         weights = sum(path.stat().st_size for path in base.glob("*.safetensors"))
         self._memory_bytes = 3 * weights + _BYTES_BESIDE_THE_BASE
         self._lock = threading.Lock()
@@ -215,6 +111,19 @@ class Jobs(Holder):
             if self._running is None:
                 self._next()
         return job
+
+    def reckon(self, recipe: Recipe, characters: int | None) -> Reckoning:
+        """How long a training would take, and until it began, if it were sent now.
+
+        Args:
+            recipe: how it would train.
+            characters: of a text that would be tested by parts; None for one that is long enough to hold some out.
+        """
+        with self._lock:
+            left = self._running.seconds_left if self._running else 0.0
+            before = len(self._queue) + (left is None)
+        waits = (left or 0.0) + before * self._reckoner.seconds(recipe, None)
+        return Reckoning(self._reckoner.seconds(recipe, characters), waits, self._reckoner.by_pace)
 
     def find(self, user: str, id: str) -> Job:
         """A user's job.
@@ -363,7 +272,7 @@ class Jobs(Holder):
             for line in tells:
                 # Killed in the middle of a line, it leaves half of one.
                 if line.endswith("\n"):
-                    job.told(json.loads(line))
+                    job.told(json.loads(line), self._reckoner)
         except BaseException:
             process.kill()
             raise
@@ -373,6 +282,7 @@ class Jobs(Holder):
             with suppress(BrokenPipeError):
                 orders.close()
             tells.close()
+            job.shows_pace(self._reckoner)
             with self._lock:
                 job.ended(status)
                 self._next()

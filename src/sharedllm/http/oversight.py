@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal
 from fastapi import Query, Request
 
 from sharedllm.errors import InvalidInput
-from sharedllm.http.jobs import WAITING, JobState
+from sharedllm.http.jobs import WAITING
 from sharedllm.http.operator import in_turn, operator_router
 from sharedllm.http.service import Service
+from sharedllm.http.training_job import JobState
 from sharedllm.store.contract import ENTRIES_PER_PAGE
 
 JOBS_PER_PAGE = 100

@@ -6,6 +6,7 @@ people do not belong into addresses.
 """
 
 import json
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request
@@ -49,7 +50,8 @@ Chosen = Annotated[Choices, Depends(chosen)]
 async def look(request: Request, user: User, choices: Chosen) -> dict[str, Any]:
     """What training would read in the files: whose words, in which languages, with which details, and what is left out.
 
-    Nothing is trained, and nothing of them is kept. One of a user's is looked at at a time, and two in all.
+    And, as `training`, how long one would take here, in seconds. Nothing is trained, and nothing of them is kept. One
+    of a user's is looked at at a time, and two in all.
 
     Raises:
         QueueFull: too many of theirs wait for that, or of everybody's; found out before the body is read.
@@ -58,6 +60,9 @@ async def look(request: Request, user: User, choices: Chosen) -> dict[str, Any]:
     service.reading.check_room(user)
     data = await _whole(request, user)
     found = await service.reading.run(user, lambda: looked_at(user, data, choices))
+    if service.jobs is not None and (split := found.get("split")) is not None:
+        by_parts = found["learned"] if split["by_parts"] else None
+        found["training"] = asdict(service.jobs.reckon(recipe_named(DEFAULT_RECIPE), by_parts))
     return dict(jsonable_encoder(found))
 
 

@@ -19,12 +19,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from sharedllm.errors import InvalidInput, SharedLLMError
 from sharedllm.http.public_errors import for_log, public
+from sharedllm.http.reckoning import cores_of
+from sharedllm.http.workers import give_way
 
 if TYPE_CHECKING:
     from sharedllm.text.choices import Choices
     from sharedllm.text.passages import Passage
+    from sharedllm.text.windows import TokenizedText
 
-_NICENESS = 10
+_JUDGED_SECONDS = 10.0
 _UNFORESEEN = "Something went wrong in the training process. It was logged; send the text again later."
 _ROOM_BYTES = 64 * 1024**2
 # As torch says it, and the loader, which may find no room for a library of torch with CUDA while there still is some.
@@ -34,7 +37,9 @@ _NO_ROOM = ("can't allocate memory", "failed to map segment", "cannot map zero-f
 def main() -> None:
     """Read a job, the JSON of `sharedllm.http.jobs`, and work on it.
 
-    Each line written is ``{"step": n}``, or one last ``{"release": n, "gate": {…}}`` or ``{"error": "…", "log": {…}}``:
+    Each line written is ``{"by_parts": characters or null}`` of a text that is to be trained on, ``{"step": n}``,
+    ``{"waits": …}`` whenever other work begins or ceases to keep it from its share, or one last
+    ``{"release": n, "gate": {…}}`` or ``{"error": "…", "log": {…}}``:
     what the user is told, and what the operator's log has of it.
     """
     signal.signal(signal.SIGTERM, _stop)
@@ -91,12 +96,12 @@ def _train(job: dict[str, Any], tell: Callable[..., None]) -> None:
     from sharedllm.text.choices import choices_from
     from sharedllm.training.recipes import Recipe
 
-    cores = job["share"] * (os.cpu_count() or 1)
-    torch.set_num_threads(max(1, int(cores)))
+    cores, threads = cores_of(job["share"])
+    torch.set_num_threads(threads)
 
     def load(name: str) -> Base:
         base = load_base(name, device="cpu")
-        base.model.base_model.register_forward_pre_hook(_Pace(cores))
+        base.model.base_model.register_forward_pre_hook(_Pace(cores, lambda waits: tell(waits=waits)))
         return base
 
     @contextmanager
@@ -110,6 +115,9 @@ def _train(job: dict[str, Any], tell: Callable[..., None]) -> None:
 
         yield advance
 
+    def begins(text: "TokenizedText") -> None:
+        tell(by_parts=text.characters if text.folds else None)
+
     stay = None if job["stay"] is None else Stay(*job["stay"])
     author = Author(job["user"], lambda: str(job["text"]), stay=stay)
     if (files := job["files"]) is not None:
@@ -117,7 +125,8 @@ def _train(job: dict[str, Any], tell: Callable[..., None]) -> None:
         choices = choices_from(files["choices"])
         author = Author(job["user"], lambda: _read(job["user"], files["data"], choices), stay=stay, learn=choices.learn)
     with open_store(job["store"]) as store, Workplace(job["base"], load=load, bar=told) as workplace:
-        for outcome in train(workplace, store, [author], Recipe(**job["recipe"]), add=job["add"]):
+        recipe = Recipe(**job["recipe"])
+        for outcome in train(workplace, store, [author], recipe, add=job["add"], on_begin=begins):
             if outcome.error is not None:
                 raise outcome.error
             if outcome.release is not None:
@@ -136,24 +145,37 @@ class _Pace:
     """Called before each pass of the model: rests until the work since the last one is within the share.
 
     It counts CPU time over all threads, so that the share is of the whole machine, and it never saves up: a rest that
-    was longer than need be does not make the next one shorter.
+    was longer than need be does not make the next one shorter. And it tells when other work, which goes first, leaves
+    it less than half of what it may have, and when that is over.
     """
 
-    def __init__(self, cores: float) -> None:
-        self._cores = cores
+    def __init__(self, cores: float, tell: Callable[[bool], None] = lambda _: None) -> None:
+        self._cores, self._tell = cores, tell
         self._cpu = 0.0
         self._wall = time.monotonic()
+        self._judged, self._waits = (self._wall, self._cpu), False
 
     def __call__(self, *_: Any) -> None:
         due = self._wall + (time.process_time() - self._cpu) / self._cores
         time.sleep(max(0.0, due - time.monotonic()))
         self._cpu, self._wall = time.process_time(), time.monotonic()
+        self._judge()
+
+    def _judge(self) -> None:
+        wall, cpu = self._judged
+        if self._wall - wall < _JUDGED_SECONDS:
+            return
+        waits = self._cpu - cpu < (self._wall - wall) * min(self._cores, 1.0) / 2
+        self._judged = self._wall, self._cpu
+        if waits is not self._waits:
+            self._waits = waits
+            self._tell(waits)
 
 
 def _bound(memory_bytes: int) -> None:
     import resource
 
-    os.nice(_NICENESS)
+    give_way()
     # Of what is written to, not of addresses: libraries and memory-mapped weights reserve many that they never use.
     resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, memory_bytes))
 

@@ -17,10 +17,11 @@ from sharedllm.errors import CorruptAdapter, InTraining, InvalidInput
 from sharedllm.http.arrivals import Arrival, Files
 from sharedllm.http.error_responses import Refused
 from sharedllm.http.identity import Authenticated, Caller
-from sharedllm.http.jobs import MAX_TEXT_BYTES, Job, Jobs
+from sharedllm.http.jobs import MAX_TEXT_BYTES, Jobs
 from sharedllm.http.protocol.body import read
 from sharedllm.http.protocol.strict import Strict
 from sharedllm.http.service import Service, service_of
+from sharedllm.http.training_job import Job
 from sharedllm.operations import erase as erasing
 from sharedllm.operations.grow import begun_from
 from sharedllm.operations.quotas import ERASURE

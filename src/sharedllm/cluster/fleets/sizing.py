@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from sharedllm.training.recipes import DEFAULT_RECIPE, RECIPES
+from sharedllm.training.recipes import DEFAULT_RECIPE, RECIPES, Recipe
 
 ANSWER_TOKENS = 128
 """Tokens of one answer: an assumption, to turn requests into tokens."""
@@ -16,6 +16,9 @@ CHECK_WINDOWS, GATE_WINDOWS = 8, 32
 
 DRIVER_BYTES = 17
 """Of a user at the most, while the driver looks for those with two lines: place of the line, digest, comparison."""
+
+TOKENS_PER_CHARACTER = 0.25
+"""Of languages that a base was trained on."""
 
 _LORA_RANK = 4
 _ROWS_IN_TRAINING = 5
@@ -183,17 +186,42 @@ def _training(device: str, shape: Shape) -> float:
 
 def training_seconds(shape: Shape, trained: int, read: int) -> float:
     """How long one machine of two cores takes for one user who trains on so many tokens and reads so many."""
-    operations = shape.multiplied * (4 * trained + 2 * read)
-    return operations / (STEP_OPERATIONS.value / STEP_SECONDS.value)
+    return core_seconds(shape.multiplied, trained, read) / STEP_CORES
+
+
+def core_seconds(multiplied: int, trained: int, read: int) -> float:
+    """How long one core takes for it, of a base that multiplies a token with so many weights."""
+    operations = multiplied * (4 * trained + 2 * read)
+    return STEP_CORES * operations / (STEP_OPERATIONS.value / STEP_SECONDS.value)
+
+
+def tokens_of_training(recipe: Recipe, characters: int | None = None) -> tuple[int, int]:
+    """Tokens that one user's training trains on, and those that it and its gate read beside, if it takes every step.
+
+    Args:
+        recipe: how.
+        characters: of a text that is too little to hold any of it out, and so is tested by parts; None for any other.
+    """
+    gate = GATE_WINDOWS * recipe.window
+    if characters is None:
+        checks = recipe.steps // recipe.check_every if recipe.check_every else 0
+        trained = recipe.steps * recipe.windows_per_step * recipe.window
+        # The gate reads the user's text with and without the adapter, and general text with it.
+        return trained, checks * CHECK_WINDOWS * recipe.window + 3 * gate
+    from sharedllm.text.folds import FOLDS
+    from sharedllm.training import little
+
+    tokens = round(characters * TOKENS_PER_CHARACTER)
+    # Half of what a row has that is trained on all parts but one.
+    window = min(recipe.window, tokens * (FOLDS - 1) // FOLDS // 2)
+    often = sum(little.checks(recipe, step) for step in range(1, recipe.steps + 1))
+    block = min(tokens, FOLDS * little.BLOCK_WINDOWS * recipe.window)
+    trained = recipe.steps * recipe.windows_per_step * window * (1 + FOLDS)
+    return trained, (2 + often * len(little.SCALES)) * block + gate
 
 
 def _training_hours(users: int, shape: Shape) -> float:
-    recipe = RECIPES[DEFAULT_RECIPE]
-    trained = recipe.steps * recipe.windows_per_step * recipe.window
-    checks = recipe.steps // recipe.check_every
-    # The gate reads the user's text with and without the adapter, and general text with it.
-    read = (checks * CHECK_WINDOWS + 3 * GATE_WINDOWS) * recipe.window
-    return users * training_seconds(shape, trained, read) / 3600
+    return users * training_seconds(shape, *tokens_of_training(RECIPES[DEFAULT_RECIPE])) / 3600
 
 
 @dataclass(frozen=True)
@@ -220,6 +248,9 @@ STEP_SECONDS = Measurement(0.6147787185009292, "training.json", ("runs", "ours",
 
 STEP_OPERATIONS = Measurement(275414777856, "training.json", ("runs", "ours", "operations_per_step"))
 """What that step computes: four operations a weight and token."""
+
+STEP_CORES = 2
+"""Of the machine that took it."""
 
 STEP_TOKENS = 512
 """Tokens in that step, as benchmarks/training.py says; `STEP_OPERATIONS` confirms it."""

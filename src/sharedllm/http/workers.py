@@ -1,6 +1,11 @@
-"""What of the environment a server's workers are given: they read what strangers sent, and it holds secrets."""
+"""What a server's workers are given: of its environment, which holds secrets, and of the processor, beside it."""
 
 import os
+
+_NICENESS = 5
+"""More than the server's. Where both would compute all the time Linux gives the worker a quarter of a core then (a
+weight of 335 beside 1024, kernel/sched/core.c), which is what trainings may have anyway; at 10 it is a tenth, and at 19
+one part in seventy, so that beside any other work they never ended."""
 
 _OF_ANY = (
     *("PATH", "HOME", "TMPDIR", "TZ", "LANG", "LC_ALL", "LC_CTYPE"),
@@ -19,6 +24,11 @@ def worker_environment(*, store: bool) -> dict[str, str]:
         store: whether it opens the store and trains. Which store it is, with its password, is told through a pipe.
     """
     return {name: value for name, value in os.environ.items() if name in _OF_ANY or (store and _opens_store(name))}
+
+
+def give_way() -> None:
+    """Have this process give way to the server that began it, which answers requests."""
+    os.nice(_NICENESS)
 
 
 def _opens_store(name: str) -> bool:
