@@ -1,11 +1,16 @@
 """The page in a real Chromium, over a real server and engine on a small base."""
 
+import json
+import shutil
+import subprocess
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
 from tests.http.test_answers import TEMPLATE
 from tests.reporting.browser import CHROMIUM, FLAGS
 
+from sharedllm.adapters.adapter import GateOutcome
 from sharedllm.http import jobs as jobs_module
 from sharedllm.http.jobs import Jobs
 from sharedllm.serving.engine import Engine
@@ -93,12 +98,12 @@ STEPS = """
 import json, sys
 order = json.loads(sys.stdin.buffer.readline())
 data = sys.stdin.buffer.read(order["files"]["bytes"])
-for step in (1, 64):
-    print(json.dumps({"step": step}), flush=True)
+for line in ({"by_parts": None}, {"step": 1}, {"step": 64}, {"waits": True}):
+    print(json.dumps(line), flush=True)
 sys.stdin.buffer.read(GO)
-print(json.dumps({"release": 2, "gate": {"passed": PASSED, "reason": "REASON", "figures": {}}}), flush=True)
+print(json.dumps({"release": 2, "gate": GATE}), flush=True)
 """
-"""A training process that tells of two steps, and then of its release, at once or once its server ends."""
+"""A training process that tells of two steps, of waiting, and of its release, at once or once its server ends."""
 
 
 @pytest.fixture
@@ -106,8 +111,9 @@ def training(folder_of, tmp_path, monkeypatch):
     """Jobs whose training process is a few lines, and ends with a gate's verdict."""
     queues = []
 
-    def training(*, passed=True, reason="passed: 12 % better", waits=False):
-        program = STEPS.replace("PASSED", str(passed)).replace("REASON", reason).replace("GO", "1" if waits else "0")
+    def training(*, passed=True, reason="passed: 12 % better", waits=False, verdict=None):
+        gate = asdict(verdict or GateOutcome(passed, reason))
+        program = STEPS.replace("GATE", f"json.loads({json.dumps(gate)!r})").replace("GO", "1" if waits else "0")
         popen = jobs_module.subprocess.Popen
 
         def start(command, **options):
@@ -122,6 +128,24 @@ def training(folder_of, tmp_path, monkeypatch):
     yield training
     for queue in queues:
         queue.close()
+
+
+@pytest.fixture(scope="session")
+def axe(tmp_path_factory):
+    """What finds barriers, as npm has it."""
+    if shutil.which("npm") is None:
+        pytest.skip("axe is not to be had: there is no npm")
+    folder = tmp_path_factory.mktemp("axe")
+    fetched = subprocess.run(
+        ["npm", "install", "--no-audit", "--no-fund", "--prefix", folder, "axe-core@4"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    if fetched.returncode:
+        pytest.skip(f"axe is not to be had: {fetched.stderr[-200:]}")
+    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
 
 
 def enter(page, secret):

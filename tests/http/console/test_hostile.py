@@ -1,12 +1,9 @@
 """Whatever a name, a model or a paste contains, it is text on the page; and it can be used by everybody."""
 
-import json
-import shutil
-import subprocess
-
 import pytest
 from tests.http.conftest import PASSED, FakeEngine
 from tests.http.console.conftest import enter
+from tests.http.console.test_barriers import check
 from tests.http.console.test_reading_answers import OPENINGS
 from tests.http.console.test_texts import given, opened
 from tests.http.test_own_files import CHAT, NOTES
@@ -78,34 +75,6 @@ def test_a_second_tab_is_somebody_elses_place_if_they_log_in_there(site, visit):
     page.get_by_role("navigation").wait_for()
     assert "alice" in page.locator(".who").inner_text()
     assert "bob" in second.locator(".who").inner_text()
-
-
-@pytest.fixture(scope="session")
-def axe(tmp_path_factory):
-    """What finds barriers, as npm has it."""
-    if shutil.which("npm") is None:
-        pytest.skip("axe is not to be had: there is no npm")
-    folder = tmp_path_factory.mktemp("axe")
-    fetched = subprocess.run(
-        ["npm", "install", "--no-audit", "--no-fund", "--prefix", folder, "axe-core@4"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    if fetched.returncode:
-        pytest.skip(f"axe is not to be had: {fetched.stderr[-200:]}")
-    return (folder / "node_modules" / "axe-core" / "axe.min.js").read_text(encoding="utf-8")
-
-
-def check(page, axe, where):
-    """No barrier in what is shown, and nothing to be scrolled to the side."""
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{where} scrolls sideways"
-    page.evaluate(axe)
-    found = page.evaluate("axe.run({ resultTypes: ['violations'] }).then((result) => result.violations)")
-    assert not found, f"{where}: " + json.dumps(
-        [(each["id"], [node["html"][:200] for node in each["nodes"]]) for each in found]
-    )
 
 
 @pytest.mark.rare

@@ -53,6 +53,31 @@ def test_a_blind_test_is_of_openings_of_her_text_and_ends_with_an_exact_test(sit
     assert "too little" in page.get_by_role("alert").inner_text()
 
 
+def test_a_blind_test_goes_on_where_it_was_after_another_place_until_it_is_given_up(site, published, visit):
+    site = site(FakeEngine(published.base))
+    page = opened(enter(visit(site.address), site.secrets["alice"]), "Blind test")
+    page.get_by_label("Or the text itself").fill(OPENINGS)
+    page.get_by_role("button", name="Begin").click()
+    for _ in range(3):
+        page.get_by_role("button", name="A is more mine").click()
+    page.get_by_role("heading", name="4 of 10").wait_for()
+    opening = page.locator(".prompt").inner_text()
+    opened(page, "Releases")
+    opened(page, "Blind test")
+    page.get_by_role("heading", name="4 of 10").wait_for()
+    assert page.locator(".prompt").inner_text() == opening
+    for _ in range(7):
+        page.get_by_role("button", name="I cannot tell").click()
+    assert "of 3 times" in page.get_by_role("region", name="Result").inner_text()
+    # It lay in the page's memory, and nowhere in the browser.
+    assert "river" not in page.evaluate("JSON.stringify({ ...sessionStorage, ...localStorage })")
+    page.get_by_role("button", name="Once more").click()
+    page.get_by_role("button", name="Begin").click()
+    page.get_by_role("button", name="give it up").click()
+    opened(page, "Releases")
+    opened(page, "Blind test").get_by_role("button", name="Begin").wait_for()
+
+
 def test_there_is_no_blind_test_of_the_base_against_itself(site, published, visit):
     published.store.reset("alice")
     site = site(FakeEngine(published.base))

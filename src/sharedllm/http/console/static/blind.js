@@ -43,14 +43,20 @@ function Result({ chosen, again }) {
   </section>`;
 }
 
-export default function Blind({ session: { me, api } }) {
-  const [text, setText] = useState("");
-  const [tests, setTests] = useState(null);
-  const [pairs, setPairs] = useState([]);
-  const [chosen, setChosen] = useState([]);
+export default function Blind({ session: { me, api, kept } }) {
+  // In this page's memory alone, until it is finished and begun anew, or she logs out.
+  const before = kept.blind ?? {};
+  const [text, setText] = useState(before.text ?? "");
+  const [tests, setTests] = useState(before.tests ?? null);
+  const [pairs, setPairs] = useState(before.pairs ?? []);
+  const [chosen, setChosen] = useState(before.chosen ?? []);
   const work = useWork();
   const controller = useRef(null);
-  useEffect(() => () => controller.current?.abort(), []);
+  useEffect(() => void (kept.blind = { text, tests, pairs, chosen }), [text, tests, pairs, chosen]);
+  useEffect(() => {
+    if (tests && pairs.length < tests.length) run(tests, pairs.length);
+    return () => controller.current?.abort();
+  }, []);
 
   const write = async (place, tests, signal) => {
     const seed = newSeed();
@@ -66,11 +72,11 @@ export default function Blind({ session: { me, api } }) {
     if (newSeed() % 2) both.reverse();
     setPairs((now) => Object.assign([...now], { [place]: both }));
   };
-  const run = (tests) =>
+  const run = (tests, from = 0) =>
     work.run(async () => {
-      controller.current = new AbortController();
+      const { signal } = (controller.current = new AbortController());
       // One ahead of the reader is enough, and all the same every pair is asked for once.
-      for (let place = 0; place < tests.length; place++) await write(place, tests, controller.current.signal);
+      for (let place = from; place < tests.length; place++) await write(place, tests, signal);
     });
   const begin = (event) => {
     event.preventDefault();
@@ -105,6 +111,7 @@ export default function Blind({ session: { me, api } }) {
     ${tests?.length > 0 && html`<${Problem} error=${work.error}>${" "}<button type="button" class="quiet" onClick=${restart}>Begin anew</button><//>`}
     ${tests?.length > 0 && place < tests.length && html`<section aria-label="Test">
       <h2>${place + 1} of ${tests.length}: which is more yours?</h2>
+      <p class="small">You can go to another place and come back: what you chose is kept in this page until you finish or <button type="button" class="quiet" onClick=${restart}>give it up</button></p>
       <p class="prompt" dir="auto">${tests[place]}…</p>
       ${!pair && !work.error && html`<p role="status">Being written…</p>`}
       ${pair && html`

@@ -42,18 +42,6 @@ export function useWork() {
   return { ...state, run };
 }
 
-// What a gate found, in its own words, and by how much.
-export function Gate({ gate }) {
-  const gain = gate.figures?.own?.improvement;
-  return html`<p>
-    <span class="tag ${gate.passed ? "good" : "bad"}">${gate.passed ? "passed" : "held back"}</span>${" "}
-    <span dir="auto">${gate.reason.replace(/^(passed|held back): /, "")}</span>
-    ${Number.isFinite(gain?.estimate) &&
-    html`<small class="small"> On text that it had not read it does ${percent(gain.estimate)} better than without
-      (${percent(gain.low)} to ${percent(gain.high)}).</small>`}
-  </p>`;
-}
-
 export function save(name, blob) {
   const link = document.createElement("a");
   link.href = URL.createObjectURL(blob);
@@ -79,6 +67,10 @@ export function Confirm({ label, hint, word, act, busy }) {
 
 export const number = new Intl.NumberFormat("en");
 export const date = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
+
+export function minutes(seconds) {
+  return seconds < 90 ? `about ${Math.max(1, Math.round(seconds))} seconds` : `about ${Math.round(seconds / 60)} minutes`;
+}
 
 export function percent(share) {
   return `${(100 * share).toFixed(1)} %`;

@@ -1,19 +1,14 @@
 // Every release there is, as a line to go back on.
 
-import { Gate, Problem, Title, date, html, save, useEffect, useState, useWork } from "./parts.js";
+import { Gate } from "./gate.js";
+import { releasesOf } from "./training.js";
+import { Problem, Title, date, html, save, useEffect, useState, useWork } from "./parts.js";
 
 export default function Releases({ session: { me, api } }) {
   const [told, set] = useState(null);
   const [status, setStatus] = useState("");
   const work = useWork();
-  const load = async () => {
-    try {
-      set(await api.get(api.mine()));
-    } catch (error) {
-      if (error.status !== 404) throw error;
-      set({ releases: [], served: null, state: "active" });
-    }
-  };
+  const load = async () => set(await releasesOf(api));
   useEffect(() => void work.run(load), []);
   const change = (path, json, said) =>
     work.run(async () => {

@@ -1,9 +1,9 @@
 // Drop files, see what is read of them, train, and hear what the gate says.
 
-import { Field, Gate, Problem, Title, html, number, percent, useEffect, useRef, useState, useWork } from "./parts.js";
+import { Problem, Title, html, number, percent, useEffect, useRef, useState, useWork } from "./parts.js";
+import { Estimate, Training, follow, isGoing, latest } from "./training.js";
 import { zipped } from "./zip.js";
 
-const OFTEN = 1000;
 const MOST_NAMES = 12;
 const LEAST_SHARE = 0.005;
 // What tells by itself what it is; of anything else the name is needed, which an archive keeps.
@@ -71,39 +71,6 @@ function Found({ found }) {
     <${Listed} title="Not read (${found.not_read.length})" items=${found.not_read.map((each) => `${shown(each.source)}: ${shown(each.error)}`)} />`;
 }
 
-function minutes(seconds) {
-  if (seconds === null) return "how long it takes is not known yet";
-  return seconds < 90 ? `about ${Math.max(1, Math.round(seconds))} seconds left` : `about ${Math.round(seconds / 60)} minutes left`;
-}
-
-function Training({ job, cancel }) {
-  const { done, total } = job.steps;
-  const place = useRef();
-  useEffect(() => place.current.scrollIntoView({ block: "nearest" }), [job.id, job.state]);
-  return html`<div ref=${place}><${Stage} job=${job} done=${done} total=${total} cancel=${cancel} /></div>`;
-}
-
-function Stage({ job, done, total, cancel }) {
-  if (job.state === "queued") return html`<p role="status">Waiting for its turn. <button type="button" class="quiet" onClick=${cancel}>Cancel</button></p>`;
-  if (job.state === "running") {
-    // A screen reader is told each tenth, and whoever looks every step.
-    const tenth = Math.floor((10 * done) / total) * 10;
-    return html`<div>
-      <label for="steps">Training: step ${done} of ${total}, ${minutes(job.seconds_left)}</label>
-      <progress id="steps" max=${total} value=${done}></progress>
-      <p class="hidden" role="status">${tenth} per cent trained</p>
-      <p><button type="button" class="quiet" onClick=${cancel}>Cancel</button></p>
-    </div>`;
-  }
-  return html`<div role="status">
-    ${job.state === "done" && html`<p class="note">Release ${job.release} answers from now on. <a href="#/write">Write with it</a>.</p>`}
-    ${job.state === "held_back" && html`<p class="note">Release ${job.release} is stored and does not answer: what you had stays as it is.</p>`}
-    ${job.state === "cancelled" && html`<p class="note">Cancelled. The same files go on from where it was.</p>`}
-    ${job.state === "failed" && html`<${Problem} error=${job.error} />`}
-    ${job.gate && html`<${Gate} gate=${job.gate} />`}
-  </div>`;
-}
-
 export default function Texts({ session: { me, api } }) {
   const [files, setFiles] = useState([]);
   const [pasted, setPasted] = useState("");
@@ -117,18 +84,12 @@ export default function Texts({ session: { me, api } }) {
   const looks = useRef(0);
   useEffect(() => () => void (following.current = false), []);
 
-  const follow = async (job) => {
-    for (setJob(job); following.current && ["queued", "running"].includes(job.state); setJob(job)) {
-      await new Promise((resolve) => setTimeout(resolve, OFTEN));
-      // A server that cannot be reached for a moment goes on training.
-      job = await api.get(api.mine(`/jobs/${job.id}`)).catch((error) => (error.status === 0 ? job : Promise.reject(error)));
-    }
-  };
+  const followed = (job) => follow(api, job, () => following.current, setJob);
   useEffect(() => {
     work.run(async () => {
-      const { jobs } = await api.get(api.mine("/jobs"));
-      const under = jobs.find((each) => ["queued", "running"].includes(each.state));
-      if (under) await follow(under);
+      const last = await latest(api);
+      // Whoever has chosen files meanwhile looks at those.
+      if (last && (isGoing(last) || !looks.current)) await followed(last);
     });
   }, []);
 
@@ -166,10 +127,16 @@ export default function Texts({ session: { me, api } }) {
     work.run(async () => {
       const path = api.mine(`/files/train?add=${grows}`);
       const response = await api.send("POST", path, { body: await body(files), ...options(choices) });
-      await follow(await response.json());
+      await followed(await response.json());
     });
   const cancel = () => work.run(async () => setJob(await api.remove(api.mine(`/jobs/${job.id}`))));
-  const going = job && ["queued", "running"].includes(job.state);
+  const leave = () => {
+    setFiles([]);
+    setPasted("");
+    setFound(null);
+    setJob(null);
+  };
+  const going = isGoing(job);
 
   return html`
     <${Title}>Texts<//>
@@ -197,7 +164,11 @@ export default function Texts({ session: { me, api } }) {
         <label><input type="checkbox" checked=${choices.mask} onChange=${() => choose({ mask: !choices.mask })} /> Mask mail addresses, numbers and passwords</label>
         <label><input type="checkbox" checked=${grows} onChange=${() => setGrows(!grows)} /> It is new, and comes to what my release learned</label>
       </fieldset>
-      <p class="actions"><button type="button" disabled=${work.busy || going || found.error !== null} onClick=${train}>Train</button></p>
+      ${!found.error && !going && html`<${Estimate} training=${found.training} />`}
+      <p class="actions">
+        <button type="button" disabled=${work.busy || going || found.error !== null} aria-describedby=${found.training && !going ? "estimate" : undefined} onClick=${train}>Train</button>
+        ${!going && html`<button type="button" class="quiet" onClick=${leave}>Not now</button>`}
+      </p>
     </section>`}
-    ${job && html`<section aria-label="Training"><h2>Training</h2><${Training} job=${job} cancel=${cancel} /></section>`}`;
+    ${job && html`<${Training} job=${job} cancel=${cancel} />`}`;
 }

@@ -3,6 +3,7 @@
 import { ALONE, OWN, answer, asking, newSeed } from "./answers.js";
 import { Suggestion, useSuggestion } from "./suggest.js";
 import { Tokens } from "./tokens.js";
+import { isGoing, latest } from "./training.js";
 import { Problem, Title, html, number, useEffect, useRef, useState } from "./parts.js";
 
 const SIDES = [ALONE, OWN];
@@ -62,6 +63,14 @@ function ended(exchanges) {
   return exchanges.map((each) => ({ ...each, [OWN]: end(each[OWN]), [ALONE]: end(each[ALONE]) }));
 }
 
+// Whoever has no release yet is told where one comes from.
+function Lead({ me, last }) {
+  if (!me.trains || last === undefined || (last && !isGoing(last))) return null;
+  return html`<p class="note">${last
+    ? html`Your release is being trained: <a href="#/texts">see how far it is</a>. Until it is done the base answers alone.`
+    : html`<strong>Begin with your texts.</strong> Nothing here is yours yet, so the base answers alone: <a href="#/texts">give it something that you wrote</a>, have it trained, and come back to compare the two.`}</p>`;
+}
+
 export default function Write({ session: { me, api, kept } }) {
   const [exchanges, set] = useState(() => ended(kept.exchanges ?? []));
   const [prompt, setPrompt] = useState("");
@@ -69,9 +78,12 @@ export default function Write({ session: { me, api, kept } }) {
   const [status, setStatus] = useState("");
   const [suggesting, setSuggesting] = useState(false);
   const suggestion = useSuggestion(me, api, prompt, suggesting);
+  const [last, setLast] = useState(undefined);
   const running = useRef(new Map());
   const count = useRef(exchanges.length);
   useEffect(() => void (kept.exchanges = exchanges), [exchanges]);
+  // What it says is said again by the answers, and by every other place that it leads to.
+  useEffect(() => void (me.trains && latest(api).then(setLast, () => {})), []);
   useEffect(() => () => running.current.forEach((each) => each.abort()), []);
 
   const update = (id, side, told) =>
@@ -125,6 +137,7 @@ export default function Write({ session: { me, api, kept } }) {
 
   return html`
     <${Title}>Write<//>
+    <${Lead} me=${me} last=${last} />
     <p>Whatever you ask is answered twice, from the same dice: by the base alone, and by your own release.</p>
     ${exchanges.map((each) => html`<${Exchange} key=${each.id} me=${me} each=${each} again=${again} />`)}
     <p class="hidden" role="status">${status}</p>
