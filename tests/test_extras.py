@@ -41,6 +41,8 @@ def names(requirements):
 
 
 CORE = names(PROJECT["dependencies"])
+APART = {"vllm"}
+"""What other packages' pins keep out of one environment with everything else; its extra is not in `all`."""
 PARTS = {"anyio": "starlette", "markupsafe": "jinja2", "pydantic-core": "pydantic"}
 """Packages that are made for one other and come with it."""
 
@@ -78,6 +80,7 @@ NEEDING = {
     "ray": [["fleet", "train", "--manifest", "fleet.jsonl", "--executor", "ray"]],
     "private": [["base", "adapt", "smollm2-135m", "--people", "people.jsonl", "--name", "ours", "--private"]],
     "text": [["text", "inspect", "notes.md", "--mask"], ["train", "alice", "notes.md", "--mask"]],
+    "vllm": [["serve", "--engine", "vllm"]],
     "exchange": [["export", "alice", "--to", "peft", "out"], ["import", "alice", "."]],
 }
 
@@ -156,7 +159,9 @@ def imports():
 def test_every_package_that_is_imported_is_required_and_the_other_way_round():
     """But for what transformers reads a GGUF file with, and SQLAlchemy PostgreSQL."""
     made_by = packages_distributions()
-    required = {name.lower().replace("_", "-") for _, top in imports() for name in made_by[top]}
+    required = {
+        name.lower().replace("_", "-") for _, top in imports() for name in ([top] if top in APART else made_by[top])
+    }
     named = CORE | set().union(*(names(OPTIONAL[extra]) for extra in EXTRAS))
     assert required - PARTS.keys() == named - {"accelerate", "psycopg"}
     assert {PARTS[part] for part in required & PARTS.keys()} <= named
@@ -175,8 +180,10 @@ def test_the_extras_bring_what_the_code_asks_for_and_all_brings_every_extra():
     for name, extra in EXTRAS.items():
         brought = names(OPTIONAL[name])
         for module in extra.modules:
-            (distribution,) = {each.lower().replace("_", "-") for each in made_by[module.partition(".")[0]]}
+            top = module.partition(".")[0]
+            found = [top] if top in APART else made_by[top]
+            (distribution,) = {each.lower().replace("_", "-") for each in found}
             assert distribution in brought
             assert distribution not in CORE
     everything = re.fullmatch(r"sharedllm\[(.*)\]", *OPTIONAL["all"])[1].split(",")
-    assert set(everything) == OPTIONAL.keys() - {"all", "dev"}
+    assert set(everything) == OPTIONAL.keys() - {"all", "dev"} - APART

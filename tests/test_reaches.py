@@ -1,12 +1,13 @@
 """What the source reaches into that libraries do not promise to keep: each in one named place, with versions bound."""
 
 import ast
-import importlib
+import importlib.util
 import re
 import tomllib
 from pathlib import Path
 
 import pytest
+from tests.serving.vllm.conftest import NO_VLLM
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "sharedllm"
@@ -23,8 +24,21 @@ REACHES = {
     "transformers.convert_slow_tokenizer.bytes_to_unicode": "base/tokens.py",
     "uvicorn.protocols.http.h11_impl.H11Protocol": "http/server.py",
     "uvicorn.protocols.http.flow_control.CLOSE_HEADER": "http/server.py",
+    "vllm.v1.worker.lora_model_runner_mixin.LRUCacheWorkerLoRAManager": "serving/vllm/plugin.py",
+    "vllm.v1.engine.llm_engine.LLMEngine": "serving/vllm/passes.py",
 }
-FOREIGN = ("torch", "transformers", "uvicorn", "fastapi", "starlette", "sqlalchemy", "tokenizers", "peft", "gguf")
+FOREIGN = (
+    "torch",
+    "transformers",
+    "uvicorn",
+    "fastapi",
+    "starlette",
+    "sqlalchemy",
+    "tokenizers",
+    "peft",
+    "gguf",
+    "vllm",
+)
 
 
 def dotted(node):
@@ -62,6 +76,8 @@ def test_nothing_private_of_a_library_is_used_but_where_that_is_said():
 @pytest.mark.parametrize(("name", "place"), REACHES.items())
 def test_what_is_reached_into_is_there_and_used_in_its_one_place(name, place):
     parts = name.split(".")
+    if parts[0] == "vllm" and importlib.util.find_spec("vllm") is None:
+        pytest.skip(NO_VLLM)
     found = importlib.import_module(parts[0])
     for number, part in enumerate(parts[1:], start=2):
         # A module first: transformers also gives, by the module's own name, a function in it.

@@ -29,6 +29,7 @@ EXTRAS = {
     "postgres": Extra("A store in PostgreSQL", ("psycopg.pq",)),
     "ray": Extra("Training on Ray", ("ray",)),
     "exchange": Extra("Exchange with PEFT", ("peft",)),
+    "vllm": Extra("Serving with vLLM", ("vllm",)),
     "private": Extra("Differential privacy", ("opacus",)),
     "text": Extra(
         "Reading anything but plain text in UTF-8, or looking into a text,",

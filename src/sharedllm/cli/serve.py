@@ -11,6 +11,7 @@ from sharedllm.cli.hints import as_given
 from sharedllm.cli.options import base_option, format_option, store_option
 from sharedllm.cli.telling import load
 from sharedllm.errors import InvalidInput
+from sharedllm.extras import need
 from sharedllm.operations.quotas import ERASURE, WRITES, WRITES_PER_HOUR
 from sharedllm.printable import printable
 from sharedllm.serving.request import Limits
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from click.decorators import FC
 
     from sharedllm.http.jwt import JWT
+    from sharedllm.serving.engine import AnyEngine
     from sharedllm.store.api_keys import Keys
     from sharedllm.store.snapshots import Snapshot
 
@@ -39,6 +41,13 @@ def _limit(name: str, default: int, help: str) -> "Callable[[FC], FC]":
 @format_option("Of the adapters that answer, and that are trained over HTTP.")
 @base_option
 @store_option
+@click.option(
+    "--engine",
+    type=click.Choice(["sharedllm", "vllm"]),
+    default="sharedllm",
+    show_default=True,
+    help="What computes: this package, or vLLM with a row for each user (see docs/vllm.md).",
+)
 @click.option("--fallback", is_flag=True, help="Let the base answer where no release may; every answer then says so.")
 @click.option(
     "--packed",
@@ -95,6 +104,7 @@ def command(
     format: str,
     base_name: str | None,
     store: str | None,
+    engine: str,
     fallback: bool,
     packed: Path | None,
     packed_key: Path | None,
@@ -130,6 +140,8 @@ def command(
 
     bound_shapes()
     check_address(host, port, open=insecure_no_auth)
+    if engine == "vllm":
+        need("vllm")
     if insecure_no_auth and "*" in origins:
         raise InvalidInput(
             "--allow-origin * beside --insecure-no-auth would let any page in a browser use anybody's adapter",
@@ -161,7 +173,6 @@ def command(
         from sharedllm.http.server import serve
         from sharedllm.http.service import Policy, Service
         from sharedllm.operations.default_base import default_base
-        from sharedllm.serving.engine import Engine
 
         base = load(base_name or default_base(opened))
         if snapshot is not None:
@@ -182,7 +193,7 @@ def command(
             writes_per_hour=writes_per_hour,
         )
         service = Service(
-            Engine(base, limits, format=format),
+            _engine(engine)(base, limits, format=format),
             opened,
             keys=keys,
             jwt=jwt,
@@ -196,6 +207,16 @@ def command(
             click.echo(f"Serving {printable(service.model)} at {address}/v1 (store {where}{held})")
 
         serve(service, host, port, ready)
+
+
+def _engine(name: str) -> "type[AnyEngine]":
+    if name == "vllm":
+        from sharedllm.serving.vllm.vllm_engine import VllmEngine
+
+        return VllmEngine
+    from sharedllm.serving.engine import Engine
+
+    return Engine
 
 
 def _disks(store: str | None) -> dict[str, Path]:

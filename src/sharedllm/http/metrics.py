@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
 if TYPE_CHECKING:
-    from sharedllm.serving.engine import Engine
+    from sharedllm.serving.engine import AnyEngine
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
@@ -40,7 +40,7 @@ class Metrics:
         first_token: seconds from a request's way into the engine to its first token.
     """
 
-    def __init__(self, engine: "Engine") -> None:
+    def __init__(self, engine: "AnyEngine") -> None:
         self._registry = CollectorRegistry()
         self.requests = Counter(
             "sharedllm_requests", "Requests answered.", ("endpoint", "status", "route"), registry=self._registry
@@ -58,7 +58,7 @@ class Metrics:
 class _EngineCounters(Collector):
     """The engine's own counters, read when they are asked for."""
 
-    def __init__(self, engine: "Engine") -> None:
+    def __init__(self, engine: "AnyEngine") -> None:
         self._engine = engine
 
     def collect(self) -> Iterator[Metric]:

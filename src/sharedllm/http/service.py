@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sharedllm.http.jobs import Jobs
     from sharedllm.http.jwt import JWT
     from sharedllm.http.visits import Visits
-    from sharedllm.serving.engine import Engine
+    from sharedllm.serving.engine import AnyEngine
     from sharedllm.store.api_keys import Keys
 
 
@@ -91,7 +91,7 @@ class Service(Holder):
 
     holds = "requests"
 
-    engine: "Engine"
+    engine: "AnyEngine"
     store: Store
     keys: "Keys | None" = None
     jwt: "JWT | None" = None

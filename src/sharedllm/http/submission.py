@@ -14,7 +14,7 @@ from sharedllm.http.logs import log
 from sharedllm.serving.request import Finished, Request, RequestEvent, Scored, Token
 
 if TYPE_CHECKING:
-    from sharedllm.serving.engine import Engine
+    from sharedllm.serving.engine import AnyEngine
 
 
 @dataclass
@@ -44,7 +44,7 @@ class PartialAnswer:
 class Submission:
     """Requests on their way. Make it on the event loop; whatever happens then, `stop` it in the end."""
 
-    def __init__(self, engine: "Engine", first_token: Callable[[float], None], *, stream: bool) -> None:
+    def __init__(self, engine: "AnyEngine", first_token: Callable[[float], None], *, stream: bool) -> None:
         """Take note of the event loop.
 
         Args:

@@ -7,12 +7,15 @@ its owner's) happens between two passes.
 import itertools
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import suppress
+from typing import Any, Generic, Protocol, TypeVar
 
 from sharedllm.adapters.formats.registry import DEFAULT_FORMAT
+from sharedllm.adapters.layouts import Layout
 from sharedllm.base.context_length import exact_context, steady_context
 from sharedllm.base.loading import Base
 from sharedllm.errors import EngineStopped, InvalidInput
@@ -27,12 +30,26 @@ from sharedllm.serving.sequence import Sequence
 _IDLE_SECONDS = 0.5
 
 
-class Engine(Holder):
+class Computes(Protocol):
+    """What runs the passes, as far as every engine needs it."""
+
+    layout: Layout
+
+    def forget(self) -> None:
+        """Overwrite all that passes were given, computed and gave, but for rows, keys and values."""
+
+    def close(self) -> None:
+        """Let go of the base."""
+
+
+Computing = TypeVar("Computing", bound=Computes)
+Scheduling = TypeVar("Scheduling", bound=Scheduler)
+
+
+class Serving(Holder, ABC, Generic[Computing, Scheduling]):
     """Serves requests of many releases from one base. Until it is closed, nothing else may use the base's model.
 
-    Raises:
-        InvalidInput: another engine serves from the base.
-        UnknownName, UnsupportedBase: see `layout_of` and `show_exact`.
+    Whatever computes, requests are handed in, ended and forgotten in the same way; an engine says what a pass is.
 
     Attributes:
         base: the base model.
@@ -55,7 +72,7 @@ class Engine(Holder):
         self._accepting, self._stopping, self._serving = True, False, False
         self._begun = threading.Event()
         # Made on the thread that computes with it: OpenMP would keep a second team of threads for whoever else did.
-        made: Future[tuple[Runner, Scheduler, int]] = Future()
+        made: Future[tuple[Computing, Scheduling, int]] = Future()
         self._thread = threading.Thread(target=self._run, args=(format, made), name="engine", daemon=True)
         self._thread.start()
         self._runner, self._scheduler, self.context = made.result()
@@ -97,13 +114,9 @@ class Engine(Holder):
             self._changed.notify_all()
         return number
 
+    @abstractmethod
     def step(self) -> None:
         """One pass of the model over everybody, and its news to each."""
-        plan = self._scheduler.next()
-        if plan is not None:
-            logits = self._runner.run(plan)
-            tokens = sample(logits)
-            self._scheduler.take(tokens)
 
     def cancel(self, number: int) -> None:
         """End a request, waiting or running; one that is over already is left alone."""
@@ -185,7 +198,7 @@ class Engine(Holder):
         if wait:
             done.result()
 
-    def _run(self, format: str, made: "Future[tuple[Runner, Scheduler, int]]") -> None:
+    def _run(self, format: str, made: "Future[tuple[Computing, Scheduling, int]]") -> None:
         try:
             made.set_result(self._make(format))
         except Exception as error:
@@ -210,13 +223,9 @@ class Engine(Holder):
                 self._scheduler.end(lambda _: True, "shutdown")
                 self._changed.notify_all()
 
-    def _make(self, format: str) -> tuple[Runner, Scheduler, int]:
-        show_exact(self.base, format=format)
-        original, exact = steady_context(self.base), exact_context(self.base)
-        runner = Runner(self.base, self.limits, format=format)
-        ends, rows, cache = self.base.end_tokens, runner.table, runner.cache
-        scheduler = Scheduler(rows, cache, self.limits, self.counters, ends=ends, original=original)
-        return runner, scheduler, min(exact, cache.tokens)
+    @abstractmethod
+    def _make(self, format: str) -> tuple[Computing, Scheduling, int]:
+        """On the engine's thread: what computes, who is let in, and the tokens of prompt and answer together."""
 
     def _prepare(self) -> bool:
         """Wait until there is something to do, and do what was ordered; False when it is time to stop."""
@@ -236,3 +245,32 @@ class Engine(Holder):
                     return
                 order = self._orders.popleft()
             order()
+
+
+AnyEngine = Serving[Any, Any]
+"""Whatever computes."""
+
+
+class Engine(Serving[Runner, Scheduler]):
+    """The engine of this package; see `Serving`.
+
+    Raises:
+        InvalidInput: another engine serves from the base.
+        UnknownName, UnsupportedBase: see `layout_of` and `show_exact`.
+    """
+
+    def step(self) -> None:
+        """One pass of the model over everybody, and its news to each."""
+        plan = self._scheduler.next()
+        if plan is not None:
+            logits = self._runner.run(plan)
+            tokens = sample(logits)
+            self._scheduler.take(tokens)
+
+    def _make(self, format: str) -> tuple[Runner, Scheduler, int]:
+        show_exact(self.base, format=format)
+        original, exact = steady_context(self.base), exact_context(self.base)
+        runner = Runner(self.base, self.limits, format=format)
+        ends, rows, cache = self.base.end_tokens, runner.table, runner.cache
+        scheduler = Scheduler(rows, cache, self.limits, self.counters, ends=ends, original=original)
+        return runner, scheduler, min(exact, cache.tokens)

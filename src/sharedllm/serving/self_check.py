@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -18,7 +19,7 @@ import numpy as np
 
 from sharedllm.adapters.formats.registry import Format, format_named
 from sharedllm.adapters.injection import Injection
-from sharedllm.adapters.layouts import Layout
+from sharedllm.adapters.layouts import Layout, layout_of
 from sharedllm.base.context_length import steady_context
 from sharedllm.base.loading import Base
 from sharedllm.errors import UnsupportedBase
@@ -106,12 +107,27 @@ def show_exact(base: Base, *, format: str) -> None:
     rows = format_named(format)
     if rows in _shown.get(base.model, ()):
         return
-    told, layout = _serve(base, format)
-    _compare(base, layout, told)
+    layout = layout_of(base, format)
+    show_same(base, layout, partial(_serve, base, format))
     _shown.setdefault(base.model, set()).add(rows)
 
 
-def _serve(base: Base, format: str) -> tuple[list[_Told], Layout]:
+def show_same(base: Base, layout: Layout, serve: "Callable[[list[Request]], list[list[RequestEvent]]]") -> None:
+    """Show that requests are told in company what the base's own model tells of each alone; see `show_exact`.
+
+    Args:
+        base: that nothing else uses meanwhile.
+        layout: of the rows.
+        serve: answers a few requests together, and gives what each was told.
+
+    Raises:
+        UnsupportedBase: scores differ by more, or a request failed.
+    """
+    requests = list(_requests(base, layout.size, steady_context(base)))
+    _compare(base, layout, [_told(base, *each) for each in zip(requests, serve(requests), strict=True)])
+
+
+def _serve(base: Base, format: str, requests: list[Request]) -> list[list[RequestEvent]]:
     """Run the requests as an engine would."""
     try:
         runner = Runner(base, _LIMITS, format=format)
@@ -120,7 +136,6 @@ def _serve(base: Base, format: str) -> tuple[list[_Told], Layout]:
     with closing(runner):
         original = steady_context(base)
         scheduler = Scheduler(runner.table, runner.cache, _LIMITS, Counters(), ends=base.end_tokens, original=original)
-        requests = list(_requests(base, runner.layout.size, original))
         news: list[list[RequestEvent]] = [[] for _ in requests]
         for step in itertools.count():
             for number, case in enumerate(_CASES):
@@ -132,7 +147,7 @@ def _serve(base: Base, format: str) -> tuple[list[_Told], Layout]:
                 _pass(runner, scheduler)
             except Exception as error:
                 raise _broken(base, error) from error
-        return [_told(base, *each) for each in zip(requests, news, strict=True)], runner.layout
+        return news
 
 
 def _pass(runner: Runner, scheduler: Scheduler) -> None:

@@ -70,7 +70,7 @@ class Table:
                     remedy="Serve what the store returns.",
                 )
             slot = self._slot()
-            self._copy(slot, narrow)
+            self._copy(slot, release, narrow)
             self._slots[release], self._owners[release] = slot, owner
             self.misses += 1
         self._pins[release] = self._pins.get(release, 0) + 1
@@ -111,7 +111,7 @@ class Table:
         self.rows[slot].zero_()
         self._free.append(slot)
 
-    def _copy(self, slot: int, values: npt.NDArray[np.float16]) -> None:
+    def _copy(self, slot: int, release: str, values: npt.NDArray[np.float16]) -> None:
         import torch
 
         self.rows[slot].copy_(torch.from_numpy(values))
