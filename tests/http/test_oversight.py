@@ -6,9 +6,11 @@ from types import SimpleNamespace
 import pytest
 
 from sharedllm.adapters.adapter import GateOutcome
+from sharedllm.http.headcounts import Headcounts
 from sharedllm.http.jobs import Jobs
 from sharedllm.http.training_job import Job
 from sharedllm.store import open_store
+from sharedllm.store.contract import Headcount
 from sharedllm.training.recipes import RECIPES
 
 
@@ -36,6 +38,23 @@ def test_the_audit_log_comes_in_pages_newest_first_and_names_nobody(serving, pub
     assert [entry["kind"] for entry in second["entries"]] == ["published", "encrypted"]
     assert second["next"] is None
     assert "alice" not in str(first) + str(second)
+
+
+def test_people_are_counted_no_more_often_than_a_twentieth_of_the_time_is_spent_on_it():
+    now, counted = [0.0], []
+
+    def count():
+        counted.append(now[0])
+        now[0] += 3.0
+        return Headcount(people=len(counted), revoked=0, not_served=0)
+
+    counts = Headcounts(count, clock=lambda: now[0])
+    assert [counts.latest().people for _ in range(5)] == [1] * 5
+    now[0] = 62.0
+    assert counts.latest().people == 1
+    now[0] = 63.0
+    assert counts.latest().people == 2
+    assert counted == [0.0, 63.0]
 
 
 def test_a_store_without_an_audit_log_says_so(serving):

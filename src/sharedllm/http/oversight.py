@@ -81,10 +81,13 @@ async def trainings(
 
 @router.get("/findings")
 async def findings(request: Request) -> dict[str, Any]:
-    """What is wrong with this server and what to do, the worst first; empty where all is well. And how many people."""
+    """What is wrong with this server and what to do, the worst first; empty where all is well. And how many people.
+
+    They are counted again no sooner than twenty times as long as it took the last time.
+    """
 
     def work(service: Service) -> dict[str, Any]:
-        count = service.store.headcount()
+        count = service.headcounts.latest()
         found = [*_of_engine(service), *_of_disks(service), *_of_jobs(service), *_of_people(count.not_served)]
         found.sort(key=lambda each: each.severity)
         return {"findings": [asdict(each) for each in found], "people": asdict(count)}

@@ -11,6 +11,7 @@ from fastapi import Request
 
 from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.http.arrivals import Arrivals
+from sharedllm.http.headcounts import Headcounts
 from sharedllm.http.off_loop import Turns
 from sharedllm.operations.quotas import WRITES, WRITES_PER_HOUR, Quotas
 from sharedllm.serving.grammar import Grammars
@@ -83,6 +84,7 @@ class Service(Holder):
         model: the one model id: the base's name, without the path where that is a local folder.
         arrivals: bodies on their way that will change somebody.
         quotas: how often each user may change what there is of them.
+        headcounts: how many people there are.
         grammars: what answers are held to, as far as somebody has asked for it.
         turns: who parses, routes, encodes and stores next.
         reading: whose files are looked at next, which may take minutes.
@@ -103,6 +105,7 @@ class Service(Holder):
     model: str = field(init=False)
     arrivals: Arrivals = field(init=False, repr=False)
     quotas: Quotas = field(init=False, repr=False)
+    headcounts: Headcounts = field(init=False, repr=False)
     grammars: Grammars = field(init=False, repr=False)
     turns: Turns = field(default_factory=Turns, init=False, repr=False)
     tending: Turns = field(default_factory=Turns, init=False, repr=False)
@@ -112,6 +115,7 @@ class Service(Holder):
 
     def __post_init__(self) -> None:
         self.arrivals = Arrivals(self.store)
+        self.headcounts = Headcounts(self.store.headcount)
         self.grammars = Grammars(self.engine.base)
         self.quotas = Quotas(self.policy.writes, self.policy.writes_per_hour)
         name = self.engine.base.name
