@@ -8,12 +8,13 @@ import sys
 
 import pytest
 from tests.cli.conftest import writing
+from tests.evaluation.test_cross_validation import GENERAL, falling
 from tests.http.conftest import FakeEngine
 from tests.http.console.conftest import enter
 from tests.http.console.test_texts import given, opened
-from tests.http.console.test_verdicts import VERDICTS
 
 from sharedllm.cluster.fleets.sizing import SHAPES
+from sharedllm.evaluation.gate import Gate
 from sharedllm.http import reckoning
 from sharedllm.text.samples import sample_text
 
@@ -55,9 +56,11 @@ def test_the_pictures_of_her_way_are_taken_as_she_goes_it(site, published, train
     """What docs/console.md shows. A stand-in trains, so that the verdict is of the gate and of no real text."""
     monkeypatch.setattr(reckoning, "_multiplied", lambda folder: SHAPES["smollm2-135m"].multiplied)
     monkeypatch.setattr(reckoning.os, "cpu_count", lambda: 2)
-    jobs = training(verdict=VERDICTS["passed"])
+    found = falling(1.0, noise=1.0)
+    jobs = training(verdict=Gate().decide(found.losses(), GENERAL, cross_validated=found))
     here = site(FakeEngine(published.base), jobs=jobs)
     page = enter(visit(here.address, width=760), published.keys.create(user="Ada")[0])
+    page.set_viewport_size({"width": 760, "height": 560})
     page.get_by_text("Begin with your texts").wait_for()
 
     def pictured(name):

@@ -2,7 +2,9 @@
 
 from tests.http.conftest import FakeEngine
 from tests.http.console.conftest import enter
+from tests.http.test_jwt import SECRET, WHOSE, signed
 
+from sharedllm.http.jwt import JWT
 from sharedllm.http.visits import Visits
 
 
@@ -38,6 +40,19 @@ def test_a_wrong_key_is_told_so(site, visit):
     page.get_by_label("Key").fill("sllm-nonsense")
     page.get_by_role("button", name="Enter").click()
     assert page.get_by_role("alert").inner_text()
+
+
+def test_a_token_of_the_organisations_login_opens_the_page_and_one_that_has_ended_does_not(site, published, visit):
+    here = site(FakeEngine(published.base))
+    here.service.jwt = JWT(**WHOSE, secret=SECRET)
+    page = enter(visit(here.address), signed())
+    assert "alice" in page.locator(".who").inner_text()
+    assert "release 1" in ask(page).inner_text()
+    assert page.get_by_role("link", name="People").count() == 0
+    page.get_by_role("button", name="Log out").click()
+    page.get_by_label("Key").fill(signed(exp=1))
+    page.get_by_role("button", name="Enter").click()
+    assert "The token is not valid" in page.get_by_role("alert").inner_text()
 
 
 def test_a_server_that_asks_nobody_asks_for_a_name(chatty, listening, visit):

@@ -25,9 +25,10 @@ function compared({ own, grown }) {
   const { estimate, low, high } = (grown ?? own).improvement;
   const than = grown ? "the release that you had" : "without what it learned from you";
   const range = `somewhere between ${percent(low)} and ${percent(high)}, as far as so much text can tell`;
-  if (low > 0) return `Word by word it had to choose what you would write next, and wavered between ${percent(estimate)} fewer possibilities than ${than} (${range}).`;
-  if (high < 0) return `Word by word it had to choose what you would write next, and wavered between ${percent(-estimate)} more possibilities than ${than}: it knows you worse.`;
-  return `Word by word it had to choose what you would write next, and was about as unsure as ${than}: what difference there is (${percent(low)} to ${percent(high)}) may be chance.`;
+  const guessed = "Word by word it had to guess what you would write next, and was left with";
+  if (low > 0) return `${guessed} ${percent(estimate)} fewer possibilities than ${than} (${range}).`;
+  if (high < 0) return `${guessed} ${percent(-estimate)} more possibilities than ${than}: it foresees you worse.`;
+  return `${guessed} about as many possibilities as ${than}: what difference there is (${percent(low)} to ${percent(high)} fewer) may be chance.`;
 }
 
 function price({ general }) {
