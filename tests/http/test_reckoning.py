@@ -31,11 +31,11 @@ def test_until_something_was_trained_here_it_is_what_a_fleet_is_reckoned_from(sm
 
 def test_then_it_is_the_pace_of_that(smollm, tmp_path):
     reckoner = Reckoner(tmp_path, 0.25)
-    reckoner.learn(DEFAULT, None, 4, 1000.0)
+    reckoner.learn(DEFAULT, None, 4, 1000.0, 20.0)
     assert not reckoner.by_pace
-    reckoner.learn(DEFAULT, 6000, 64, 100.0)
+    reckoner.learn(DEFAULT, 6000, 64, 100.0, 20.0)
     assert reckoner.by_pace
-    assert reckoner.seconds(DEFAULT, 6000) == pytest.approx(400.0)
+    assert reckoner.seconds(DEFAULT, 6000) == pytest.approx(420.0)
 
 
 def test_a_text_that_is_tested_by_parts_is_trained_on_by_a_row_for_each_and_one_for_all():

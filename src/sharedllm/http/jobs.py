@@ -238,11 +238,11 @@ class Jobs(Holder):
         while self._queue and self._running is None and not self._closed:
             job = self._queue.popleft()
             try:
-                job.process = _start()
+                job.begin(_start())
             except OSError as error:
                 job.fail(f"The training process could not be started: {error.strerror}. Send the text again later.")
                 continue
-            job.state, self._running = "running", job
+            self._running = job
             threading.Thread(target=self._attend, args=(job, job.process), name="training", daemon=True).start()
 
     def _attend(self, job: Job, process: "subprocess.Popen[str]") -> None:

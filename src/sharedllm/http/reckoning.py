@@ -50,6 +50,7 @@ class Reckoner:
         self._multiplied = _multiplied(base)
         self._lock = threading.Lock()
         self._slower: float | None = None
+        self._start = 0.0
 
     @property
     def by_pace(self) -> bool:
@@ -59,12 +60,13 @@ class Reckoner:
     def seconds(self, recipe: Recipe, characters: int | None) -> float:
         """How long a training takes; the arguments are those of `tokens_of_training`."""
         with self._lock:
-            return self._reckoned(recipe, characters) * (self._slower or 1.0)
+            return self._start + self._reckoned(recipe, characters) * (self._slower or 1.0)
 
-    def learn(self, recipe: Recipe, characters: int | None, steps: int, seconds: float) -> None:
-        """Take over how long so many steps of a training took, if they are enough to tell."""
+    def learn(self, recipe: Recipe, characters: int | None, steps: int, seconds: float, start: float) -> None:
+        """Take over how long so many steps of a training took, and all before the first, if they are enough to tell."""
         if steps >= _ENOUGH_STEPS and seconds > 0:
             with self._lock:
+                self._start = start
                 self._slower = seconds * recipe.steps / (steps * self._reckoned(recipe, characters))
 
     def _reckoned(self, recipe: Recipe, characters: int | None) -> float:

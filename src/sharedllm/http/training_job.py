@@ -61,6 +61,7 @@ class Job:
     waits: bool = False
     # Of a text that is tested by parts, its characters.
     _by_parts: int | None = None
+    _since: float = 0.0
     # The first step that was told here, and when it and the latest were.
     _began: tuple[int, float] | None = None
     _latest: float = 0.0
@@ -90,6 +91,10 @@ class Job:
             "error": self.error,
         }
 
+    def begin(self, process: "subprocess.Popen[str]") -> None:
+        """It is its turn, and this process trains."""
+        self.state, self.process, self._since = "running", process, time.monotonic()
+
     def told(self, line: dict[str, Any], reckoner: Reckoner | None = None) -> None:
         """Take over a line of the training process; the reckoner says what the length of the text means."""
         if "by_parts" in line:
@@ -110,7 +115,7 @@ class Job:
         """Have the next one reckoned by how long the steps of this one took."""
         if self._began is not None and self.reckoned is not None:
             step, at = self._began
-            reckoner.learn(self.recipe, self._by_parts, self.step - step, self._latest - at)
+            reckoner.learn(self.recipe, self._by_parts, self.step - step, self._latest - at, at - self._since)
 
     def ended(self, status: int) -> None:
         """Settle how it ended, from what it told and from its process's exit status."""
