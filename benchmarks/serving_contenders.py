@@ -16,6 +16,8 @@ from benchmarks.turns import take_orders
 from sharedllm.base.resolve import BARE_BASE
 
 PROMPT, NEW, LONG = 64, 64, 4_000
+LONGEST = 1_280
+"""Tokens of a request of `benchmarks.serving_peers`, its answer among them."""
 GPU_BATCH_TOKENS = 8192
 STORED = 2_000
 
@@ -63,6 +65,33 @@ def _engine(users: int) -> Orders:
         return found
 
     return {"run": run, "beside": beside, "weights": lambda: weights}
+
+
+def _loads(users: int) -> Orders:
+    """Our engine, asked as `loads.play` has it; see `benchmarks.serving_peers`."""
+    from benchmarks.loads import play
+    from sharedllm.base.loading import load_base
+    from sharedllm.serving.cache import places
+    from sharedllm.serving.engine import Engine
+    from sharedllm.serving.request import Finished, Limits, Token
+
+    engine = Engine(load_base(BARE_BASE), Limits(cache_tokens=users * places(LONGEST)))
+    engine.start()
+    rows = made_rows(engine.layout.size, users)
+
+    def make(answers: Any) -> tuple[Any, None]:
+        def submit(place: int, prompt: list[int], new: int, own: bool) -> None:
+            def deliver(event: Any) -> None:
+                if isinstance(event, Token):
+                    answers.token(place)
+                elif isinstance(event, Finished):
+                    answers.end()
+
+            engine.submit(_asked(prompt, place % users, rows if own else None, new), deliver)
+
+        return submit, None
+
+    return {"play": lambda load: play(load, make)}
 
 
 def _ask(engine: Any, prompts: list[list[int]], rows: Any) -> tuple[float, float]:
@@ -261,6 +290,7 @@ def fill(url: str, base: Any, rows: Any) -> None:
 
 CONTENDERS: dict[str, Callable[[int], Orders]] = {
     "engine": _engine,
+    "loads": _loads,
     "generate": _generate,
     "peft-norm": _peft_norm,
     "peft-lora": _peft_lora,

@@ -19,7 +19,11 @@ Ask = Callable[..., Any]
 
 @contextmanager
 def contender(
-    module: str, *arguments: str, env: Mapping[str, str] | None = None, folder: Path | None = None
+    module: str,
+    *arguments: str,
+    env: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+    python: Path | None = None,
 ) -> Iterator[Ask]:
     """``python -m module arguments``, which is to call `take_orders`, until the block is left.
 
@@ -28,10 +32,11 @@ def contender(
         arguments: what it is given.
         env: its whole environment; by default this process's.
         folder: the checkout whose code it is; by default the one of this process.
+        python: of another environment; by default the one of this process.
     """
     if folder is not None:
         env = {**(os.environ if env is None else env), "PYTHONPATH": f"{folder / 'src'}{os.pathsep}{folder}"}
-    command = [sys.executable, "-m", module, *arguments]
+    command = [str(python or sys.executable), "-m", module, *arguments]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, cwd=folder
     ) as process:

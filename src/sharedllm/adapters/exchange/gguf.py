@@ -6,6 +6,7 @@ no longer the few bits a number that they were made of, and are kept in float16.
 
 import shlex
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -188,23 +189,36 @@ class _Opened:
                     stream.seek(self._tensors[name].data_offset)
                     stream.write(data.tobytes())
             return
-        from gguf import GGUFValueType, GGUFWriter
+        write_gguf(path, self._reader, {name: (data, None) for name, data in changed.items()})
 
-        writer = GGUFWriter(path, self._architecture, endianess=self._reader.endianess)
-        for field in self._reader.fields.values():
-            # Both are written by themselves.
-            if field.name != "general.architecture" and not field.name.startswith("GGUF."):
-                within = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
-                writer.add_key_value(field.name, field.contents(), field.types[0], within)
-        for name, tensor in self._tensors.items():
-            data, kind = (changed[name], None) if name in changed else (tensor.data, tensor.tensor_type)
-            writer.add_tensor_info(name, data.shape, data.dtype, data.nbytes, kind)
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_ti_data_to_file()
-        for name, tensor in self._tensors.items():
-            writer.write_tensor_data(changed.get(name, tensor.data))
-        writer.close()
+
+def write_gguf(path: Path, reader: Any, changed: Mapping[str, tuple[npt.NDArray[Any], Any]]) -> None:
+    """Write a copy of a GGUF file with other tensors in the place of some.
+
+    Args:
+        path: of the copy.
+        reader: `gguf.GGUFReader` of the file.
+        changed: by name, what takes a tensor's place, and the `gguf.GGMLQuantizationType` that it is in, as bytes; None
+            where it is plain numbers.
+    """
+    from gguf import GGUFValueType, GGUFWriter
+
+    architecture = reader.fields["general.architecture"].contents()
+    writer = GGUFWriter(path, architecture, endianess=reader.endianess)
+    for field in reader.fields.values():
+        # Both are written by themselves.
+        if field.name != "general.architecture" and not field.name.startswith("GGUF."):
+            within = field.types[-1] if field.types[0] == GGUFValueType.ARRAY else None
+            writer.add_key_value(field.name, field.contents(), field.types[0], within)
+    tensors = {each.name: changed.get(each.name, (each.data, each.tensor_type)) for each in reader.tensors}
+    for name, (data, kind) in tensors.items():
+        writer.add_tensor_info(name, data.shape, data.dtype, data.nbytes, kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    for data, _ in tensors.values():
+        writer.write_tensor_data(data)
+    writer.close()
 
 
 def _arranged(weight: npt.NDArray[np.float32], heads: int | None) -> npt.NDArray[np.float32]:

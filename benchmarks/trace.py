@@ -1,0 +1,184 @@
+"""Where the time of a pass goes, on one thread: one stream of the base, and 32 people with a row each. SmolLM2-135M.
+
+    python -m benchmarks.trace
+
+Everybody has read their prompt and draws a token in each pass. Seconds are those in which the thread computed, without
+its waits for others on the machine. A pass is timed whole and by its steps (plan, run, sample, take); other passes run
+under torch's profiler, and an operation's time is the median over these passes of the operation at the same place in
+them, so that whatever interrupted one of them falls out. What is left of ``run`` without its operations is Python: the
+model's own code, the hooks and what calling an operation costs.
+
+Beside them, in the same run and on as many threads: how fast the machine reads memory, and a bfloat16 product of large
+matrices. ``bandwidth`` is the share of the first at which one stream's pass reads the weights, and ``products`` of the
+second at which 32 people's pass multiplies.
+"""
+
+import json
+import os
+import statistics
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.serving_contenders import made_prompts, made_rows
+from sharedllm.base.context_length import steady_context
+from sharedllm.base.loading import load_base
+from sharedllm.base.resolve import BARE_BASE
+from sharedllm.reporting.environment import describe
+from sharedllm.serving.request import Counters, Limits, Request, Sampling
+from sharedllm.serving.runner import Runner
+from sharedllm.serving.sampler import sample
+from sharedllm.serving.scheduler import Scheduler
+from sharedllm.serving.sequence import Sequence
+
+RESULT = Path(__file__).parent / "results" / "trace.json"
+SIDES = {
+    "one stream of the base": (1, False, 0.0),
+    "32 people": (32, True, 0.0),
+    "32 people, drawn warm": (32, True, 1.0),
+}
+"""Requests, whether each has a row of its own, and at which temperature tokens are drawn."""
+WARM, PASSES, PROFILED = 4, 16, 6
+STEPS = ("plan", "run", "sample", "take")
+KINDS = {
+    "products": ("mkldnn::_linear_pointwise", "aten::linear", "aten::addmm", "aten::mm"),
+    "attention": ("aten::baddbmm", "aten::bmm", "aten::_softmax", "aten::index_copy_", "aten::index_select"),
+}
+"""What operations with these names are for; all others are norms, and what is done number by number."""
+MEMORY_BYTES, MATRIX = 2**28, 2048
+
+
+class Side:
+    """Requests that draw a token in each pass, driven pass by pass."""
+
+    def __init__(self, count: int, rows: bool, temperature: float) -> None:
+        """Let them in and read their prompts."""
+        base = load_base(BARE_BASE, device="cpu")
+        self.weights = list(base.model.parameters())
+        self.bytes = sum(each.numel() * each.element_size() for each in self.weights)
+        self.operations = 2 * sum(each.numel() for each in self.weights if each.ndim == 2) * count
+        limits = Limits(running=count, cache_tokens=256 * count)
+        self._runner = Runner(base, limits, format="norm")
+        table, cache = self._runner.table, self._runner.cache
+        self._scheduler = Scheduler(table, cache, limits, Counters(), ends=(), original=steady_context(base))
+        values = made_rows(self._runner.layout.size, count)
+        for place, prompt in enumerate(made_prompts(base, count)):
+            own: dict[str, Any] = {"release": f"{place}", "values": values[place]} if rows else {}
+            request = Request(
+                prompt,
+                f"{place}",
+                max_tokens=128,
+                ignore_end=True,
+                sampling=Sampling(temperature=temperature, seed=place),
+                top_logprobs=None,
+                **own,
+            )
+            self._scheduler.submit(Sequence(base, place, request, lambda _: None))
+        for _ in range(WARM + count * len(prompt) // limits.batch_tokens):
+            self.step()
+
+    def step(self) -> dict[str, float]:
+        """One pass; seconds of each of its steps."""
+        times = [time.thread_time()]
+
+        def noted(result: Any) -> Any:
+            times.append(time.thread_time())
+            return result
+
+        plan = noted(self._scheduler.next())
+        logits = noted(self._runner.run(plan))
+        noted(self._scheduler.take(noted(sample(logits))))
+        return {step: end - begin for step, (begin, end) in zip(STEPS, pairwise(times), strict=True)}
+
+    def close(self) -> None:
+        """Give the base back."""
+        self._runner.close()
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    memory, products = [], []
+    sides: dict[str, Any] = {}
+    for name, settings in SIDES.items():
+        print(name, "…", file=sys.stderr)
+        side = Side(*settings)
+        memory.append(_rate(_reading(), MEMORY_BYTES))
+        products.append(_rate(_multiplying(), 2 * MATRIX**3))
+        passes = [side.step() for _ in range(PASSES)]
+        sides[name] = {"bytes": side.bytes, "operations": side.operations, "passes": passes, "kinds": _profiled(side)}
+        side.close()
+    result = {"environment": describe() | {"threads": 1}, "others": os.getloadavg()[0]}
+    result |= {"memory_bytes_a_second": memory, "product_operations_a_second": products, "sides": sides}
+    result["summary"] = summarise(result)
+    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+    print(json.dumps(result["summary"], indent=2))
+
+
+def summarise(result: dict[str, Any]) -> dict[str, Any]:
+    """By side: milliseconds of a pass, the shares of what it does, and of what the machine could."""
+    memory = statistics.median(result["memory_bytes_a_second"])
+    products = statistics.median(result["product_operations_a_second"])
+    found = {}
+    for name, side in result["sides"].items():
+        steps = {step: statistics.median(each[step] for each in side["passes"]) for step in STEPS}
+        whole = statistics.median(sum(each.values()) for each in side["passes"])
+        parts = dict(side["kinds"])
+        parts["Python of the model"] = max(0.0, steps["run"] - sum(parts.values()))
+        parts |= {"scheduling": steps["plan"] + steps["take"], "sampling": steps["sample"]}
+        found[name] = {
+            "pass_ms": 1e3 * whole,
+            "shares": {part: seconds / sum(parts.values()) for part, seconds in parts.items()},
+            "bandwidth": side["bytes"] / whole / memory,
+            "products": side["operations"] / whole / products,
+            "products_alone": side["operations"] / side["kinds"]["products"] / products,
+        }
+    return found
+
+
+def _profiled(side: Side) -> dict[str, float]:
+    """Seconds of a pass's operations by what they are for."""
+    from torch.profiler import ProfilerActivity, profile
+
+    passes = []
+    for _ in range(PROFILED):
+        with profile(activities=[ProfilerActivity.CPU]) as profiler:
+            side.step()
+        passes.append([(each.name, each.self_cpu_time_total) for each in profiler.events()])
+    # As long as nobody's keys outgrow their padding all passes have the same operations.
+    usual = statistics.mode(tuple(name for name, _ in each) for each in passes)
+    alike = [each for each in passes if tuple(name for name, _ in each) == usual]
+    seconds: defaultdict[str, float] = defaultdict(float)
+    for place, name in enumerate(usual):
+        kind = next((kind for kind, names in KINDS.items() if name in names), "norms and number by number")
+        seconds[kind] += 1e-6 * statistics.median(each[place][1] for each in alike)
+    return dict(seconds)
+
+
+def _rate(does: Callable[[], object], amount: float) -> float:
+    """As much of it a second, in the best of several."""
+    seconds = []
+    for _ in range(8):
+        begun = time.thread_time()
+        does()
+        seconds.append(time.thread_time() - begun)
+    return amount / min(seconds)
+
+
+def _reading() -> Callable[[], object]:
+    numbers = torch.ones(MEMORY_BYTES // 4)
+    return numbers.sum
+
+
+def _multiplying() -> Callable[[], object]:
+    left, right = (torch.ones(MATRIX, MATRIX, dtype=torch.bfloat16) for _ in range(2))
+    return lambda: left @ right
+
+
+if __name__ == "__main__":
+    main()
