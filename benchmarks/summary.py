@@ -12,12 +12,14 @@ from typing import Any
 
 from benchmarks.exports_summary import exports_figures
 from benchmarks.prior_summary import curve, prior_figures
+from benchmarks.speed_summary import speed_figures
 from benchmarks.worth_summary import worth_figures, worth_line
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent.parent / "README.md"
 PRIOR_PAGE = README.parent / "docs" / "prior.md"
 WORTH_PAGE = README.parent / "docs" / "worth.md"
+SPEED_PAGE = README.parent / "docs" / "speed.md"
 TEXT_PAGE = README.parent / "docs" / "text.md"
 FEW = 10
 """Kinds with fewer people are too few to correlate."""
@@ -25,12 +27,14 @@ BEGIN, END = "<!-- figures: python -m benchmarks.summary -->\n", "<!-- end of fi
 
 PRIOR_BEGIN, PRIOR_END = "<!-- prior: python -m benchmarks.summary -->\n", "<!-- end of prior -->\n"
 EXPORTS_BEGIN, EXPORTS_END = "<!-- exports: python -m benchmarks.summary -->\n", "<!-- end of exports -->\n"
+SPEED_BEGIN, SPEED_END = "<!-- speed: python -m benchmarks.summary -->\n", "<!-- end of speed -->\n"
 WORTH_BEGIN, WORTH_END = "<!-- worth: python -m benchmarks.summary -->\n", "<!-- end of worth -->\n"
 
 
 def main() -> None:
     README.write_text(with_figures(README.read_text()))
     PRIOR_PAGE.write_text(with_prior(PRIOR_PAGE.read_text()))
+    SPEED_PAGE.write_text(with_speed(SPEED_PAGE.read_text()))
     WORTH_PAGE.write_text(with_worth(WORTH_PAGE.read_text()))
     TEXT_PAGE.write_text(with_exports(TEXT_PAGE.read_text()))
 
@@ -48,6 +52,11 @@ def with_prior(page: str) -> str:
 def with_worth(page: str) -> str:
     """The page on worth with its figures as the result file has them."""
     return _between(page, WORTH_BEGIN, worth_figures(), WORTH_END)
+
+
+def with_speed(page: str) -> str:
+    """The page on speed with its figures as the result files have them."""
+    return _between(page, SPEED_BEGIN, speed_figures(), SPEED_END)
 
 
 def with_exports(page: str) -> str:

@@ -3,10 +3,10 @@
     python -m benchmarks.trace
 
 Everybody has read their prompt and draws a token in each pass. Seconds are those in which the thread computed, without
-its waits for others on the machine. A pass is timed whole and by its steps (plan, run, sample, take); other passes run
-under torch's profiler, and an operation's time is the median over these passes of the operation at the same place in
-them, so that whatever interrupted one of them falls out. What is left of ``run`` without its operations is Python: the
-model's own code, the hooks and what calling an operation costs.
+its waits for others on the machine. A pass is timed by its steps (plan, run, sample, take), and within ``run`` products
+and attention are, whole. What is left of it has operations too small to be timed one by one: they are told by torch's
+profiler, in passes of their own, as the median over these of the operation at the same place, so that whatever
+interrupted one of them falls out. The rest is Python: the model's own code, the hooks, and calling operations.
 
 Beside them, in the same run and on as many threads: how fast the machine reads memory, and a bfloat16 product of large
 matrices. ``bandwidth`` is the share of the first at which one stream's pass reads the weights, and ``products`` of the
@@ -18,19 +18,22 @@ import os
 import statistics
 import sys
 import time
-from collections import defaultdict
 from collections.abc import Callable
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.profiler import record_function
+from transformers import AttentionInterface
 
 from benchmarks.serving_contenders import made_prompts, made_rows
 from sharedllm.base.context_length import steady_context
 from sharedllm.base.loading import load_base
 from sharedllm.base.resolve import BARE_BASE
 from sharedllm.reporting.environment import describe
+from sharedllm.serving.attention.interface import NAME, paged_attention, register_attention
 from sharedllm.serving.request import Counters, Limits, Request, Sampling
 from sharedllm.serving.runner import Runner
 from sharedllm.serving.sampler import sample
@@ -46,11 +49,7 @@ SIDES = {
 """Requests, whether each has a row of its own, and at which temperature tokens are drawn."""
 WARM, PASSES, PROFILED = 4, 16, 6
 STEPS = ("plan", "run", "sample", "take")
-KINDS = {
-    "products": ("mkldnn::_linear_pointwise", "aten::linear", "aten::addmm", "aten::mm"),
-    "attention": ("aten::baddbmm", "aten::bmm", "aten::_softmax", "aten::index_copy_", "aten::index_select"),
-}
-"""What operations with these names are for; all others are norms, and what is done number by number."""
+APART = ("products", "attention")
 MEMORY_BYTES, MATRIX = 2**28, 2048
 
 
@@ -67,6 +66,10 @@ class Side:
         self._runner = Runner(base, limits, format="norm")
         table, cache = self._runner.table, self._runner.cache
         self._scheduler = Scheduler(table, cache, limits, Counters(), ends=(), original=steady_context(base))
+        self.apart, self._marked = dict.fromkeys(APART, 0.0), False
+        for product in self._runner._products._products:
+            product._multiply = self._timed("products", product._multiply)  # type: ignore[assignment]
+        AttentionInterface.register(NAME, self._timed("attention", paged_attention))
         values = made_rows(self._runner.layout.size, count)
         for place, prompt in enumerate(made_prompts(base, count)):
             own: dict[str, Any] = {"release": f"{place}", "values": values[place]} if rows else {}
@@ -91,14 +94,37 @@ class Side:
             times.append(time.thread_time())
             return result
 
+        self.apart = dict.fromkeys(APART, 0.0)
         plan = noted(self._scheduler.next())
         logits = noted(self._runner.run(plan))
-        noted(self._scheduler.take(noted(sample(logits))))
-        return {step: end - begin for step, (begin, end) in zip(STEPS, pairwise(times), strict=True)}
+        sampled = noted(sample(logits))
+        self._scheduler.take(sampled)
+        noted(None)
+        return {step: end - begin for step, (begin, end) in zip(STEPS, pairwise(times), strict=True)} | self.apart
+
+    def _timed(self, part: str, does: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*given: Any, **named: Any) -> Any:
+            # To be marked takes longer than some of what is timed.
+            with record_function(part) if self._marked else nullcontext():
+                begun = time.thread_time()
+                result = does(*given, **named)
+                self.apart[part] += time.thread_time() - begun
+            return result
+
+        return timed
+
+    def run_alone(self) -> None:
+        """A pass whose tokens nobody gets, with what is apart marked for the profiler."""
+        plan = self._scheduler.next()
+        assert plan is not None
+        self._marked = True
+        self._runner.run(plan)
+        self._marked = False
 
     def close(self) -> None:
         """Give the base back."""
         self._runner.close()
+        register_attention()
 
 
 def main() -> None:
@@ -111,7 +137,7 @@ def main() -> None:
         memory.append(_rate(_reading(), MEMORY_BYTES))
         products.append(_rate(_multiplying(), 2 * MATRIX**3))
         passes = [side.step() for _ in range(PASSES)]
-        sides[name] = {"bytes": side.bytes, "operations": side.operations, "passes": passes, "kinds": _profiled(side)}
+        sides[name] = {"bytes": side.bytes, "operations": side.operations, "passes": passes, "small": _small(side)}
         side.close()
     result = {"environment": describe() | {"threads": 1}, "others": os.getloadavg()[0]}
     result |= {"memory_bytes_a_second": memory, "product_operations_a_second": products, "sides": sides}
@@ -126,38 +152,43 @@ def summarise(result: dict[str, Any]) -> dict[str, Any]:
     products = statistics.median(result["product_operations_a_second"])
     found = {}
     for name, side in result["sides"].items():
-        steps = {step: statistics.median(each[step] for each in side["passes"]) for step in STEPS}
-        whole = statistics.median(sum(each.values()) for each in side["passes"])
-        parts = dict(side["kinds"])
+        steps = {step: statistics.median(each[step] for each in side["passes"]) for step in (*STEPS, *APART)}
+        whole = statistics.median(sum(each[step] for step in STEPS) for each in side["passes"])
+        parts = {part: steps[part] for part in APART} | {"norms, rotation and the like": side["small"]}
         parts["Python of the model"] = max(0.0, steps["run"] - sum(parts.values()))
         parts |= {"scheduling": steps["plan"] + steps["take"], "sampling": steps["sample"]}
         found[name] = {
             "pass_ms": 1e3 * whole,
             "shares": {part: seconds / sum(parts.values()) for part, seconds in parts.items()},
             "bandwidth": side["bytes"] / whole / memory,
+            "bandwidth_alone": side["bytes"] / steps["products"] / memory,
             "products": side["operations"] / whole / products,
-            "products_alone": side["operations"] / side["kinds"]["products"] / products,
+            "products_alone": side["operations"] / steps["products"] / products,
         }
     return found
 
 
-def _profiled(side: Side) -> dict[str, float]:
-    """Seconds of a pass's operations by what they are for."""
+def _small(side: Side) -> float:
+    """Seconds of a pass's operations that are neither products nor attention, nor after the run."""
     from torch.profiler import ProfilerActivity, profile
 
     passes = []
     for _ in range(PROFILED):
         with profile(activities=[ProfilerActivity.CPU]) as profiler:
-            side.step()
-        passes.append([(each.name, each.self_cpu_time_total) for each in profiler.events()])
+            side.run_alone()
+        events = profiler.events()
+        taken = [each.time_range for each in events if each.name in APART]
+        passes.append(
+            [
+                (each.name, each.self_cpu_time_total)
+                for each in events
+                if not any(own.start <= each.time_range.start <= own.end for own in taken)
+            ]
+        )
     # As long as nobody's keys outgrow their padding all passes have the same operations.
     usual = statistics.mode(tuple(name for name, _ in each) for each in passes)
     alike = [each for each in passes if tuple(name for name, _ in each) == usual]
-    seconds: defaultdict[str, float] = defaultdict(float)
-    for place, name in enumerate(usual):
-        kind = next((kind for kind, names in KINDS.items() if name in names), "norms and number by number")
-        seconds[kind] += 1e-6 * statistics.median(each[place][1] for each in alike)
-    return dict(seconds)
+    return 1e-6 * sum(float(statistics.median(each[place][1] for each in alike)) for place in range(len(usual)))
 
 
 def _rate(does: Callable[[], object], amount: float) -> float:

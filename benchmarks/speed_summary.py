@@ -1,0 +1,90 @@
+"""The figures of `docs/speed.md`, from the results of `benchmarks.serving_peers` and `benchmarks.trace`."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).parent / "results"
+
+
+def speed_figures() -> str:
+    """Markdown of what peers reach beside the engine, and of where the time of a pass goes."""
+    peers, trace = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("serving_peers", "trace"))
+    products, alone = (
+        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("products_alone", "attention_alone")
+    )
+    return f"\n{_peers(peers)}\n\n{_trace(trace)}\n\n{_products(products)}\n\n{_alone(alone)}\n\n"
+
+
+def _peers(peers: dict[str, Any]) -> str:
+    environment, turns = peers["environment"], peers["turns"]
+    others = [each["others"] for each in turns]
+    rounds = 1 + max(each["round"] for each in turns)
+    seconds = "seconds of the wall" if environment["threads"] > 1 else "seconds in which the process computed"
+    tables = "\n\n".join(_load(load, found) for load, found in peers["summary"].items())
+    load = f"{min(others):.0f} to {max(others):.0f}"
+    return f"""**Beside peers.** {environment["cpu"]}, {", ".join(environment["peers"])}.
+Threads of each: {environment["threads"]}; {seconds}; rounds: {rounds}; the load of the machine beside them: {load}.
+
+{tables}"""
+
+
+def _load(load: str, found: dict[str, Any]) -> str:
+    rows = []
+    for name, each in found.items():
+        first, between = ([f"{value:,.0f}" for value in each[kind].values()] for kind in _KINDS)
+        ahead = ", ".join(f"{ratio:.2f} × {peer}" for peer, ratio in each.get("times", {}).items())
+        rows.append(
+            f"| {name} | {each['tokens_per_second']:,.1f} | {' / '.join(first)} | {' / '.join(between)} | {ahead} |"
+        )
+    body = "\n".join(rows)
+    head = "new tokens a second | first token, ms: p50 / p95 / p99 | between tokens, ms | ours in the same round"
+    return f"""| {load} | {head} |
+|---|---|---|---|---|
+{body}"""
+
+
+_KINDS = ("first_token_ms", "between_tokens_ms")
+
+
+def _trace(trace: dict[str, Any]) -> str:
+    summary = trace["summary"]
+    parts = list(next(iter(summary.values()))["shares"])
+    rows = "\n".join(_pass(name, each) for name, each in summary.items())
+    return f"""**Where a pass's time goes.** One thread, seconds in which it computed; the load of the machine beside it
+{trace["others"]:.0f}. Of memory is the share of the rate at which the machine reads it that weights are read at; of
+products that of its own bfloat16 rate for large matrices. Both are of the whole pass, and of its products alone.
+
+| | ms a pass | {" | ".join(parts)} | of memory | of products |
+|---|---|{"---|" * len(parts)}---|---|
+{rows}"""
+
+
+def _pass(name: str, found: dict[str, Any]) -> str:
+    shares = [f"{share:.0%}" for share in found["shares"].values()]
+    limits = [f"{found[kind]:.0%}, {found[f'{kind}_alone']:.0%}" for kind in ("bandwidth", "products")]
+    return f"| {name} | {found['pass_ms']:.1f} | {' | '.join([*shares, *limits])} |"
+
+
+def _products(products: dict[str, Any]) -> str:
+    measured = products["products"]
+    ways = list(dict.fromkeys(way for each in measured for way in each["microseconds"]))
+    rows = "\n".join(
+        f"| {each['tokens']} × {each['in']:,} × {each['out']:,} | "
+        + " | ".join(f"{each['microseconds'][way]:,.0f}" if way in each["microseconds"] else "" for way in ways)
+        + " |"
+        for each in measured
+    )
+    return f"""**Ways to multiply.** Microseconds of a product of so many tokens, in and out, on one thread.
+
+| tokens × in × out | {" | ".join(ways)} |
+|---|{"---|" * len(ways)}
+{rows}"""
+
+
+def _alone(alone: dict[str, Any]) -> str:
+    summary = alone["summary"]
+    low, high = summary["interval"]
+    times, pairs = f"{summary['times_as_fast']:.2f} times as fast", len(alone["after"])
+    return f"""**Attention of one token alone.** Fused instead of in plain products, a pass of one stream of a person is
+{times} ({low:.2f} to {high:.2f}; the median of {pairs} pairs of passes)."""
