@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -40,8 +41,8 @@ RESULTS = Path(__file__).parent / "results"
 RESULT = RESULTS / "prior_curve.json"
 PRIOR_BASE = "smollm2-135m-people"
 OF_A_KIND = 5
-TRAINED = 42
-"""People who are trained, a minute or more each: two of every kind."""
+ROUNDS = (slice(0, 12), slice(12, 42))
+"""Who is trained, minutes each: a dozen of as many kinds by every line, then the rest of two of every kind."""
 
 HELDOUT, GAP = 12_000, 2_000
 WINDOW, WINDOWS = 256, 8
@@ -108,8 +109,8 @@ def _lines(people: list[Person], result: dict[str, Any]) -> Iterator[tuple[Workp
     done = {(line["user"], line["bytes"], line["base"], line["format"]) for line in result["lines"]}
     places: dict[str, Workplace] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for size, base, format in JOBS:
-            for person in people[: TRAINED if size else None]:
+        for some, (size, base, format) in product(ROUNDS, JOBS):
+            for person in people[some if size else slice(None)]:
                 if (person.user, size, base, format) in done or (size and first_bytes(person, size) is None):
                     continue
                 for name in (BARE_BASE, base):

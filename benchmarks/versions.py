@@ -1,7 +1,7 @@
 """This version beside an earlier one of the same: serving and training, in turns on the same machine.
 
     git worktree add ../before COMMIT
-    python -m benchmarks.versions ../before
+    python -m benchmarks.versions ../before          # or one of both, ../before train
 
 Contenders are those of `benchmarks.serving` and `benchmarks.company`, each version's own, in a process of its own with
 that version's code. A row's ratio is the median over rounds, in each of which both have had their turn; neither is
@@ -34,37 +34,47 @@ ROWS: dict[str, tuple[str, Callable[[Ask], float]]] = {
 """What is measured, by whom, as something of which more is better."""
 
 
+CONTENDERS = {
+    "serve": ("benchmarks.serving_contenders", "engine", str(USERS)),
+    "train": ("benchmarks.company", "train"),
+}
+
+
 def main() -> None:
     before, now = Path(sys.argv[1]).resolve(), Path(__file__).resolve().parents[1]
-    rounds: dict[str, list[dict[str, float]]] = {row: [] for row in ROWS}
-    for kind, module, arguments in (
-        ("serve", "benchmarks.serving_contenders", ("engine", str(USERS))),
-        ("train", "benchmarks.company", ("train",)),
-    ):
+    result: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
+    for kind in sys.argv[2:] or CONTENDERS:
+        module, *_ = CONTENDERS[kind]
         if not (before / f"{module.replace('.', '/')}.py").is_file():
-            print("the earlier version has no", module, file=sys.stderr)
-            continue
-        with ExitStack() as stack:
-            asks = {
-                name: stack.enter_context(contender(module, *arguments, folder=folder))
-                for name, folder in (("before", before), ("now", now))
-            }
-            # The first of everybody warms up.
-            for number in range(ROUNDS + 1):
-                print(kind, "round", number, "of", ROUNDS, "…", file=sys.stderr)
-                for row, (who, measure) in ROWS.items():
-                    if who == kind:
-                        order = ("before", "now") if number % 2 else ("now", "before")
-                        found = {name: measure(asks[name]) for name in order}
-                        rounds[row] += [found] if number else []
-    result = {
-        "environment": describe(),
-        "before": _commit(before),
-        "summary": {row: _ratio(found) for row, found in rounds.items() if found},
-        "rounds": rounds,
-    }
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result["summary"], indent=2))
+            raise SystemExit(f"the earlier version has no {module}: copy this one's there, if it can run it")
+        rounds = _rounds(kind, {"before": before, "now": now})
+        result[kind] = {
+            "environment": describe(),
+            "before": _commit(before),
+            "summary": {row: _ratio(found) for row, found in rounds.items()},
+            "rounds": rounds,
+        }
+        RESULT.write_text(json.dumps(result, indent=1) + "\n")
+        print(json.dumps(result[kind]["summary"], indent=2))
+
+
+def _rounds(kind: str, folders: dict[str, Path]) -> dict[str, list[dict[str, float]]]:
+    """Of every row of a kind, what each version did in each round."""
+    module, *arguments = CONTENDERS[kind]
+    measures = {row: measure for row, (who, measure) in ROWS.items() if who == kind}
+    rounds: dict[str, list[dict[str, float]]] = {row: [] for row in measures}
+    with ExitStack() as stack:
+        asks = {
+            name: stack.enter_context(contender(module, *arguments, folder=folder)) for name, folder in folders.items()
+        }
+        # The first of everybody warms up.
+        for number in range(ROUNDS + 1):
+            print(kind, "round", number, "of", ROUNDS, "…", file=sys.stderr)
+            for row, measure in measures.items():
+                order = ("before", "now") if number % 2 else ("now", "before")
+                found = {name: measure(asks[name]) for name in order}
+                rounds[row] += [found] if number else []
+    return rounds
 
 
 def _ratio(found: list[dict[str, float]]) -> dict[str, Any]:

@@ -273,10 +273,10 @@ PACKED_PARAMETERS = Measurement(2304, "packed.json", ("parameters",))
 PUTS_PER_SECOND = Measurement(744.3, "store.json", ("store", "put_one_at_a_time_per_second"))
 """Releases stored one by one, each on the disk when the call returns."""
 
-NORM_BYTES = Measurement(70272, "quality.json", ("users", "programmer", "bytes", "norm"))
+NORM_BYTES = Measurement(70272, "quality.json", ("users", "programmer", "norm by adamw on the bare base", "bytes"))
 """A norm adapter on SmolLM2-135M in float16."""
 
-LORA_BYTES = Measurement(2442240, "quality.json", ("users", "programmer", "bytes", "lora-r4"))
+LORA_BYTES = Measurement(2442240, "quality.json", ("users", "programmer", "lora-r4 on the bare base", "bytes"))
 """A LoRA of rank 4 on all projections of SmolLM2-135M, in float16."""
 
 TOKENS_PER_SECOND = Measurement(634.521647173904, "serving.json", ("summary", "tokens_per_second"))
