@@ -28,6 +28,7 @@ from typing import Any
 
 from benchmarks.exports_chats import chats
 from benchmarks.exports_documents import Made, documents
+from benchmarks.exports_real import real_files
 from sharedllm.errors import SharedLLMError
 from sharedllm.files import replacing
 from sharedllm.reporting.environment import describe
@@ -47,7 +48,8 @@ def main() -> None:
         folder.mkdir(exist_ok=True)
         found = [measured(made, arguments.peers) for made in [*_chats(folder), *documents(folder)]]
     kinds = by_kind(found)
-    result = {"environment": describe(), "kinds": kinds, "files": found}
+    real = [] if arguments.peers is None else [_beside_peer(*each, arguments.peers) for each in real_files()]
+    result = {"environment": describe(), "kinds": kinds, "files": found, "real": real}
     with replacing(RESULT) as part:
         part.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     for kind, each in kinds.items():
@@ -121,13 +123,36 @@ def _peer_shares(files: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def _by_peer(made: Made, python: Path) -> dict[str, Any] | None:
-    script = Path(__file__).parent / "exports_peers.py"
-    ran = subprocess.run([python, script, made.path], capture_output=True, text=True, timeout=300, check=False)
-    if ran.returncode:
-        print(f"{made.kind}, {made.name}: {ran.stderr[-300:]}", file=sys.stderr)
-        return None
-    told = json.loads(ran.stdout)
+    told = _told_by_peer(made.path, python)
     return None if told is None else {"name": told["name"], **compared(made, told["texts"])}
+
+
+def _told_by_peer(path: Path, python: Path) -> dict[str, Any] | None:
+    """The peer's name and the texts that it read; None where it reads no such file."""
+    script = Path(__file__).parent / "exports_peers.py"
+    ran = subprocess.run([python, script, path], capture_output=True, text=True, timeout=300, check=False)
+    if ran.returncode:
+        print(f"{path.name}: {ran.stderr[-300:]}", file=sys.stderr)
+        return None
+    found: dict[str, Any] | None = json.loads(ran.stdout)
+    return found
+
+
+def _beside_peer(name: str, path: Path, texts: list[str], why_not: str, python: Path) -> dict[str, Any]:
+    """A real file: in how many words what is read of it and what a peer reads of it differ."""
+    told = _told_by_peer(path, python) or {"name": None, "texts": []}
+    ours, theirs = words(texts), words(told["texts"])
+    return {
+        "file": name,
+        "why_not_read": why_not,
+        "words": ours.total(),
+        "peer": told["name"],
+        "peer_words": theirs.total(),
+        "only_here": (ours - theirs).total(),
+        "only_peer": (theirs - ours).total(),
+        "most_of_peer_alone": (theirs - ours).most_common(5),
+        "most_here_alone": (ours - theirs).most_common(5),
+    }
 
 
 if __name__ == "__main__":

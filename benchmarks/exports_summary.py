@@ -26,7 +26,25 @@ def exports_figures() -> str:
 |---|---|---|---|---|---|---|
 {rows}
 
+{_real(result["real"])}
+
 """
+
+
+def _real(found: list[dict[str, Any]]) -> str:
+    """What is read of real files, whose words nobody counted beforehand, beside a peer."""
+    read = [each for each in found if each["words"]]
+    refused = [each["why_not_read"] for each in found if not each["words"]]
+    ours, theirs, here, peer = (
+        sum(each[which] for each in read) for which in ("words", "peer_words", "only_here", "only_peer")
+    )
+    said = (
+        f"Of {len(found)} real files in packages that are pinned (PDF, HTML, notebooks, sheets and slides;"
+        f" `benchmarks/exports_real.py`) {len(read)} are read: {ours:,} words, {theirs:,} by the peers; {here:,} are"
+        f" found here alone and {peer:,} by them alone, navigation, marks of Markdown and slides' numbers"
+        f" among them. Not read, and named: {'; '.join(refused)}."
+    )
+    return textwrap.fill(said, 118, break_on_hyphens=False)
 
 
 def _row(kind: str, told: dict[str, Any], files: list[dict[str, Any]]) -> str:

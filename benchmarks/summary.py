@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmarks.exports_summary import exports_figures
 from benchmarks.prior_summary import curve, prior_figures
+from benchmarks.short_turns_summary import short_turns_figures
 from benchmarks.speed_summary import speed_figures
 from benchmarks.worth_summary import worth_figures, worth_line
 
@@ -28,6 +29,7 @@ BEGIN, END = "<!-- figures: python -m benchmarks.summary -->\n", "<!-- end of fi
 PRIOR_BEGIN, PRIOR_END = "<!-- prior: python -m benchmarks.summary -->\n", "<!-- end of prior -->\n"
 EXPORTS_BEGIN, EXPORTS_END = "<!-- exports: python -m benchmarks.summary -->\n", "<!-- end of exports -->\n"
 SPEED_BEGIN, SPEED_END = "<!-- speed: python -m benchmarks.summary -->\n", "<!-- end of speed -->\n"
+TURNS_BEGIN, TURNS_END = "<!-- short turns: python -m benchmarks.summary -->\n", "<!-- end of short turns -->\n"
 WORTH_BEGIN, WORTH_END = "<!-- worth: python -m benchmarks.summary -->\n", "<!-- end of worth -->\n"
 
 
@@ -61,7 +63,8 @@ def with_speed(page: str) -> str:
 
 def with_exports(page: str) -> str:
     """The page on text with its figures as the result file has them."""
-    return _between(page, EXPORTS_BEGIN, exports_figures(), EXPORTS_END)
+    page = _between(page, EXPORTS_BEGIN, exports_figures(), EXPORTS_END)
+    return _between(page, TURNS_BEGIN, short_turns_figures(), TURNS_END)
 
 
 def _between(page: str, begin: str, figures: str, end: str) -> str:

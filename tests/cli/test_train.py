@@ -402,10 +402,12 @@ def test_a_bad_choice_is_refused_before_anything_is_read(options, expected, run,
 
 
 @pytest.mark.parametrize("more", [[], ["b.md"]])
-def test_a_file_where_the_users_name_goes_is_told(more, run, notes):
+def test_a_file_or_a_folder_where_the_users_name_goes_is_told(more, run, notes, tmp_path):
     ran = run("train", notes("a"), *more)
     assert ran.code == 2
     assert "it stands where the user's name goes. Name the user first" in ran.err
+    (tmp_path / "exports").mkdir()
+    assert "exports' is a folder here, and it stands where" in run("train", tmp_path / "exports").err
 
 
 def test_a_number_of_steps_that_is_none_is_told_by_its_option(run):

@@ -186,10 +186,11 @@ def _authors(
             )
         kept = [f"{MANIFEST}{manifest.absolute()}"]
         return [author(entry.user, read, kept, entry.choices.learn) for entry, read in readers(manifest)]
-    if user is not None and check_user_id(user) and len(user) <= LONGEST_PATH and Path(user).is_file():
+    given = Path(user) if user is not None and check_user_id(user) and len(user) <= LONGEST_PATH else None
+    if given is not None and (given.is_file() or (not sources and given.exists())):
         # `train notes/*.md` without a user would otherwise quietly train a person called notes/a.md.
         raise InvalidInput(
-            f"{user!r} is a file here, and it stands where the user's name goes",
+            f"{user!r} is a {'file' if given.is_file() else 'folder'} here, and it stands where the user's name goes",
             remedy="Name the user first: sharedllm train alice notes/*.md (or --manifest, for a user of that name).",
         )
     if user is None or not sources:

@@ -125,7 +125,8 @@ def no_words(text: UserText, sources: Sequence[str | Path]) -> TextError:
     refused = [reading for reading in text.readings if reading.why]
     why = ""
     if text.why_skipped:
-        more = f"; {len(text.skipped) - 1:,} more files were not read" if len(text.skipped) > 1 else ""
+        others = len(text.skipped) - 1
+        more = f"; {'one more file was' if others == 1 else f'{others:,} more files were'} not read" if others else ""
         why = f". {text.why_skipped[0]}".removesuffix(".") + more
     elif refused:
         why = f". {quoted(refused[0].source)}: {refused[0].why}"

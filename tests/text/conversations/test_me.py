@@ -45,6 +45,14 @@ def test_who_is_in_all_chats_of_two_is_their_owner_even_where_a_friend_is_in_mor
     assert authors(guess_me([*pairs, chat("Bob", "Eve", "Carl")])) == ["Alice", "Alice", None]
 
 
+def test_who_is_called_as_another_export_calls_its_owner_is_the_owner():
+    own = chat("Alice", "Bob", "Eve", kind="Telegram chat", me="Alice")
+    assert authors(guess_me([own, chat("Alice", "Carl", "Dora")])) == ["Alice", "Alice"]
+    assert authors(guess_me([own, chat("Alice B.", "Carl", "Dora")])) == ["Alice", None]
+    mail = chat("Bob", "Eve", kind="mailbox", me="Bob")
+    assert authors(guess_me([own, mail, chat("Alice", "Bob", "Dora")])) == ["Alice", "Bob", None]
+
+
 def test_in_doubt_it_is_nobody():
     assert authors(guess_me([chat("Alice", "Bob"), chat("Alice", "Bob")])) == [None, None]
     assert authors(guess_me([chat("Alice", "Bob", "Eve"), chat("Alice", "Carl", "Dora")])) == [None, None]

@@ -28,6 +28,16 @@ def zipped(*names: str) -> bytes:
         (b"\0\0\0\x18ftypmp42", "a film or a photograph", "Leave it out"),
         (b"RIFF\0\0\0\0WAVE", "an image, a sound or a film", "Leave it out"),
         (b"{\\rtf1\\ansi", "an RTF document", "export it as text"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\0\0", "an old Office document", "export it as text"),
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le"),
+            "an Office document that is locked with a password",
+            "without one",
+        ),
+        (b"\xef\xbb\xbfBEGIN:VCARD\r\nVERSION:3.0\r\n", "an address book", "no text that somebody wrote"),
+        (b"BEGIN:VCALENDAR\nBEGIN:VEVENT\n", "a calendar", "no text that somebody wrote"),
+        (b'<?xml version="1.0"?>\n<plist version="1.0"><dict>', "a list of settings of a Mac", "Leave it out"),
+        (zipped("Index/Document.iwa"), "a Pages document of a Mac", "Export it as Word"),
         ("\ufeffnotes".encode("utf-16-le"), "text in UTF-16", "iconv -f utf-16"),
     ],
 )

@@ -178,6 +178,17 @@ def test_what_is_no_file_and_what_leads_out_of_a_folder_is_not_read(tmp_path):
     assert ["is a link to a file outside" in each.error.message for each in unread] == [True]
 
 
+def test_what_programs_leave_beside_peoples_files_is_passed_over_in_folders_and_archives(tmp_path):
+    left = [".DS_Store", "Thumbs.db", "desktop.ini", "~$diary.docx", "__MACOSX/._note.txt"]
+    for name in (*left, "note.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("mine" if name == "note.txt" else "of a program")
+    (tmp_path / "all.zip").write_bytes(zipped([(name, b"of a program") for name in left] + [("b.txt", b"also mine")]))
+    unread = []
+    found = [document.turns[0].text for document in read_documents([tmp_path], unread=unread.append)]
+    assert (found, unread) == (["also mine", "mine"], [])
+
+
 def test_deep_json_in_a_chat_export_is_its_own_error(tmp_path):
     nested = json.dumps({"messages": []})[:-1] + ', "x": ' + "[" * 100_000 + "]" * 100_000 + "}"
     read_with_neighbours(tmp_path, "m.json", nested.encode())

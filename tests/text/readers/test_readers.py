@@ -4,10 +4,12 @@ import random
 import re
 import time
 
+import fpdf
 import pytest
 from tests.text.readers.made_files import MADE, OTHERS, OWN
 
 from sharedllm.text.readers import read_documents
+from sharedllm.text.readers.pdf import whole_words
 
 
 def read(*sources, **options):
@@ -98,3 +100,38 @@ def test_a_chat_as_a_web_page_is_refused_since_it_would_be_taken_for_one_persons
     assert documents == []
     assert "is a chat as " in unread.error.message
     assert "JSON, and give that" in unread.error.remedy
+
+
+def test_of_a_pdf_the_table_of_contents_is_left_out(tmp_path):
+    paper = fpdf.FPDF()
+    paper.set_font("Helvetica", size=12)
+    paper.add_page()
+    for line in (
+        "1 The river . . . . . . . . . . . . . . . 1",
+        "2 The letter ............ xii",
+        "We waited ... and waited.",
+    ):
+        paper.cell(0, 8, line, new_x="LMARGIN", new_y="NEXT")
+    paper.cell(0, 8, "It was a re-union.")
+    (tmp_path / "mine.pdf").write_bytes(bytes(paper.output()))
+    ((document,), unread) = read(tmp_path / "mine.pdf")
+    text = document.turns[0].text
+    assert unread == []
+    assert text.startswith("We waited ... and waited.") and "re-union" in text
+    assert document.left_out["table of contents"] > 50
+
+
+def test_a_hyphen_stays_where_the_text_has_it_elsewhere_too():
+    assert whole_words("a non\ufffecommercial, manip\ufffeulated non-commercial X\x02") == (
+        "a non-commercial, manipulated non-commercial X-"
+    )
+
+
+def test_of_a_page_what_leads_elsewhere_is_left_out_as_the_programs_that_write_pages_call_it(tmp_path):
+    (tmp_path / "a.html").write_text(
+        '<div class="nav-panel">Next: Up:</div><h1>The river<a class="headerlink" href="#river">¶</a></h1>'
+        '<h2>Banks<span class="mw-editsection">[edit]</span></h2><p class="navy">We walked.</p>'
+    )
+    ((document,), _) = read(tmp_path / "a.html")
+    assert document.turns[0].text == "The river\n\nBanks\n\nWe walked."
+    assert document.left_out["navigation"] > 10

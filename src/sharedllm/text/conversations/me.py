@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sharedllm.errors import TextError
@@ -32,15 +32,17 @@ class Guess:
 def guess_me(documents: Sequence[Document]) -> tuple[Guess, ...]:
     """A guess a document, for somebody to confirm: where two could be meant it is nobody.
 
-    In this order: the export says it; its file is named for the only other author; of chats of one program between two
-    people, all have one person in common; of three or more chats, all have.
+    In this order: the export says it; its file is named for the only other author; another export says that its owner
+    is called like one of the authors; of chats of one program between two people, all have one person in common; of
+    three or more chats, all have.
     """
     chats: defaultdict[str, list[Document]] = defaultdict(list)
     for document in documents:
         if document.authors:
             chats[document.kind].append(document)
     common = {kind: _in_all(alike) for kind, alike in chats.items()}
-    return tuple(_guess(document, common.get(document.kind)) for document in documents)
+    owners = {document.me for document in documents if document.me is not None}
+    return tuple(_guess(document, common.get(document.kind), owners) for document in documents)
 
 
 def choose_me(documents: Sequence[Document], me: str | Sequence[str]) -> tuple[str | None, ...]:
@@ -77,7 +79,7 @@ def choose_me(documents: Sequence[Document], me: str | Sequence[str]) -> tuple[s
     return tuple(chosen)
 
 
-def _guess(document: Document, common: str | None) -> Guess:
+def _guess(document: Document, common: str | None, owners: Collection[str]) -> Guess:
     authors = document.authors
     if document.me is not None:
         return Guess(document.me, "the export says so")
@@ -86,6 +88,9 @@ def _guess(document: Document, common: str | None) -> Guess:
         others = _called(other, list(authors))
         if len(others) == 1:
             return Guess(next(each for each in authors if each not in others), f"the file is called after {others[0]}")
+    elsewhere = [author for author in authors if author in owners]
+    if len(elsewhere) == 1:
+        return Guess(elsewhere[0], "another export says that its owner is called so")
     if common is not None and common in authors:
         return Guess(common, "nobody else occurs in all of these chats")
     return Guess(None)

@@ -26,6 +26,7 @@ class FileKind:
 
 
 _LEAVE_OUT = "Leave it out, or write what stands in it into plain text and save it as UTF-8."
+_NOBODYS = "Leave it out: what is in it is no text that somebody wrote."
 _OFFICE = "Open it and export it as text (Save as: plain text, UTF-8), and give that."
 _UNPACK = "Unpack it, and give the text files in it."
 _PDF = "Export its text, for instance with pdftotext FILE.pdf FILE.txt, and give that."
@@ -42,10 +43,18 @@ ZIP = FileKind("a zip archive", _UNPACK, "zipped")
 MAILBOX = FileKind("a mailbox", WHOLE, "mailboxes")
 MAIL = FileKind("a mail", WHOLE, "mailboxes")
 
+_OLD_OFFICE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
+_ENCRYPTED = "EncryptedPackage".encode("utf-16-le")
+_LOCKED = FileKind("an Office document that is locked with a password", "Save it without one, or leave it out.")
+_SETTINGS = FileKind("a list of settings of a Mac", _NOBODYS)
+
 _BEGINNINGS = (
     (b"%PDF-", FileKind("a PDF document", _PDF, "pdf")),
     (b"{\\rtf", FileKind("an RTF document", _OFFICE, "rich_text")),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", FileKind("an old Office document", _OFFICE)),
+    (_OLD_OFFICE, FileKind("an old Office document", _OFFICE)),
+    (b"BEGIN:VCARD", FileKind("an address book", _NOBODYS)),
+    (b"BEGIN:VCALENDAR", FileKind("a calendar", _NOBODYS)),
+    (b"bplist00", FileKind("a list of settings or a web archive of a Mac", _NOBODYS)),
     (b"\x89PNG", FileKind("a PNG image", _LEAVE_OUT)),
     (b"GIF8", FileKind("a GIF image", _LEAVE_OUT)),
     (b"\xff\xd8\xff", FileKind("a JPEG image", _LEAVE_OUT)),
@@ -74,6 +83,7 @@ _ZIPPED = (
     (b"opendocument.text", ".odt", FileKind("an OpenDocument text (odt)", _OFFICE, "zipped")),
     (b"application/epub+zip", ".epub", FileKind("an EPUB book", "Convert it to plain text, and give that.", "zipped")),
     (b"xl/", ".xlsx", FileKind("an Excel workbook (xlsx)", _OFFICE, "zipped")),
+    (b"Index/Document.iwa", ".pages", FileKind("a Pages document of a Mac", "Export it as Word, and give that.")),
     (b"ppt/", ".pptx", FileKind("a PowerPoint presentation (pptx)", _OFFICE, "zipped")),
 )
 """By what is among the first names in them, or where too little is left of one for that by how it is called."""
@@ -88,6 +98,7 @@ _ENDINGS = {
     ".mbox": MAILBOX,
 }
 _IS_HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype html|html)[\s>]", re.IGNORECASE | re.DOTALL)
+_IS_SETTINGS = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!DOCTYPE plist[^>]*>\s*)?<plist[\s>]")
 _IS_JAPANESE = re.compile(rb"\x1b\$[@B][!-~]+\x1b\([BJ]")
 """ISO-2022-JP, whose bytes are all ASCII."""
 
@@ -113,13 +124,23 @@ def kind_of(head: bytes, name: str = "") -> FileKind | None:
         return FileKind("a film or a photograph", _LEAVE_OUT)
     if head[:4] == b"RIFF" and head[8:12] in (b"WEBP", b"WAVE", b"AVI "):
         return FileKind("an image, a sound or a film", _LEAVE_OUT)
-    known = next((kind for beginning, kind in _BEGINNINGS if head.startswith(beginning)), None)
-    if known is not None or b"\0" in head:
-        return known
     plain = head.removeprefix(b"\xef\xbb\xbf")
+    known = next((kind for beginning, kind in _BEGINNINGS if plain.startswith(beginning)), None)
+    if known is not None or b"\0" in head:
+        return _LOCKED if head.startswith(_OLD_OFFICE) and _ENCRYPTED in head else known
+    if _IS_SETTINGS.match(plain):
+        return _SETTINGS
     if _IS_HTML.match(plain):
         return _HTML
     if _IS_MAILBOX.match(plain.replace(b"\r\n", b"\n")):
         return MAILBOX
     usual = _ENDINGS.get(ending)
     return ENCODED if usual is None and _IS_JAPANESE.search(plain) else usual
+
+
+_OF_PROGRAMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx"}
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or a folder of this name is there for programs: hidden, or what they leave beside others."""
+    return name.startswith((".", "~$")) or name.casefold() in _OF_PROGRAMS

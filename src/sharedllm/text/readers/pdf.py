@@ -29,7 +29,11 @@ _FULL = 0.8
 _FAR = 1.35
 _NUMBERS = re.compile(r"\d+")
 _HYPHEN = ("\x02", "\ufffe")
-"""What PDFium gives for a hyphen that ends a line and is none of the word."""
+"""What PDFium gives for a hyphen at a line's end, before the rest of the word, which it may take to the same line."""
+
+_BROKEN = re.compile(r"([^\W\d_]+)[\x02\ufffe]([^\W\d_]+)")
+_CONTENTS = re.compile(r"(?:\.\s?){5,}\s*(?:\d{1,4}|[ivxlc]{1,6})?\s*$")
+"""Dots that lead to a page's number."""
 
 
 @dataclass(frozen=True)
@@ -61,11 +65,14 @@ def read(file: BinaryIO, source: str) -> Iterator[Document]:
     pages = [_lines(document[number]) for number in range(count)]
     if not any(pages):
         raise Unreadable(
-            f"holds no text on its {count:,} pages: it may be scanned",
+            f"holds no text on its {'one page' if count == 1 else f'{count:,} pages'}: it may be scanned",
             remedy="Have its text recognised (OCR) and give that, or leave it out.",
         )
     kept, left_out = _without_heads(pages)
-    yield Document(source, "PDF document", (Turn(_flowing(kept)),), left_out=left_out)
+    for page in kept:
+        left_out["table of contents"] += sum(len(line.text) for line in page if _CONTENTS.search(line.text))
+    kept = [[line for line in page if not _CONTENTS.search(line.text)] for page in kept]
+    yield Document(source, "PDF document", (Turn(_flowing(kept)),), left_out=+left_out)
 
 
 def _lines(page: Any) -> list[_Line]:
@@ -149,7 +156,6 @@ def _flowing(pages: Sequence[Sequence[_Line]]) -> str:
     text = [lines[0].text]
     for before, line in itertools.pairwise(lines):
         if before.text.endswith(_HYPHEN):
-            text[-1] = text[-1][:-1]
             text.append(line.text)
             continue
         down = before.bottom - line.bottom
@@ -159,8 +165,18 @@ def _flowing(pages: Sequence[Sequence[_Line]]) -> str:
         further_in = line.left - before.left > 0.8 * line.height and before.right >= edge * _FULL
         goes_on = near and alike and full and not further_in
         text.append((" " if goes_on else "\n\n" if not near and down > 0 else "\n") + line.text)
-    joined = "".join(text)
-    return joined.translate(dict.fromkeys(map(ord, _HYPHEN), "-"))
+    return whole_words("".join(text))
+
+
+def whole_words(text: str) -> str:
+    """A text with whole words that a line's end had broken; with the hyphen where it is elsewhere in the text, too."""
+
+    def mended(found: re.Match[str]) -> str:
+        spelled = f"{found[1]}-{found[2]}"
+        return spelled if spelled.casefold() in known else found[1] + found[2]
+
+    known = set(re.findall(r"[^\W\d_]+-[^\W\d_]+", text.casefold()))
+    return _BROKEN.sub(mended, text).translate(dict.fromkeys(map(ord, _HYPHEN), "-"))
 
 
 def _usual_right(lines: Sequence[_Line]) -> float:

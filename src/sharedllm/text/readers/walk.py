@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from sharedllm.errors import TextError
 from sharedllm.printable import printable
+from sharedllm.text.readers.file_kinds import is_hidden
 from sharedllm.text.readers.found import Unread, Unreadable
 
 STDIN = "-"
@@ -116,10 +117,10 @@ def _below(folder: Path) -> list[FoundFile | Unread]:
                 found.append(FoundFile(Path(parent), named=False, mails=within))
             found += map(_link_out, sorted(links))
             folders[:] = set(folders) - _PARTS_OF_MAILDIR
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [name for name in folders if not is_hidden(name)]
         for name in files:
             path = Path(parent, name)
-            if not name.startswith(".") and path.is_file():
+            if not is_hidden(name) and path.is_file():
                 found.append(FoundFile(path, named=False) if _within(path, top) else _link_out(path))
     return found
 

@@ -21,6 +21,12 @@ _LEFT_OUT = {
     **dict.fromkeys(("nav", "aside", "form", "button", "select", "menu", "dialog"), _NAVIGATION),
 }
 _ROLES = {"navigation", "banner", "search", "contentinfo", "complementary", "menu", "menubar", "toolbar", "dialog"}
+_CLASSES = {
+    *("nav", "navbar", "navigation", "nav-panel", "navheader", "navfooter", "breadcrumb", "breadcrumbs"),
+    *("headerlink", "anchor-link", "copiable-anchor", "mw-editsection", "mw-jump-link"),
+}
+"""What programs that write pages call what leads elsewhere, and links to a heading beside it."""
+
 _FRAMES = {"header", "footer"}
 """Of the page navigation, of an article its own."""
 
@@ -141,7 +147,8 @@ def _walk(element: Any, pieces: list[str], left_out: Counter[str], *, preserve: 
 def _why_left_out(element: Any, tag: str, inside: bool) -> str | None:
     if tag in _LEFT_OUT:
         return _LEFT_OUT[tag]
-    if element.get("role") in _ROLES or (tag in _FRAMES and not inside):
+    led = element.get("role") in _ROLES or not _CLASSES.isdisjoint((element.get("class") or "").split())
+    if led or (tag in _FRAMES and not inside):
         return _NAVIGATION
     if (
         element.get("hidden") is not None

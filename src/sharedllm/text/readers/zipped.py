@@ -13,7 +13,7 @@ from sharedllm.text.conversations import recognise_folder
 from sharedllm.text.documents import Document
 from sharedllm.text.readers import epub, opendocument, presentations, word_documents, workbooks
 from sharedllm.text.readers.archive_parts import content_type, main_part
-from sharedllm.text.readers.file_kinds import kind_of
+from sharedllm.text.readers.file_kinds import is_hidden, kind_of
 from sharedllm.text.readers.found import LARGEST_FILE, InnerFile, Unread, Unreadable
 from sharedllm.text.readers.reading_process import memory_file
 
@@ -84,7 +84,7 @@ def _members(archive: ZipFile, files: Mapping[str, ZipInfo]) -> Iterator[InnerFi
 
 def _passed_over(info: ZipInfo) -> bool:
     parts = PurePosixPath(info.filename).parts
-    hidden = any(part.startswith(".") and part != ".." for part in parts) or parts[:1] == ("__MACOSX",)
+    hidden = any(is_hidden(part) and part != ".." for part in parts)
     return info.is_dir() or hidden
 
 
