@@ -286,6 +286,13 @@ def test_signatures_that_nothing_sets_apart_are_left_out_of_a_mailbox_and_of_mai
         assert text.left_out["signatures"] == sum(map(len, signed)) - sum(map(len, said)) - len(said)
 
 
+def test_a_mail_that_is_nothing_but_another_is_forwarded_text(tmp_path):
+    data = b"From: a@x.org\nContent-Type: message/rfc822\n\nFrom: b@x.org\nSubject: news\n\nNothing of mine.\n"
+    documents, (unread,) = read(tmp_path, data)
+    assert documents == []
+    assert "characters of forwarded text" in unread.error.message
+
+
 def test_a_folder_in_maildir_is_one_mailbox(tmp_path):
     for part in ("cur", "new", "tmp"):
         (tmp_path / "Mail" / part).mkdir(parents=True)

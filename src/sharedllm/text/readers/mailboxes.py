@@ -127,7 +127,7 @@ def _body(mail: Message, left_out: Counter[str]) -> str:
     while stack:
         part = stack.pop()
         kind = part.get_content_type()
-        if kind == "message/rfc822" and part is not mail:
+        if kind == "message/rfc822":
             left_out[FORWARDED] += len(part.as_bytes())
         elif part.is_multipart():
             stack += [each for each in reversed(list(part.get_payload())) if isinstance(each, Message)]
