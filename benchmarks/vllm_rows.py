@@ -9,6 +9,7 @@ time over the rows': 0.97 is 3 % fewer tokens. ``prompts`` is the same of readin
 """
 
 import json
+import math
 import os
 import statistics
 import sys
@@ -139,9 +140,11 @@ def _told(seconds: dict[str, list[Seconds]]) -> dict[str, Any]:
     for number, clock in enumerate(("cpu", "wall")):
         base, rows = ([each[number] for each in seconds[name]] for name in ("base", "rows"))
         shares = [theirs / own for theirs, own in zip(base, rows, strict=True)]
+        interval = median_interval(shares)
         told |= {
             f"{clock}_share": statistics.median(shares),
-            f"{clock}_share_interval": median_interval(shares),
+            # Of a few rounds there is none.
+            f"{clock}_share_interval": interval if math.isfinite(sum(interval)) else None,
             f"{clock}_base_ms": 1e3 * statistics.median(base),
             f"{clock}_rows_ms": 1e3 * statistics.median(rows),
             f"{clock}_base_seconds": base,

@@ -112,19 +112,28 @@ def show_exact(base: Base, *, format: str) -> None:
     _shown.setdefault(base.model, set()).add(rows)
 
 
-def show_same(base: Base, layout: Layout, serve: "Callable[[list[Request]], list[list[RequestEvent]]]") -> None:
+def show_same(
+    base: Base,
+    layout: Layout,
+    serve: "Callable[[list[Request]], list[list[RequestEvent]]]",
+    *,
+    roundings: int = _ROUNDINGS,
+) -> None:
     """Show that requests are told in company what the base's own model tells of each alone; see `show_exact`.
 
     Args:
         base: that nothing else uses meanwhile.
         layout: of the rows.
         serve: answers a few requests together, and gives what each was told.
+        roundings: scores may differ by as many times what one of every layer's output changes; four, unless other
+            kernels compute.
 
     Raises:
         UnsupportedBase: scores differ by more, or a request failed.
     """
     requests = list(_requests(base, layout.size, steady_context(base)))
-    _compare(base, layout, [_told(base, *each) for each in zip(requests, serve(requests), strict=True)])
+    told = [_told(base, *each) for each in zip(requests, serve(requests), strict=True)]
+    _compare(base, layout, told, roundings)
 
 
 def _serve(base: Base, format: str, requests: list[Request]) -> list[list[RequestEvent]]:
@@ -200,7 +209,7 @@ def _broken(base: Base, error: Exception) -> Exception:
     return _refusal(base, f"its passes break off ({type(error).__name__}: {reason})")
 
 
-def _compare(base: Base, layout: Layout, told: list[_Told]) -> None:
+def _compare(base: Base, layout: Layout, told: list[_Told], roundings: int) -> None:
     import torch
 
     with _alone(base, layout) as logprobs:
@@ -211,7 +220,7 @@ def _compare(base: Base, layout: Layout, told: list[_Told]) -> None:
     share = _share(base.dtype)
     size = float(alone[0].max(dim=1).values.abs().quantile(share)) + math.log(alone[0].shape[1])
     rounding = _differences(told[0].picked(rounded), told[0].picked(alone[0])).quantile(share)
-    allowed = _ROUNDINGS * (float(rounding) + torch.finfo(alone[0].dtype).eps * size)
+    allowed = roundings * (float(rounding) + torch.finfo(alone[0].dtype).eps * size)
     differences = [_differences(each.logprobs, each.picked(own)) for each, own in zip(told, alone, strict=True)]
     given = torch.cat([each[: len(one.given)] for each, one in zip(differences, told, strict=True)])
     drawn = torch.cat([each[len(one.given) :] for each, one in zip(differences, told, strict=True)])

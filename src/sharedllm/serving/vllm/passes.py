@@ -161,6 +161,8 @@ def started(asked: dict[str, Any], *, sites: list[Site] | tuple[Site, ...] = (),
     """
     # Its loop is driven from here; workers of its own it may have all the same.
     os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+    # It would tell of itself between the lines of a server's log.
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
     register()
     from vllm import EngineArgs
     from vllm.config import LoRAConfig
