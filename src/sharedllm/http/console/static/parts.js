@@ -69,7 +69,8 @@ export const number = new Intl.NumberFormat("en");
 export const date = new Intl.DateTimeFormat("en", { dateStyle: "medium", timeStyle: "short" });
 
 export function minutes(seconds) {
-  return seconds < 90 ? `about ${Math.max(1, Math.round(seconds))} seconds` : `about ${Math.round(seconds / 60)} minutes`;
+  const whole = Math.max(1, Math.round(seconds));
+  return whole < 90 ? `about ${whole} second${whole === 1 ? "" : "s"}` : `about ${Math.round(seconds / 60)} minutes`;
 }
 
 export function percent(share) {
