@@ -15,7 +15,7 @@ from typing import Any
 
 from sharedllm.errors import SharedLLMError, TextError
 from sharedllm.http.public_errors import without_places
-from sharedllm.http.workers import give_way, worker_environment
+from sharedllm.http.worker_allowance import give_way, worker_environment
 from sharedllm.operations.inspect import as_dict, inspect
 from sharedllm.text.choices import Choices, choices_from
 

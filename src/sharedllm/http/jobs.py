@@ -25,7 +25,7 @@ from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.http.arrivals import Files
 from sharedllm.http.reckoning import Reckoner, Reckoning
 from sharedllm.http.training_job import Job, JobState
-from sharedllm.http.workers import worker_environment
+from sharedllm.http.worker_allowance import worker_environment
 from sharedllm.store import Stay, Store
 from sharedllm.store.address import address_of
 from sharedllm.text.documents import normalise_newlines

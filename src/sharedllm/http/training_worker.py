@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from sharedllm.errors import InvalidInput, SharedLLMError
 from sharedllm.http.public_errors import for_log, public
 from sharedllm.http.reckoning import cores_of
-from sharedllm.http.workers import give_way
+from sharedllm.http.worker_allowance import give_way
 
 if TYPE_CHECKING:
     from sharedllm.text.choices import Choices
