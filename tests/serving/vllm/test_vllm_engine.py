@@ -88,6 +88,26 @@ def test_what_was_read_for_one_person_is_found_again_for_them_alone(vllm_engine,
     assert other.ids != first.ids
 
 
+def test_what_the_base_read_for_one_person_is_not_found_again_for_another(vllm_engine, submit, asking):
+    prompt = asking("user1").prompt
+    for user in ("user1", "user2"):
+        told = submit(vllm_engine, user, prompt=prompt, release=None, values=None).wait()
+        assert told.finished.cached_tokens == 0
+    # Nor by way of the comparison with the base, which reads prompt and answer of others.
+    told = submit(vllm_engine, "user3", prompt=prompt, glass_box=True).wait()
+    told = submit(vllm_engine, "user4", prompt=[*prompt, *told.ids], release=None, values=None).wait()
+    assert told.finished.cached_tokens == 0
+
+
+def test_a_text_that_fills_the_context_is_scored_and_compared(vllm_engine, submit):
+    whole = [3 + place % 50 for place in range(vllm_engine.context)]
+    scored = submit(vllm_engine, "user4", prompt=whole, max_tokens=0, score_prompt=True).wait()
+    assert scored.finished.reason == "length"
+    assert len(scored.finished.prompt_scores) == len(whole)
+    compared = submit(vllm_engine, "user4", prompt=whole[2:], max_tokens=2, glass_box=True).wait()
+    assert len(compared.finished.glass_box) == 2
+
+
 def test_keys_and_values_would_be_mixed_up_if_vllm_did_not_ask_whose_they_are(vllm_engine, submit, asking, monkeypatch):
     from vllm.v1.core import kv_cache_utils
 

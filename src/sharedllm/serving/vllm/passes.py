@@ -43,7 +43,7 @@ class Passes:
             layout: of scales at norms.
             limits: what runs at once.
             slots: see above.
-            context: tokens that a prompt and its answer may have together.
+            context: tokens that a prompt and its answer may have together, of which vLLM wants one to be drawn.
 
         Raises:
             UnsupportedBase: the format acts elsewhere than at norms' outputs, or vLLM's model has not got these norms.
@@ -86,6 +86,7 @@ class Passes:
         ids: Sequence[int],
         sampling: Sampling,
         *,
+        owner: str,
         slot: int,
         release: str | None,
         max_tokens: int,
@@ -98,6 +99,7 @@ class Passes:
             name: of what comes of it, see `step`.
             ids: the text.
             sampling: how tokens are drawn.
+            owner: whose it is: what was read of it is found again for nobody else, under the base's row either.
             slot: of the row that it is read under.
             release: what that row is of; None for the base.
             max_tokens: how many tokens are drawn; one at least.
@@ -109,7 +111,7 @@ class Passes:
 
         row = None if release is None else LoRARequest(lora_name=release, lora_int_id=slot, lora_path=_NOWHERE)
         parameters = _parameters(sampling, max_tokens=max_tokens, logprobs=tops, prompt_logprobs=prompt_tops)
-        self._llm.add_request(name, tokens_input(list(ids)), parameters, lora_request=row)
+        self._llm.add_request(name, tokens_input(list(ids), cache_salt=owner), parameters, lora_request=row)
 
     def end(self, name: str) -> None:
         """Go on no longer; what has ended is left alone."""

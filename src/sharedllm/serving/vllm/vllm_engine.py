@@ -72,7 +72,8 @@ class VllmEngine(Serving[Passes, "VllmScheduler"]):
         except BaseException:
             runner.close()
             raise
-        return runner, VllmScheduler(runner, self.limits, self.counters, ends=self.base.end_tokens), context
+        # One less, so that there is room for the token that vLLM draws in any case where a whole answer is only scored.
+        return runner, VllmScheduler(runner, self.limits, self.counters, ends=self.base.end_tokens), context - 1
 
 
 def _serve(engine: VllmEngine, runner: Passes, counters: Counters, requests: list[Request]) -> list[list[RequestEvent]]:
@@ -192,6 +193,7 @@ class VllmScheduler(Scheduler):
             reading.name,
             sequence.ids,
             request.sampling,
+            owner=request.owner,
             slot=sequence.slot,
             release=sequence.release,
             # vLLM draws at least one, which where nothing is to be drawn nobody hears of.
