@@ -123,3 +123,12 @@ def test_a_sheet_with_a_cell_in_its_last_column_takes_no_more_than_another(tmp_p
         sheet.write(1_048_575, 0, OWN[0])
     (document,), _ = read(tmp_path / "b.xlsx")
     assert [turn.text for turn in document.turns] == [OWN[0]]
+
+
+def test_a_workbook_that_was_unpacked_and_packed_again_is_read(tmp_path):
+    with zipfile.ZipFile(io.BytesIO(as_xlsx())) as archive:
+        files = {each: archive.read(each) for each in archive.namelist()}
+    folders = dict.fromkeys(("xl/", "xl/comments/", "xl/threadedComments/", "ppt/comments/"), b"")
+    (tmp_path / "mine.xlsx").write_bytes(zipped([*folders.items(), *files.items()]))
+    documents, unread = read(tmp_path / "mine.xlsx")
+    assert documents and unread == []

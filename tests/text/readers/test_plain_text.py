@@ -112,3 +112,11 @@ def test_without_the_extra_plain_text_is_read_and_the_rest_is_named_with_what_to
     (document,), (unread,) = read(tmp_path)
     assert document.turns[0].text == "plain"
     assert isinstance(unread.error, MissingExtra) and "pip install 'sharedllm[text]'" in str(unread.error)
+
+
+def test_no_column_of_a_table_is_lost_uncounted_for_want_of_a_name_of_its_own(tmp_path):
+    (tmp_path / "a.csv").write_text("comment,comment,,\nWell that was fun and no mistake.,twice,third,fourth,fifth\n")
+    (document,), unread = read(tmp_path / "a.csv")
+    assert unread == []
+    assert [turn.text for turn in document.turns] == ["Well that was fun and no mistake."]
+    assert document.left_out["other columns"] == len("twicethirdfourthfifth")

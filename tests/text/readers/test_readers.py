@@ -135,3 +135,9 @@ def test_of_a_page_what_leads_elsewhere_is_left_out_as_the_programs_that_write_p
     ((document,), _) = read(tmp_path / "a.html")
     assert document.turns[0].text == "The river\n\nBanks\n\nWe walked."
     assert document.left_out["navigation"] > 10
+
+
+def test_to_mend_words_takes_as_long_as_there_is_text():
+    began = time.process_time()
+    assert whole_words("a" * 300_000) == "a" * 300_000
+    assert time.process_time() - began < 5

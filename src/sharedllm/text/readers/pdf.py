@@ -31,7 +31,11 @@ _NUMBERS = re.compile(r"\d+")
 _HYPHEN = ("\x02", "\ufffe")
 """What PDFium gives for a hyphen at a line's end, before the rest of the word, which it may take to the same line."""
 
-_BROKEN = re.compile(r"([^\W\d_]+)[\x02\ufffe]([^\W\d_]+)")
+_BEGINS = r"(?<![^\W\d_])"
+"""Of a word, where alone it is worth looking at it: else one of many letters would be looked at from each of them."""
+
+_BROKEN = re.compile(_BEGINS + r"([^\W\d_]+)[\x02\ufffe]([^\W\d_]+)")
+_HYPHENED = re.compile(_BEGINS + r"[^\W\d_]+-[^\W\d_]+")
 _CONTENTS = re.compile(r"(?:\.\s?){5,}\s*(?:\d{1,4}|[ivxlc]{1,6})?\s*$")
 """Dots that lead to a page's number."""
 
@@ -175,7 +179,7 @@ def whole_words(text: str) -> str:
         spelled = f"{found[1]}-{found[2]}"
         return spelled if spelled.casefold() in known else found[1] + found[2]
 
-    known = set(re.findall(r"[^\W\d_]+-[^\W\d_]+", text.casefold()))
+    known = set(_HYPHENED.findall(text.casefold()))
     return _BROKEN.sub(mended, text).translate(dict.fromkeys(map(ord, _HYPHEN), "-"))
 
 

@@ -69,8 +69,11 @@ def _rows(text: str, ending: str) -> list[dict[str, str]]:
 
 
 def named_rows(table: Iterable[Sequence[str]]) -> list[dict[str, str]]:
-    """Rows of cells by the names in the first row that has any, or by their numbers where there are no names in it."""
-    names: Sequence[str] | None = None
+    """Rows of cells by the names in the first row that has any, or by their numbers where there are no names in it.
+
+    So are columns that have no name, or one that an earlier column has.
+    """
+    names: list[str] | None = None
     rows = []
     for cells in table:
         if names is None:
@@ -78,11 +81,19 @@ def named_rows(table: Iterable[Sequence[str]]) -> list[dict[str, str]]:
             if not any(header):
                 continue
             is_header = any(name.casefold() in _TEXT for name in header) or all(map(_may_be_a_name, header))
-            names = header if is_header else [f"column {number}" for number in range(1, len(header) + 1)]
+            known = {name: place for place, name in reversed(list(enumerate(header)))} if is_header else {}
+            names = [
+                name if name and known.get(name) == place else _by_number(place) for place, name in enumerate(header)
+            ]
             if is_header:
                 continue
+        names += map(_by_number, range(len(names), len(cells)))
         rows.append(dict(zip(names, cells, strict=False)))
     return rows
+
+
+def _by_number(place: int) -> str:
+    return f"column {place + 1}"
 
 
 def _may_be_a_name(cell: str) -> bool:

@@ -43,7 +43,8 @@ def read(archive: ZipFile, source: str, main: str) -> Iterator[Document]:
     dates = _dated_styles(archive, [each.path for each in parts.values() if each.kind == "styles"])
     since_1904 = any(each.get("date1904") in _TRUE for each in book.iter() if local(each.tag) == "workbookPr")
     calendar = datetime(1904, 1, 1) if since_1904 else datetime(1899, 12, 30)
-    left_out = Counter({"comments": sum(_comments(archive, name) for name in names if name.startswith(_COMMENTS))})
+    comments = [name for name in names if name.startswith(_COMMENTS) and name.endswith(".xml")]
+    left_out = Counter({"comments": sum(_comments(archive, name) for name in comments)})
     found: list[Document] = []
     room = LARGEST_FILE
     for sheet in (each for each in book.iter() if local(each.tag) == "sheet"):
