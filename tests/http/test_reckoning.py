@@ -1,5 +1,7 @@
 """How long a training takes is told before it begins, by the same measurement as a fleet's."""
 
+import threading
+
 import pytest
 from tests.http.test_jobs import QUICK, WAITING, machine, queue, worker, writing  # noqa: F401
 
@@ -80,3 +82,19 @@ sys.stdin.read()
     assert job.as_dict()["seconds_left"] == queue.reckon(QUICK, 6000).seconds
     queue.cancel(job)
     assert not job.as_dict()["waits"]
+
+
+def test_a_pace_that_cannot_be_reckoned_from_keeps_nobody_from_their_turn(queue, worker, monkeypatch):  # noqa: F811
+    def fails(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(Reckoner, "learn", fails)
+    monkeypatch.setattr(threading, "excepthook", lambda _: None)
+    worker("""
+import json, sys
+sys.stdin.readline()
+for line in ({"by_parts": 6000}, {"step": 1}):
+    print(json.dumps(line), flush=True)
+""")
+    for user in ("alice", "bob"):
+        assert queue.submit(user, writing(user), QUICK).over.wait(20)

@@ -282,10 +282,12 @@ class Jobs(Holder):
             with suppress(BrokenPipeError):
                 orders.close()
             tells.close()
-            job.shows_pace(self._reckoner)
-            with self._lock:
-                job.ended(status)
-                self._next()
+            try:
+                job.shows_pace(self._reckoner)
+            finally:
+                with self._lock:
+                    job.ended(status)
+                    self._next()
 
 
 def _checked(user: str, text: str) -> str:
