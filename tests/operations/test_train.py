@@ -1,5 +1,6 @@
 """From tokenized text to a stored release."""
 
+import json
 from contextlib import closing
 from dataclasses import replace
 
@@ -20,12 +21,14 @@ from sharedllm.errors import (
 )
 from sharedllm.evaluation.gate import Gate
 from sharedllm.operations import train as operation
-from sharedllm.operations.authors import Author
+from sharedllm.operations.authors import Author, authors_of, split_of
 from sharedllm.operations.locks import not_in_training
 from sharedllm.operations.release_text import read_again
 from sharedllm.operations.train import already_trained, train_and_judge, train_tokenized
 from sharedllm.operations.workplace import Workplace
 from sharedllm.store import open_store
+from sharedllm.text.choices import Choices
+from sharedllm.text.sources import MANIFEST
 from sharedllm.training import vectors
 from sharedllm.training.checkpoints import Checkpoints
 from sharedllm.training.recipes import Recipe
@@ -396,3 +399,15 @@ def test_who_was_erased_since_their_text_arrived_is_not_trained(workplace, store
     (outcome,) = operation.train(workplace, store, [of("alice", stay=stay)], RECIPE)
     assert isinstance(outcome.error, ErasedMeanwhile)
     assert not list(store.users())
+
+
+def test_what_is_learned_is_what_the_sources_say(tmp_path):
+    turns = [{"role": ("user", "assistant")[place % 2], "content": writing(str(place), 300)} for place in range(80)]
+    (tmp_path / "chats.jsonl").write_text(f"{json.dumps({'messages': turns})}\n")
+    line = {"user": "alice", "files": ["chats.jsonl"], "me": "user", "learn": "answers", "mask": False}
+    (tmp_path / "users.jsonl").write_text(json.dumps(line))
+    choices = Choices(me=("user",), learn="answers")
+    typed = [f"{MANIFEST}{tmp_path / 'users.jsonl'}"], [*choices.as_source(), tmp_path / "chats.jsonl"]
+    for sources in typed:
+        (author,) = authors_of({"alice": sources})
+        assert split_of(author).learn == "answers"

@@ -10,7 +10,7 @@ from sharedllm.errors import InvalidInput, TextError
 from sharedllm.operations.workplace import Workplace
 from sharedllm.text.folds import tokenize_to_train
 from sharedllm.text.passages import Learn, Passage, plain
-from sharedllm.text.sources import Wrote, read_sources, remembered
+from sharedllm.text.sources import Wrote, learned, read_sources, remembered
 from sharedllm.text.splits import Split, split_passages
 from sharedllm.text.windows import TokenizedText
 
@@ -60,7 +60,8 @@ def authors_of(given: Mapping[str, Wrote] | Iterable[Author]) -> list[Author]:
 
 
 def _author(user: str, wrote: Wrote) -> Author:
-    return Author(user, lambda: read_sources(user, wrote).passages, remembered(wrote))
+    learn = learned(user, wrote)
+    return Author(user, lambda: read_sources(user, wrote).passages, remembered(wrote), learn=learn)
 
 
 def split_of(author: Author) -> Split | TextError:

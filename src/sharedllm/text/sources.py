@@ -1,12 +1,13 @@
 """Where a user's text comes from: paths, standard input, a line of a manifest, or a sample."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sharedllm.errors import InvalidInput, TextError
 from sharedllm.text import samples
 from sharedllm.text.choices import CHOICES, Choices, chosen_in
-from sharedllm.text.manifest import readers
+from sharedllm.text.manifest import Entry, readers
+from sharedllm.text.passages import Learn
 from sharedllm.text.reading import UserText, read_user
 
 SAMPLE = "sample:"
@@ -51,10 +52,27 @@ def read_sources(user: str, wrote: Wrote, choices: Choices | None = None) -> Use
         )
     if special[0].startswith(SAMPLE):
         return UserText(user, samples.sample_text(special[0].removeprefix(SAMPLE)))
-    path = Path(special[0].removeprefix(MANIFEST))
+    return _line_of(user, special[0])[1]()
+
+
+def learned(user: str, wrote: Wrote) -> Learn:
+    """What a user's text is to teach: as the sources say that a release remembers, or their line of a manifest.
+
+    Raises:
+        TextError, InvalidInput: see `read_sources`.
+    """
+    if isinstance(wrote, str):
+        return Choices().learn
+    said, sources = chosen_in(_listed(wrote))
+    manifest = next((each for each in sources if isinstance(each, str) and each.startswith(MANIFEST)), None)
+    return said.learn if manifest is None else _line_of(user, manifest)[0].choices.learn
+
+
+def _line_of(user: str, source: str) -> tuple[Entry, Callable[[], UserText]]:
+    path = Path(source.removeprefix(MANIFEST))
     for entry, read in readers(path):
         if entry.user == user:
-            return read()
+            return entry, read
     raise TextError(f"{path} no longer has a line for {user!r}", remedy="Give the files to read.")
 
 
