@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -115,7 +115,7 @@ def show_exact(base: Base, *, format: str) -> None:
 def show_same(
     base: Base,
     layout: Layout,
-    serve: "Callable[[list[Request]], list[list[RequestEvent]]]",
+    serve: "Callable[[Callable[[], list[Request]]], list[list[RequestEvent]]]",
     *,
     roundings: int = _ROUNDINGS,
 ) -> None:
@@ -124,26 +124,28 @@ def show_same(
     Args:
         base: that nothing else uses meanwhile.
         layout: of the rows.
-        serve: answers a few requests together, and gives what each was told.
+        serve: answers a few requests together, and gives what each was told. It asks for them when it could be made:
+            what cannot compute with a base at all says why in its own words.
         roundings: scores may differ by as many times what one of every layer's output changes; four, unless other
             kernels compute.
 
     Raises:
         UnsupportedBase: scores differ by more, or a request failed.
     """
-    requests = list(_requests(base, layout.size, steady_context(base)))
-    told = [_told(base, *each) for each in zip(requests, serve(requests), strict=True)]
+    asked = cache(lambda: list(_requests(base, layout.size, steady_context(base))))
+    news = serve(asked)
+    told = [_told(base, *each) for each in zip(asked(), news, strict=True)]
     _compare(base, layout, told, roundings)
 
 
-def _serve(base: Base, format: str, requests: list[Request]) -> list[list[RequestEvent]]:
+def _serve(base: Base, format: str, asked: Callable[[], list[Request]]) -> list[list[RequestEvent]]:
     """Run the requests as an engine would."""
     try:
         runner = Runner(base, _LIMITS, format=format)
     except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         raise _broken(base, error) from error
     with closing(runner):
-        original = steady_context(base)
+        requests, original = asked(), steady_context(base)
         scheduler = Scheduler(runner.table, runner.cache, _LIMITS, Counters(), ends=base.end_tokens, original=original)
         news: list[list[RequestEvent]] = [[] for _ in requests]
         for step in itertools.count():

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -76,8 +76,9 @@ class VllmEngine(Serving[Passes, "VllmScheduler"]):
         return runner, VllmScheduler(runner, self.limits, self.counters, ends=self.base.end_tokens), context - 1
 
 
-def _serve(engine: VllmEngine, runner: Passes, counters: Counters, requests: list[Request]) -> list[list[RequestEvent]]:
+def _serve(engine: VllmEngine, runner: Passes, counters: Counters, asked: Callable[[], list[Request]]) -> list[list[RequestEvent]]:
     """Run a few requests together, before anybody else's."""
+    requests = asked()
     news: list[list[RequestEvent]] = [[] for _ in requests]
     scheduler = VllmScheduler(runner, engine.limits, counters, ends=engine.base.end_tokens)
     for number, request in enumerate(requests):
