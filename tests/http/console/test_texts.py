@@ -119,6 +119,25 @@ def test_what_is_too_much_is_said_before_it_is_sent(site, training, visit):
     assert not any("inspect" in url for url in page.asked)
 
 
+def test_what_was_begun_before_takes_no_error_back(site, training, visit):
+    site = site(jobs=training(), body_bytes=2000)
+    page, held = enter(visit(site.address), site.secrets["alice"]), []
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/jobs*", hold)
+    opened(page, "Texts").get_by_label("Drop files here").set_input_files(
+        [{"name": "a.txt", "mimeType": "text/plain", "buffer": b"x" * 3000}]
+    )
+    page.get_by_role("alert").wait_for()
+    with page.expect_response("**/jobs*"):
+        held.pop().continue_()
+    # The page has done with the answer once it has painted twice.
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    assert "takes 0 MB" in page.get_by_role("alert").inner_text(timeout=1000)
+
+
 def test_releases_are_a_line_to_go_back_on(site, published, visit):
     published.store.publish("alice", published.adapter(5), GateOutcome(True, "passed: better"))
     published.store.publish("alice", published.adapter(6), GateOutcome(False, "held back: it harms general text"))

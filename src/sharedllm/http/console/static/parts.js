@@ -28,15 +28,22 @@ export function Title({ children }) {
 // Runs `work` one at a time, and holds what went wrong and whether it runs.
 export function useWork() {
   const [state, set] = useState({ busy: false, error: null });
+  const begun = useRef(0);
+  const going = useRef(0);
   const run = async (work) => {
+    const turn = ++begun.current;
+    let error = null;
+    going.current += 1;
     set({ busy: true, error: null });
     try {
-      const done = await work();
-      set({ busy: false, error: null });
-      return done;
-    } catch (error) {
-      set({ busy: false, error });
+      return await work();
+    } catch (caught) {
+      error = caught;
       return undefined;
+    } finally {
+      going.current -= 1;
+      // What was begun before and ends now takes nothing back that was said since.
+      set((now) => ({ busy: going.current > 0, error: turn === begun.current ? error : (now.error ?? error) }));
     }
   };
   return { ...state, run };
