@@ -76,7 +76,9 @@ class VllmEngine(Serving[Passes, "VllmScheduler"]):
         return runner, VllmScheduler(runner, self.limits, self.counters, ends=self.base.end_tokens), context - 1
 
 
-def _serve(engine: VllmEngine, runner: Passes, counters: Counters, asked: Callable[[], list[Request]]) -> list[list[RequestEvent]]:
+def _serve(
+    engine: VllmEngine, runner: Passes, counters: Counters, asked: Callable[[], list[Request]]
+) -> list[list[RequestEvent]]:
     """Run a few requests together, before anybody else's."""
     requests = asked()
     news: list[list[RequestEvent]] = [[] for _ in requests]
