@@ -12,6 +12,7 @@ from tests.serving.conftest import alone, likely
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.errors import EngineStopped, InvalidInput, QueueFull
 from sharedllm.holder import Removed
+from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Limits, Sampling
 
 GREEDY = Sampling(temperature=0)
@@ -415,3 +416,12 @@ def test_requests_from_many_threads_all_end(engine_of, ask):
     while engine.counters.running and time.monotonic() < until:
         time.sleep(0.01)
     assert (engine.counters.running, engine.counters.waiting) == (0, 0)
+
+
+def test_what_ends_while_an_engine_is_made_ends_whoever_makes_it(base_of, monkeypatch):
+    def leave(*_):
+        raise SystemExit("a library has had enough")
+
+    monkeypatch.setattr(Engine, "_make", leave)
+    with pytest.raises(SystemExit, match="had enough"):
+        Engine(base_of("llama"))

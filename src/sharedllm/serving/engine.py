@@ -201,7 +201,8 @@ class Serving(Holder, ABC, Generic[Computing, Scheduling]):
     def _run(self, format: str, made: "Future[tuple[Computing, Scheduling, int]]") -> None:
         try:
             made.set_result(self._make(format))
-        except Exception as error:
+        except BaseException as error:
+            # Whoever makes the engine waits for it, whatever a library ends with.
             made.set_exception(error)
             return
         self._begun.wait()

@@ -105,6 +105,8 @@ def test_a_pass_is_refused_in_which_a_slot_holds_somebody_else(rows, row):
         rows.set_active_adapters([request_for(1, "ben-1")], mapping_of(1))
     with pytest.raises(RequestFailed, match="Slot 2"):
         rows.set_active_adapters([request_for(2, "ann-1")], mapping_of(2))
+    with pytest.raises(RequestFailed, match="does not say which slot"):
+        rows.set_active_adapters([request_for(1, "ann-1")], None)
 
 
 @torch.no_grad()
