@@ -114,7 +114,8 @@ def test_keys_and_values_would_be_mixed_up_if_vllm_did_not_ask_whose_they_are(vl
     prompt = asking("user1").prompt
     alone = submit(vllm_engine, "user2", prompt=prompt).wait()
     vllm_engine._order(vllm_engine._runner.wipe, wait=True)
-    monkeypatch.setattr(kv_cache_utils, "_gen_lora_extra_hash_keys", lambda request: [])
+    # Neither the release nor the person.
+    monkeypatch.setattr(kv_cache_utils, "generate_block_hash_extra_keys", lambda *given: (None, given[-1]))
     submit(vllm_engine, "user1").wait()
     mixed = submit(vllm_engine, "user2", prompt=prompt).wait()
     monkeypatch.undo()

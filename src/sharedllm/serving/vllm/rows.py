@@ -143,17 +143,17 @@ class RowManager:
             RequestFailed: a slot does not hold what a request in the pass was made for, or nothing says whose tokens
                 are read.
         """
-        if mapping is None:
-            raise RequestFailed(
-                "vLLM does not say which slot each token of a pass has",
-                remedy="Use a version of vLLM that this package was tested with.",
-            )
         for request in requests:
             if not self.add_adapter(request):
                 raise RequestFailed(
                     f"Slot {request.lora_int_id} does not hold {request.lora_name!r}",
                     remedy="Write the row before a request is made for it, and keep it until that has ended.",
                 )
+        if mapping is None:
+            raise RequestFailed(
+                "vLLM does not say which slot each token of a pass has",
+                remedy="Use a version of vLLM that this package was tested with.",
+            )
         if mapping.type.name != "LANGUAGE":
             return
         slots = np.asarray(mapping.index_mapping, dtype=np.int64)
