@@ -44,7 +44,7 @@ def test_from_one_command_to_an_answered_question_are_three_decisions(tried, vis
     assert "Training takes about" in found.inner_text()
     page.get_by_role("button", name="Train").click()
     page.get_by_label(re.compile("step [1-9]")).wait_for(timeout=600_000)
-    page.get_by_text(re.compile("answers from now on|does not answer")).wait_for(timeout=1_200_000)
+    page.get_by_text(re.compile("answers from now on|is stored and does not answer")).wait_for(timeout=1_200_000)
     assert page.get_by_role("region", name="Training").get_by_text(re.compile("passed|held back")).count()
     opened(page, "Write").get_by_role("textbox").fill("What should I write about next?")
     page.get_by_role("button", name="Ask both").click()
