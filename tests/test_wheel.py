@@ -104,13 +104,16 @@ def test_the_core_trains_gates_stores_and_asks_and_with_an_extra_serves(installe
         "text": ("text", "inspect", "notes.md", "--mask"),
         "private": ("base", "adapt", "smollm2-135m", "--people", "none.jsonl", "--name", "ours", "--private"),
     }
-    assert lacking.keys() == EXTRAS.keys()
+    assert {*lacking, "vllm"} == EXTRAS.keys()
     for extra, arguments in lacking.items():
         refused = installed.run(*arguments)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert re.fullmatch(rf"error: .*pip install 'sharedllm\[{extra}\]'\n", refused.stderr), refused.stderr
 
     installed.install("[serve]")
+    refused = installed.run("serve", "--engine", "vllm", "--port", "0", *base)
+    assert refused.returncode == 2, refused.stderr
+    assert "pip install 'sharedllm[vllm]'" in refused.stderr
     key = installed.run("keys", "create", "--user", "alice").stdout.strip()
     serving = installed.command("serve", "--port", "0", *base)
     with subprocess.Popen(
