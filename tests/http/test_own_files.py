@@ -127,7 +127,7 @@ def test_one_person_has_one_look_at_a_time_two_are_under_way_in_all_and_too_many
             await until(lambda: sum(each.done() for each in flood) == 5)
             others = [look("bob"), look("carol")]
             await until(lambda: len(looking) == 2)
-            assert looking == ["alice", "bob"]
+            assert sorted(looking) in (["alice", "bob"], ["alice", "carol"])
             may.set()
             refused = [each for each in [await each for each in flood] if each.status_code != 200]
             assert [each.status_code for each in [await each for each in others]] == [200, 200]
