@@ -46,6 +46,7 @@ _TYPES = {
     "operations.route": ("Route",),
     "operations.workplace": ("Bar",),
     "operations.worth": ("Worth",),
+    "serving.engine": ("Serving",),
     "serving.request": ("DEFAULT_SAMPLING", "Deliver", "Reason", "RequestEvent", "Scored"),
     "store.contract": (
         "Change",
@@ -87,8 +88,16 @@ def definitions() -> dict[str, tuple[str, Definition]]:
     for name in sharedllm.__all__:
         each = getattr(sharedllm, name)
         if inspect.isfunction(each) or (inspect.isclass(each) and not issubclass(each, sharedllm.SharedLLMError)):
-            found[name] = each.__module__.split(".")[1], _definition(each)
+            found[name] = each.__module__.split(".")[1], _with_made(_definition(each), each)
     return found
+
+
+def _with_made(definition: Definition, each: Any) -> Definition:
+    """A class with how it is made, where it inherits that from one of ours."""
+    if isinstance(definition, ast.ClassDef) and not _init(definition):
+        bases = [_definition(kind) for kind in each.__mro__[1:] if kind.__module__.startswith("sharedllm")]
+        definition.body += [made for base in bases if (made := _init(base))][:1]
+    return definition
 
 
 def methods(name: str) -> list[ast.FunctionDef]:

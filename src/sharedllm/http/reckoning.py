@@ -1,11 +1,12 @@
 """How long a training will take on this machine, told before it begins."""
 
-import json
 import math
 import os
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+
+from safetensors import safe_open
 
 from sharedllm.cluster.fleets.sizing import core_seconds, tokens_of_training
 from sharedllm.training.recipes import Recipe
@@ -82,6 +83,5 @@ def _multiplied(base: Path) -> int:
 
 
 def _shapes(path: Path) -> dict[str, list[int]]:
-    with path.open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return {name: about["shape"] for name, about in header.items() if name != "__metadata__"}
+    with safe_open(path, framework="np") as stored:
+        return {name: stored.get_slice(name).get_shape() for name in stored.keys()}  # noqa: SIM118

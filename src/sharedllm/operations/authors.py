@@ -12,9 +12,10 @@ from sharedllm.text.folds import tokenize_to_train
 from sharedllm.text.passages import Learn, Passage, plain
 from sharedllm.text.sources import Wrote, learned, read_sources, remembered
 from sharedllm.text.splits import Split, split_passages
-from sharedllm.text.windows import TokenizedText
+from sharedllm.text.windows import TokenizedText, tokenize
 
 if TYPE_CHECKING:
+    from sharedllm.base.tokens import Tokens
     from sharedllm.store.contract import Stay
 
 
@@ -86,3 +87,12 @@ def tokenized(workplace: Workplace, user: str, split: Split, window: int) -> Tok
     """
     tokens = workplace.tokens
     return tokenize_to_train(user, split, tokens.encode, converse=partial(learned_ids, tokens), window=window)
+
+
+def tokenized_blocks(tokens: "Tokens", user: str, split: Split, window: int = 256) -> TokenizedText:
+    """A user's split, ready to measure on: `tokenize` by the tokenizer and chat template of a base.
+
+    Raises:
+        TooLittleText, TextError: see `tokenize`.
+    """
+    return tokenize(user, split, tokens.encode, converse=partial(learned_ids, tokens), window=window)

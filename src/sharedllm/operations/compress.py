@@ -5,16 +5,14 @@ That int8 is opt-in, and the bounds, are decided by Bet 53; see docs/bets/53.md.
 
 import math
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import TYPE_CHECKING, Literal
 
-from sharedllm.base.conversations import learned_ids
 from sharedllm.errors import InvalidInput
+from sharedllm.operations.authors import tokenized_blocks
 from sharedllm.operations.grow import check_still_answers
 from sharedllm.operations.release_text import read_again, window_of
 from sharedllm.operations.workplace import Workplace
 from sharedllm.text.sources import Wrote
-from sharedllm.text.windows import tokenize
 
 if TYPE_CHECKING:
     from sharedllm.adapters.adapter import GateOutcome
@@ -152,11 +150,8 @@ def _measure(
 
     raw = release.adapter.values
     table = np.stack([np.zeros_like(raw), raw, packed.dequantised()])
-    tokens, window = workplace.base.tokens, window_of(release)
-    validation = tokenize(
-        release.user, split, tokens.encode, converse=partial(learned_ids, tokens), window=window
-    ).validation
-    windows = spread(validation, MAX_WINDOWS)
+    blocks = tokenized_blocks(workplace.base.tokens, release.user, split, window_of(release))
+    windows = spread(blocks.validation, MAX_WINDOWS)
     with workplace.bar("measuring", len(table) * len(windows)) as advance:
         return row_losses(workplace.base, injection, table, windows, on_batch=advance)
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 from sharedllm.base.conversations import learned_ids
 from sharedllm.errors import CorruptAdapter, InvalidInput
+from sharedllm.operations.authors import tokenized_blocks
 from sharedllm.operations.release_text import read_again, window_of
 from sharedllm.operations.workplace import Workplace
 from sharedllm.text.sources import Wrote
-from sharedllm.text.windows import tokenize
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,11 +126,8 @@ def evaluate(
     for release in releases.values():
         injection = workplace.injection_of(release.adapter)
     base = workplace.base
-    converse = partial(learned_ids, base.tokens)
     heldout = {
-        user: spread(
-            tokenize(user, split, base.encode, converse=converse, window=window_of(releases[user])).heldout, WINDOWS
-        )
+        user: spread(tokenized_blocks(base.tokens, user, split, window_of(releases[user])).heldout, WINDOWS)
         for user, split in splits.items()
     }
     general = spread(workplace.general("heldout", window_of(first)), WINDOWS)

@@ -1,16 +1,14 @@
 """Adapters to and from other tools and machines."""
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from sharedllm.adapters.adapter import UNTESTED, GateOutcome
-from sharedllm.base.conversations import learned_ids
 from sharedllm.errors import UnknownName
+from sharedllm.operations.authors import tokenized_blocks
 from sharedllm.operations.workplace import Workplace
 from sharedllm.text.sources import Wrote, read_sources
-from sharedllm.text.windows import tokenize
 
 if TYPE_CHECKING:
     from sharedllm.adapters.adapter import Adapter
@@ -131,8 +129,7 @@ def _judge(workplace: Workplace, user: str, adapter: "Adapter", wrote: Wrote | N
 
     if wrote is None:
         return GateOutcome(False, UNTESTED)
-    split, tokens = read_sources(user, wrote).split(), workplace.base.tokens
-    own = tokenize(user, split, tokens.encode, converse=partial(learned_ids, tokens))
+    own = tokenized_blocks(workplace.base.tokens, user, read_sources(user, wrote).split())
     general = workplace.general("validation", own.validation.shape[1])
     injection = workplace.injection_of(adapter)
     return mind_repeats(Gate().judge(workplace.base, injection, adapter, own.validation, general), own.repeats)

@@ -11,7 +11,6 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,10 +19,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from sharedllm.adapters.adapter import Adapter, check_fits
-from sharedllm.base.conversations import learned_ids
 from sharedllm.base.loading import Base
 from sharedllm.errors import ManifestError, TrainingError
 from sharedllm.evaluation.perplexity import Losses, Windows, row_losses, spread
+from sharedllm.operations.authors import tokenized_blocks
 from sharedllm.operations.locks import in_training
 from sharedllm.operations.workplace import Workplace
 from sharedllm.reporting.fleet.findings import Reading
@@ -31,7 +30,7 @@ from sharedllm.reporting.fleet.members import EVERYONE_STEPS, WINDOWS, Fleet, Me
 from sharedllm.store.contract import Store
 from sharedllm.text.manifest import entries_at
 from sharedllm.text.repeats import Repeats
-from sharedllm.text.windows import TokenizedText, tokenize, windows
+from sharedllm.text.windows import TokenizedText, windows
 from sharedllm.training.checkpoints import Checkpoints, begin_report, digest, keep, report_folder
 from sharedllm.training.recipes import Recipe
 from sharedllm.training.vectors import train_vectors
@@ -128,8 +127,7 @@ def _tokenized(fleet: Fleet, member: Member, base: Base) -> TokenizedText:
             f"The text of {member.user!r} in {fleet.manifest} has changed while it was looked at",
             remedy="Run the same command again.",
         )
-    converse = partial(learned_ids, base.tokens)
-    return tokenize(member.user, split, base.encode, converse=converse, window=fleet.recipe.window)
+    return tokenized_blocks(base.tokens, member.user, split, fleet.recipe.window)
 
 
 @contextmanager

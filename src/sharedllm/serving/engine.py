@@ -253,23 +253,12 @@ AnyEngine = Serving[Any, Any]
 
 
 class Engine(Serving[Runner, Scheduler]):
-    """Serves requests of many releases from one base. Until it is closed, nothing else may use the base's model.
+    """`Serving` by the passes of this package.
 
     Raises:
         InvalidInput: another engine serves from the base.
         UnknownName, UnsupportedBase: see `layout_of` and `show_exact`.
-
-    Attributes:
-        base: the base model.
-        layout: the sites that the values of a release belong to.
-        limits: what it holds at once.
-        counters: what it has done.
-        context: tokens that a prompt and its answer may have together.
-        healthy: False once its thread has failed; it takes no requests then.
     """
-
-    def __init__(self, base: Base, limits: Limits | None = None, *, format: str = DEFAULT_FORMAT) -> None:
-        super().__init__(base, limits, format=format)
 
     def step(self) -> None:
         """One pass of the model over everybody, and its news to each."""

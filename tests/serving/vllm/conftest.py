@@ -60,7 +60,7 @@ def prompts():
     return {f"user{number}": (shared if number % 2 else []) + own for number, own in enumerate(alone)}
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def asking(rows, prompts):
     """A user's request."""
 
@@ -92,7 +92,7 @@ def submit(asking):
 
 
 @pytest.fixture(scope="session")
-def expected(wide, rows, prompts):
+def expected(wide, rows, asking):
     """What this package's own engine answers everybody: ids and log-probabilities, by user."""
     from sharedllm.serving.engine import Engine
 
@@ -101,17 +101,7 @@ def expected(wide, rows, prompts):
     engine.start()
     for user in [*rows, "nobody"]:
         clients[user] = Client()
-        own = Request(
-            prompts.get(user, [5, 6, 7]),
-            owner=user,
-            release=f"{user}-1" if user in rows else None,
-            values=rows.get(user),
-            max_tokens=8,
-            sampling=GREEDY,
-            ignore_end=True,
-            score_prompt=True,
-        )
-        engine.submit(own, clients[user])
+        engine.submit(asking(user, score_prompt=True), clients[user])
     found = {user: client.wait() for user, client in clients.items()}
     engine.close()
     return found

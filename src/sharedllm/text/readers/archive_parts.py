@@ -1,7 +1,7 @@
 """Parts of zip archives, read within bounds: what an archive says of their sizes is not believed."""
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from typing import Any
@@ -95,6 +95,11 @@ def related(archive: ZipFile, name: str = "") -> dict[str, Related]:
         to = posixpath.normpath(posixpath.join("/", folder, target)).lstrip("/") if inside else ""
         found[each.get("Id") or ""] = Related((each.get("Type") or "").rpartition("/")[2], to)
     return found
+
+
+def referred(element: Any, parts: Mapping[str, Related]) -> str:
+    """The part that an element of an Office document refers to by one of its attributes; empty where it does not."""
+    return next((parts[value].path for value in element.attrib.values() if value in parts), "")
 
 
 def main_part(archive: ZipFile) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from zipfile import ZipFile
 
 from sharedllm.text.documents import Document, Turn
-from sharedllm.text.readers.archive_parts import local, part, related, xml
+from sharedllm.text.readers.archive_parts import local, part, referred, related, xml
 from sharedllm.text.readers.found import LARGEST_FILE
 from sharedllm.text.readers.prose_pieces import is_sentence
 
@@ -33,7 +33,7 @@ def read(archive: ZipFile, source: str, main: str) -> Iterator[Document]:
     turns = []
     room = LARGEST_FILE
     for slide in (each for each in xml(part(archive, main)).iter() if local(each.tag) == "sldId"):
-        path = next((parts[value].path for value in slide.attrib.values() if value in parts), "")
+        path = referred(slide, parts)
         if path not in names:
             continue
         beside = related(archive, path)

@@ -8,7 +8,7 @@ from typing import Any
 from zipfile import ZipFile
 
 from sharedllm.text.documents import Document, Turn
-from sharedllm.text.readers.archive_parts import elements, local, part, related, xml
+from sharedllm.text.readers.archive_parts import elements, local, part, referred, related, xml
 from sharedllm.text.readers.found import LARGEST_FILE, Unreadable
 from sharedllm.text.readers.prose_pieces import is_sentence
 from sharedllm.text.readers.tables import named_rows, table_of
@@ -48,7 +48,7 @@ def read(archive: ZipFile, source: str, main: str) -> Iterator[Document]:
     found: list[Document] = []
     room = LARGEST_FILE
     for sheet in (each for each in book.iter() if local(each.tag) == "sheet"):
-        path = next((parts[value].path for value in sheet.attrib.values() if value in parts), "")
+        path = referred(sheet, parts)
         if path not in names:
             continue
         data = part(archive, path, room)

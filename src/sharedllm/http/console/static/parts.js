@@ -25,7 +25,7 @@ export function Title({ children }) {
   return html`<h1 tabindex="-1" ref=${place}>${children}</h1>`;
 }
 
-// Runs `work` one at a time, and holds what went wrong and whether it runs.
+// Runs work, and holds whether any is under way and what went wrong with what was begun last.
 export function useWork() {
   const [state, set] = useState({ busy: false, error: null });
   const begun = useRef(0);
