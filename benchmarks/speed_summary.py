@@ -1,4 +1,4 @@
-"""The figures of `docs/speed.md`, from the results of `benchmarks.serving_peers` and `benchmarks.trace`."""
+"""The figures of `docs/speed.md`, from the results of `benchmarks.serving_peers`, `trace` and `kernels`."""
 
 import json
 from pathlib import Path
@@ -9,11 +9,11 @@ RESULTS = Path(__file__).parent / "results"
 
 def speed_figures() -> str:
     """Markdown of what peers reach beside the engine, and of where the time of a pass goes."""
-    peers, trace = (json.loads((RESULTS / f"{name}.json").read_text()) for name in ("serving_peers", "trace"))
-    products, alone = (
-        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("products_alone", "attention_alone")
+    peers, trace, kernels = (
+        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("serving_peers", "trace", "kernels")
     )
-    return f"\n{_peers(peers)}\n\n{_trace(trace)}\n\n{_products(products)}\n\n{_alone(alone)}\n\n"
+    products, alone = _products(kernels["products"]), _alone(kernels["alone"])
+    return f"\n{_peers(peers)}\n\n{_trace(trace)}\n\n{products}\n\n{alone}\n\n"
 
 
 def _peers(peers: dict[str, Any]) -> str:
@@ -66,8 +66,7 @@ def _pass(name: str, found: dict[str, Any]) -> str:
     return f"| {name} | {found['pass_ms']:.1f} | {' | '.join([*shares, *limits])} |"
 
 
-def _products(products: dict[str, Any]) -> str:
-    measured = products["products"]
+def _products(measured: list[dict[str, Any]]) -> str:
     ways = list(dict.fromkeys(way for each in measured for way in each["microseconds"]))
     rows = "\n".join(
         f"| {each['tokens']} × {each['in']:,} × {each['out']:,} | "
@@ -85,6 +84,6 @@ def _products(products: dict[str, Any]) -> str:
 def _alone(alone: dict[str, Any]) -> str:
     summary = alone["summary"]
     low, high = summary["interval"]
-    times, pairs = f"{summary['times_as_fast']:.2f} times as fast", len(alone["after"])
+    times, pairs = f"{summary['times_as_fast']:.2f} times as fast", len(alone["fused"])
     return f"""**Attention of one token alone.** Fused instead of in plain products, a pass of one stream of a person is
 {times} ({low:.2f} to {high:.2f}; the median of {pairs} pairs of passes)."""

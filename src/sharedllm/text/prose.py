@@ -20,6 +20,8 @@ MOST_CONTROLS = 0.001
 _FEWEST = 200
 """Characters of which a share says something."""
 
+_SENTENCE, _WORDS = 60, 8
+
 _SIGNS = bytes(each for each in range(33, 127) if not chr(each).isalpha())
 _CONTROLS = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f\ufffd]")
 _TAG = re.compile(r"</?[A-Za-z!?][^<>]{0,1000}>")
@@ -50,6 +52,17 @@ def why_not_prose(text: str) -> str | None:
     if space < LEAST_SPACE and len(b"".join(plain.split())) > inked / 2:
         return f"only {space:.0%} of it is spaces and line breaks, as in encoded data or minified programs"
     return None
+
+
+def is_sentence(piece: str) -> bool:
+    """Whether a piece of a sheet or a slide is a sentence, and no heading, name or number.
+
+    It is long enough to be one and has words enough; in a script without spaces, signs enough.
+    """
+    if len(piece.split()) >= _WORDS and len(piece) >= _SENTENCE:
+        return True
+    letters = sum(character.isalpha() and character >= "\u0e00" for character in piece)
+    return letters >= _SENTENCE // 3 and letters > len(piece) // 2
 
 
 def _is_json(text: str) -> bool:

@@ -7,9 +7,9 @@ from typing import Any
 from zipfile import ZipFile
 
 from sharedllm.text.documents import Document, Turn
+from sharedllm.text.prose import is_sentence
 from sharedllm.text.readers.archive_parts import local, part, referred, related, xml
 from sharedllm.text.readers.found import LARGEST_FILE
-from sharedllm.text.readers.prose_pieces import is_sentence
 
 _HEADS = {"dt", "ftr", "hdr", "sldNum", "sldImg"}
 """Places of a slide that hold what is on every one of them."""

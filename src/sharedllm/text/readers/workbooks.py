@@ -8,9 +8,9 @@ from typing import Any
 from zipfile import ZipFile
 
 from sharedllm.text.documents import Document, Turn
+from sharedllm.text.prose import is_sentence
 from sharedllm.text.readers.archive_parts import elements, local, part, referred, related, xml
 from sharedllm.text.readers.found import LARGEST_FILE, Unreadable
-from sharedllm.text.readers.prose_pieces import is_sentence
 from sharedllm.text.readers.tables import named_rows, table_of
 
 _DATES = {*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)}
