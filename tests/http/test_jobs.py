@@ -87,7 +87,24 @@ def test_a_training_that_takes_too_much_memory_is_a_failed_job_that_says_how_muc
     job = queue.submit("alice", writing("alice"), QUICK)
     assert job.over.wait(120)
     assert (job.state, job.release) == ("failed", None)
-    assert "more than the 0.2 GiB" in job.error
+    assert "the 0.2 GiB that it may use here" in job.error
+
+
+@pytest.mark.parametrize("death", ["os.kill(os.getpid(), 11)", "os.abort()", "os._exit(127)"])
+def test_one_that_dies_of_it_without_a_word_says_so_all_the_same(queue, worker, death):
+    worker(f"import os; {death}")
+    job = queue.submit("alice", writing("alice"), QUICK)
+    assert job.over.wait(60)
+    assert "GiB that it may use here" in job.error
+
+
+@pytest.mark.parametrize("death", ["os.kill(os.getpid(), 15)", "sys.exit(143)"])
+def test_one_that_was_asked_to_end_does_not_speak_of_memory(queue, worker, death):
+    worker(f"import os, sys; {death}")
+    job = queue.submit("alice", writing("alice"), QUICK)
+    assert job.over.wait(60)
+    assert job.error
+    assert "GiB" not in job.error
 
 
 @pytest.mark.parametrize(

@@ -286,7 +286,7 @@ class Jobs(Holder):
                 job.shows_pace(self._reckoner)
             finally:
                 with self._lock:
-                    job.ended(status)
+                    job.ended(status, self._memory_bytes)
                     self._next()
 
 

@@ -17,6 +17,9 @@ log = logging.getLogger("sharedllm.http")
 
 JobState = Literal["queued", "running", "done", "held_back", "failed", "cancelled"]
 
+# The worker turns the signal into the status.
+_ASKED_TO_END = (-signal.SIGTERM, 128 + signal.SIGTERM)
+
 
 @dataclass(eq=False)
 class Job:
@@ -117,14 +120,14 @@ class Job:
             step, at = self._began
             reckoner.learn(self.recipe, self._by_parts, self.step - step, self._latest - at, at - self._since)
 
-    def ended(self, status: int) -> None:
-        """Settle how it ended, from what it told and from its process's exit status."""
+    def ended(self, status: int, memory_bytes: int) -> None:
+        """Settle how it ended, from what it told and from the exit status of its process, which had so much memory."""
         if self.gate is not None:
             self.settle("done" if self.gate["passed"] else "held_back")
         elif self.ending:
             self.settle("cancelled")
         else:
-            self.fail(self.error or _death(status))
+            self.fail(self.error or _death(status, memory_bytes))
 
     def fail(self, why: str) -> None:
         """Settle that there will be no release."""
@@ -137,9 +140,12 @@ class Job:
         self.over.set()
 
 
-def _death(status: int) -> str:
-    if status >= 0:
-        return f"The training process ended with status {status}. Send the text again; what was done is kept."
-    name = signal.Signals(-status).name
-    why = ", as when the machine runs out of memory" if name == "SIGKILL" else ""
-    return f"The training process was stopped by {name}{why}. Send the text again; what was done is kept."
+def _death(status: int, memory_bytes: int) -> str:
+    how = f"ended with status {status}" if status >= 0 else f"was stopped by {signal.Signals(-status).name}"
+    why = ""
+    if status == -signal.SIGKILL:
+        why = ", as when the machine runs out of memory"
+    elif status not in _ASKED_TO_END:
+        # What is written in C may find no room in any way: by a fault, an abort or an exit of its own.
+        why = f", as when there is no room for it in the {memory_bytes / 2**30:.1f} GiB that it may use here"
+    return f"The training process {how}{why}. Send the text again; what was done is kept."

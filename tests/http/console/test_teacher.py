@@ -37,7 +37,7 @@ class Instant(Jobs):
             job = self._queue.popleft()
             release = self._published.store.publish(job.user, self._published.adapter(len(job.text)), PASSED, job.stay)
             job.told({"release": release.number, "gate": {"passed": True, "reason": PASSED.reason, "figures": {}}})
-            job.ended(0)
+            job.ended(0, 0)
 
 
 class Teacher:
