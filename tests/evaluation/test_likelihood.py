@@ -4,6 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.functional import cross_entropy
 
+from sharedllm.evaluation import likelihood
 from sharedllm.evaluation.likelihood import token_losses
 
 
@@ -19,7 +20,7 @@ def expected(hidden, head, targets):
 
 
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-12)], ids=str)
-@pytest.mark.parametrize("tokens", [1, 127, 128, 129, 256, 300])
+@pytest.mark.parametrize("tokens", [1, 127, 128, 129, 255, 256, 257, 300])
 def test_it_is_cross_entropy_in_value_and_gradient(tokens, dtype, tolerance):
     hidden, head, targets = case(tokens, dtype=dtype)
     weights = torch.linspace(-1, 2, tokens, dtype=dtype)
@@ -30,6 +31,20 @@ def test_it_is_cross_entropy_in_value_and_gradient(tokens, dtype, tolerance):
     (our_gradient,) = torch.autograd.grad((ours * weights).sum(), hidden)
     (their_gradient,) = torch.autograd.grad((theirs * weights).sum(), hidden)
     torch.testing.assert_close(our_gradient, their_gradient, **close)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("rows", [1, 3, 300])
+def test_how_many_probabilities_are_at_hand_at_a_time_changes_no_bit(dtype, rows, monkeypatch):
+    hidden, head, targets = case(300, dtype=dtype)
+
+    def found():
+        losses = token_losses(hidden, head, targets)
+        return losses.detach(), *torch.autograd.grad(losses.sum(), hidden)
+
+    usual = found()
+    monkeypatch.setattr(likelihood, "_CACHED_BYTES", 4 * len(head) * rows)
+    assert all(torch.equal(one, other) for one, other in zip(found(), usual, strict=True))
 
 
 @settings(max_examples=30, deadline=None)
