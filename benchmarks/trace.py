@@ -30,7 +30,7 @@ from transformers import AttentionInterface
 
 from benchmarks.serving_contenders import made_prompts, made_rows
 from sharedllm.base.context_length import steady_context
-from sharedllm.base.loading import load_base
+from sharedllm.base.loading import Weights, load_base
 from sharedllm.base.resolve import BARE_BASE
 from sharedllm.reporting.environment import describe
 from sharedllm.serving.attention.interface import NAME, paged_attention, register_attention
@@ -56,9 +56,9 @@ MEMORY_BYTES, MATRIX = 2**28, 2048
 class Side:
     """Requests that draw a token in each pass, driven pass by pass."""
 
-    def __init__(self, count: int, rows: bool, temperature: float) -> None:
+    def __init__(self, count: int, rows: bool, temperature: float, weights: Weights = "plain") -> None:
         """Let them in and read their prompts."""
-        base = load_base(BARE_BASE, device="cpu")
+        base = load_base(BARE_BASE, device="cpu", weights=weights)
         self.weights = list(base.model.parameters())
         self.bytes = sum(each.numel() * each.element_size() for each in self.weights)
         self.operations = 2 * sum(each.numel() for each in self.weights if each.ndim == 2) * count
@@ -68,7 +68,7 @@ class Side:
         self._scheduler = Scheduler(table, cache, limits, Counters(), ends=(), original=steady_context(base))
         self.apart, self._marked = dict.fromkeys(APART, 0.0), False
         for product in self._runner._products._products:
-            product._multiply = self._timed("products", product._multiply)  # type: ignore[assignment]
+            product._multiply = self._timed("products", product._multiply)  # type: ignore[method-assign]
         AttentionInterface.register(NAME, self._timed("attention", paged_attention))
         values = made_rows(self._runner.layout.size, count)
         for place, prompt in enumerate(made_prompts(base, count)):

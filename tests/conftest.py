@@ -39,18 +39,18 @@ def folder_of(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def base_of(folder_of, tmp_path_factory):
-    """A small base of an architecture in a dtype, on the CPU unless another device is named."""
+    """A small base of an architecture in a dtype, with plain weights on the CPU unless others are named."""
     cache = tmp_path_factory.mktemp("cache")
     loaded = {}
 
-    def base_of(architecture="llama", dtype=torch.float32, device="cpu"):
-        if (architecture, dtype, device) not in loaded:
+    def base_of(architecture="llama", dtype=torch.float32, device="cpu", weights="plain"):
+        if (architecture, dtype, device, weights) not in loaded:
             with pytest.MonkeyPatch.context() as patch:
                 patch.setenv("SHAREDLLM_CACHE", str(cache))
-                loaded[architecture, dtype, device] = load_base(
-                    str(folder_of(architecture)), dtype=dtype, device=device
+                loaded[architecture, dtype, device, weights] = load_base(
+                    str(folder_of(architecture)), dtype=dtype, device=device, weights=weights
                 )
-        return loaded[architecture, dtype, device]
+        return loaded[architecture, dtype, device, weights]
 
     return base_of
 

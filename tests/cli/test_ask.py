@@ -8,6 +8,7 @@ from tests import models
 
 from sharedllm.adapters.adapter import Adapter, GateOutcome
 from sharedllm.adapters.layouts import layout_of
+from sharedllm.base.int8_weights import multiplies_int8
 from sharedllm.serving.request import DEFAULT_SAMPLING, Sampling
 from sharedllm.store import open_store
 
@@ -66,6 +67,14 @@ def test_a_setting_out_of_range_is_refused_by_its_name(ask, option):
     ran = ask("alice", QUESTION, "--base-only", option)
     assert (ran.code, ran.out) == (2, "")
     assert option.partition("=")[0] in ran.err
+
+
+@pytest.mark.skipif(not multiplies_int8("cpu"), reason="this processor does not multiply in int8")
+def test_who_answers_is_the_same_whichever_way_weights_are_held(alice, ask):
+    plain, own = (ask("alice", QUESTION, "--weights", weights) for weights in ("plain", "int8"))
+    assert own.code == 0
+    assert own.err == plain.err
+    assert own.out.strip()
 
 
 def test_json_says_who_answered(alice, ask):

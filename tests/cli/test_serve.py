@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from sharedllm.base.int8_weights import multiplies_int8
 from sharedllm.cli import serve as serve_module
 from sharedllm.store import open_keys
 
@@ -106,6 +107,12 @@ def test_limits_and_policy_are_as_asked(serving, machine):
     assert (limits.running, limits.waiting, limits.cache_tokens, limits.table_bytes) == (2, 7, 1024, 3 * 1024**2)
     assert service.policy.fallback
     assert not serving("--port", 0)[0].policy.fallback
+
+
+@pytest.mark.skipif(not multiplies_int8("cpu"), reason="this processor does not multiply in int8")
+def test_weights_are_held_as_the_operator_chose(serving):
+    assert serving("--port", 0)[0].engine.base.weights == "plain"
+    assert serving("--port", 0, "--weights", "int8")[0].engine.base.weights == "int8"
 
 
 def test_how_long_it_gives_notice_is_as_asked(serving, machine):

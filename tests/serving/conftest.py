@@ -55,8 +55,8 @@ def engine_of(base_of):
     """Start an engine; every engine of a test is closed after it."""
     engines = []
 
-    def engine_of(architecture="llama", dtype=torch.float64, limits=SMALL, start=True):
-        engine = Engine(base_of(architecture, dtype), limits)
+    def engine_of(architecture="llama", dtype=torch.float64, limits=SMALL, start=True, weights="plain"):
+        engine = Engine(base_of(architecture, dtype, weights=weights), limits)
         engines.append(engine)
         if start:
             engine.start()

@@ -7,16 +7,27 @@ import pytest
 import torch
 from tests.serving.conftest import SMALL
 
+from sharedllm.base.int8_weights import multiplies_int8
 from sharedllm.base.tokens import Tokens
 from sharedllm.serving.request import Sampling
 
+INT8 = pytest.param(
+    "llama",
+    torch.bfloat16,
+    "int8",
+    marks=pytest.mark.skipif(not multiplies_int8("cpu"), reason="this processor does not multiply in int8"),
+)
+BASES = [
+    *((each, dtype, "plain") for each in ("llama", "gemma3", "gpt2") for dtype in (torch.float32, torch.bfloat16)),
+    INT8,
+]
 
-@pytest.mark.parametrize("architecture", ["llama", "gemma3", "gpt2"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+
+@pytest.mark.parametrize(("architecture", "dtype", "weights"), BASES)
 def test_a_seed_gives_the_same_answer_and_the_same_figures_alone_and_among_others(
-    engine_of, ask, row, architecture, dtype
+    engine_of, ask, row, architecture, dtype, weights
 ):
-    engine = engine_of(architecture, dtype, replace(SMALL, deterministic=True))
+    engine = engine_of(architecture, dtype, replace(SMALL, deterministic=True), weights=weights)
     chance = np.random.default_rng(1)
     prompts = [chance.integers(3, 250, size).tolist() for size in (3, 60, 17, 130, 40, 5)]
     rows = [row(engine.layout.size, seed) for seed in range(6)]

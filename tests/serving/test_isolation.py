@@ -8,6 +8,7 @@ import pytest
 import torch
 from tests.serving.conftest import Client
 
+from sharedllm.base.int8_weights import multiplies_int8
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.grammar import Grammars
 from sharedllm.serving.request import Limits, Request, Sampling
@@ -110,6 +111,14 @@ def test_a_request_in_any_company_gets_what_it_gets_alone(
     base_of, cores, row, architecture, format, seed, replayed, monkeypatch
 ):
     compare(base_of(architecture, torch.float64), format, row, seed, replayed, monkeypatch)
+
+
+@pytest.mark.skipif(not multiplies_int8("cpu"), reason="this processor does not multiply in int8")
+@pytest.mark.parametrize(("architecture", "format", "seed"), [COMPANY[0], COMPANY[1], *COMPANY[-4:]])
+def test_so_does_a_request_to_a_base_whose_weights_are_in_int8(
+    base_of, cores, row, architecture, format, seed, monkeypatch
+):
+    compare(base_of(architecture, torch.float64, weights="int8"), format, row, seed, False, monkeypatch)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="serves from a GPU")

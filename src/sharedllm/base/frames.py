@@ -51,9 +51,9 @@ class Frame:
         """The nearest frame to ``A`` (float ``[rank, in]``) and ``B`` (float ``[out, rank]``)."""
         import torch
 
-        narrow, into_scale = _rounded(into.float())
+        narrow, into_scale = rounded(into.float())
         # What scales a component is on both sides of the sum over components, and goes to one of them.
-        wide, out_scale = _rounded(out.float() * into_scale)
+        wide, out_scale = rounded(out.float() * into_scale)
         return Frame(narrow, into_scale.to(torch.float32), wide, out_scale)
 
     @property
@@ -72,8 +72,8 @@ Frames = Mapping[str, Frame]
 """By the projection's module path, in model order."""
 
 
-def _rounded(matrix: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
-    """Rows as int8, and what one step of each is."""
+def rounded(matrix: "torch.Tensor") -> tuple["torch.Tensor", "torch.Tensor"]:
+    """Rows of a float32 matrix as int8, and what one step of each is."""
     import torch
 
     scale = matrix.abs().amax(dim=1) / 127

@@ -5,17 +5,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from sharedllm.base.cpu_attention import register_attention
 from sharedllm.base.fingerprint import FRAMES, fingerprint
 from sharedllm.base.frames import attach_frames, framed, read_frames, read_prior
 from sharedllm.base.resolve import DEFAULT_BASE, resolve_base
 from sharedllm.base.tokens import Tokens
-from sharedllm.errors import BaseError, UnsupportedBase
+from sharedllm.errors import BaseError, InvalidInput, UnsupportedBase
 
 if TYPE_CHECKING:
     import torch
+
+Weights = Literal["plain", "int8"]
+"""How linear layers hold their weights: in what the base computes in, or in int8."""
 
 _OWN_ATTENTION = "eager"
 _TOKENS = 8
@@ -31,6 +34,7 @@ class Base:
         fingerprint: SHA-256 over weights, config and tokenizer, whatever dtype it runs in.
         model: the transformers model, in evaluation mode, no parameter requiring gradients.
         tokenizer: the transformers tokenizer.
+        weights: how its linear layers hold theirs.
     """
 
     name: str
@@ -38,6 +42,7 @@ class Base:
     fingerprint: str
     model: Any
     tokenizer: Any
+    weights: Weights = "plain"
 
     @property
     def device(self) -> "torch.device":
@@ -100,21 +105,30 @@ class Base:
 
     @property
     def head(self) -> "torch.Tensor":
-        """The output projection ``[vocabulary, width]``: logits are ``hidden @ head.T``."""
+        """The output projection ``[vocabulary, width]``, plain in any case: logits are ``hidden @ head.T``."""
         weight: torch.Tensor = self.model.get_output_embeddings().weight
         return weight
 
 
-def load_base(name: str = DEFAULT_BASE, *, dtype: "torch.dtype | None" = None, device: str | None = None) -> Base:
+def load_base(
+    name: str = DEFAULT_BASE,
+    *,
+    dtype: "torch.dtype | None" = None,
+    device: str | None = None,
+    weights: Weights = "plain",
+) -> Base:
     """Load a base and freeze it.
 
     Args:
         name: a built-in name, a local folder, a ``.gguf`` file, or a hub id.
         dtype: what to compute in; by default `preferred_dtype` of the device.
         device: by default a GPU if there is one.
+        weights: ``int8`` has linear layers multiply in int8, on a CPU that does: for answers, which come faster and are
+            a little worse. Nothing can be trained on it.
 
     Raises:
         UnknownName, DownloadError: see `resolve_base`.
+        InvalidInput: weights cannot be held so, or the device does not multiply in int8.
         BaseError: the folder does not hold a causal language model in safetensors, or not all of its weights.
         UnsupportedBase: it does not read plain text from the left, the logits are not a plain projection of the last
             hidden state, or the rules about tokens cannot be kept with the tokenizer.
@@ -123,16 +137,27 @@ def load_base(name: str = DEFAULT_BASE, *, dtype: "torch.dtype | None" = None, d
     # of them than cores. A loader that stayed would cost an engine, which computes on a thread of its own, a third of
     # its speed; this one ends, and its team with it.
     with ThreadPoolExecutor(max_workers=1) as loader:
-        return loader.submit(_load, name, dtype, device).result()
+        return loader.submit(_load, name, dtype, device, weights).result()
 
 
-def _load(name: str, dtype: "torch.dtype | None", device: str | None) -> Base:
+def _load(name: str, dtype: "torch.dtype | None", device: str | None, weights: Weights) -> Base:
     import torch
     from transformers.utils import logging
 
+    from sharedllm.base.int8_weights import hold_int8, multiplies_int8
+
+    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if weights not in get_args(Weights):
+        raise InvalidInput(
+            f"Weights cannot be held as {weights!r}", remedy=f"Use one of {', '.join(get_args(Weights))}."
+        )
+    if weights == "int8" and not multiplies_int8(device):
+        raise InvalidInput(
+            f"Weights cannot be held in int8 on {device}: that takes a CPU with AVX-512 VNNI",
+            remedy="Hold them plainly; they are then in what suits the device.",
+        )
     folder = resolve_base(name)
     identity = fingerprint(folder)
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
     logging.disable_progress_bar()
     model, report = _model(folder, dtype or preferred_dtype(device), _attention(device))
     tokenizer = _tokenizer(folder)
@@ -144,11 +169,13 @@ def _load(name: str, dtype: "torch.dtype | None", device: str | None) -> Base:
     if read_prior(folder) is not None:
         attach_frames(model, read_frames(folder / FRAMES), folder)
     model.to(device).eval().requires_grad_(False)
-    base = Base(name, folder, identity, model, tokenizer)
+    base = Base(name, folder, identity, model, tokenizer, weights)
     _check_projection(base)
     # What is wrong with its tokenizer is told to whoever loads the base, not to whoever comes with the first text.
     base.encode("")
     _check_passes(base)
+    if weights == "int8":
+        hold_int8(model)
     return base
 
 

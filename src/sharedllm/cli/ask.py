@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sharedllm.cli.options import base_option, json_option, store_option
+from sharedllm.cli.options import base_option, json_option, store_option, weights_option
 from sharedllm.cli.printing import print_json
 from sharedllm.cli.telling import workplace
 from sharedllm.printable import printable
@@ -14,6 +14,7 @@ from sharedllm.serving.request import DEFAULT_SAMPLING, Sampling
 from sharedllm.user_ids import check_user_id
 
 if TYPE_CHECKING:
+    from sharedllm.base.loading import Weights
     from sharedllm.operations.route import Route
 
 
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     "--max-tokens", type=click.IntRange(1, 4096), default=128, show_default=True, help="How long the answer may get."
 )
 @base_option
+@weights_option
 @store_option
 @json_option
 def command(
@@ -73,6 +75,7 @@ def command(
     seed: int,
     max_tokens: int,
     base_name: str | None,
+    weights: "Weights",
     store: str | None,
     as_json: bool,
 ) -> None:
@@ -101,7 +104,10 @@ def command(
             click.echo(printable(decision.reason), err=True)
 
     try:
-        with nullcontext() if base_only else open_store(store) as opened, workplace(base_name, opened) as place:
+        with (
+            nullcontext() if base_only else open_store(store) as opened,
+            workplace(base_name, opened, weights) as place,
+        ):
             answer = ask(
                 place,
                 opened,

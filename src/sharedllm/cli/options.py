@@ -42,6 +42,15 @@ base_option = click.option(
     f" one that the store's adapters are for, and {DEFAULT_BASE} in a new store.",
 )
 
+weights_option = click.option(
+    "--weights",
+    type=click.Choice(["plain", "int8"]),
+    default="plain",
+    show_default=True,
+    help="How the base holds its weights. int8, on a CPU: faster and in half the memory, and answers are a little worse"
+    " (docs/speed.md).",
+)
+
 _RECIPE_OPTIONS = (
     click.option(
         "--recipe",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sharedllm.cli.hints import as_given
-from sharedllm.cli.options import base_option, format_option, store_option
+from sharedllm.cli.options import base_option, format_option, store_option, weights_option
 from sharedllm.cli.telling import load
 from sharedllm.errors import InvalidInput
 from sharedllm.extras import need
@@ -19,6 +19,7 @@ from sharedllm.serving.request import Limits
 if TYPE_CHECKING:
     from click.decorators import FC
 
+    from sharedllm.base.loading import Weights
     from sharedllm.http.jwt import JWT
     from sharedllm.serving.engine import AnyEngine
     from sharedllm.store.api_keys import Keys
@@ -40,6 +41,7 @@ def _limit(name: str, default: int, help: str) -> "Callable[[FC], FC]":
 @click.option("--port", type=click.IntRange(0, 65535), default=8000, show_default=True, help="0 takes a free one.")
 @format_option("Of the adapters that answer, and that are trained over HTTP.")
 @base_option
+@weights_option
 @store_option
 @click.option(
     "--engine",
@@ -103,6 +105,7 @@ def command(
     port: int,
     format: str,
     base_name: str | None,
+    weights: "Weights",
     store: str | None,
     engine: str,
     fallback: bool,
@@ -174,7 +177,7 @@ def command(
         from sharedllm.http.service import Policy, Service
         from sharedllm.operations.default_base import default_base
 
-        base = load(base_name or default_base(opened))
+        base = load(base_name or default_base(opened), weights)
         if snapshot is not None:
             snapshot.check_base(base.fingerprint, format)
         limits = Limits(

@@ -1,6 +1,7 @@
 """What commands tell of a job while it runs, on the error stream."""
 
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -9,7 +10,7 @@ from sharedllm.cli.progress import progress_bar
 from sharedllm.printable import printable
 
 if TYPE_CHECKING:
-    from sharedllm.base.loading import Base
+    from sharedllm.base.loading import Base, Weights
     from sharedllm.operations.authors import Author
     from sharedllm.operations.train import Outcome
     from sharedllm.operations.workplace import Workplace
@@ -19,29 +20,30 @@ if TYPE_CHECKING:
     from sharedllm.training.recipes import Recipe
 
 
-def load(name: str) -> "Base":
+def load(name: str, weights: "Weights" = "plain") -> "Base":
     """Load a base, saying so.
 
     Raises:
-        BaseError, UnknownName: see `load_base`.
+        BaseError, UnknownName, InvalidInput: see `load_base`.
     """
     from sharedllm.base.loading import load_base
 
     click.echo(f"loading {printable(name)}…", err=True)
-    return load_base(name)
+    return load_base(name, weights=weights)
 
 
-def workplace(base_name: str | None, store: "Store | None") -> "Workplace":
+def workplace(base_name: str | None, store: "Store | None", weights: "Weights" = "plain") -> "Workplace":
     """A workplace that says when its base is loaded, and shows bars.
 
     Args:
         base_name: as it was typed; None for the one that the store's adapters are for.
         store: an opened one.
+        weights: how the base is to hold its own.
     """
     from sharedllm.operations.default_base import default_base
     from sharedllm.operations.workplace import Workplace
 
-    return Workplace(base_name or default_base(store), load=load, bar=progress_bar)
+    return Workplace(base_name or default_base(store), load=partial(load, weights=weights), bar=progress_bar)
 
 
 def train_all(

@@ -2,13 +2,17 @@
 
 import logging
 import webbrowser
+from typing import TYPE_CHECKING
 
 import click
 
-from sharedllm.cli.options import base_option, format_option, store_option
+from sharedllm.cli.options import base_option, format_option, store_option, weights_option
 from sharedllm.cli.telling import load
 from sharedllm.printable import printable
 from sharedllm.user_ids import check_user_id
+
+if TYPE_CHECKING:
+    from sharedllm.base.loading import Weights
 
 HOST = "127.0.0.1"
 PORT = 8135
@@ -26,8 +30,11 @@ _TRAINING_SHARE = 0.75
 @click.option("--no-browser", is_flag=True, help="Only print the address.")
 @format_option("Of the adapters that answer, and that are trained.")
 @base_option
+@weights_option
 @store_option
-def command(user: str, no_browser: bool, format: str, base_name: str | None, store: str | None) -> None:
+def command(
+    user: str, no_browser: bool, format: str, base_name: str | None, weights: "Weights", store: str | None
+) -> None:
     """Open the page at USER's own place, on this machine.
 
     It serves what `sharedllm serve` does, to this machine and to USER alone, and opens a browser there: to write, drop
@@ -77,7 +84,7 @@ def command(user: str, no_browser: bool, format: str, base_name: str | None, sto
         click.echo(f"Port {PORT} is taken, so the page is at port {port} this time.", err=True)
     with ExitStack() as open_here:
         opened = open_here.enter_context(open_store(store))
-        base = load(base_name or default_base(opened))
+        base = load(base_name or default_base(opened), weights)
         jobs = open_here.enter_context(closing(Jobs(base.folder, store, share=_TRAINING_SHARE)))
         policy = Policy(
             body_bytes=_BODY_BYTES,

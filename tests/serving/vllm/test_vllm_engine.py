@@ -1,5 +1,7 @@
 """Everybody in vLLM's batch is told what this package's own engine tells them, and nobody is told anybody else's."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from tests.serving.conftest import Client
@@ -164,6 +166,8 @@ def test_what_vllm_cannot_do_is_refused_before_anything_is_done(vllm_engine, ask
         vllm_engine.submit(asking("user1", max_tokens=10_000), Client())
     with pytest.raises(InvalidInput, match="reads requests together"):
         VllmEngine(wide, Limits(deterministic=True))
+    with pytest.raises(InvalidInput, match="loads the base's weights itself"):
+        VllmEngine(replace(wide, weights="int8"))
 
 
 def test_a_pass_is_refused_whose_slot_holds_somebody_elses_row(vllm_engine, rows):

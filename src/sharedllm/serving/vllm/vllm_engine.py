@@ -34,7 +34,7 @@ class VllmEngine(Serving[Passes, "VllmScheduler"]):
     Until it is closed nothing else may use the base's model.
 
     Raises:
-        InvalidInput: the limits ask for what vLLM cannot do.
+        InvalidInput: the limits ask for what vLLM cannot do, or the base holds its weights in int8.
         MissingExtra, UnknownName, UnsupportedBase: see `Passes`, `layout_of` and `show_same`.
     """
 
@@ -61,6 +61,11 @@ class VllmEngine(Serving[Passes, "VllmScheduler"]):
         if self.limits.deterministic:
             raise InvalidInput(
                 "The vLLM engine reads requests together", remedy="Leave out --deterministic, or use this package's."
+            )
+        if self.base.weights != "plain":
+            raise InvalidInput(
+                f"The vLLM engine loads the base's weights itself, and not in {self.base.weights}",
+                remedy="Load the base with plain weights (leave out --weights), or use this package's engine.",
             )
         layout = layout_of(self.base, format)
         # A longer text would change how the others of its pass are read.
