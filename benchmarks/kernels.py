@@ -1,68 +1,139 @@
 """Ways to compute what a pass is made of, on one thread: products of few tokens, and attention of one token alone.
 
     python -m benchmarks.kernels
+    python -m benchmarks.kernels products     # these alone; what was found of attention stays
 
 A product's weights come from memory, as in a pass: of each there are copies that are multiplied in turn, more than the
 caches hold. Attention is timed as whole passes of one stream of a person, in plain products and in torch's fused call
 in turns. Seconds are those in which the thread computed.
+
+FBGEMM's product of states and weights in int8 is timed as serving has it, from states in bfloat16 to what comes out in
+bfloat16; oneDNN's and torch's beside it without what they would need around them. torch's dynamic products
+(``linear_dynamic``) round the states of all tokens with one step, so that neighbours would change an answer; they are
+timed from states in float32.
 """
 
 import json
 import os
 import statistics
+import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from benchmarks.serving import median_interval
 from benchmarks.trace import STEPS, Side
+from sharedllm.base.frames import rounded
+from sharedllm.base.int8_weights import Int8Product
 from sharedllm.reporting.environment import describe
 from sharedllm.serving.attention import cpu
 
 RESULT = Path(__file__).parent / "results" / "kernels.json"
-TOKENS = (1, 2, 4, 32)
+TOKENS = (1, 2, 4, 8, 32, 64)
 SHAPES = ((576, 960), (576, 3072), (1536, 576), (576, 49_152))
 """In and out, of SmolLM2-135M: queries, keys and values; gate and up; down; head."""
 COPIES_BYTES, ROUNDS, PAIRS = 2**26, 3, 56
+SLOW_TOKENS, GROUP = 4, 32
+"""For how many tokens what is slow is timed; how many weights in four bits have one step."""
+
+Way = tuple[str, Callable[[Any], object], list[Any]]
 
 
 def main() -> None:
     torch.set_num_threads(1)
+    # Tensors that know their own steps are to leave torch, and are measured while they are there.
+    warnings.filterwarnings("ignore", message=".*quantize_per")
+    kept: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     result: dict[str, Any] = {"environment": describe() | {"threads": 1}, "others": os.getloadavg()[0]}
-    result["products"] = [
-        {"tokens": tokens, "in": into, "out": out, "microseconds": dict(_products(tokens, into, out))}
-        for into, out in SHAPES
-        for tokens in TOKENS
-    ]
-    result["alone"] = _alone()
+    result["products"] = []
+    with torch.inference_mode():
+        for into, out in SHAPES:
+            for tokens in TOKENS:
+                found = {name: _timed(does, each) for name, does, each in _products(tokens, into, out)}
+                result["products"].append({"tokens": tokens, "in": into, "out": out, "microseconds": found})
+                print(tokens, into, out, {name: round(value) for name, value in found.items()}, flush=True)
+    result["alone"] = kept["alone"] if "products" in sys.argv else _alone()
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
-    print(json.dumps(result["products"], indent=1), result["alone"]["summary"])
 
 
-def _products(tokens: int, into: int, out: int) -> Iterator[tuple[str, float]]:
-    """Microseconds of a product by each way that there is for so many tokens."""
+def _products(tokens: int, into: int, out: int) -> Iterator[Way]:
+    """The ways that there are for so many tokens, each with weights of its own to multiply in turn."""
     copies = max(2, COPIES_BYTES // (2 * into * out))
-    x, weights = torch.randn(tokens, into).bfloat16(), [torch.randn(out, into).bfloat16() for _ in range(copies)]
+    x, weight = torch.randn(tokens, into).bfloat16(), torch.randn(out, into).bfloat16()
+    weights = [weight.clone() for _ in range(copies)]
     multiply, reorder = torch.ops.mkldnn._linear_pointwise.default, torch.ops.mkldnn._reorder_linear_weight
     yield (
         "oneDNN, bfloat16, prepacked",
-        _timed(lambda each: multiply(x, each, None, "none", [], ""), [reorder(each, None) for each in weights]),
+        lambda each: multiply(x, each, None, "none", [], ""),
+        [reorder(each, None) for each in weights],
     )
-    if tokens <= 4:
-        yield "torch.mm, bfloat16", _timed(lambda each: torch.mm(x, each.T), weights)
+    if tokens <= SLOW_TOKENS:
+        yield "torch.mm, bfloat16", lambda each: torch.mm(x, each.T), weights
     if tokens == 1:
-        yield "torch.mv, bfloat16", _timed(lambda each: torch.mv(each, x[0]), weights)
-    scales = torch.ones(out, dtype=torch.bfloat16)
+        yield "torch.mv, bfloat16", lambda each: torch.mv(each, x[0]), weights
+    yield from _in_int8(x, 2 * weights)
+    yield from _weights_alone(x, 2 * weights)
+    yield from _dynamic(x, 2 * weights)
+
+
+def _in_int8(x: torch.Tensor, weights: list[torch.Tensor]) -> Iterator[Way]:
+    """States and weights in int8, a step for each token."""
+    levels, steps = rounded(weights[0].float())
+    layers = [SimpleNamespace(levels=levels.clone(), steps=steps, bias=None, out_features=len(levels)) for _ in weights]
+    yield "FBGEMM, int8, whole", lambda each: each(x), [Int8Product([each]) for each in layers]  # type: ignore[list-item]
+    unsigned = torch.randint(0, 256, x.shape, dtype=torch.uint8)
+    multiply, prepack = torch.ops.onednn.qlinear_pointwise.default, torch.ops.onednn.qlinear_prepack
     yield (
-        "torch._weight_int8pack_mm, int8 weights",
-        _timed(lambda each: torch._weight_int8pack_mm(x, each, scales), [each.to(torch.int8) for each in weights]),
+        "oneDNN, int8, product alone",
+        lambda each: multiply(unsigned, 1.0, 128, each, steps, None, None, 1.0, 0, torch.float32, "none", [], ""),
+        [prepack(each.levels, None) for each in layers],
+    )
+    signed = unsigned.to(torch.int8)
+    yield "torch._int_mm, product alone", lambda each: torch._int_mm(signed, each.levels.T), layers
+
+
+def _weights_alone(x: torch.Tensor, weights: list[torch.Tensor]) -> Iterator[Way]:
+    """States in bfloat16, weights in eight and in four bits."""
+    out, into = weights[0].shape
+    if len(x) > SLOW_TOKENS:
+        return
+    scales = torch.ones(out, dtype=torch.bfloat16)
+    eight = [each.to(torch.int8) for each in weights]
+    yield "torch._weight_int8pack_mm", lambda each: torch._weight_int8pack_mm(x, each, scales), eight
+    four = torch.ops.aten._convert_weight_to_int4pack_for_cpu(torch.randint(0, 16, (out, into), dtype=torch.int32), 1)
+    groups = torch.ones(into // GROUP, out, 2).bfloat16()
+    yield (
+        "torch._weight_int4pack_mm_for_cpu",
+        lambda each: torch.ops.aten._weight_int4pack_mm_for_cpu(x, each, GROUP, groups),
+        [four.clone() for _ in range(2 * len(weights))],
     )
 
 
-def _timed(product: Callable[[torch.Tensor], object], weights: list[torch.Tensor]) -> float:
+def _dynamic(x: torch.Tensor, weights: list[torch.Tensor]) -> Iterator[Way]:
+    """torch's own, which round states with one step for all tokens; in four bits there is its reference alone here."""
+    out, into = weights[0].shape
+    wide, zeros, usual = x.float(), torch.zeros(out, dtype=torch.int64), torch.backends.quantized.engine
+    rows = torch.quantize_per_channel(weights[0].float(), torch.ones(out) / 40, zeros, 0, torch.qint8)
+    for engine in ("onednn", "x86", "fbgemm"):
+        torch.backends.quantized.engine = engine
+        packed = [torch.ops.quantized.linear_prepack(rows, None) for _ in weights]
+        torch.backends.quantized.engine = usual
+        yield f"linear_dynamic, {engine}", lambda each: torch.ops.quantized.linear_dynamic(wide, each), packed
+    if len(x) == 1:
+        four, scales = torch.randint(0, 256, (out, into // 2), dtype=torch.uint8), torch.ones(out, 1)
+        yield (
+            "torch._dyn_quant_matmul_4bit",
+            lambda each: torch.ops.aten._dyn_quant_matmul_4bit(wide, each, into, into, out),
+            [torch.ops.aten._dyn_quant_pack_4bit_weight(four, scales, None, into, into, out)],
+        )
+
+
+def _timed(product: Callable[[Any], object], weights: list[Any]) -> float:
     """Microseconds of one, in the best of several rounds over all copies."""
     seconds = []
     for _ in range(ROUNDS + 1):

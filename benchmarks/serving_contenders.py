@@ -8,12 +8,16 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.turns import take_orders
 from sharedllm.base.resolve import BARE_BASE
+
+if TYPE_CHECKING:
+    from sharedllm.base.loading import Weights
 
 PROMPT, NEW, LONG = 64, 64, 4_000
 LONGEST = 1_280
@@ -67,7 +71,7 @@ def _engine(users: int) -> Orders:
     return {"run": run, "beside": beside, "weights": lambda: weights}
 
 
-def _loads(users: int) -> Orders:
+def _loads(users: int, weights: "Weights" = "plain") -> Orders:
     """Our engine, asked as `loads.play` has it; see `benchmarks.serving_peers`."""
     from benchmarks.loads import play
     from sharedllm.base.loading import load_base
@@ -75,7 +79,7 @@ def _loads(users: int) -> Orders:
     from sharedllm.serving.engine import Engine
     from sharedllm.serving.request import Finished, Limits, Token
 
-    engine = Engine(load_base(BARE_BASE), Limits(cache_tokens=users * places(LONGEST)))
+    engine = Engine(load_base(BARE_BASE, weights=weights), Limits(cache_tokens=users * places(LONGEST)))
     engine.start()
     rows = made_rows(engine.layout.size, users)
 
@@ -291,6 +295,7 @@ def fill(url: str, base: Any, rows: Any) -> None:
 CONTENDERS: dict[str, Callable[[int], Orders]] = {
     "engine": _engine,
     "loads": _loads,
+    "loads in int8": partial(_loads, weights="int8"),
     "generate": _generate,
     "peft-norm": _peft_norm,
     "peft-lora": _peft_lora,

@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--apart", action="store_true", help="one contender at a time, where memory is short")
     given = parser.parse_args()
     result = _begun(given.threads)
-    starts = dict(_contenders(given.threads))
+    starts = dict(peers(given.threads))
     groups = [[name] for name in starts] if given.apart else [list(starts)]
     for number in range(given.rounds):
         for group in groups:
@@ -180,7 +180,8 @@ def _begun(threads: int) -> dict[str, Any]:
     return {"environment": environment, "summary": {}, "turns": []}
 
 
-def _contenders(threads: int) -> Iterator[tuple[str, Start]]:
+def peers(threads: int) -> Iterator[tuple[str, Start]]:
+    """Everybody who can be installed, ours first."""
     env = os.environ | {"OMP_NUM_THREADS": f"{threads}"}
     for name in ("ours", OWN[0]):
         yield name, partial(contender, "benchmarks.serving_contenders", "loads", f"{USERS}", env=env)

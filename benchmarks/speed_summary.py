@@ -67,17 +67,26 @@ def _pass(name: str, found: dict[str, Any]) -> str:
 
 
 def _products(measured: list[dict[str, Any]]) -> str:
-    ways = list(dict.fromkeys(way for each in measured for way in each["microseconds"]))
-    rows = "\n".join(
-        f"| {each['tokens']} × {each['in']:,} × {each['out']:,} | "
-        + " | ".join(f"{each['microseconds'][way]:,.0f}" if way in each["microseconds"] else "" for way in ways)
-        + " |"
-        for each in measured
+    shapes = dict.fromkeys((each["in"], each["out"]) for each in measured)
+    tables = "\n\n".join(
+        _ways(f"{into:,} × {out:,}", [each for each in measured if (each["in"], each["out"]) == (into, out)])
+        for into, out in shapes
     )
-    return f"""**Ways to multiply.** Microseconds of a product of so many tokens, in and out, on one thread.
+    return f"""**Ways to multiply.** Microseconds of a product of so many tokens, in × out, on one thread.
 
-| tokens × in × out | {" | ".join(ways)} |
-|---|{"---|" * len(ways)}
+{tables}"""
+
+
+def _ways(shape: str, measured: list[dict[str, Any]]) -> str:
+    ways = dict.fromkeys(way for each in measured for way in each["microseconds"])
+    rows = "\n".join(
+        f"| {way} | "
+        + " | ".join(f"{each['microseconds'][way]:,.0f}" if way in each["microseconds"] else "" for each in measured)
+        + " |"
+        for way in ways
+    )
+    return f"""| {shape} | {" | ".join(f"{each['tokens']}" for each in measured)} |
+|---|{"---|" * len(measured)}
 {rows}"""
 
 
