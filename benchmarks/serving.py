@@ -1,6 +1,7 @@
 """Serving speed: many users in one batch, against the base alone, plain `generate`, and PEFT. SmolLM2-135M, greedy.
 
-    python -m benchmarks.serving
+    python -m benchmarks.serving                # ended before its time, the same command goes on where it was
+    python -m benchmarks.serving serving_small  # of another machine, into results/serving_small.json
 
 Every request has a prompt of 64 tokens of general text and gets 64 new ones. Contenders are processes of their own
 (`serving_contenders.py`) and take turns, and a ratio is the median over the rounds of what two of them did in the same
@@ -23,6 +24,7 @@ import json
 import math
 import statistics
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -35,61 +37,54 @@ from benchmarks.turns import Ask, contender
 from sharedllm.base.cpu_attention import NAME as STACKED
 from sharedllm.reporting.environment import describe
 
-RESULT = Path(__file__).parent / "results" / "serving.json"
+RESULTS = Path(__file__).parent / "results"
 USERS, ROUNDS, REPEATS, PAIRS = 32, 4, 3, 32
 CURVE = (1, 2, 4, 8, 16, 32, 64)
 ATTENTIONS = ("sdpa", STACKED)
 
+CONTENDERS = {
+    "engine": max(CURVE),
+    "generate": USERS,
+    "peft-norm": USERS,
+    "peft-lora": USERS,
+    "memory": 0,
+    "admission": 0,
+}
+"""By name, how many users each is begun with."""
+
 Round = dict[str, Any]
+Find = Callable[[str], Ask]
 
 
 def main() -> None:
-    environment = describe()
+    """Measure what is not yet there, a part at a time, each kept as soon as it is whole."""
+    path = RESULTS / f"{sys.argv[1] if len(sys.argv) > 1 else 'serving'}.json"
+    result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    if "summary" in result:
+        result = {}
+    runs = result.setdefault("runs", {})
+    # Parts may be of different hours, even of different versions.
+    environments = result.setdefault("environment", {})
     with ExitStack() as stack:
-        asks = {
-            name: stack.enter_context(_contender(name, users))
-            for name, users in {
-                "engine": max(CURVE),
-                "generate": USERS,
-                "peft-norm": USERS,
-                "peft-lora": USERS,
-                "memory": 0,
-            }.items()
-        }
-        print("a round that warms up …", file=sys.stderr)
-        one_round(asks, 0)
-        rounds = []
-        for number in range(ROUNDS):
-            print("round", number + 1, "of", ROUNDS, "…", file=sys.stderr)
-            rounds.append(one_round(asks, number))
-        print("pairs …", file=sys.stderr)
-        pairs = [one_pair(asks["engine"], number % 2 == 0) for number in range(PAIRS)]
-        print("beside a long prompt …", file=sys.stderr)
-        beside = [one_neighbour(asks["engine"]) for _ in range(REPEATS)]
-        print("by the number of users …", file=sys.stderr)
-        curve: dict[str, list[float]] = {str(users): [] for users in CURVE}
-        base = []
-        for _ in range(REPEATS):
-            for users in CURVE:
-                curve[str(users)].append(asks["engine"]("run", users, True)["rate"])
-            base.append(asks["engine"]("run", USERS, False)["rate"])
-        weights = asks["engine"]("weights")
-    print("admission …", file=sys.stderr)
-    with _contender("admission", 0) as ask:
-        admission = ask("run")
-    runs = {
-        "rounds": rounds,
-        "pairs": pairs,
-        "beside": beside,
-        "users": curve,
-        "base": base,
-        "admission": admission,
-        "weights": weights,
-    }
-    result = {"environment": environment, "summary": summarise(runs), "runs": runs}
-    RESULT.write_text(json.dumps(result, indent=1) + "\n")
+        asks: dict[str, Ask] = {}
+
+        def ask(name: str) -> Ask:
+            if name not in asks:
+                asks[name] = stack.enter_context(
+                    contender("benchmarks.serving_contenders", name, str(CONTENDERS[name]))
+                )
+            return asks[name]
+
+        for part, measure in PARTS.items():
+            if part not in runs:
+                print(part, "…", file=sys.stderr)
+                runs[part], environments[part] = measure(ask), describe()
+                path.write_text(json.dumps(result, indent=1) + "\n")
+    result["summary"] = summarise(runs)
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    curve, base = runs["users"], runs["base"]
     write_curve(
-        RESULT.with_suffix(".svg"),
+        path.with_suffix(".svg"),
         "Tokens a second by users in the batch",
         {"distinct users": list(curve.values()), "the base alone, 32 requests": [base] * len(CURVE)},
         places=list(curve),
@@ -99,16 +94,27 @@ def main() -> None:
     print(json.dumps(result["summary"], indent=2))
 
 
-def one_round(asks: dict[str, Ask], number: int) -> Round:
+def _rounds(ask: Find) -> list[Round]:
+    one_round(ask, 0)
+    return [one_round(ask, number) for number in range(ROUNDS)]
+
+
+def _curve(ask: Find) -> dict[str, list[float]]:
+    engine = ask("engine")
+    rates = [[engine("run", users, True)["rate"] for users in CURVE] for _ in range(REPEATS)]
+    return {str(users): list(found) for users, found in zip(CURVE, zip(*rates, strict=True), strict=True)}
+
+
+def one_round(ask: Find, number: int) -> Round:
     """Everybody's turn: new tokens a second, and seconds to the first one."""
-    engine, generate = asks["engine"], asks["generate"]
+    engine, generate = ask("engine"), ask("generate")
     share = USERS // ROUNDS
     peers = {
-        "peft_norm": partial(asks["peft-norm"], "run", number * share, (number + 1) * share),
-        "peft_lora": partial(asks["peft-lora"], "run"),
+        "peft_norm": partial(ask("peft-norm"), "run", number * share, (number + 1) * share),
+        "peft_lora": partial(ask("peft-lora"), "run"),
         **{f"generate_{name}": partial(generate, "run", name, USERS) for name in ATTENTIONS},
     }
-    found: Round = {"users": [], "stream": [], "first_token": [], "memory": asks["memory"]("run")}
+    found: Round = {"users": [], "stream": [], "first_token": [], "memory": ask("memory")("run")}
     for name, run in peers.items():
         found["users"].append(engine("run", USERS, True)["rate"])
         found[name] = run()
@@ -177,8 +183,15 @@ def median_interval(values: list[float], confidence: float = 0.95) -> tuple[floa
     return (ordered[beyond - 1], ordered[-beyond]) if beyond else (math.nan, math.nan)
 
 
-def _contender(name: str, users: int) -> Any:
-    return contender("benchmarks.serving_contenders", name, str(users))
+PARTS: dict[str, Callable[[Find], Any]] = {
+    "weights": lambda ask: ask("engine")("weights"),
+    "rounds": _rounds,
+    "pairs": lambda ask: [one_pair(ask("engine"), number % 2 == 0) for number in range(PAIRS)],
+    "users": _curve,
+    "base": lambda ask: [ask("engine")("run", USERS, False)["rate"] for _ in range(REPEATS)],
+    "admission": lambda ask: ask("admission")("run"),
+    "beside": lambda ask: [one_neighbour(ask("engine")) for _ in range(REPEATS)],
+}
 
 
 if __name__ == "__main__":
