@@ -13,8 +13,8 @@ import fpdf
 import pptx
 import xlsxwriter
 from ebooklib import epub
-from odf import office, text
-from odf.opendocument import OpenDocumentText
+from odf import draw, office, style, table, text
+from odf.opendocument import OpenDocumentPresentation, OpenDocumentSpreadsheet, OpenDocumentText
 
 OWN = (
     "We walked along the river until the lamps came on, and nobody said a word about the letter.",
@@ -52,6 +52,55 @@ def as_odt(paragraphs=OWN):
             comment.addElement(text.P(text=OTHERS))
             element.addElement(comment)
         document.text.addElement(element)
+    return _saved(document.write)
+
+
+def as_ods(paragraphs=OWN):
+    document = OpenDocumentSpreadsheet()
+    hidden = style.Style(name="hidden", family="table")
+    hidden.addElement(style.TableProperties(display="false"))
+    document.automaticstyles.addElement(hidden)
+    days = [f"2024-03-{1 + number:02}" for number in range(len(paragraphs))]
+    rows = [["id", "date", "text", "tags"]]
+    rows += [[str(number), days[number], paragraph, OTHERS] for number, paragraph in enumerate(paragraphs)]
+    sheets = {"diary": rows, "secret": [[OTHERS] * 3], "budget": [[OTHERS, "12.5", "3"]]}
+    for name, lines in sheets.items():
+        sheet = table.Table(name=name, **({"stylename": hidden} if name == "secret" else {}))
+        for number, line in enumerate(lines):
+            row = table.TableRow()
+            for column, said in enumerate(line):
+                dated = name == "diary" and number and column == 1
+                cell = table.TableCell(**({"valuetype": "date", "datevalue": said} if dated else {}))
+                if name == "diary" and number == 1 and column == 2:
+                    cell.addElement(office.Annotation())
+                    cell.lastChild.addElement(text.P(text=OTHERS))
+                cell.addElement(text.P(text=said))
+                row.addElement(cell)
+            row.addElement(table.TableCell(numbercolumnsrepeated="16380"))
+            sheet.addElement(row)
+        empty = table.TableRow(numberrowsrepeated="1048500")
+        empty.addElement(table.TableCell(numbercolumnsrepeated="16384"))
+        sheet.addElement(empty)
+        document.spreadsheet.addElement(sheet)
+    return _saved(document.write)
+
+
+def as_odp(paragraphs=OWN):
+    document = OpenDocumentPresentation()
+    layout = style.PageLayout(name="paper")
+    document.automaticstyles.addElement(layout)
+    master = style.MasterPage(name="master", pagelayoutname=layout)
+    document.masterstyles.addElement(master)
+    for number, paragraph in enumerate([OTHERS, *paragraphs]):
+        slide = draw.Page(masterpagename=master, name=f"page{number}")
+        shown = [(paragraph, "outline")] + ([(OTHERS, "footer"), (str(number), "page-number")] if number else [])
+        for said, kind in shown:
+            frame = draw.Frame(width="10cm", height="3cm", attributes={"class": kind})
+            box = draw.TextBox()
+            box.addElement(text.P(text=said))
+            frame.addElement(box)
+            slide.addElement(frame)
+        document.presentation.addElement(slide)
     return _saved(document.write)
 
 
@@ -219,6 +268,8 @@ def _saved(save):
 MADE = {
     "docx": as_docx,
     "odt": as_odt,
+    "ods": as_ods,
+    "odp": as_odp,
     "xlsx": as_xlsx,
     "pptx": as_pptx,
     "rtf": as_rtf,

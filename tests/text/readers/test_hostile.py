@@ -8,7 +8,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from tests.text.readers.made_files import OWN, as_docx, as_odt, as_pdf, as_pptx, as_xlsx, zipped
+from tests.text.readers.made_files import OWN, as_docx, as_odp, as_ods, as_odt, as_pdf, as_pptx, as_xlsx, zipped
 
 from sharedllm.text.readers import dispatch, read_documents, reading_process
 
@@ -44,6 +44,8 @@ SECRET = b'<?xml version="1.0"?><!DOCTYPE x [<!ENTITY f SYSTEM "file:///etc/pass
     [
         (as_docx, "word/document.xml"),
         (as_odt, "content.xml"),
+        (as_ods, "content.xml"),
+        (as_odp, "content.xml"),
         (as_xlsx, "xl/worksheets/sheet1.xml"),
         (as_xlsx, "xl/sharedStrings.xml"),
         (as_pptx, "ppt/presentation.xml"),
@@ -122,6 +124,19 @@ def test_paths_in_archives_lead_nowhere_and_links_in_them_are_no_files(tmp_path)
 )
 def test_deep_and_endless_files_have_an_end(name, data, tmp_path):
     read_with_neighbours(tmp_path, name, data)
+
+
+def test_a_cell_that_says_it_is_repeated_a_billion_times_is_there_once(tmp_path):
+    with zipfile.ZipFile(io.BytesIO(as_ods())) as archive:
+        content = archive.read("content.xml")
+    for repeated in (b"1000000000", b"99999"):
+        many = content.replace(
+            b"<table:table-cell>", b'<table:table-cell table:number-columns-repeated="%s">' % repeated
+        )
+        many = many.replace(b"<table:table-row>", b'<table:table-row table:number-rows-repeated="%s">' % repeated)
+        assert many != content
+        documents, _ = read_with_neighbours(tmp_path, "m.ods", with_part(as_ods(), "content.xml", many))
+        assert [len(document.turns) for document in documents] == [len(OWN)]
 
 
 def test_a_pdf_whose_pages_are_a_circle_has_an_end(tmp_path):

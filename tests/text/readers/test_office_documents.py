@@ -7,7 +7,7 @@ from datetime import datetime
 import pptx
 import pytest
 import xlsxwriter
-from tests.text.readers.made_files import OTHERS, OWN, as_docx, as_xlsx, zipped
+from tests.text.readers.made_files import OTHERS, OWN, as_docx, as_odp, as_ods, as_xlsx, zipped
 
 from sharedllm.text.readers import read_documents
 
@@ -132,3 +132,39 @@ def test_a_workbook_that_was_unpacked_and_packed_again_is_read(tmp_path):
     (tmp_path / "mine.xlsx").write_bytes(zipped([*folders.items(), *files.items()]))
     documents, unread = read(tmp_path / "mine.xlsx")
     assert documents and unread == []
+
+
+def test_a_sheet_that_is_called_like_an_id_is_the_sheet_that_it_says(tmp_path):
+    with xlsxwriter.Workbook(tmp_path / "b.xlsx") as book:
+        for name, said in (("rId2", OWN[0]), ("rId1", OWN[1])):
+            book.add_worksheet(name).write_column(0, 0, ["text", said])
+    documents, _ = read(tmp_path / "b.xlsx")
+    found = {document.source.rpartition("/")[2]: document.turns[0].text for document in documents}
+    assert found == {"rId2": OWN[0], "rId1": OWN[1]}
+
+
+def test_of_an_opendocument_spreadsheet_the_column_of_text_is_read_with_its_dates(tmp_path):
+    (tmp_path / "diary.ods").write_bytes(as_ods())
+    (document,), unread = read(tmp_path / "diary.ods")
+    assert unread == []
+    assert document.source.endswith("diary.ods/diary") and document.kind == "OpenDocument spreadsheet"
+    assert [turn.text for turn in document.turns] == list(OWN)
+    assert [turn.when for turn in document.turns] == [datetime(2024, 3, 1 + day) for day in range(len(OWN))]
+    assert document.left_out.keys() == {"other columns", "cells that are no text", "hidden sheets", "comments"}
+
+
+def test_of_an_opendocument_presentation_slides_with_a_sentence_are_read_without_what_is_on_every_one(tmp_path):
+    (tmp_path / "talk.odp").write_bytes(as_odp())
+    (document,), unread = read(tmp_path / "talk.odp")
+    assert (unread, document.kind) == ([], "OpenDocument presentation")
+    assert [turn.text for turn in document.turns] == list(OWN)
+    assert document.left_out.keys() == {"slides without a sentence", "running heads"}
+
+
+def test_a_drawing_is_named_with_its_reason(tmp_path):
+    with zipfile.ZipFile(io.BytesIO(as_odp())) as archive:
+        files = {each: archive.read(each) for each in archive.namelist()}
+    files["mimetype"] = b"application/vnd.oasis.opendocument.graphics"
+    (tmp_path / "mine.odg").write_bytes(zipped(files.items()))
+    documents, (why,) = read(tmp_path / "mine.odg")
+    assert documents == [] and "opendocument.graphics" in why

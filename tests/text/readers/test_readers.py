@@ -121,6 +121,30 @@ def test_of_a_pdf_the_table_of_contents_is_left_out(tmp_path):
     assert document.left_out["table of contents"] > 50
 
 
+@pytest.mark.parametrize("beside", [(), ("We were three.", "12"), ("Nor I .....",)])
+def test_prose_that_ends_in_dots_is_no_table_of_contents(beside, tmp_path):
+    paper = fpdf.FPDF()
+    paper.set_font("Helvetica", size=12)
+    paper.add_page()
+    lines = ("I never knew what she meant by that.....", *beside)
+    for line in lines:
+        paper.cell(0, 8, line, new_x="LMARGIN", new_y="NEXT")
+    (tmp_path / "mine.pdf").write_bytes(bytes(paper.output()))
+    ((document,), _) = read(tmp_path / "mine.pdf")
+    assert document.turns[0].text.split() == " ".join(lines).split()
+
+
+def test_of_a_pdf_the_table_of_contents_is_left_out_where_its_numbers_stand_on_lines_of_their_own(tmp_path):
+    paper = fpdf.FPDF()
+    paper.set_font("Helvetica", size=12)
+    paper.add_page()
+    for line in ("1 The river ..........", "1", "2 The letter .........", "3 The train ......... 9", "And so on."):
+        paper.cell(0, 8, line, new_x="LMARGIN", new_y="NEXT")
+    (tmp_path / "mine.pdf").write_bytes(bytes(paper.output()))
+    ((document,), _) = read(tmp_path / "mine.pdf")
+    assert document.turns[0].text.split() == ["1", "And", "so", "on."]
+
+
 def test_a_hyphen_stays_where_the_text_has_it_elsewhere_too():
     assert whole_words("a non\ufffecommercial, manip\ufffeulated non-commercial X\x02") == (
         "a non-commercial, manipulated non-commercial X-"

@@ -98,8 +98,9 @@ def related(archive: ZipFile, name: str = "") -> dict[str, Related]:
 
 
 def referred(element: Any, parts: Mapping[str, Related]) -> str:
-    """The part that an element of an Office document refers to by one of its attributes; empty where it does not."""
-    return next((parts[value].path for value in element.attrib.values() if value in parts), "")
+    """The part that an element of an Office document refers to by an id; empty where it refers to none."""
+    ids = (value for name, value in element.attrib.items() if name.partition("}")[0].endswith("/relationships"))
+    return next((parts[value].path for value in ids if value in parts), "")
 
 
 def main_part(archive: ZipFile) -> str:

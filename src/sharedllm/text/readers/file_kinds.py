@@ -28,6 +28,7 @@ class FileKind:
 _LEAVE_OUT = "Leave it out, or write what stands in it into plain text and save it as UTF-8."
 _NOBODYS = "Leave it out: what is in it is no text that somebody wrote."
 _OFFICE = "Open it and export it as text (Save as: plain text, UTF-8), and give that."
+_OLD = "Open it and save it as docx, xlsx or pptx, or export it as text, and give that."
 _UNPACK = "Unpack it, and give the text files in it."
 _PDF = "Export its text, for instance with pdftotext FILE.pdf FILE.txt, and give that."
 _UTF_8 = "Save it as UTF-8, for instance with iconv -f utf-16 -t utf-8."
@@ -51,7 +52,7 @@ _SETTINGS = FileKind("a list of settings of a Mac", _NOBODYS)
 _BEGINNINGS = (
     (b"%PDF-", FileKind("a PDF document", _PDF, "pdf")),
     (b"{\\rtf", FileKind("an RTF document", _OFFICE, "rich_text")),
-    (_OLD_OFFICE, FileKind("an old Office document", _OFFICE)),
+    (_OLD_OFFICE, FileKind("an old Office document", _OLD)),
     (b"BEGIN:VCARD", FileKind("an address book", _NOBODYS)),
     (b"BEGIN:VCALENDAR", FileKind("a calendar", _NOBODYS)),
     (b"bplist00", FileKind("a list of settings or a web archive of a Mac", _NOBODYS)),
@@ -81,6 +82,8 @@ _BEGINNINGS = (
 _ZIPPED = (
     (b"word/", ".docx", FileKind("a Word document (docx)", _OFFICE, "zipped")),
     (b"opendocument.text", ".odt", FileKind("an OpenDocument text (odt)", _OFFICE, "zipped")),
+    (b"opendocument.spreadsheet", ".ods", FileKind("an OpenDocument spreadsheet (ods)", _OFFICE, "zipped")),
+    (b"opendocument.presentation", ".odp", FileKind("an OpenDocument presentation (odp)", _OFFICE, "zipped")),
     (b"application/epub+zip", ".epub", FileKind("an EPUB book", "Convert it to plain text, and give that.", "zipped")),
     (b"xl/", ".xlsx", FileKind("an Excel workbook (xlsx)", _OFFICE, "zipped")),
     (b"Index/Document.iwa", ".pages", FileKind("a Pages document of a Mac", "Export it as Word, and give that.")),

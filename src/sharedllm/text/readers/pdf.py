@@ -36,8 +36,8 @@ _BEGINS = r"(?<![^\W\d_])"
 
 _BROKEN = re.compile(_BEGINS + r"([^\W\d_]+)[\x02\ufffe]([^\W\d_]+)")
 _HYPHENED = re.compile(_BEGINS + r"[^\W\d_]+-[^\W\d_]+")
-_CONTENTS = re.compile(r"(?:\.\s?){5,}\s*(?:\d{1,4}|[ivxlc]{1,6})?\s*$")
-"""Dots that lead to a page's number."""
+_LEADERS = re.compile(r"(?:\.\s?){5,}\s*(\d{1,4}|[ivxlc]{1,6})?\s*$")
+"""Dots that lead to a page's number, which may stand on a line of its own."""
 
 
 @dataclass(frozen=True)
@@ -73,10 +73,25 @@ def read(file: BinaryIO, source: str) -> Iterator[Document]:
             remedy="Have its text recognised (OCR) and give that, or leave it out.",
         )
     kept, left_out = _without_heads(pages)
-    for page in kept:
-        left_out["table of contents"] += sum(len(line.text) for line in page if _CONTENTS.search(line.text))
-    kept = [[line for line in page if not _CONTENTS.search(line.text)] for page in kept]
+    entries = [_entries(page) for page in kept]
+    for page, places in zip(kept, entries, strict=True):
+        left_out["table of contents"] += sum(len(page[place].text) for place in places)
+    kept = [
+        [line for place, line in enumerate(page) if place not in places]
+        for page, places in zip(kept, entries, strict=True)
+    ]
     yield Document(source, "PDF document", (Turn(_flowing(kept)),), left_out=+left_out)
+
+
+def _entries(page: Sequence[_Line]) -> set[int]:
+    """The lines of a page that are of a table of contents: their dots lead to a number, or those beside them do."""
+    found = {place: each for place, line in enumerate(page) if (each := _LEADERS.search(line.text))}
+    numbered = {
+        place
+        for place, each in found.items()
+        if each[1] or (place + 2 < len(page) and page[place + 1].text.strip().isdecimal())
+    }
+    return numbered | {place for place in found if {place - 1, place + 1} & numbered}
 
 
 def _lines(page: Any) -> list[_Line]:

@@ -1,23 +1,21 @@
 """Excel workbooks (xlsx): of every sheet the column of text, or else the cells that are sentences."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 from zipfile import ZipFile
 
-from sharedllm.text.documents import Document, Turn
-from sharedllm.text.prose import is_sentence
+from sharedllm.text.documents import Document
 from sharedllm.text.readers.archive_parts import elements, local, part, referred, related, xml
 from sharedllm.text.readers.found import LARGEST_FILE, Unreadable
-from sharedllm.text.readers.tables import named_rows, table_of
+from sharedllm.text.readers.sheets import filled, text_of_sheet
 
 _DATES = {*range(14, 23), *range(27, 37), *range(45, 48), *range(50, 59)}
 """Numbers of the formats that every workbook has of those that write a number as a date (ECMA-376, part 1, 18.8.30)."""
 
 _LAST_DAY = 2_958_466
-_OTHER = "cells that are no text"
 _COMMENTS = ("xl/comments", "xl/threadedComments")
 _TRUE = ("1", "true", "on")
 _KIND = "Excel workbook"
@@ -57,24 +55,13 @@ def read(archive: ZipFile, source: str, main: str) -> Iterator[Document]:
         if sheet.get("state") in ("hidden", "veryHidden"):
             left_out["hidden sheets"] += sum(len(cell) for row in rows for cell in row)
             continue
-        turns, rest = _text(rows, source)
+        turns, rest = text_of_sheet(rows, source)
         left_out.update(rest)
         if turns:
             found.append(Document(f"{source}/{sheet.get('name')}", _KIND, turns))
     first, *others = found or [Document(source, _KIND, ())]
     yield replace(first, left_out=+left_out)
     yield from others
-
-
-def _text(rows: Sequence[Sequence[str]], source: str) -> tuple[tuple[Turn, ...], Mapping[str, int]]:
-    """What is a person's of a sheet: the column of text as of any table, and if none is that the cells of sentences."""
-    try:
-        table = table_of(named_rows(rows), source)
-    except Unreadable:
-        cells = [cell for row in rows for cell in row]
-        said = [cell for cell in cells if is_sentence(cell)]
-        return tuple(map(Turn, said)), {_OTHER: sum(map(len, cells)) - sum(map(len, said))}
-    return table.turns, table.left_out
 
 
 def _strings(archive: ZipFile, paths: Sequence[str]) -> list[str]:
@@ -114,7 +101,7 @@ def _dated_styles(archive: ZipFile, paths: Sequence[str]) -> set[str]:
 
 
 def _rows(data: bytes, strings: Sequence[str], dates: set[str], calendar: datetime) -> list[list[str]]:
-    """The cells of a sheet as text, without columns in which there is nothing anywhere."""
+    """The cells of a sheet as text."""
     rows: list[dict[int, str]] = []
     for row in elements(data, "row"):
         cells: dict[int, str] = {}
@@ -124,8 +111,7 @@ def _rows(data: bytes, strings: Sequence[str], dates: set[str], calendar: dateti
             if text := _value(cell, strings, dates, calendar).strip():
                 cells[column] = text
         rows.append(cells)
-    columns = sorted({column for cells in rows for column in cells})
-    return [[cells.get(column, "") for column in columns] for cells in rows if cells]
+    return filled(rows)
 
 
 def _column(reference: str, following: int) -> int:
