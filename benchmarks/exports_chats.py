@@ -109,7 +109,7 @@ def telegram(chat: Said) -> bytes:
             link, space, after = rest.partition(" ")
             parts = [before, {"type": "link", "text": f"https://{link}"}, f"{space}{after}"]
         told.append(
-            {"id": number, "type": "message", "date": f"{at:%Y-%m-%dT%H:%M:%S}", "date_unixtime": str(_unix(at))}
+            {"id": number, "type": "message", "date": f"{at:%Y-%m-%dT%H:%M:%S}", "date_unixtime": str(unix(at))}
             | {"from": author, "from_id": ids[author], "text": parts, "text_entities": []}
         )
         if number % 30 == 4:
@@ -167,7 +167,7 @@ def slack(chat: Said) -> bytes:
         escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
         words = [f"<{each}>" if each.startswith("https://") else each for each in escaped.split(" ")]
         day = days.setdefault(f"{at:%Y-%m-%d}", [])
-        day.append({"type": "message", "user": ids[author], "ts": f"{_unix(at)}.{number:06}", "text": " ".join(words)})
+        day.append({"type": "message", "user": ids[author], "ts": f"{unix(at)}.{number:06}", "text": " ".join(words)})
         if number % 40 == 2:
             notice = f"<@{ids[author]}> has joined the channel"
             day.append(
@@ -175,7 +175,7 @@ def slack(chat: Said) -> bytes:
                     "type": "message",
                     "subtype": "channel_join",
                     "user": ids[author],
-                    "ts": f"{_unix(at)}.9",
+                    "ts": f"{unix(at)}.9",
                     "text": notice,
                 }
             )
@@ -185,7 +185,7 @@ def slack(chat: Said) -> bytes:
         "channels.json": channels,
         **{f"general/{day}.json": each for day, each in days.items()},
     }
-    return _zip({name: json.dumps(value).encode() for name, value in files.items()})
+    return zipped({name: json.dumps(value).encode() for name, value in files.items()})
 
 
 def sigexport(chat: Said) -> bytes:
@@ -203,16 +203,16 @@ def messenger(chat: Said) -> bytes:
 
     told: list[dict[str, object]] = []
     for number, (at, author, text) in enumerate(chat):
-        told.append({"sender_name": garbled(author), "timestamp_ms": _unix(at) * 1000, "content": garbled(text)})
+        told.append({"sender_name": garbled(author), "timestamp_ms": unix(at) * 1000, "content": garbled(text)})
         told[-1] |= {"is_geoblocked_for_viewer": False}
         if number % 33 == 3:
             sent = f"{author} sent an attachment."
-            told.append({"sender_name": author, "timestamp_ms": _unix(at) * 1000 + 1, "content": sent, "photos": [{}]})
+            told.append({"sender_name": author, "timestamp_ms": unix(at) * 1000 + 1, "content": sent, "photos": [{}]})
     people = [{"name": name} for name in ("Bob", "Carol K.", "Alice M.")]
     whole = {"participants": people, "messages": told[::-1], "title": "Friends", "is_still_participant": True}
     place = "your_facebook_activity/messages/inbox/friends_5"
     profile = {"profile_v2": {"name": {"full_name": "Alice M."}}}
-    return _zip(
+    return zipped(
         {
             f"{place}/message_1.json": json.dumps(whole | {"thread_path": "inbox/friends_5"}).encode(),
             "personal_information/profile_information/profile_information.json": json.dumps(profile).encode(),
@@ -238,7 +238,7 @@ def chatgpt(chat: Said) -> bytes:
             message = {
                 "id": name,
                 "author": {"role": "user" if author == "user" else "assistant", "metadata": {}},
-                "create_time": _unix(at),
+                "create_time": unix(at),
                 "content": {"content_type": "text", "parts": [text]},
                 "recipient": "all",
                 "metadata": {},
@@ -247,11 +247,11 @@ def chatgpt(chat: Said) -> bytes:
             nodes[before]["children"] = [name]
             before = name
         conversations.append(
-            {"title": "Talk", "create_time": _unix(chat[number][0]), "mapping": nodes, "current_node": before}
+            {"title": "Talk", "create_time": unix(chat[number][0]), "mapping": nodes, "current_node": before}
         )
     told = json.dumps(conversations)
     page = f"<html><head></head><body><div id=root></div><script>var jsonData = {told};</script></body></html>"
-    return _zip({"conversations.json": told.encode(), "chat.html": page.encode()})
+    return zipped({"conversations.json": told.encode(), "chat.html": page.encode()})
 
 
 def claude(chat: Said) -> bytes:
@@ -320,11 +320,11 @@ def chats() -> Iterator[tuple[str, str, str, bytes, str, list[str], list[str]]]:
         yield "chats with a model", kind, file, write_model(chat), "user", own, by(chat, "assistant")
 
 
-def _unix(at: datetime) -> int:
+def unix(at: datetime) -> int:
     return int(at.replace(tzinfo=UTC).timestamp())
 
 
-def _zip(files: dict[str, bytes]) -> bytes:
+def zipped(files: dict[str, bytes]) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in files.items():

@@ -4,8 +4,12 @@ import pytest
 from benchmarks.exports import by_kind, compared, measured
 from benchmarks.exports_chats import chats
 from benchmarks.exports_documents import Made
+from benchmarks.exports_letters import letters
+from benchmarks.exports_phones import phone_chats
+from benchmarks.exports_programs import program_chats
 
 CHATS = list(chats())
+TODAY = {f"{kind}, {name}": (kind, name, *rest) for kind, name, *rest in [*phone_chats(), *program_chats()]}
 
 
 @pytest.mark.parametrize("number", [0, 6, 10, 14])
@@ -15,6 +19,21 @@ def test_of_an_export_her_words_are_found_and_nobody_elses(number, tmp_path):
     found = measured(Made(kind, name, tmp_path / file, own, others, me=me), None)
     assert found["found"] == found["own"] > 2_000
     assert found["let_in"] == 0
+
+
+@pytest.mark.parametrize("made", TODAY.values(), ids=TODAY)
+def test_of_what_programs_export_today_her_words_are_found_and_nobody_elses(made, tmp_path):
+    kind, name, file, data, me, own, others = made
+    (tmp_path / file).write_bytes(data)
+    found = measured(Made(kind, name, tmp_path / file, own, others, me=me), None)
+    assert found["found"] == found["own"] > 2_000
+    assert found["let_in"] == 0
+
+
+def test_of_mails_in_every_language_what_is_answered_is_left_out(tmp_path):
+    for made in letters(tmp_path):
+        found = measured(made, None)
+        assert (found["found"], found["let_in"]) == (found["own"], 0), made.name
 
 
 def test_a_word_that_is_read_twice_or_is_not_hers_is_let_in_and_one_that_is_not_read_is_not_found(tmp_path):

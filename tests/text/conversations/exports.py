@@ -130,6 +130,71 @@ def sigexport_text():
     )
 
 
+def google_chat():
+    messages = [
+        {"creator": {"name": author, "email": f"{author.lower()}@example.org", "user_type": "Human"}, "text": text}
+        | {
+            "created_date": f"Wednesday, March 13, 2024 at 9:0{at}:00\u202fPM UTC",
+            "topic_id": "t",
+            "message_id": str(at),
+        }
+        for at, (author, text) in enumerate(SAID)
+    ]
+    messages[2]["quoted_message_metadata"] = {"creator": messages[1]["creator"], "text": "bob's words"}
+    bot = messages[0] | {"creator": {"name": "Meet", "user_type": "Bot"}, "text": "A meeting has started"}
+    gone = messages[0] | {"text": "gone", "message_state": "DELETED"}
+    return {"messages": [*messages, bot, gone]}
+
+
+def skype():
+    def packed_text(text):
+        return text.replace("&", "&amp;").replace("<", "&lt;")
+
+    messages = [
+        {"id": str(at), "displayName": author, "from": f"8:live:{author.lower()}", "messagetype": "RichText"}
+        | {"originalarrivaltime": f"2024-03-13T{CLOCK[at]}:00.000Z", "content": packed_text(text)}
+        for at, (author, text) in enumerate(SAID)
+    ]
+    quoted = '<quote author="bob"><legacyquote>[1] Bob: </legacyquote>bob\'s words<legacyquote>x</legacyquote></quote>'
+    messages[2]["content"] = quoted + messages[2]["content"] + '<e_m ts="1"></e_m>'
+    call = messages[0] | {"messagetype": "Event/Call", "content": "<partlist><part><name>Bob</name></part></partlist>"}
+    chat = {"id": "8:live:bob", "displayName": "Bob", "MessageList": [call, *messages[::-1]]}
+    return {"userId": "8:live:alice", "exportDate": "2024-03-14T09:12", "conversations": [chat]}
+
+
+def line():
+    lines = ["[LINE] Chat history with Bob", "Saved on: 2024/03/14 09:12", "", "2024/03/13(Wed)"]
+    for at, (author, text) in enumerate(SAID):
+        lines.append(f'{CLOCK[at]}\t{author}\t"{text}"' if "\n" in text else f"{CLOCK[at]}\t{author}\t{text}")
+    return "\n".join([*lines, "21:05\tBob\t[Sticker]", "21:06\tBob unsent a message."])
+
+
+def kakaotalk():
+    lines = ["Bob 님과 카카오톡 대화", "저장한 날짜 : 2024-03-14 09:12:11", ""]
+    lines.append("--------------- 2024년 3월 13일 수요일 ---------------")
+    lines += [f"[{author}] [오후 9:0{at}] {text}" for at, (author, text) in enumerate(SAID)]
+    return "\n".join([*lines, "[Bob] [오후 9:05] 사진", "Bob님이 나갔습니다."])
+
+
+def kakaotalk_of_a_telephone():
+    lines = ["Bob 님과 카카오톡 대화", "저장한 날짜 : 2024년 3월 14일 오전 9:12", "", "2024년 3월 13일 오후 9:00"]
+    lines += [f"2024년 3월 13일 오후 9:0{at}, {author} : {text}" for at, (author, text) in enumerate(SAID)]
+    return "\n".join(
+        [*lines, "2024년 3월 13일 오후 9:05, Bob : 사진", "2024년 3월 13일 오후 9:06, Bob님이 나갔습니다."]
+    )
+
+
+def imessage():
+    pieces = [
+        f"Mar 13, 2024  9:0{at}:00 PM{' (Read by you after 3 seconds)' if author == 'Bob' else ''}\n"
+        + f"{'Me' if author == 'Alice' else author}\n{text}"
+        for at, (author, text) in enumerate(SAID)
+    ]
+    pieces[1] += "\nTapbacks:\nLoved by Me\n\n    Mar 13, 2024  9:02:00 PM\n    Me\n    how are you?"
+    pieces[3] += "\nThis message responded to an earlier message.\n/Users/a/Library/Messages/Attachments/1/IMG_1.heic"
+    return "\n\n".join([*pieces, "Mar 13, 2024  9:05:00 PM You renamed the conversation to Tea"]) + "\n"
+
+
 def chatgpt():
     nodes = {"root": {"id": "root", "message": None, "parent": None, "children": ["system"]}}
     system = {"author": {"role": "system"}, "content": {"content_type": "text", "parts": ["be kind"]}}
@@ -185,6 +250,12 @@ EXPORTS = {
     "Signal": (in_lines(signal_lines()), "Me", "Bob"),
     "sigexport": (in_lines(sigexport_lines()), "Me", "Bob"),
     "sigexport, text": (sigexport_text().encode(), "Me", "Bob"),
+    "Google Chat": (packed(google_chat()), "Alice", "Bob"),
+    "Skype": (packed(skype()), "Alice", "Bob"),
+    "LINE, text": (line().encode(), "Alice", "Bob"),
+    "KakaoTalk": (kakaotalk().encode(), "Alice", "Bob"),
+    "KakaoTalk of a telephone": (kakaotalk_of_a_telephone().encode(), "Alice", "Bob"),
+    "imessage-exporter": (imessage().encode(), "Me", "Bob"),
     "ChatGPT": (packed(chatgpt()), "user", "assistant"),
     "Claude": (packed(claude()), "user", "assistant"),
     "messages, JSON lines": (in_lines(messages()), "user", "assistant"),

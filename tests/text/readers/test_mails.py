@@ -156,6 +156,12 @@ On Monday, January 1, 2024 at 10:00:00 AM GMT+1, Bob Berger
 
 > Please send it.
 """,
+    "lead-in below what is answered, over two lines": """<o>Hello</o>
+02.04.2012 14:20 пользователь "bob@example.com" <
+bob@example.com> написал:
+
+> Hi
+""",
     "list footer": """<o>I think the patch is fine.</o>
 _______________________________________________
 project mailing list

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sharedllm.text.conversations import discord, meta, slack
+from sharedllm.text.conversations import chatgpt, claude, discord, google_chat, meta, slack
 from sharedllm.text.conversations.gathering import broken, fields, words
 from sharedllm.text.conversations.recognition import decoded, parsed
 from sharedllm.text.documents import Document
@@ -29,6 +29,8 @@ class Recognised:
 
 _SLACK_DAY = re.compile(r"(?:(.*)/)?([^/]+)/\d{4}-\d\d-\d\d\.json")
 _PACKAGE_CHANNEL = re.compile(r"(.*/)?(c?\d{6,})/messages\.(json|csv)")
+_GOOGLE_CHAT = re.compile(r"((?:.*/)?)Groups/([^/]+)/messages\.json")
+_WITH_MODEL = re.compile(r"((?:.*/)?)conversations(?:-\d+)?\.json")
 _META_PIECE = re.compile(r"(.*/)?message_(\d+)\.json")
 _META_PROFILE = re.compile(r"(?:.*/)?(?:profile_information|personal_information)\.json")
 
@@ -36,8 +38,8 @@ _META_PROFILE = re.compile(r"(?:.*/)?(?:profile_information|personal_information
 def recognise_folder(members: Mapping[str, Read]) -> Recognised:
     """Read what belongs together among the files of a folder or an archive; nothing where nothing does.
 
-    Slack's export, Discord's package, and Messenger's and Instagram's are such. Other files, and other programs'
-    exports, are for `recognise`, one by one.
+    Slack's export, Discord's package, Google Chat's, ChatGPT's and Claude's, and Messenger's and Instagram's are such.
+    Other files, and other programs' exports, are for `recognise`, one by one.
 
     Args:
         members: by path as it is shown, parted by slashes, what reads a file. Files are read one after another, and
@@ -48,7 +50,7 @@ def recognise_folder(members: Mapping[str, Read]) -> Recognised:
     """
     found: list[Document] = []
     taken: set[str] = set()
-    for each in (_slack, _discord_package, _meta):
+    for each in (_slack, _discord_package, _google_chat, _with_model, _meta):
         documents, files = each(members)
         found += documents
         taken |= files
@@ -116,6 +118,46 @@ def _discord_owner(members: Mapping[str, Read]) -> tuple[str, set[str]]:
             if name := words(user.get("global_name")) or words(user.get("username")):
                 return name, {path}
     return discord.OWNER, set()
+
+
+def _google_chat(members: Mapping[str, Read]) -> tuple[list[Document], set[str]]:
+    documents: list[Document] = []
+    taken: set[str] = set()
+    for path in sorted(members):
+        if (room := _GOOGLE_CHAT.fullmatch(path)) is None:
+            continue
+        value = _value(path, members, google_chat.KIND)
+        if not google_chat.holds(value):
+            continue
+        users = [
+            each for each in sorted(members) if re.fullmatch(re.escape(room[1]) + r"Users/[^/]+/user_info\.json", each)
+        ]
+        owners = [google_chat.owner_of(_value(each, members, google_chat.KIND)) for each in users]
+        documents.append(google_chat.chat(path.rpartition("/")[0], value, owners[0] if len(owners) == 1 else None))
+        taken |= {path, *users} | ({f"{room[1]}Groups/{room[2]}/group_info.json"} & members.keys())
+    return documents, taken
+
+
+_BESIDE_MODEL = (
+    *("user", "users", "projects", "memories", "message_feedback", "shared_conversations", "group_chats", "sora"),
+    *("model_comparisons", "user_settings", "shopping", "design_chats"),
+)
+"""What else ChatGPT and Claude put beside their conversations, of which they wrote most."""
+
+
+def _with_model(members: Mapping[str, Read]) -> tuple[list[Document], set[str]]:
+    documents: list[Document] = []
+    taken: set[str] = set()
+    for path in sorted(members):
+        if (found := _WITH_MODEL.fullmatch(path)) is None:
+            continue
+        value, wrong = parsed(decoded(members[path]()) or "")
+        program = next((each for each in (chatgpt, claude) if wrong is None and each.holds(value)), None)
+        if program is not None:
+            documents += program.documents(path, value)
+            beside = {f"{found[1]}{name}.json" for name in _BESIDE_MODEL} | {f"{found[1]}chat.html"}
+            taken |= {path} | (beside & members.keys())
+    return documents, taken
 
 
 def _meta(members: Mapping[str, Read]) -> tuple[list[Document], set[str]]:

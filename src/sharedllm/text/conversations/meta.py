@@ -4,6 +4,7 @@ The first two write each byte of UTF-8 as a character of Latin-1, and the newest
 """
 
 import re
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -44,10 +45,13 @@ _PROGRAM = re.compile(
     r"|envió (?:un archivo adjunto|una foto|un video)|reaccionó con .{1,20} mensaje|le gusta un mensaje"
     r"|enviou (?:um anexo|uma foto|um vídeo)|reagiu com .{1,20} mensagem|curtiu uma mensagem"
     r"|ha inviato (?:un allegato|una foto|un video)|ha aggiunto la reazione .{1,60}|ha messo Mi piace a un messaggio"
+    r"|zareagował(?:a|\(a\))? .{1,20} na .{1,20}wiadomość"
     r"|heeft (?:een bijlage|een foto|een video) verzonden|heeft .{1,20} gereageerd op .{1,20}bericht)"
     r"(?: to your message)?\.?\s*",
     re.IGNORECASE,
 )
+_EMOJI = re.compile("[\u2600-\u27bf\u2b50\U0001f000-\U0001faff][\ufe0f\u200d\u2600-\u27bf\U0001f000-\U0001faff]*")
+_FEWEST_TOLD, _FEWEST_WORDS, _LONGEST_TOLD = 3, 4, 80
 _OWNER = ("you", "du", "sie", "vous", "tu", "tú", "usted", "você", "je", "u")
 _NOTES = ("call_duration", "users", "missed", "ip")
 
@@ -94,8 +98,29 @@ def joined(source: str, pieces: Sequence[Mapping[str, Any]], owners: Sequence[st
         for each in piece.get("participants") or ():
             people.add(shown_name(right(each if isinstance(each, str) else words(fields(each).get("name")))))
     people |= {turn.author for turn in read.turns if turn.author}
+    _without_reactions(read)
     me = next((name for name in owners if name in people), None)
     return read.document(source, _CHAT, me=me, in_order=False)
+
+
+def _without_reactions(read: Gathering) -> None:
+    """Take away what tells of reactions, in any language: one wording about an emoji, several times, of several."""
+    wordings = [_about_an_emoji(turn.text) for turn in read.turns]
+    authors: defaultdict[str, list[str | None]] = defaultdict(list)
+    for turn, wording in zip(read.turns, wordings, strict=True):
+        authors[wording].append(turn.author)
+    told = {each for each, who in authors.items() if each and len(who) >= _FEWEST_TOLD and len(set(who)) > 1}
+    for turn, wording in zip(read.turns, wordings, strict=True):
+        read.leave_out(SYSTEM, turn.text if wording in told else "")
+    read.turns = [turn for turn, wording in zip(read.turns, wordings, strict=True) if wording not in told]
+
+
+def _about_an_emoji(text: str) -> str:
+    """A short text without the one emoji that it goes on after; empty where it is no such."""
+    parts = _EMOJI.split(text) if len(text) <= _LONGEST_TOLD and "\n" not in text else []
+    if len(parts) != 2 or not parts[1].strip() or len(text.split()) < _FEWEST_WORDS:
+        return ""
+    return "\N{HEAVY BLACK HEART}".join(part.strip() for part in parts)
 
 
 def owner(value: Any) -> list[str]:

@@ -5,7 +5,22 @@ import re
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from sharedllm.text.conversations import chatgpt, claude, discord, messages, meta, signal, slack, telegram, whatsapp
+from sharedllm.text.conversations import (
+    chatgpt,
+    claude,
+    discord,
+    google_chat,
+    imessage,
+    kakaotalk,
+    line,
+    messages,
+    meta,
+    signal,
+    skype,
+    slack,
+    telegram,
+    whatsapp,
+)
 from sharedllm.text.conversations.gathering import broken
 from sharedllm.text.documents import Document
 
@@ -39,8 +54,19 @@ class TextProgram(Protocol):
         """What is in it; None where it is not its export."""
 
 
-JSON_PROGRAMS: tuple[JsonProgram, ...] = (telegram, chatgpt, claude, discord, meta, slack, signal, messages)
-TEXT_PROGRAMS: tuple[TextProgram, ...] = (signal, whatsapp)
+JSON_PROGRAMS: tuple[JsonProgram, ...] = (
+    telegram,
+    chatgpt,
+    claude,
+    discord,
+    meta,
+    slack,
+    signal,
+    google_chat,
+    skype,
+    messages,
+)
+TEXT_PROGRAMS: tuple[TextProgram, ...] = (signal, line, kakaotalk, imessage, whatsapp)
 
 
 def recognise(name: str, data: bytes) -> Sequence[Document] | None:
@@ -91,10 +117,10 @@ def parsed(text: str) -> tuple[Any, str | None]:
     except ValueError as error:
         wrong = f"it is not whole: {error}"
     values = []
-    lines = [line for line in text.split("\n") if line.strip()]
-    for number, line in enumerate(lines, 1):
+    lines = [each for each in text.split("\n") if each.strip()]
+    for number, each in enumerate(lines, 1):
         try:
-            values.append(json.loads(line))
+            values.append(json.loads(each))
         except RecursionError:
             return None, f"its line {number} is nested too deep"
         except ValueError as error:

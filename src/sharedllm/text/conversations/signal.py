@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sharedllm.text.conversations.gathering import (
+    ATTACHMENTS,
     DELETED,
     MACHINES,
     QUOTED,
@@ -26,7 +27,7 @@ _HEAD = re.compile(r"\[(\d{4}-\d\d-\d\d),? (\d\d:\d\d(?::\d\d)?)\] ([^\n]{1,120}
 _OWN_SIGN = re.compile(r"^\[[^\[\]\n]{16,22}\] (?:Me:|[^:\n]{1,80}: [^\n]*  $)", re.MULTILINE)
 _REACTIONS = re.compile(r"\(- .* -\)\s*")
 _STICKER = re.compile(r"\(\( .* \)\)\s*")
-_ATTACHED = re.compile(r"!?\[[^\[\]\n]*\]\((?:\./)?media/[^()\n]*\) *")
+_ATTACHED = re.compile(r"!?\[[^\[\]\n]*\]\((?:\./)?(?:media|\.\./exported_stickers)/[^()\n]*\) *")
 _CALL = re.compile(r"(?:Incoming|Outgoing|Missed) (?:voice |video )?call(?: \([^()]*\))?")
 
 
@@ -90,12 +91,13 @@ def text_documents(source: str, text: str) -> list[Document] | None:
 def _take_lines(read: Gathering, head: re.Match[str], lines: list[str]) -> None:
     said = []
     for line in lines:
-        if _REACTIONS.fullmatch(line):
+        bare = _ATTACHED.sub("", line)
+        if _REACTIONS.fullmatch(bare):
             read.leave_out(SYSTEM, line)
-        elif _STICKER.fullmatch(line):
-            read.leave_out("attachments", line)
+        elif _STICKER.fullmatch(bare):
+            read.leave_out(ATTACHMENTS, line)
         else:
-            said.append(_ATTACHED.sub("", line).rstrip())
+            said.append(bare.rstrip())
     text = "\n".join(said)
     if text.strip() == "(This message was deleted)":
         read.leave_out(DELETED, text)

@@ -22,6 +22,9 @@ _FIRST = 4
 """Messages among which WhatsApp says that they are encrypted: later on people may speak of that."""
 
 _LRM = "\u200e"
+_MARKS = (_LRM, "\u200f")
+"""One of which, by the direction of its language, iOS puts before what WhatsApp wrote."""
+
 _EDGES = "\u200e\u200f\u202a\u202c \u00a0\u202f\t\n\r"
 _LEVELS = re.compile(r"(?:INFO|DEBUG|TRACE|WARN|WARNING|ERROR|FATAL|CRITICAL|NOTICE)\b", re.IGNORECASE)
 _CLOCK = r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[ \u202f]?[AaPp]\.?[ \u00a0\u202f]?[Mm]\.?)?"
@@ -46,7 +49,7 @@ def text_documents(source: str, text: str) -> list[Document] | None:
     bodies = _bodies(lines, spelling, read)
     said = [split(body) for body in bodies]
     names = _whole_names(said)
-    marks = _marks_programs([text for author, text in said if author])
+    marks = _marks_programs([text for author, text in said if author], on_ios=spelling.heads[0].shape[0] is not None)
     owner: set[str] = set()
     for number, ((author, body), when) in enumerate(zip(names, spelling.times, strict=True)):
         if author is None:
@@ -146,18 +149,25 @@ def _is_notice(name: str, known: Container[str | None]) -> bool:
     return begins and phrases.SYSTEM_VERBS.search(name) is not None
 
 
-def _marks_programs(texts: Sequence[str]) -> bool:
-    """Whether a left-to-right mark before a text says that WhatsApp wrote it, as on iOS, or stands everywhere."""
-    marked = sum(text.startswith(_LRM) for text in texts)
-    return marked < 0.6 * len(texts) or len(texts) < 20
+def _marks_programs(texts: Sequence[str], *, on_ios: bool) -> tuple[str, ...]:
+    """The marks of direction before a text that say that WhatsApp wrote it, as on iOS: those that stand not everywhere.
+
+    A mark to the right may be somebody's own on other telephones.
+    """
+    found = []
+    for mark in _MARKS[: 2 if on_ios else 1]:
+        marked = sum(text.startswith(mark) for text in texts)
+        if marked < 0.6 * len(texts) or len(texts) < 20:
+            found.append(mark)
+    return tuple(found)
 
 
 def _take(
-    read: Gathering, author: str, body: str, when: datetime | None, number: int, owner: set[str], marks: bool
+    read: Gathering, author: str, body: str, when: datetime | None, number: int, owner: set[str], marks: tuple[str, ...]
 ) -> None:
     body, mark = _without_mark_of_edit(body)
     read.leave_out(SYSTEM, mark)
-    marked = marks and body.startswith(_LRM)
+    marked = body.startswith(marks)
     body = body.strip(_EDGES)
     first, _, rest = body.partition("\n")
     first = first.strip(_EDGES)

@@ -38,8 +38,8 @@ ARCHIVE_SECONDS = 600.0
 _DEEPEST = 4
 _HEAD_BYTES = 65_536
 _OF_BINARY = "Give plain text; if it is text in UTF-16, save it as UTF-8."
-_MAY_BE_EXPORT = re.compile(r"^\W{0,4}\d{1,4}\W{1,2}\d|\A\s*[\[{]", re.MULTILINE)
-_EXPORT_ENDINGS = {".txt", ".json"}
+_MAY_BE_EXPORT = re.compile(r"^[^\n]{0,70}?\d[:.]\d\d|\A\s*[\[{]", re.MULTILINE)
+_EXPORT_ENDINGS = {".txt", ".json", ".text", ".md", ".log", ""}
 
 
 class _Exceeded(TextError):

@@ -2,7 +2,7 @@
 
 Rules for lines, since the libraries that there are lose what was written between quotes, and lists that begin with a
 dash (`docs/text.md` has the figures). Languages matter to few of them: a quote begins with ``>``, what leads it in ends
-with a colon and holds a date or an address, and headers in the text are three lines of ``Word: something``.
+with a colon and holds a date and an address or a verb, and headers in the text are three lines of ``Word: something``.
 """
 
 import re
@@ -18,7 +18,13 @@ _WROTE = (
 )
 _LEAD_IN = re.compile(rf"(?:{_WROTE})[^\n]{{0,60}}[:：]?\s*$", re.IGNORECASE)
 _DATED = re.compile(r"\d{1,4}[./\-年 ]\s?(?:\d|\w{3,9}[. ])|\d{1,2}:\d\d|[\w.+-]+@[\w-]+\.\w")
-_HEADER = re.compile(r"\*?([^\W\d_][\w \-’']{1,24}?)\*?\s?[:：]\*?\s+\S")
+_ADDRESSED = re.compile(r"<\s*[^<>\s@]+@[^<>\s@]+>")
+_DATE_FIRST = re.compile(r"\W{0,2}(?:[^\W\d]{1,4}[.,]? ){0,3}\d{1,4}[./\-年, ]")
+_HEADER = re.compile(
+    r"\*?([^\W\d_](?:[^\W_]|[ \-’'\u0300-\u036f\u0900-\u0dff\u0e30-\u0e4e]){0,24}?)\*?\s?[:：]\*?\s+\S"
+)
+"""Vowels and tones of the scripts of India and of Thai are signs of their own."""
+
 _SEPARATOR = re.compile(
     r"\s*(?:[-_=*]{2,}\s?[^\W_][^\n]{2,50}?\s?[-_=*]{2,}|_{10,}|-{10,}|Begin forwarded message:)\s*$"
 )
@@ -40,6 +46,7 @@ _DEVICE = re.compile(
 _SIGNED = re.compile(r"-----BEGIN PGP SIGNATURE-----.*?(?:-----END PGP SIGNATURE-----|\Z)", re.DOTALL)
 _SIGNED_HEAD = re.compile(r"^-----BEGIN PGP SIGNED MESSAGE-----\n(?:[A-Za-z]+: .*\n)*\n?", re.MULTILINE)
 _LEAD_LINES = 3
+_EDGES = " \t\r\u00a0\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
 def own_words(text: str, *, forwarded: bool = False) -> tuple[str, Counter[str]]:
@@ -89,8 +96,8 @@ def _drop_lead_in(kept: list[str]) -> int:
     end = len(kept)
     while end and not kept[end - 1].strip():
         end -= 1
-    # The most lines that make a lead-in, from one that begins a paragraph if there is such.
-    for must_begin in (True, False):
+    # The most lines that make a lead-in, from one that begins with its date, or else a paragraph, if there is such.
+    for first in ("date", "paragraph", "any"):
         for count in range(_LEAD_LINES, 0, -1):
             begin = end - count
             if begin < 0 or not all(line.strip() for line in kept[begin:end]):
@@ -99,7 +106,8 @@ def _drop_lead_in(kept: list[str]) -> int:
             if not (lead.endswith((":", "：")) and len(lead) < 300 and (_LEAD_IN.search(lead) or _DATED.search(lead))):
                 continue
             begins = begin == 0 or not kept[begin - 1].strip()
-            if begins if must_begin else _DATED.search(kept[begin]):
+            found = {"date": _DATE_FIRST.match(kept[begin]), "paragraph": begins, "any": _DATED.search(kept[begin])}
+            if found[first]:
                 removed = _length(kept[begin:])
                 del kept[begin:]
                 return removed
@@ -116,7 +124,7 @@ def _signature_end(lines: list[str], begin: int) -> int:
 
 def _begins_another(lines: list[str], place: int, forwarded: bool) -> str | None:
     """Whether the rest from there on is somebody else's mail, quoted without signs: as what it is left out."""
-    line = lines[place].strip()
+    line = lines[place].strip(_EDGES)
     if not line:
         return None
     if _SEPARATOR.match(line):
@@ -126,9 +134,10 @@ def _begins_another(lines: list[str], place: int, forwarded: bool) -> str | None
         return None
     if _headers(lines, place):
         return FORWARDED if forwarded else QUOTED
-    lead = " ".join(each.strip() for each in lines[place : place + 2])
+    lead = " ".join(each.strip(_EDGES) for each in lines[place : place + 2])
     for candidate in (line, lead):
-        if candidate.endswith((":", "：")) and _LEAD_IN.search(candidate) and _DATED.search(candidate):
+        names = _ADDRESSED.search(candidate) or _LEAD_IN.search(candidate)
+        if candidate.endswith((":", "：")) and names and _DATED.search(candidate):
             after = lines[place + (1 if candidate == line else 2) :]
             if len(candidate) < 300 and not _quote_follows(after):
                 return FORWARDED if forwarded else QUOTED

@@ -2,8 +2,9 @@
 
 import csv
 import json
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import PurePath
@@ -20,6 +21,30 @@ _TEXT = (
     *("mensaje", "comentario", "texte", "contenu", "commentaire", "testo", "messaggio", "commento", "tekst"),
 )
 _AUTHORS = ("author", "sender", "from", "from_name", "user", "username", "user_name", "screen_name", "name")
+_WHO = {
+    *("author", "sender", "from", "user", "username", "nickname", "speaker", "writer", "creator", "by"),
+    *("von", "absender", "autor", "autorin", "verfasser", "expéditeur", "auteur", "remitente", "autora", "mittente"),
+    *("autore", "remetente", "afzender", "nadawca", "отправитель", "автор", "送信者", "发件人", "보낸사람"),
+}
+"""Words in the name of a column that says who wrote; of several columns those that hold names go before addresses."""
+
+_NO_NAMES = {"id", "url", "link", "email", "mail", "phone", "number", "avatar", "type", "count"}
+_SENT = {"outgoing", "sent", "out", "outbound", "gesendet", "ausgehend", "envoyé", "enviado", "inviato", "verzonden"}
+_RECEIVED = {
+    "incoming",
+    "received",
+    "in",
+    "inbound",
+    "empfangen",
+    "eingehend",
+    "reçu",
+    "recibido",
+    "ricevuto",
+    "ontvangen",
+}
+ME, OTHER = "Me", "other"
+"""Who wrote the rows of which a column says that they were sent, and those that were received where no name is."""
+
 _TIMES = ("date", "datetime", "time", "timestamp", "created_at", "created_utc", "created", "when", "sent", "sent_at")
 _PROSE = 40
 _SURELY = 3
@@ -50,9 +75,27 @@ def _objects(text: str) -> list[dict[str, str]]:
                 row = json.loads(line)
             except ValueError as error:
                 raise Unreadable(f"has no JSON on line {number:,}", remedy="See whether it is whole.") from error
-            row = row if isinstance(row, dict) else {"text": row}
-            rows.append({str(name): _cell(value) for name, value in row.items()})
-    return rows
+            rows.append(row if isinstance(row, dict) else {"text": row})
+    return _of_text(rows)
+
+
+def _of_text(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
+    return [{str(name): _cell(value) for name, value in row.items()} for row in rows]
+
+
+def objects_table(rows: Iterable[Mapping[str, Any]], source: str) -> Document:
+    """`table_of` of the objects of JSON, of which one has to be called the text: programs write sentences into others.
+
+    Raises:
+        Unreadable: none is.
+    """
+    cells = _of_text(rows)
+    if not any(name.strip().casefold() in _TEXT and value for row in cells for name, value in row.items()):
+        raise Unreadable(
+            "is JSON in which nothing is called the text",
+            remedy="Call what you wrote 'text', or give it as plain text.",
+        )
+    return table_of(cells, source)
 
 
 def _cell(value: Any) -> str:
@@ -110,15 +153,43 @@ def table_of(rows: Sequence[dict[str, str]], source: str) -> Document:
     for row in rows:
         sizes.update({name: len(value) for name, value in row.items()})
     column = _text_column(rows, sizes)
+    author = _author_column([name for name in sizes if name != column and sizes[name]])
     by_name = {name.casefold(): name for name in sizes}
-    author = next((by_name[name] for name in _AUTHORS if name in by_name and by_name[name] != column), None)
     when = next((by_name[name] for name in _TIMES if name in by_name and by_name[name] != column), None)
-    turns = tuple(
-        Turn(row[column], (row.get(author) or None) if author else None, _moment(row.get(when)) if when else None)
-        for row in rows
-        if row.get(column, "").strip()
-    )
-    return Document(source, "table", turns, left_out={_OTHERS: sizes.total() - sizes[column]})
+    when = when or next((name for name in sizes if name != column and {"date", "time"} & _words(name)), None)
+    said = [row for row in rows if row.get(column, "").strip()]
+    direction = next((name for name in sizes if _are_directions([row.get(name, "") for row in said])), None)
+
+    def wrote(row: Mapping[str, str]) -> str | None:
+        name = (row.get(author) or None) if author else None
+        if direction is None:
+            return name
+        return ME if row[direction].casefold() in _SENT else name or OTHER
+
+    turns = tuple(Turn(row[column], wrote(row), _moment(row.get(when)) if when else None) for row in said)
+    left_out = {_OTHERS: sizes.total() - sizes[column]}
+    return Document(source, "table", turns, None if direction is None else ME, left_out)
+
+
+def _author_column(names: Sequence[str]) -> str | None:
+    """The column that says who wrote a row: called so, or else with such a word in its name."""
+    by_name = {name.casefold(): name for name in names}
+    called = next((by_name[name] for name in _AUTHORS if name in by_name), None)
+    if called is not None:
+        return called
+    some = [name for name in names if _WHO & _words(name) or _words(name) == {"first", "name"}]
+    return min(some, key=lambda name: bool(_NO_NAMES & _words(name)), default=None)
+
+
+def _words(name: str) -> set[str]:
+    """The words of a column's name, parted by signs, spaces or capitals."""
+    return {word.casefold() for word in re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))}
+
+
+def _are_directions(cells: Sequence[str]) -> bool:
+    """Whether cells say of each row that it was sent or that it was received, and both are there."""
+    found = {cell.casefold() for cell in cells}
+    return found <= _SENT | _RECEIVED and bool(found & _SENT) and bool(found & _RECEIVED)
 
 
 def _text_column(rows: Sequence[dict[str, str]], sizes: Counter[str]) -> str:
@@ -156,7 +227,7 @@ def _moment(value: str | None) -> datetime | None:
         seconds = float(value)
     except ValueError:
         try:
-            return datetime.fromisoformat(value.strip())
+            return datetime.fromisoformat(value.strip().removesuffix(" UTC") + "Z" * value.strip().endswith(" UTC"))
         except ValueError:
             return None
     try:

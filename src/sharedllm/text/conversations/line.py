@@ -1,0 +1,77 @@
+"""LINE, *Export chat history*: days as headings, and a line of time, name and text a message."""
+
+import re
+from datetime import datetime
+
+from sharedllm.text.conversations.gathering import ATTACHMENTS, SYSTEM, Gathering, shown_name
+from sharedllm.text.documents import Document
+
+KIND = "LINE chat"
+_HEAD = re.compile(r"\[LINE\] ?\S|Chat history (?:in|with) |\S.{0,80}とのトーク")
+_DAY = re.compile(
+    r"(?:[^\W\d]{2,9}\.?, )?(?:(\d{4})[./](\d{1,2})[./](\d{1,2})|(\d{1,2})/(\d{1,2})/(\d{4}))"
+    r"(?: ?\([^()\n]{1,9}\)| \S{1,9})?"
+)
+_MESSAGE = re.compile(r"((?:[^\W\d]{1,4} ?)?)(\d{1,2}):(\d{2})(?: ?([AaPp])\.?[Mm]\.?)?\t([^\t\n]*)(?:\t(.*))?")
+_AFTER_NOON = ("午後", "下午", "오후", "p", "P")
+_PROGRAM = re.compile(r"\[[^\[\]\n]{1,24}\]|\([^()\n]{1,16}\)|☎ .{0,60}|.{0,4}(?:Missed call|Canceled call|No answer)")
+"""What stands for a picture, a sticker or a call."""
+
+
+def text_documents(source: str, text: str) -> list[Document] | None:
+    """One document; None where a text is no chat as LINE saves it."""
+    lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if not any(_HEAD.match(line) for line in lines[:2]) or not any(_MESSAGE.fullmatch(line) for line in lines):
+        return None
+    read = Gathering()
+    day: tuple[int, int, int] | None = None
+    said: list[str] = []
+    head: tuple[str, datetime | None] | None = None
+
+    def end() -> None:
+        if head is not None:
+            _take(read, head[0], "\n".join(said), head[1])
+
+    for line in lines:
+        found = _MESSAGE.fullmatch(line)
+        dated = _DAY.fullmatch(shown_name(line)) if found is None else None
+        if found is None and dated is None:
+            if head is None:
+                read.leave_out(SYSTEM, line)
+            else:
+                said.append(line)
+            continue
+        end()
+        head = None
+        if dated is not None:
+            year, month, number, other_month, other_number, other_year = dated.groups()
+            day = int(year or other_year), int(month or other_month), int(number or other_number)
+            read.leave_out(SYSTEM, line)
+        elif found is not None and found[6] is None:
+            read.leave_out(SYSTEM, found[5])
+        elif found is not None:
+            head, said = (shown_name(found[5]), _when(day, found)), [found[6]]
+    end()
+    return [read.document(source, KIND)]
+
+
+def _when(day: tuple[int, int, int] | None, found: re.Match[str]) -> datetime | None:
+    half = found[1].strip() or found[4]
+    hour = int(found[2]) % 12 + 12 * (half in _AFTER_NOON) if half else int(found[2])
+    try:
+        return None if day is None else datetime(*day, hour, int(found[3]))
+    except ValueError:
+        return None
+
+
+def _take(read: Gathering, author: str, text: str, when: datetime | None) -> None:
+    text = text.rstrip()
+    if text.startswith('"') and text.endswith('"') and "\n" in text:
+        # What has several lines stands in quotes.
+        text = text[1:-1].replace('""', '"')
+    if _PROGRAM.fullmatch(text):
+        read.leave_out(ATTACHMENTS, text)
+    elif author:
+        read.say(author, text, when)
+    else:
+        read.leave_out(SYSTEM, text)

@@ -1,0 +1,89 @@
+"""A chat of a program that is not known is refused by name: taken for one person's, others' words would be learned."""
+
+import itertools
+
+import pytest
+
+from sharedllm.text.conversations import people_in
+from sharedllm.text.readers import read_documents
+
+SAID = [
+    ("Alice M.", "did you see the boat"),
+    ("Bob", "no, which one?"),
+    ("Alice M.", "the blue one, at 10:30 it was still there: moored"),
+    ("Carol K.", "It left at noon and nobody waved, as usual."),
+    ("Bob", "ok"),
+    ("Carol K.", "tomorrow then"),
+]
+
+
+def told(way):
+    return "".join(way(number, name, text) for number, (name, text) in enumerate(SAID * 2))
+
+
+CHATS = {
+    "IRC": told(lambda at, name, text: f"[08:{at:02}] <{name.split()[0]}> {text}\n"),
+    "WeeChat": told(lambda at, name, text: f"2024-02-26 08:{at:02}:11\t{name.split()[0]}\t{text}\n"),
+    "Teams, copied": told(lambda at, name, text: f"[26/02/2024 08:{at:02}] {name}\n{text}\n\n"),
+    "Slack, copied": told(lambda at, name, text: f"{name}  8:{at:02} AM\n{text}\n\n"),
+    "Discord, copied": told(lambda at, name, text: f"{name} — 26/02/2024 08:{at:02}\n{text}\n"),
+    "Discord, as text": "Guild: Friends\nChannel: Text / tea\n\n"
+    + told(lambda at, name, text: f"[26-Feb-24 08:{at:02} AM] {name.split()[0].lower()}#0000\n{text}\n\n"),
+    "Telegram, copied": told(lambda at, name, text: f"{name}, [26.02.2024 08:{at:02}]\n{text}\n\n"),
+    "Zoom": told(lambda at, name, text: f"08:{at:02}:11 From {name} to Everyone:\n\t{text}\n"),
+    "Viber": told(lambda at, name, text: f"[26/02/2024, 08:{at:02}:11] {name}: {text}\n"),
+    "Threema": told(lambda at, name, text: f"[26.2.2024, 08:{at:02}] {name}: {text}\n"),
+    "Element": told(lambda at, name, text: f"Mon, 26 Feb 2024, 08:{at:02} - {name}: {text}\n"),
+    "days first": told(lambda at, name, text: f"Monday 26 February 2024 08:{at:02}: {name}: {text}\n"),
+}
+
+
+@pytest.mark.parametrize("chat", CHATS.values(), ids=CHATS)
+def test_who_writes_in_a_chat_is_told_by_the_heads_of_its_lines(chat):
+    told = " ".join(people_in(chat)).casefold()
+    assert all(name in told for name in ("alice", "bob", "carol"))
+
+
+@pytest.mark.parametrize("name", ["chat.txt", "chat.md", "chat.log", "chat"])
+@pytest.mark.parametrize("chat", CHATS.values(), ids=CHATS)
+def test_no_word_of_a_chat_that_is_not_known_is_taken_for_running_text(chat, name, tmp_path):
+    (tmp_path / name).write_text(chat)
+    unread = []
+    documents = list(read_documents([tmp_path], unread=unread.append))
+    assert all(turn.author for document in documents for turn in document.turns)
+    if not documents:
+        (error,) = (each.error for each in unread)
+        assert "a chat of a program that is not known here, between '" in error.message
+        assert "your own messages alone" in error.remedy
+
+
+LEVELS = ("INFO", "ERROR", "WARN")
+PROSE = {
+    "diary": "".join(f"{1 + day}.03.2024, 21:0{day} - rain again\nAll day: rain.\n\n" for day in range(9)),
+    "diary by weekdays": "".join(
+        f"{name}, {number} March 2024, 21:05\nRain again, and no letter.\n\n"
+        for number, name in zip(range(1, 22), itertools.cycle(("Monday", "Tuesday", "Friday")), strict=False)
+    ),
+    "log": "".join(f"2024-03-13 21:05:{at:02} {LEVELS[at % 3]}: it fell\n" for at in range(50)),
+    "letter": "Dear Bob,\n\nAt 10:30 I was there, at 11:15 too: nobody came.\nAt 12:00 I left: hungry.\n\nAlice\n",
+    "prose": "It was the best of times.\nAt 12:30 on 12/03/2020 he said: go.\nAt 12:31 she said: no.\n" * 20,
+    "recipe": "0:10 chop: onions\n0:25 fry: the onions\n0:40 stir\n1:10 serve: with bread\n",
+    "results": "Bayern - Ajax 3:1\nAjax - Bayern 0:2\nBayern - Porto 1:1\nPorto - Ajax 2:0\n",
+    "verses": "\n".join(f"Gen 1:{verse} And the {verse}. word: it was so" for verse in range(1, 30)),
+    "program": 'if now.strftime("%H:%M") == "08:04":\n    name: str = "Bob"\n' * 20,
+    "releases": "".join(f"version 1.{at:02}: mended\nadded: v2.{at:02}\n" for at in range(20)),
+    "prices": "".join(f"bread: 1.{at:02}\nbutter: 2.{at:02}\n" for at in range(20)),
+    "a table of results": "".join(f"| library | 1:{at:02} | MIT |\n| book | 1:{at:02} | MIT |\n" for at in range(20)),
+    "empty": "",
+}
+
+
+@pytest.mark.parametrize("text", PROSE.values(), ids=PROSE)
+def test_what_one_person_wrote_with_times_in_it_is_no_chat(text):
+    assert people_in(text) == []
+
+
+def test_a_long_line_and_many_lines_cost_no_more_than_their_length():
+    assert people_in("08:04 " * 300_000) == []
+    assert people_in("1" * 1_000_000 + "\n" + "12:" * 300_000) == []
+    assert people_in("\n".join(["08:04 x"] * 100_000)) == []

@@ -1,0 +1,77 @@
+"""Tables and JSON: whose words stand in them, by what their columns are called and what is in these."""
+
+import csv
+import io
+import json
+from datetime import UTC, datetime
+
+import pytest
+
+from sharedllm.text.readers import read_documents
+
+SAID = ["We walked along the river until the lamps came on.", "The train is late again, I take the bicycle."]
+
+
+def read(path):
+    unread = []
+    return list(read_documents([path], unread=unread.append)), unread
+
+
+def table(path, header, *rows):
+    file = io.StringIO()
+    csv.writer(file).writerows([header, *rows])
+    path.write_text(file.getvalue())
+    documents, _ = read(path)
+    return documents[0] if documents else None
+
+
+def authors(document):
+    return [turn.author for turn in document.turns]
+
+
+@pytest.mark.parametrize(
+    "header", ["Sender Name", "sender_name", "AuthorName", "Absender", "Posted by", "First Name", "User ID", "FROM"]
+)
+def test_a_column_whose_name_says_who_wrote_tells_the_authors(header, tmp_path):
+    document = table(tmp_path / "m.csv", ["Date", header, "Text"], ["2024", "Bob", SAID[0]], ["2024", "Carol", SAID[1]])
+    assert authors(document) == ["Bob", "Carol"]
+
+
+def test_names_go_before_numbers_and_addresses(tmp_path):
+    document = table(tmp_path / "m.csv", ["Sender ID", "Sender Name", "Text"], ["+491", "Bob", SAID[0]])
+    assert authors(document) == ["Bob"]
+
+
+def test_rows_that_were_sent_are_the_owners_whatever_name_stands_beside_them(tmp_path):
+    header = ["Type", "Sender Name", "Text"]
+    document = table(tmp_path / "m.csv", header, ["Incoming", "Bob", SAID[0]], ["Outgoing", "", SAID[1]])
+    assert (authors(document), document.me) == (["Bob", "Me"], "Me")
+    document = table(
+        tmp_path / "m.csv", ["Type", "From", "Text"], ["received", "Bob", SAID[0]], ["sent", "Bob", SAID[1]]
+    )
+    assert (authors(document), document.me) == (["Bob", "Me"], "Me")
+    document = table(tmp_path / "m.csv", ["Direction", "Text"], ["received", SAID[0]], ["sent", SAID[1]])
+    assert (authors(document), document.me) == (["other", "Me"], "Me")
+
+
+def test_a_column_of_other_words_is_no_direction(tmp_path):
+    document = table(tmp_path / "m.csv", ["Folder", "Text"], ["sent", SAID[0]], ["sent", SAID[1]])
+    assert (authors(document), document.me) == ([None, None], None)
+
+
+def test_times_are_told_of_columns_that_are_called_dates_and_in_utc_where_they_say_so(tmp_path):
+    document = table(tmp_path / "m.csv", ["Message Date", "Text"], ["2024-02-26 08:04:11 UTC", SAID[0]])
+    assert document.turns[0].when == datetime(2024, 2, 26, 8, 4, 11, tzinfo=UTC)
+
+
+def test_json_objects_with_a_text_are_a_table_and_others_are_named(tmp_path):
+    path = tmp_path / "m.json"
+    path.write_text(
+        json.dumps([{"author": "Bob", "text": SAID[0], "at": {"x": 1}}, {"author": "Carol", "text": SAID[1]}])
+    )
+    (document,), _ = read(path)
+    assert authors(document) == ["Bob", "Carol"]
+    for other in ([{"summary": SAID[0] * 3}], {"notes": SAID}, [SAID], SAID, {"a": {"b": SAID}}, [1, 2]):
+        path.write_text(json.dumps(other))
+        documents, (unread,) = read(tmp_path)
+        assert documents == [] and "is JSON " in unread.error.message and unread.error.remedy
