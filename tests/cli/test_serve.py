@@ -67,6 +67,25 @@ def test_without_keys_it_says_so_on_every_start(serving):
         assert done.err.startswith("INSECURE: nobody is asked who they are.")
 
 
+@pytest.mark.parametrize(
+    ("given", "bytes_", "together", "seconds"), [(4, 4, 64, 30), (1, 1, 16, 30), (256, 256, 1024, 300)]
+)
+def test_how_long_a_body_may_be_is_a_setting_and_so_is_what_all_take_together(
+    serving, given, bytes_, together, seconds
+):
+    service, _ = serving("--insecure-no-auth", "--port", 0, "--body-mb", given)
+    policy = service.policy
+    assert (policy.body_bytes, policy.bodies_bytes, policy.body_seconds) == (bytes_ << 20, together << 20, seconds)
+
+
+def test_bodies_have_a_bound_and_by_default_it_is_the_policys(serving, run, unloaded):
+    from sharedllm.http.service import Policy
+
+    done = run("serve", "--insecure-no-auth", "--body-mb", 257)
+    assert done.code == 2 and "257 is not in the range 1<=x<=256" in done.err
+    assert (Policy.body_bytes, Policy.bodies_bytes, Policy.body_seconds) == (4 << 20, 64 << 20, 30)
+
+
 def test_a_port_in_use_is_an_error_that_says_what_to_do(run, unloaded, taken):
     done = run("serve", "--port", taken)
     assert done.code == 2

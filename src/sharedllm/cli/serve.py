@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 JWT_SECRET = "SHAREDLLM_JWT_SECRET"
 
 _MB = 1024**2
+_BODY_MB = 4
 _DEFAULT = Limits()
 
 
@@ -85,6 +86,13 @@ def _limit(name: str, default: int, help: str) -> "Callable[[FC], FC]":
 @_limit("--cache-tokens", _DEFAULT.cache_tokens, "Tokens whose keys and values are held, over all running requests.")
 @_limit("--writes", WRITES, f"Uploads, trainings and erasures of one user at once; an erasure counts as {ERASURE}.")
 @_limit("--writes-per-hour", WRITES_PER_HOUR, "Of those that one user may send from then on.")
+@click.option(
+    "--body-mb",
+    type=click.IntRange(1, 256),
+    default=_BODY_MB,
+    show_default=True,
+    help="Longest body that is taken, dropped files among them, in MiB; 16 times that, or 1 GiB, of all at once.",
+)
 @_limit("--table-mb", _DEFAULT.table_bytes // _MB, "Memory for adapters on the device, in MiB.")
 @click.option(
     "--allow-origin",
@@ -122,6 +130,7 @@ def command(
     cache_tokens: int,
     writes: int,
     writes_per_hour: int,
+    body_mb: int,
     table_mb: int,
     origins: tuple[str, ...],
     notice_seconds: float,
@@ -194,6 +203,9 @@ def command(
             origins=origins,
             writes=writes,
             writes_per_hour=writes_per_hour,
+            body_bytes=body_mb * _MB,
+            bodies_bytes=min(16 * body_mb, 1024) * _MB,
+            body_seconds=min(max(30.0, 30.0 * body_mb / _BODY_MB), 300.0),
         )
         service = Service(
             _engine(engine)(base, limits, format=format),
