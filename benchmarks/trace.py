@@ -3,10 +3,10 @@
     python -m benchmarks.trace
 
 Everybody has read their prompt and draws a token in each pass. Seconds are those in which the thread computed, without
-its waits for others on the machine. A pass is timed by its steps (plan, run, sample, take), and within ``run`` products
-and attention are, whole. What is left of it has operations too small to be timed one by one: they are told by torch's
-profiler, in passes of their own, as the median over these of the operation at the same place, so that whatever
-interrupted one of them falls out. The rest is Python: the model's own code, the hooks, and calling operations.
+its waits for others on the machine. A pass is timed by its steps (plan, run, sample, take), and within ``run``
+products, attention and our other kernels are, whole. What is left of it has operations too small to be timed one by
+one: they are told by torch's profiler, in passes of their own, as the median over these of the operation at the same
+place, so that whatever interrupted one of them falls out. The rest is Python: the model's own code, hooks and calls.
 
 Beside them, in the same run and on as many threads: how fast the machine reads memory, and a bfloat16 product of large
 matrices. ``bandwidth`` is the share of the first at which one stream's pass reads the weights, and ``products`` of the
@@ -19,21 +19,20 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch.profiler import record_function
-from transformers import AttentionInterface
 
 from benchmarks.serving_contenders import made_prompts, made_rows
+from sharedllm.base.compiled_kernels import kernels
 from sharedllm.base.context_length import steady_context
 from sharedllm.base.loading import Weights, load_base
 from sharedllm.base.resolve import BARE_BASE
 from sharedllm.reporting.environment import describe
-from sharedllm.serving.attention.interface import NAME, paged_attention, register_attention
 from sharedllm.serving.request import Counters, Limits, Request, Sampling
 from sharedllm.serving.runner import Runner
 from sharedllm.serving.sampler import sample
@@ -48,8 +47,10 @@ SIDES = {
 }
 """Requests, whether each has a row of its own, and at which temperature tokens are drawn."""
 WARM, PASSES, PROFILED = 4, 16, 6
+BETWEEN = ("norm", "rotate")
+"""Kernels but that of attention."""
 STEPS = ("plan", "run", "sample", "take")
-APART = ("products", "attention")
+APART = ("products", "attention", "kernels")
 MEMORY_BYTES, MATRIX = 2**28, 2048
 
 
@@ -69,7 +70,13 @@ class Side:
         self.apart, self._marked = dict.fromkeys(APART, 0.0), False
         for product in self._runner._products._products:
             product._multiply = self._timed("products", product._multiply)  # type: ignore[method-assign]
-        AttentionInterface.register(NAME, self._timed("attention", paged_attention))
+        attention, ours = self._runner._attention, kernels()
+        for name in ("singles", "stretch"):
+            setattr(attention, name, self._timed("attention", getattr(attention, name)))
+        self._undo = ExitStack()
+        for name in BETWEEN if ours is not None else ():
+            setattr(ours, name, self._timed("kernels", getattr(ours, name)))
+            self._undo.callback(delattr, ours, name)
         values = made_rows(self._runner.layout.size, count)
         for place, prompt in enumerate(made_prompts(base, count)):
             own: dict[str, Any] = {"release": f"{place}", "values": values[place]} if rows else {}
@@ -123,8 +130,8 @@ class Side:
 
     def close(self) -> None:
         """Give the base back."""
+        self._undo.close()
         self._runner.close()
-        register_attention()
 
 
 def main() -> None:
@@ -154,7 +161,8 @@ def summarise(result: dict[str, Any]) -> dict[str, Any]:
     for name, side in result["sides"].items():
         steps = {step: statistics.median(each[step] for each in side["passes"]) for step in (*STEPS, *APART)}
         whole = statistics.median(sum(each[step] for step in STEPS) for each in side["passes"])
-        parts = {part: steps[part] for part in APART} | {"norms, rotation and the like": side["small"]}
+        parts = {part: steps[part] for part in ("products", "attention")}
+        parts |= {"norms, rotation and the like": side["small"] + steps["kernels"]}
         parts["Python of the model"] = max(0.0, steps["run"] - sum(parts.values()))
         parts |= {"scheduling": steps["plan"] + steps["take"], "sampling": steps["sample"]}
         found[name] = {

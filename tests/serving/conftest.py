@@ -9,7 +9,9 @@ import torch
 
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
+from sharedllm.base import fused_norms
 from sharedllm.serving import runner
+from sharedllm.serving.attention import rotary
 from sharedllm.serving.attention.cuda_graphs import unseen
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Finished, Limits, Request, Sampling
@@ -89,9 +91,11 @@ def rerunning():
 
 @pytest.fixture(params=[False, True], ids=["computed", "replayed"])
 def replayed(request, monkeypatch):
-    """With and without recorded passes."""
+    """With and without recorded passes; where they are, nothing is compiled, as on a GPU."""
     if request.param:
         monkeypatch.setattr(runner, "recorder", lambda device: rerunning())
+        for each in (runner, fused_norms, rotary):
+            monkeypatch.setattr(each, "kernels", lambda: None)
     return request.param
 
 

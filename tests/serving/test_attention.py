@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import scaled_dot_product_attention
 
+from sharedllm.base.compiled_kernels import kernels
 from sharedllm.serving.attention.cpu import CpuAttention
 from sharedllm.serving.attention.interface import Paged, paged_attention
 from sharedllm.serving.attention.metadata import metadata
@@ -33,8 +34,8 @@ def pages(lengths, totals, generator):
     return written, held
 
 
-@given(requests(), st.sampled_from([None, 1, 8, 300]))
-def test_whatever_the_lengths_each_attends_as_if_it_were_alone(asked, window):
+@given(requests(), st.sampled_from([None, 1, 8, 300]), st.sampled_from([None, kernels()]))
+def test_whatever_the_lengths_each_attends_as_if_it_were_alone(asked, window, compiled):
     lengths, totals = asked
     generator = torch.Generator().manual_seed(sum(totals))
 
@@ -54,7 +55,7 @@ def test_whatever_the_lengths_each_attends_as_if_it_were_alone(asked, window):
         value,
         None,
         sliding_window=window,
-        paged=Paged(steps, lambda number, *_: {LAYER: cached}[number], CpuAttention()),
+        paged=Paged(steps, lambda number, *_: {LAYER: cached}[number], CpuAttention(compiled)),
     )
     first = 0
     for length, total, own in zip(lengths, totals, held, strict=True):

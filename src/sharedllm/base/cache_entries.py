@@ -23,7 +23,7 @@ from sharedllm.base.fingerprint import forget, is_current, remembered_folder
 from sharedllm.base.resolve import BUILT_IN, SHIPPED_PRIORS
 from sharedllm.cache_folder import alone_with, cache_dir
 
-CacheKind = Literal["package", "model file", "base", "fingerprint", "curvature", "text", "unfinished"]
+CacheKind = Literal["package", "model file", "base", "fingerprint", "curvature", "text", "kernels", "unfinished"]
 
 AGAIN: Mapping[CacheKind, str] = {
     "package": "fetched again",
@@ -32,6 +32,7 @@ AGAIN: Mapping[CacheKind, str] = {
     "fingerprint": "made again by reading the base once",
     "curvature": "measured again before the next training",
     "text": "read again from its package",
+    "kernels": "compiled again when something is served",
     "unfinished": "never needed again",
 }
 """What happens when an entry of a kind that was removed is needed."""
@@ -52,6 +53,7 @@ _ENTRIES: tuple[tuple[str, str, CacheKind], ...] = (
     ("curvatures", r"[0-9a-f]{64}\.safetensors", "curvature"),
     ("curvatures", r"tmp\w{8}", "unfinished"),
     ("texts", r"\w+\.txt", "text"),
+    ("kernels", r"[0-9a-f]{16}\.so", "kernels"),
 )
 
 
@@ -131,6 +133,8 @@ def _purpose(kind: CacheKind, path: Path, purposes: Mapping[str, str]) -> tuple[
         return f"the base in {folder}", None if is_current(path, folder) else "that folder is gone, or was changed"
     if kind == "curvature":
         return "what a base is sensitive to, as training needs to know", None
+    if kind == "kernels":
+        return "what passes on a CPU compute between products", None
     if kind == "model file":
         names = [name for name, built_in in BUILT_IN.items() if built_in.file == path.name]
         return f"the base {names[0]}, as exports to GGUF start from it" if names else "a base", None

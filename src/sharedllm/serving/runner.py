@@ -10,6 +10,8 @@ from weakref import WeakSet
 
 from sharedllm.adapters.injection import Cut, Injection
 from sharedllm.adapters.layouts import layout_of
+from sharedllm.base.compiled_kernels import kernels
+from sharedllm.base.fused_norms import FusedNorms
 from sharedllm.base.loading import Base
 from sharedllm.base.prepacked_weights import Prepacked
 from sharedllm.errors import InvalidInput, UnsupportedBase
@@ -18,6 +20,7 @@ from sharedllm.serving.attention.cuda import CudaAttention, Decoding
 from sharedllm.serving.attention.cuda_graphs import recorder
 from sharedllm.serving.attention.interface import Paged, register_attention
 from sharedllm.serving.attention.metadata import Metadata, metadata
+from sharedllm.serving.attention.rotary import Rotary
 from sharedllm.serving.cache import Cache
 from sharedllm.serving.request import Limits
 from sharedllm.serving.sequence import Chunk, Plan
@@ -87,7 +90,7 @@ class Runner:
                 )
             undo.callback(base.model.set_attn_implementation, base.model.config._attn_implementation)
             base.model.set_attn_implementation(register_attention())
-            self._attention = CpuAttention() if base.device.type == "cpu" else CudaAttention()
+            self._attention = CpuAttention(kernels()) if base.device.type == "cpu" else CudaAttention()
             self._warm_up()
             record = None if self._apart else recorder(base.device)
             self._decoding: Decoding | None = None
@@ -96,6 +99,8 @@ class Runner:
                 self._decoding = Decoding(base, self.cache, self._attention, most, self._rows_in, record)
             self._products = Prepacked(base, self._injection.hand_over)
             undo.callback(self._products.remove)
+            undo.callback(FusedNorms(base).remove)
+            undo.callback(Rotary(base).remove)
             # What leaves the base as it was if any of this fails does so in the end, too.
             self._undo = undo.pop_all()
 

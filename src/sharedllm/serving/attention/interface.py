@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sharedllm.base.cpu_attention import check_plain_softmax
-from sharedllm.serving.attention.metadata import Metadata, Stretch
+from sharedllm.serving.attention.metadata import Metadata, Singles, Stretch
 
 if TYPE_CHECKING:
     import torch
@@ -25,21 +25,22 @@ class Attention(Protocol):
         query: "torch.Tensor",
         keys: "torch.Tensor",
         values: "torch.Tensor",
-        mask: "torch.Tensor",
+        output: "torch.Tensor",
+        singles: Singles,
+        window: int | None,
         scaling: float | None,
-    ) -> "torch.Tensor":
+    ) -> None:
         """Of sequences that read one token each.
 
         Args:
             module: the attention layer.
-            query: ``[sequences, heads, 1, width]``.
-            keys: ``[sequences, key_heads, longest, width]``, padded with any of the sequence's own.
+            query: of all tokens of the pass, ``[1, heads, tokens, width]``.
+            keys: of everybody, ``[places, key_heads, width]``.
             values: like ``keys``.
-            mask: 0 where a token looks and minus infinity elsewhere, ``[sequences, 1, 1, longest]``.
+            output: ``[1, tokens, heads, width]``, which is written to where these tokens are.
+            singles: which they are, and the places of their keys.
+            window: each looks at the last so many of its keys; None for all.
             scaling: of the scores; ``width ** -0.5`` by default.
-
-        Returns:
-            ``[sequences, 1, heads, width]``.
         """
         ...
 
@@ -124,34 +125,45 @@ def paged_attention(
             query, key, value, attn_mask=whole, is_causal=whole is None, scale=scaling, enable_gqa=grouped
         )
         return found.transpose(1, 2).contiguous(), None
-    pass_, attention = paged.metadata, paged.attention
     keys, values = paged.layer(module.layer_idx, key, value)
-    keys.index_copy_(0, pass_.written, key[0].transpose(0, 1))
-    values.index_copy_(0, pass_.written, value[0].transpose(0, 1))
+    keys.index_copy_(0, paged.metadata.written, key[0].transpose(0, 1))
+    values.index_copy_(0, paged.metadata.written, value[0].transpose(0, 1))
+    return attend(module, query, keys, values, paged, sliding_window, scaling), None
+
+
+def attend(
+    module: Any,
+    query: "torch.Tensor",
+    keys: "torch.Tensor",
+    values: "torch.Tensor",
+    paged: Paged,
+    window: int | None,
+    scaling: float | None,
+) -> "torch.Tensor":
+    """Attention of a pass's tokens, ``[1, tokens, heads, width]``, whose own keys and values are in the cache already.
+
+    Args:
+        module: the attention layer.
+        query: ``[1, heads, tokens, width]``.
+        keys: the layer's cache, ``[places, key_heads, width]``.
+        values: like ``keys``.
+        paged: of the pass.
+        window: the layer's tokens look at the last so many, themselves among them; None for all before.
+        scaling: of the scores; ``width ** -0.5`` by default.
+    """
+    pass_, attention = paged.metadata, paged.attention
     heads, tokens = query.shape[1:3]
-    key_heads = key.shape[1]
-    output = query.new_empty(1, tokens, heads, value.shape[-1])
+    output = query.new_empty(1, tokens, heads, values.shape[-1])
     for singles in pass_.singles:
-        one = query[0].index_select(1, singles.tokens).transpose(0, 1)[:, :, None]
-        own_keys, own_values = (
-            each.view(-1, each.shape[-1])
-            .index_select(0, singles.heads(key_heads))
-            .view(len(singles.tokens), key_heads, -1, each.shape[-1])
-            for each in (keys, values)
-        )
-        answers = attention.singles(
-            module, one, own_keys, own_values, singles.mask(query.dtype, sliding_window), scaling
-        )
-        output[0].index_copy_(0, singles.tokens, answers[:, 0])
+        singles.windows.add(window)
+        attention.singles(module, query, keys, values, output, singles, window, scaling)
     for stretch in pass_.stretches:
-        if stretch.keys is None:
-            own_keys, own_values = key[:, :, stretch.tokens], value[:, :, stretch.tokens]
-        else:
-            own_keys, own_values = (each[stretch.keys].transpose(0, 1)[None] for each in (keys, values))
-        mask = stretch.mask(query.device, sliding_window)
+        places = pass_.written[stretch.tokens] if stretch.keys is None else stretch.keys
+        own_keys, own_values = (each[places].transpose(0, 1)[None] for each in (keys, values))
+        mask = stretch.mask(query.device, window)
         answer = attention.stretch(query[:, :, stretch.tokens], own_keys, own_values, mask, scaling)
         output[:, stretch.tokens] = answer.transpose(1, 2)
-    return output, None
+    return output
 
 
 def register_attention() -> str:

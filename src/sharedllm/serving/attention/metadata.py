@@ -26,22 +26,19 @@ class Singles:
         tokens: their places in the pass, ``[requests]``.
         keys: places in the cache of their keys, in order, padded with any, ``[requests, longest]``.
         held: how many keys each has, ``[requests]``.
+        windows: of how many of the last keys layers have asked; None is all.
     """
 
     tokens: "torch.Tensor"
     keys: "torch.Tensor"
     held: "torch.Tensor"
+    windows: set[int | None] = field(default_factory=set)
     _heads: dict[int, "torch.Tensor"] = field(default_factory=dict, repr=False)
     _masks: dict[tuple["torch.dtype", int | None], "torch.Tensor"] = field(default_factory=dict, repr=False)
 
     def to(self, device: "torch.device") -> "Singles":
         """The same on a device."""
         return Singles(self.tokens.to(device), self.keys.to(device), self.held.to(device))
-
-    @property
-    def windows(self) -> set[int | None]:
-        """Of how many of the last keys anybody has asked for a mask; None is all."""
-        return {kind[1] for kind in self._masks}
 
     def heads(self, count: int) -> "torch.Tensor":
         """Where the heads of the keys are, a place's one after the other, ``[requests * count * longest]``."""

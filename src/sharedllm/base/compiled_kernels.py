@@ -1,0 +1,209 @@
+"""What a pass does between its products, each part of it in one call: compiled once a machine, where a compiler is.
+
+A small model's pass is more than a thousand operations of torch, most of which take longer to be called than to
+compute, and attention of many is a copy of everybody's keys and values first. Where nothing can be compiled, they
+compute the same; each caller has both ways, and tests compare them.
+"""
+
+import ctypes
+import hashlib
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sharedllm.cache_folder import cache_dir
+from sharedllm.files import replace_private
+
+if TYPE_CHECKING:
+    import torch
+
+_SOURCE = Path(__file__).with_name("kernels.cpp")
+_OPTIONS = ("-std=c++17", "-O3", "-fopenmp", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
+_PROCESSORS = {
+    "AVX2": ("-march=x86-64-v3",),
+    "AVX512": ("-march=x86-64-v4", "-mprefer-vector-width=512"),
+}
+"""What may be made use of, by what torch has found the processor to be."""
+_SECONDS = 120
+
+_POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
+_GIVEN = {
+    "norm": [*[_POINTER] * 3, *[_COUNT] * 2, ctypes.c_double],
+    "rotate": [*[_POINTER, _COUNT] * 3, *[_POINTER] * 6, *[_COUNT] * 5],
+    "attend": [_POINTER, *[_COUNT] * 2, *[_POINTER] * 6, *[_COUNT] * 7, ctypes.c_double],
+}
+
+log = logging.getLogger("sharedllm.base")
+
+
+class Kernels:
+    """The compiled operations. All tensors of a call are of one of `dtypes`, on the CPU, and their last axis is dense.
+
+    Attributes:
+        dtypes: what they compute in.
+    """
+
+    def __init__(self, library: ctypes.CDLL) -> None:
+        import torch
+
+        self.dtypes = (torch.bfloat16, torch.float32, torch.float64)
+        self._called = {
+            name: {dtype: getattr(library, f"{name}_{str(dtype).removeprefix('torch.')}") for dtype in self.dtypes}
+            for name in _GIVEN
+        }
+        for name, kinds in self._called.items():
+            for each in kinds.values():
+                each.argtypes, each.restype = _GIVEN[name], None
+
+    def norm(self, states: "torch.Tensor", gain: "torch.Tensor", epsilon: float) -> "torch.Tensor":
+        """RMSNorm (Zhang and Sennrich 2019) as transformers rounds it.
+
+        Args:
+            states: ``[..., width]``.
+            gain: ``[width]``.
+            epsilon: added to the mean of squares.
+        """
+        states = states.contiguous()
+        found, width = states.new_empty(states.shape), len(gain)
+        self._called["norm"][states.dtype](
+            states.data_ptr(), gain.data_ptr(), found.data_ptr(), states.numel() // width, width, epsilon
+        )
+        return found
+
+    def rotate(
+        self,
+        states: "tuple[torch.Tensor, torch.Tensor, torch.Tensor]",
+        turns: "tuple[torch.Tensor, torch.Tensor]",
+        written: "torch.Tensor",
+        keys: "torch.Tensor",
+        values: "torch.Tensor",
+    ) -> "torch.Tensor":
+        """Turn a pass's queries and keys by their positions (Su et al. 2021), and keep keys and values.
+
+        Args:
+            states: queries, keys and values, each ``[1, tokens, heads * width]``.
+            turns: cosines and sines of each token, dense ``[1, tokens, width]``.
+            written: the place of each token in the cache, dense int64 ``[tokens]``.
+            keys: the cache, dense ``[places, key_heads, width]``, which is written to.
+            values: like ``keys``.
+
+        Returns:
+            the queries, ``[1, heads, tokens, width]``.
+        """
+        key_heads, width = keys.shape[1:]
+        _, tokens, all_of_them = states[0].shape
+        heads = all_of_them // width
+        queries = states[0].new_empty(1, tokens, heads, width)
+        self._called["rotate"][queries.dtype](
+            *(number for each in states for number in (each.data_ptr(), each.stride(1))),
+            *(each.data_ptr() for each in (*turns, written, queries, keys, values)),
+            *(tokens, heads, key_heads, width, values.shape[-1]),
+        )
+        return queries.transpose(1, 2)
+
+    def attend(
+        self,
+        query: "torch.Tensor",
+        keys: "torch.Tensor",
+        values: "torch.Tensor",
+        output: "torch.Tensor",
+        asked: "tuple[torch.Tensor, torch.Tensor, torch.Tensor]",
+        window: int | None,
+        scaling: float | None,
+    ) -> None:
+        """Attention of one token of each request to its own keys, where these are.
+
+        Args:
+            query: ``[1, heads, tokens, width]``.
+            keys: ``[places, key_heads, width]``, dense; heads is a multiple of key_heads.
+            values: ``[places, key_heads, value_width]``, dense.
+            output: ``[1, tokens, heads, value_width]``, dense; written to at the tokens that are asked for.
+            asked: which token each request asks for, ``[requests]``, the places of its keys ``[requests, longest]``,
+                and how many these are ``[requests]``; dense int64.
+            window: each looks at the last so many of its keys; None for all.
+            scaling: of the scores; ``width ** -0.5`` by default.
+        """
+        tokens, places, held = asked
+        key_heads, width = keys.shape[1:]
+        self._called["attend"][query.dtype](
+            query.data_ptr(),
+            query.stride(1),
+            query.stride(2),
+            keys.data_ptr(),
+            values.data_ptr(),
+            output.data_ptr(),
+            tokens.data_ptr(),
+            places.data_ptr(),
+            held.data_ptr(),
+            *places.shape,
+            key_heads,
+            query.shape[1] // key_heads,
+            width,
+            values.shape[-1],
+            window or 0,
+            width**-0.5 if scaling is None else scaling,
+        )
+
+
+@cache
+def kernels() -> Kernels | None:
+    """The kernels; None, which the log says once, where they cannot be compiled."""
+    try:
+        return Kernels(_library())
+    except (OSError, AttributeError, subprocess.SubprocessError) as error:
+        told = getattr(error, "stderr", None) or str(error)
+        log.warning("passes on the CPU are slower than they could be: no kernels (%s)", told.strip().partition("\n")[0])
+        return None
+
+
+def _library() -> ctypes.CDLL:
+    """That of an earlier run, or compiled anew.
+
+    Raises:
+        OSError: there is no compiler, or the library does not load.
+        SubprocessError: the compiler fails.
+    """
+    import torch
+
+    # torch's own threads are to compute: a second team beside it would wait for its turn on the same cores.
+    threads = sorted((Path(torch.__file__).parent / "lib").glob("libgomp*.so*"))
+    options = [*_OPTIONS, *_PROCESSORS.get(torch.backends.cpu.get_cpu_capability(), ())]
+    made_by = "\0".join([*options, *map(str, threads), torch.__version__]).encode()
+    name = hashlib.sha256(_SOURCE.read_bytes() + made_by).hexdigest()[:16]
+    path = cache_dir() / "kernels" / f"{name}.so"
+    with suppress(OSError):
+        if _is_ours(path):
+            return ctypes.CDLL(str(path))
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / path.name
+        _compile(made, options, threads)
+        # Whoever cannot keep it makes it again.
+        with suppress(OSError):
+            replace_private(path, made.read_bytes())
+        return ctypes.CDLL(str(made))
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether nobody but this user can have written what is to be run."""
+    return all(about.st_uid == os.getuid() and not about.st_mode & 0o022 for about in (path.stat(), path.parent.stat()))
+
+
+def _compile(path: Path, options: list[str], threads: list[Path]) -> None:
+    compiler = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+    if compiler is None:
+        raise OSError("there is no C++ compiler")
+    compiled = path.with_suffix(".o")
+    if not threads:
+        options = [each for each in options if each != "-fopenmp"] + ["-fopenmp-simd"]
+    for command in (
+        [*options, "-c", str(_SOURCE), "-o", str(compiled)],
+        # What is missing is to be missed now, not when it is called.
+        ["-shared", str(compiled), *map(str, threads), "-Wl,-z,defs", "-o", str(path)],
+    ):
+        subprocess.run([compiler, *command], check=True, capture_output=True, text=True, timeout=_SECONDS)

@@ -1,0 +1,64 @@
+"""Norms of a base on a CPU, each by one kernel instead of by half a dozen operations.
+
+Which these are is found by asking each what it makes of a few random states: only one that computes just what the
+kernel does is taken over, whatever its class is called.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from sharedllm.base.compiled_kernels import kernels
+from sharedllm.base.loading import Base
+from sharedllm.base.sites import is_norm
+
+if TYPE_CHECKING:
+    import torch
+
+_ROUNDINGS = 4
+"""Of the largest value; a sum in another order changes it by no more."""
+
+
+class FusedNorms:
+    """A base whose norms compute so until `remove`; for inference alone. Nothing is done where there are no kernels."""
+
+    def __init__(self, base: Base) -> None:
+        """Take forward passes over."""
+        found = kernels() if base.device.type == "cpu" else None
+        self._norms: list[Any] = []
+        if found is not None and base.dtype in found.dtypes:
+            self._norms = [each for each in base.model.modules() if is_norm(each) and _computes_so(each, base)]
+        for norm in self._norms:
+            norm.forward = partial(_forward, norm)
+
+    def remove(self) -> None:
+        """Give the norms their own forward passes back."""
+        while self._norms:
+            vars(self._norms.pop()).pop("forward", None)
+
+
+def _forward(norm: Any, states: "torch.Tensor") -> "torch.Tensor":
+    ours, epsilon, gain = kernels(), _epsilon(norm), norm.weight
+    if ours is None or epsilon is None or states.dtype is not gain.dtype:
+        found: torch.Tensor = type(norm).forward(norm, states)
+        return found
+    return ours.norm(states, gain, epsilon)
+
+
+def _computes_so(norm: Any, base: Base) -> bool:
+    """Whether a norm gives what the kernel does, but for rounding."""
+    import torch
+
+    # transformers computes norms in single precision; in double the order of their sums would show.
+    if base.dtype is torch.float64 or norm.weight.dtype is not base.dtype or norm.weight.ndim != 1:
+        return False
+    if _epsilon(norm) is None:
+        return False
+    states = torch.randn(3, len(norm.weight), generator=torch.Generator().manual_seed(0)).to(base.dtype)
+    with torch.inference_mode():
+        expected, found = norm(states), _forward(norm, states)
+    return bool((expected - found).abs().max() <= _ROUNDINGS * torch.finfo(base.dtype).eps * expected.abs().max())
+
+
+def _epsilon(norm: Any) -> float | None:
+    found = getattr(norm, "variance_epsilon", getattr(norm, "eps", None))
+    return found if isinstance(found, float) else None

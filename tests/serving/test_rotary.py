@@ -1,0 +1,96 @@
+"""Attention by kernels from product to product answers as the base's own layers do, and only where it is the same."""
+
+import pytest
+import torch
+from tests import models
+from transformers import MistralConfig
+
+from sharedllm.base import compiled_kernels, fused_norms
+from sharedllm.serving import runner
+from sharedllm.serving.attention import rotary
+from sharedllm.serving.engine import Engine
+from sharedllm.serving.request import Limits
+
+pytestmark = pytest.mark.skipif(compiled_kernels.kernels() is None, reason="there is no compiler here")
+LIMITS = Limits(running=8, cache_tokens=1024, batch_tokens=16, table_bytes=0)
+
+
+def mistral(folder, *, seed=0, **config):
+    """Looks at the last few tokens alone."""
+    return models.save(MistralConfig(**{**models._SIZES, "sliding_window": 8, **config}), folder, seed)
+
+
+def biased(folder, **config):
+    """Has biases, and key heads of its own for each head."""
+    return models.llama(folder, attention_bias=True, num_key_value_heads=4, **config)
+
+
+def scaled(folder, **config):
+    """Scales its scores otherwise than by the width of a head: heads are as wide as all of it."""
+    return models.llama(folder, head_dim=32, **config)
+
+
+def by_kernels(engine):
+    return [
+        type(each).__name__
+        for each in engine.base.model.modules()
+        if "forward" in vars(each) and "q_proj" in vars(each)["_modules"]
+    ]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    "make", [models.llama, models.adapted, mistral, biased, scaled, models.qwen3, models.gemma3, models.gpt2]
+)
+def test_answers_are_those_without_kernels(loaded, ask, row, monkeypatch, make, dtype):
+    base = loaded(make, dtype)
+
+    def answers():
+        engine = Engine(base, LIMITS)
+        taken = by_kernels(engine)
+        engine.start()
+        prompts = [list(range(5, 5 + length)) for length in (3, 9, 30)]
+        values = [None, *(row(engine.layout.size, seed) for seed in (1, 2))]
+        asked = [
+            ask(
+                engine,
+                prompt,
+                f"{n}",
+                release=None if own is None else f"{n}",
+                values=own,
+                max_tokens=20,
+                top_logprobs=0,
+            )
+            for n, (prompt, own) in enumerate(zip(prompts, values, strict=True))
+        ]
+        found = [(each.wait().ids, each.logprobs) for each in asked]
+        engine.close()
+        return found, taken
+
+    found, taken = answers()
+    assert len(taken) == (0 if make in (models.qwen3, models.gemma3, models.gpt2) else 2)
+    for each in (runner, fused_norms, rotary):
+        monkeypatch.setattr(each, "kernels", lambda: None)
+    expected, none = answers()
+    assert not none
+    for mine, theirs in zip(found, expected, strict=True):
+        assert mine[0] == theirs[0]
+        assert mine[1] == pytest.approx(theirs[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("changed", ["interleaved", "otherwise scaled"])
+def test_a_layer_that_does_something_else_is_left_alone(loaded, monkeypatch, changed):
+    base = loaded()
+    layer = type(base.model.model.layers[0].self_attn)
+    own = layer.forward
+
+    def forward(self, hidden_states, position_embeddings, **named):
+        if changed == "interleaved":
+            position_embeddings = tuple(each.flip(-1) for each in position_embeddings)
+            return own(self, hidden_states, position_embeddings=position_embeddings, **named)
+        return own(self, hidden_states * 2, position_embeddings=position_embeddings, **named)
+
+    monkeypatch.setattr(layer, "forward", forward)
+    engine = Engine(base, LIMITS)
+    assert not by_kernels(engine)
+    engine.close()
