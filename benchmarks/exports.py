@@ -4,10 +4,11 @@
     python -m benchmarks.exports --peers ENVIRONMENT/bin/python    # and what a peer library makes of the same files
 
 Files are made by the programs that people use (`benchmarks.exports_documents`), or as these write them
-(`benchmarks.exports_chats`, `exports_phones`, `exports_programs`, `exports_letters`), and beside them stands what Alice
-wrote in each and what others or programs did. Of the words that would be learned two shares are told by kind: of her
-words, those that are found (goal: 99 % and more), and of the others', those that are let in (goal: one in a thousand at
-most): whatever is learned and is no word of hers. Words are counted: one that is read twice is one too many.
+(`benchmarks.exports_chats`, `exports_phones`, `exports_programs`, `exports_models`, `exports_letters`), and beside them
+stands what Alice wrote in each and what others or programs did. Of the words that would be learned two shares are told
+by kind: of her words, those that are found (goal: 99 % and more), and of the others', those that are let in (goal: one
+in a thousand at most): whatever is learned and is no word of hers. Words are counted: one that is read twice is one too
+many.
 
 Peers read a file of anybody's and know no owner, so that what others wrote in it counts as let in: markitdown for Word
 documents, sheets, slides, web pages, books and notebooks, pdfplumber for PDF, odfpy and striprtf for the rest of the
@@ -29,6 +30,7 @@ from typing import Any
 from benchmarks.exports_chats import chats
 from benchmarks.exports_documents import Made, documents
 from benchmarks.exports_letters import letters
+from benchmarks.exports_models import model_chats
 from benchmarks.exports_phones import phone_chats
 from benchmarks.exports_programs import program_chats
 from benchmarks.exports_real import real_files
@@ -63,7 +65,9 @@ def main() -> None:
 
 
 def _chats(folder: Path) -> Iterable[Made]:
-    for number, (kind, name, file, data, me, own, others) in enumerate([*chats(), *phone_chats(), *program_chats()]):
+    for number, (kind, name, file, data, me, own, others) in enumerate(
+        [*chats(), *phone_chats(), *program_chats(), *model_chats()]
+    ):
         place = folder / f"chat{number}"
         place.mkdir()
         (place / file).write_bytes(data)

@@ -5,11 +5,14 @@ from benchmarks.exports import by_kind, compared, measured
 from benchmarks.exports_chats import chats
 from benchmarks.exports_documents import Made
 from benchmarks.exports_letters import letters
+from benchmarks.exports_models import model_chats
 from benchmarks.exports_phones import phone_chats
 from benchmarks.exports_programs import program_chats
 
 CHATS = list(chats())
-TODAY = {f"{kind}, {name}": (kind, name, *rest) for kind, name, *rest in [*phone_chats(), *program_chats()]}
+TODAY = {
+    f"{kind}, {name}": (kind, name, *rest) for kind, name, *rest in [*phone_chats(), *program_chats(), *model_chats()]
+}
 
 
 @pytest.mark.parametrize("number", [0, 6, 10, 14])

@@ -405,20 +405,3 @@ MARKERS = {marker.replace(".", ""): 0 for marker in _BEFORE_NOON} | {
     marker.replace(".", ""): 12 for marker in _AFTER_NOON
 }
 """Hours to add, by what stands beside a time of twelve hours, in small letters and without dots and spaces."""
-
-_MONTHS = (
-    "jan ene gen янв",
-    "feb fev fév фев",
-    "mar mär mrt maa мар",
-    "apr abr avr апр",
-    "may mai mei mag maj май",
-    "jun giu juin июн",
-    "jul lug juil июл",
-    "aug ago aoû авг",
-    "sep set сен",
-    "oct okt ott out окт",
-    "nov ноя",
-    "dec dez dic déc дек",
-)
-MONTHS = {name: number for number, names in enumerate(_MONTHS, 1) for name in names.split()}
-"""Months by how their names begin."""

@@ -15,7 +15,7 @@ from itertools import pairwise
 from math import inf
 
 from sharedllm.text.conversations.gathering import shown_name
-from sharedllm.text.conversations.whatsapp_phrases import MARKERS, MONTHS, SYSTEM_VERBS
+from sharedllm.text.conversations.whatsapp_phrases import MARKERS, SYSTEM_VERBS
 
 _LONGEST_HEAD = 60
 _MARKS = dict.fromkeys([0xFEFF, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
@@ -45,6 +45,23 @@ _NAMED_MONTH = re.compile(
     r"(\[)?(?:(\d{1,2})\.? (?:de )?([^\W\d]{3,10})\.?,? (?:de )?(\d{4}|\d\d)(?!\d)"
     r"|([^\W\d]{3,10})\.? (\d{1,2}),? (\d{4})(?!\d))"
 )
+_MONTHS = (
+    "jan ene gen янв",
+    "feb fev fév фев",
+    "mar mär mrt maa мар",
+    "apr abr avr апр",
+    "may mai mei mag maj май",
+    "jun giu juin июн",
+    "jul lug juil июл",
+    "aug ago aoû авг",
+    "sep set сен",
+    "oct okt ott out окт",
+    "nov ноя",
+    "dec dez dic déc дек",
+)
+_MONTH_OF = {name: number for number, names in enumerate(_MONTHS, 1) for name in names.split()}
+"""Months by how their names begin."""
+
 _FIRST_YEAR, _LAST_YEAR = 2009, 2060
 _DAY = 86_400
 _HOUR = 3_600
@@ -96,7 +113,7 @@ class Spelling:
 def stamp_of(number: int, line: str) -> Stamp | None:
     """What a line begins with, if that is a date and a time as some phone writes them before a message."""
     plain = line[:_LONGEST_HEAD].translate(_PLAIN)
-    if not plain or not (plain[0] == "[" or plain[0].isdigit() or plain[:3].casefold() in MONTHS):
+    if not plain or not (plain[0] == "[" or plain[0].isdigit() or plain[:3].casefold() in _MONTH_OF):
         return None
     spelled = _in_numbers(plain)
     found = _HEAD.match(spelled)
@@ -133,7 +150,7 @@ def _in_numbers(plain: str) -> str:
     if found is None:
         return plain
     bracket, day, name, year, other_name, other_day, other_year = found.groups()
-    month = MONTHS.get((name or other_name)[:4].casefold()) or MONTHS.get((name or other_name)[:3].casefold())
+    month = _MONTH_OF.get((name or other_name)[:4].casefold()) or _MONTH_OF.get((name or other_name)[:3].casefold())
     year = year or other_year
     if month is None:
         return plain
