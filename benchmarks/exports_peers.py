@@ -6,6 +6,7 @@ python exports_peers.py FILE          # prints JSON: the library, and the texts 
 import json
 import mailbox
 import sys
+from email import message_from_bytes
 from email.utils import parseaddr
 from pathlib import Path
 from typing import Any
@@ -60,12 +61,23 @@ def _mails(path: Path) -> dict[str, Any]:
     return {"name": "mail-parser-reply", "texts": texts}
 
 
+def _mail(path: Path) -> dict[str, Any]:
+    from mailparser_reply import EmailReplyParser
+
+    mail = message_from_bytes(path.read_bytes())
+    part = next((each for each in mail.walk() if each.get_content_type() == "text/plain"), None)
+    body: Any = b"" if part is None else part.get_payload(decode=True)
+    said = EmailReplyParser(languages=["en"]).parse_reply(text=body.decode(errors="replace")) or ""
+    return {"name": "mail-parser-reply", "texts": [said]}
+
+
 _READERS = {
     **dict.fromkeys((".docx", ".xlsx", ".pptx", ".html", ".epub", ".ipynb"), _markitdown),
     ".pdf": _pdfplumber,
     ".odt": _odfpy,
     ".rtf": _striprtf,
     ".mbox": _mails,
+    ".eml": _mail,
 }
 
 if __name__ == "__main__":

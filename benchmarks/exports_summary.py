@@ -39,7 +39,7 @@ def _real(found: list[dict[str, Any]]) -> str:
         sum(each[which] for each in read) for which in ("words", "peer_words", "only_here", "only_peer")
     )
     said = (
-        f"Of {len(found)} real files in packages that are pinned (PDF, HTML, notebooks, sheets and slides;"
+        f"Of {len(found)} real files in packages that are pinned (PDF, HTML, notebooks, sheets, slides, mails, texts;"
         f" `benchmarks/exports_real.py`) {len(read)} are read: {ours:,} words, {theirs:,} by the peers; {here:,} are"
         f" found here alone and {peer:,} by them alone, navigation, marks of Markdown and slides' numbers"
         f" among them. Not read, and named: {'; '.join(refused)}."

@@ -246,6 +246,16 @@ def test_of_mails_that_are_pages_the_quotes_of_the_usual_programs_are_left_out(h
     assert document.turns[0].text == "Own words."
 
 
+@pytest.mark.parametrize("charset", ["iso-8859-1", "us-ascii", "windows-1252"])
+def test_bytes_that_are_utf_8_are_read_so_whatever_the_mail_says_and_others_as_it_says(charset, tmp_path):
+    head = f"From: a@x.org\nContent-Type: text/plain; charset={charset}\nContent-Transfer-Encoding: 8bit\n\n".encode()
+    (document,), _ = read(tmp_path, head + "Schöne Grüße ✿".encode())
+    assert document.turns[0].text == "Schöne Grüße ✿"
+    if charset != "us-ascii":
+        (document,), _ = read(tmp_path, head + "Schöne Grüße".encode("latin-1"))
+        assert document.turns[0].text == "Schöne Grüße"
+
+
 def test_a_person_has_one_name_in_a_mailbox_and_its_owner_is_told_by_where_it_was_delivered(tmp_path):
     box = b"".join(
         b"From x Mon Jan  1 09:00:00 2024\n" + each + b"\n"

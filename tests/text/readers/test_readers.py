@@ -1,5 +1,6 @@
 """Every kind of file that is read: a person's own words of it, and nothing of what others or programs wrote."""
 
+import io
 import random
 import re
 import time
@@ -8,7 +9,8 @@ import fpdf
 import pytest
 from tests.text.readers.made_files import MADE, OTHERS, OWN
 
-from sharedllm.text.readers import read_documents
+from sharedllm.text.readers import pdf, read_documents
+from sharedllm.text.readers.found import Unreadable
 from sharedllm.text.readers.pdf import whole_words
 
 
@@ -143,6 +145,14 @@ def test_of_a_pdf_the_table_of_contents_is_left_out_where_its_numbers_stand_on_l
     (tmp_path / "mine.pdf").write_bytes(bytes(paper.output()))
     ((document,), _) = read(tmp_path / "mine.pdf")
     assert document.turns[0].text.split() == ["1", "And", "so", "on."]
+
+
+def test_a_pdf_whose_fonts_do_not_say_which_letters_they_show_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(pdf, "_lines", lambda page: [pdf._Line("\x01-\x03\x04 \x05\x03\x04", 0, 9, 0, 9)])
+    paper = fpdf.FPDF()
+    paper.add_page()
+    with pytest.raises(Unreadable, match="fonts do not say"):
+        list(pdf.read(io.BytesIO(bytes(paper.output())), "mine.pdf"))
 
 
 def test_a_hyphen_stays_where_the_text_has_it_elsewhere_too():

@@ -22,6 +22,7 @@ _ATTACHMENTS = "attachments"
 _OTHER_FORM = "the same mail in another form"
 _BEGINNING = re.compile(rb"From [^\n]{1,300}\b\d\d?:\d\d\b[^\n]{0,60}\n?")
 _STUFFED = re.compile(rb"^>(>*From )", re.MULTILINE)
+_OF_ONE_BYTE = {"us-ascii", "ascii", "iso-8859-1", "iso-8859-15", "latin-1", "latin1", "windows-1252", "cp1252"}
 _FORWARDED_SUBJECT = re.compile(r"\s*(?:fwd?|wg|tr|rv|enc|i|doorst|vs|pd|ynt|转发|転送)\s*:", re.IGNORECASE)
 _QUOTES = (
     "//blockquote[@type='cite' or @cite or contains(@class,'gmail_quote')]"
@@ -155,7 +156,8 @@ def _text(part: Message) -> str:
     data = data if isinstance(data, bytes) else b""
     charset = part.get_content_charset("utf-8")
     try:
-        text = data.decode(charset)
+        # Bytes beyond ASCII that are UTF-8 are nothing else, also where a mail says that they are of one byte each.
+        text = data.decode("utf-8" if charset in _OF_ONE_BYTE and _is_utf8(data) else charset)
     except (LookupError, UnicodeDecodeError):
         try:
             text = data.decode()
@@ -168,6 +170,14 @@ def _text(part: Message) -> str:
     if str(part.get_param("format", "")).lower() == "flowed":
         text = _unflowed(text, delete=str(part.get_param("delsp", "")).lower() == "yes")
     return text
+
+
+def _is_utf8(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _unflowed(text: str, *, delete: bool) -> str:

@@ -31,6 +31,10 @@ _NUMBERS = re.compile(r"\d+")
 _HYPHEN = ("\x02", "\ufffe")
 """What PDFium gives for a hyphen at a line's end, before the rest of the word, which it may take to the same line."""
 
+_CONTROLS = re.compile("[\x00\x01\x03-\x08\x0e-\x1f\x7f-\x9f\ufffd\ue000-\uf8ff]")
+_MOST_CONTROLS = 0.2
+"""Of characters, those that are no letters: numbers of a font's own."""
+
 _BEGINS = r"(?<![^\W\d_])"
 """Of a word, where alone it is worth looking at it: else one of many letters would be looked at from each of them."""
 
@@ -55,7 +59,7 @@ def read(file: BinaryIO, source: str) -> Iterator[Document]:
     """One document of one turn.
 
     Raises:
-        Unreadable: it is locked, or holds pictures of text and no text.
+        Unreadable: it is locked, or holds pictures of text and no text, or its fonts do not say of which letters.
     """
     try:
         document = pypdfium2.PdfDocument(whole(file))
@@ -70,6 +74,12 @@ def read(file: BinaryIO, source: str) -> Iterator[Document]:
     if not any(pages):
         raise Unreadable(
             f"holds no text on its {'one page' if count == 1 else f'{count:,} pages'}: it may be scanned",
+            remedy="Have its text recognised (OCR) and give that, or leave it out.",
+        )
+    shown = "".join(line.text for page in pages for line in page)
+    if len(_CONTROLS.findall(shown)) > len(shown) * _MOST_CONTROLS:
+        raise Unreadable(
+            "holds text of which its fonts do not say which letters it is of",
             remedy="Have its text recognised (OCR) and give that, or leave it out.",
         )
     kept, left_out = _without_heads(pages)
