@@ -10,14 +10,22 @@ import torch
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base import fused_norms
-from sharedllm.serving import runner
+from sharedllm.serving import runner, scheduler, speculation
 from sharedllm.serving.attention import rotary
 from sharedllm.serving.attention.cuda_graphs import unseen
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Finished, Limits, Request, Sampling
 
-SMALL = Limits(running=8, waiting=64, waiting_per_owner=32, cache_tokens=1024, batch_tokens=48, table_bytes=0)
-"""Few places and short passes, so that a handful of requests waits and is split."""
+SMALL = Limits(
+    running=8,
+    waiting=64,
+    waiting_per_owner=32,
+    cache_tokens=1024,
+    batch_tokens=48,
+    table_bytes=0,
+    speculates=False,
+)
+"""Few places and short passes, so that a handful of requests waits and is split; and a token each in a pass."""
 
 
 class Client:
@@ -97,6 +105,15 @@ def replayed(request, monkeypatch):
         for each in (runner, fused_norms, rotary):
             monkeypatch.setattr(each, "kernels", lambda: None)
     return request.param
+
+
+@pytest.fixture
+def eager(monkeypatch):
+    """Whatever followed the last token is proposed, right or wrong, in passes of many and beside prompts, too."""
+    monkeypatch.setattr(speculation, "_LENGTH", 1)
+    monkeypatch.setattr(speculation, "_WORTH", 0.0)
+    monkeypatch.setattr(scheduler, "_FEW_TOKENS", 10_000)
+    monkeypatch.setattr(scheduler, "_LEAST_PROPOSED", 1)
 
 
 @pytest.fixture

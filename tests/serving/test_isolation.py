@@ -121,6 +121,14 @@ def test_so_does_a_request_to_a_base_whose_weights_are_in_int8(
     compare(base_of(architecture, torch.float64, weights="int8"), format, row, seed, False, monkeypatch)
 
 
+@pytest.mark.parametrize(("architecture", "format", "seed"), [*COMPANY[:2], COMPANY[-4], COMPANY[-2]])
+def test_so_does_a_request_with_tokens_of_its_own_text_proposed(
+    base_of, cores, row, architecture, format, seed, replayed, eager, monkeypatch
+):
+    counters = compare(base_of(architecture, torch.float64), format, row, 100 + seed, replayed, monkeypatch)
+    assert 0 < counters.accepted_tokens < counters.proposed_tokens
+
+
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="serves from a GPU")
 @pytest.mark.parametrize(("architecture", "format", "seed"), COMPANY[-6:])
 def test_so_does_a_request_on_a_gpu(base_of, cores, row, architecture, format, seed, monkeypatch):
@@ -128,7 +136,7 @@ def test_so_does_a_request_on_a_gpu(base_of, cores, row, architecture, format, s
 
 
 def compare(base, format, row, seed, replayed, monkeypatch):
-    """Everybody's tokens in a schedule against what each gets alone."""
+    """Everybody's tokens in a schedule against what each gets alone, and what was done in it."""
     chance = np.random.default_rng(seed)
     # Few places, a small cache and three rows: requests wait, are read in pieces, and evict one another's rows.
     crowded = Limits(
@@ -142,13 +150,14 @@ def compare(base, format, row, seed, replayed, monkeypatch):
         # More is let in than the cache has room for, and waits there.
         engine._scheduler.capacity *= 100
     assert (engine._runner._decoding is not None) == replayed
-    planned = plan(engine, row, chance)
+    planned, counters = plan(engine, row, chance), engine.counters
     engine.start()
     found = run(engine, planned, chance, erased="user 3")
     engine.close()
 
     monkeypatch.undo()
-    engine = Engine(base, Limits(running=1, cache_tokens=2048, batch_tokens=2048, table_bytes=0), format=format)
+    apart = Limits(running=1, cache_tokens=2048, batch_tokens=2048, table_bytes=0, speculates=False)
+    engine = Engine(base, apart, format=format)
     engine.start()
     ended = 0
     for each, client in zip(planned, found, strict=True):
@@ -177,3 +186,4 @@ def compare(base, format, row, seed, replayed, monkeypatch):
     engine.close()
     # A schedule in which everybody was cancelled would have shown nothing.
     assert ended < len(planned) / 2
+    return counters

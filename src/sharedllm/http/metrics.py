@@ -27,6 +27,8 @@ _COUNTERS = {
     "prompt_tokens": "Tokens of prompts.",
     "cached_tokens": "Tokens of prompts that had been read before, for an earlier request of the same release.",
     "new_tokens": "Tokens drawn.",
+    "proposed_tokens": "Tokens read before they were drawn, as they might come next.",
+    "accepted_tokens": "Those of them that did come next.",
     "table_hits": "Requests whose adapter was on the device already.",
     "table_misses": "Requests whose adapter had to be copied to the device.",
 }

@@ -21,7 +21,7 @@ from sharedllm.base.loading import Base
 from sharedllm.errors import EngineStopped, InvalidInput
 from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.serving.request import Counters, Deliver, Limits, Request
-from sharedllm.serving.runner import Runner
+from sharedllm.serving.runner import Logits, Runner
 from sharedllm.serving.sampler import sample
 from sharedllm.serving.scheduler import Scheduler
 from sharedllm.serving.self_check import show_exact
@@ -264,14 +264,21 @@ class Engine(Serving[Runner, Scheduler]):
         """One pass of the model over everybody, and its news to each."""
         plan = self._scheduler.next()
         if plan is not None:
-            logits = self._runner.run(plan)
-            tokens = sample(logits)
-            self._scheduler.take(tokens)
+            logits: Logits | None = self._runner.run(plan)
+            while logits is not None:
+                tokens = sample(logits)
+                logits = logits.of(self._scheduler.take(tokens))
 
     def _make(self, format: str) -> tuple[Runner, Scheduler, int]:
         show_exact(self.base, format=format)
         original, exact = steady_context(self.base), exact_context(self.base)
         runner = Runner(self.base, self.limits, format=format)
         ends, rows, cache = self.base.end_tokens, runner.table, runner.cache
-        scheduler = Scheduler(rows, cache, self.limits, self.counters, ends=ends, original=original)
+        # On a GPU passes of single tokens are replayed, and read apart a request would be told in what company it was.
+        # With int8 weights it is not known what more tokens cost.
+        suits = self.base.device.type == "cpu" and self.base.weights == "plain" and not self.limits.deterministic
+        speculates = self.limits.speculates and suits
+        scheduler = Scheduler(
+            rows, cache, self.limits, self.counters, ends=ends, original=original, speculates=speculates
+        )
         return runner, scheduler, min(exact, cache.tokens)

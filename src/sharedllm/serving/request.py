@@ -221,6 +221,8 @@ class Limits:
         table_bytes: device memory for adapters.
         deterministic: read every request apart from the others, so that nothing of its answer depends on who else is
             there, to the last bit; with many at once that takes several times as long.
+        speculates: whether tokens that may come next are read ahead where that is faster, see `Proposals`; answers are
+            the same but for rounding.
     """
 
     running: int = 64
@@ -230,6 +232,7 @@ class Limits:
     batch_tokens: int = 512
     table_bytes: int = 256 * 1024**2
     deterministic: bool = False
+    speculates: bool = True
 
     @property
     def pass_tokens(self) -> int:
@@ -249,6 +252,8 @@ class Counters:
         prompt_tokens: of prompts.
         cached_tokens: those of them that had been read before, for another request of the same release.
         new_tokens: drawn.
+        proposed_tokens: read before they were drawn, as they might come next.
+        accepted_tokens: those of them that did.
         table_hits: requests whose row was on the device already.
         table_misses: requests whose row had to be copied there.
         table_rows: rows on the device now.
@@ -265,6 +270,8 @@ class Counters:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     new_tokens: int = 0
+    proposed_tokens: int = 0
+    accepted_tokens: int = 0
     table_hits: int = 0
     table_misses: int = 0
     table_rows: int = 0

@@ -2,7 +2,7 @@
 
 import inspect
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -52,6 +52,18 @@ class Logits:
     plan: Plan
     rows: "torch.Tensor"
     failed: dict[int, Exception]
+
+    def of(self, left: Mapping[int, Chunk]) -> "Logits | None":
+        """Those of what is left of some chunks, by their number in the plan; None where nothing is."""
+        if not left:
+            return None
+        rows: list[int] = []
+        end = 0
+        for number, chunk in enumerate(self.plan.chunks):
+            end += 0 if number in self.failed else len(chunk.wanted)
+            if number in left:
+                rows += range(end - len(left[number].wanted), end)
+        return Logits(Plan(list(left.values()), self.plan.reach), self.rows[rows], {})
 
 
 class Runner:

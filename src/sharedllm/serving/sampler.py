@@ -55,7 +55,7 @@ def sample(logits: "Logits") -> Sampled:
         for number, chunk in enumerate(chunks):
             if number in logits.failed:
                 continue
-            known = len(chunk.wanted) - chunk.draws
+            known = chunk.scores
             if known:
                 try:
                     sampled.scores[number] = _score_known(chunk, logits.rows[row : row + known])

@@ -18,6 +18,11 @@ from sharedllm.serving.table import BASE_SLOT, Table
 if TYPE_CHECKING:
     from sharedllm.serving.sampler import Sampled
 
+_FEW_TOKENS = 6
+"""A pass of so many, proposed ones among them, takes hardly longer than one of a single token."""
+_LEAST_PROPOSED = 2
+"""oneDNN multiplies two tokens more slowly than three to six."""
+
 
 @dataclass
 class _Share:
@@ -43,7 +48,15 @@ class Scheduler:
     """
 
     def __init__(
-        self, table: Table, cache: Cache, limits: Limits, counters: Counters, *, ends: Collection[int], original: int
+        self,
+        table: Table,
+        cache: Cache,
+        limits: Limits,
+        counters: Counters,
+        *,
+        ends: Collection[int],
+        original: int,
+        speculates: bool = False,
     ) -> None:
         """Nothing waits or runs.
 
@@ -54,9 +67,10 @@ class Scheduler:
             counters: kept up to date.
             ends: see above.
             original: texts of more tokens are read otherwise from their first token on, and in passes of their own.
+            speculates: whether passes of few tokens read others beside them that may come next, see `Proposals`.
         """
         self._table, self._cache, self._limits, self._counters = table, cache, limits, counters
-        self._original = original
+        self._original, self._speculates = original, speculates
         # How a text is read would depend on what was read before it.
         self._prefixes = Prefixes(cache, keeps=not limits.deterministic)
         self.ends, self.capacity = ends, cache.tokens
@@ -103,23 +117,37 @@ class Scheduler:
         if {each.far for each in there} != {self._far}:
             self._far = not self._far
         chunks = self._chunks([each for each in there if each.far == self._far])
-        return Plan(chunks, self._original + 1 if self._far else 0) if chunks else None
-
-    def take(self, sampled: "Sampled") -> None:
-        """Tell everybody what a pass has made of their chunks, and go on with whoever is not done."""
-        chunks = sampled.plan.chunks
+        if not chunks:
+            return None
         self._counters.batches += 1
         self._counters.owners = len({chunk.sequence.slot for chunk in chunks})
+        self._counters.proposed_tokens += sum(len(chunk.proposed) for chunk in chunks)
+        return Plan(chunks, self._original + 1 if self._far else 0)
+
+    def take(self, sampled: "Sampled") -> dict[int, Chunk]:
+        """Tell everybody what a pass has made of their chunks, and go on with whoever is not done.
+
+        Returns:
+            By the number of a chunk what is left of it, from which the token after the next is to be drawn: where the
+            next turned out as it was proposed.
+        """
+        left = {}
         self._counters.new_tokens += len(sampled.drawn)
-        for number, chunk in enumerate(chunks):
-            error = sampled.failed.get(number)
+        for number, chunk in enumerate(sampled.plan.chunks):
+            error, drawn = sampled.failed.get(number), sampled.drawn.get(number)
             if error is None:
                 try:
-                    self._take(chunk, sampled.scores.get(number, ()), sampled.drawn.get(number))
+                    self._take(chunk, sampled.scores.get(number, ()), drawn)
                 except Exception as unexpected:
                     error = unexpected
             if error is not None:
                 self._end(chunk.sequence, "failed", error)
+            elif drawn is not None and drawn.id in chunk.proposed[:1]:
+                self._counters.accepted_tokens += 1
+                chunk.sequence.proposals.accept()
+                if chunk.sequence.number in self.running and chunk.sequence.draws:
+                    left[number] = chunk.rest
+        return left
 
     def end(self, leaves: Callable[[Sequence], bool], reason: Reason, *, error: Exception | None = None) -> int:
         """End every request that is to leave, waiting or running; returns how many."""
@@ -230,9 +258,10 @@ class Scheduler:
 
     def _chunks(self, there: list[Sequence]) -> list[Chunk]:
         """Who reads how many tokens: whoever draws one each, and then the others in their order."""
-        chunks = [each.chunk(1) for each in there if each.read >= each.given]
+        drawing = [each for each in there if each.read >= each.given]
+        chunks = self._drawing(drawing, sum(each.unread for each in there))
         most, apart = self._limits.pass_tokens, self._limits.deterministic
-        left = most - (0 if apart else len(chunks))
+        left = most - (0 if apart else sum(chunk.end - chunk.begin for chunk in chunks))
         for each in there:
             if not left:
                 break
@@ -244,9 +273,17 @@ class Scheduler:
                 left -= min(whole, left)
         return chunks
 
+    def _drawing(self, drawing: list[Sequence], unread: int) -> list[Chunk]:
+        """Of each its last token, and what may come after it where that and what others have unread are few tokens."""
+        share = min(_FEW_TOKENS - unread, self._limits.pass_tokens) // max(len(drawing), 1) - 1
+        if share < _LEAST_PROPOSED or not self._speculates:
+            return [each.chunk(1) for each in drawing]
+        # Beyond the original context everything would be read otherwise.
+        return [each.speculative(share if each.far else min(share, self._original - len(each.ids))) for each in drawing]
+
     def _take(self, chunk: Chunk, scores: Iterable[Scored], drawn: Scored | None) -> None:
         sequence = chunk.sequence
-        ends = sequence.take(chunk.end, scores, drawn)
+        ends = sequence.take(chunk.known, scores, drawn)
         if drawn is not None:
             self._tell(sequence)
         elif ends and sequence.ended:

@@ -10,6 +10,7 @@ from sharedllm.base.loading import Base
 from sharedllm.serving.detokenizer import Detokenizer
 from sharedllm.serving.penalties import Said
 from sharedllm.serving.request import Deliver, Finished, Reason, Request, Scored, Token
+from sharedllm.serving.speculation import Proposals
 from sharedllm.serving.table import BASE_SLOT
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ class Sequence:
         said: what prompt and answer have said, for whoever penalises that.
         constraint: what the answer is held to, as far as it has come.
         ended: how the answer ended, where it is still to be compared.
+        proposals: of tokens that may come next.
         prompt_scores, glass_box: what `Finished` tells of them.
     """
 
@@ -58,6 +60,7 @@ class Sequence:
         self.said = Said(request.prompt, request.max_tokens) if request.sampling.penalises else None
         self.constraint = None if request.grammar is None else request.grammar.begin()
         self.ended: Reason | None = None
+        self.proposals = Proposals()
         self.prompt_scores: tuple[Scored, ...] = ()
         self.glass_box: tuple[Scored, ...] = ()
         self._scores: list[Scored] = []
@@ -101,6 +104,12 @@ class Sequence:
             # What is scored of a prompt ends with the place before.
             first, last = first if first < last else end - 1, end
         return Chunk(self, self.read, end, range(first, last), draws)
+
+    def speculative(self, most: int) -> "Chunk":
+        """The last token where it alone is not read, and at most so many of those that may come after it."""
+        proposed = self.proposals.propose(self.ids, min(most, self.request.max_tokens - len(self.new) - 1))
+        end = len(self.ids) + len(proposed)
+        return Chunk(self, self.read, end, range(self.read, end), True, proposed)
 
     def begin_again(self) -> None:
         """Read all that is known again, from the first token on; what is scored already is not scored again."""
@@ -177,6 +186,8 @@ class Chunk(NamedTuple):
         end: the place after the last, and as many keys it has then.
         wanted: places whose logits are wanted.
         draws: whether a token is drawn from the last of them; the others are scored.
+        proposed: tokens that may come after all that are known, and are read as if they had. From each place before one
+            of them a token is drawn, too, if those before turn out as proposed.
     """
 
     sequence: Sequence
@@ -184,11 +195,27 @@ class Chunk(NamedTuple):
     end: int
     wanted: range
     draws: bool
+    proposed: tuple[int, ...] = ()
 
     @property
     def ids(self) -> list[int]:
         """Its tokens."""
-        return self.sequence.ids[self.begin : self.end]
+        return [*self.sequence.ids[self.begin : self.end], *self.proposed]
+
+    @property
+    def known(self) -> int:
+        """The place after the last token that is known."""
+        return self.end - len(self.proposed)
+
+    @property
+    def scores(self) -> int:
+        """How many of the wanted places are scored."""
+        return len(self.wanted) - (1 + len(self.proposed) if self.draws else 0)
+
+    @property
+    def rest(self) -> "Chunk":
+        """What is left once the first token that was proposed has been drawn."""
+        return self._replace(begin=self.known, wanted=range(self.known, self.end), proposed=self.proposed[1:])
 
     @property
     def places(self) -> "torch.Tensor":
