@@ -4,16 +4,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.training_summary import training_figures
+
 RESULTS = Path(__file__).parent / "results"
 
 
 def speed_figures() -> str:
-    """Markdown of what peers reach beside the engine, and of where the time of a pass goes."""
+    """Markdown of what peers reach beside the engine, and of where the time of a pass and of a training step goes."""
     peers, trace, kernels = (
         json.loads((RESULTS / f"{name}.json").read_text()) for name in ("serving_peers", "trace", "kernels")
     )
     products, alone = _products(kernels["products"]), _alone(kernels["alone"])
-    return f"\n{_peers(peers)}\n\n{_trace(trace)}\n\n{products}\n\n{alone}\n\n"
+    return f"\n{_peers(peers)}\n\n{_trace(trace)}\n\n{products}\n\n{alone}\n\n{training_figures()}"
 
 
 def _peers(peers: dict[str, Any]) -> str:
