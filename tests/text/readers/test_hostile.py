@@ -112,6 +112,8 @@ def test_paths_in_archives_lead_nowhere_and_links_in_them_are_no_files(tmp_path)
         ("m.ipynb", b'{"cells":' + b"[" * 200_000),
         ("m.json", b"[" * 200_000),
         ("m.jsonl", b'{"a":' * 100_000),
+        ("m.xml", b"<smses>" + b"<sms>" * 300_000),
+        ("m.xml", LAUGHS.replace(b"<x>", b"<smses>").replace(b"<p>", b'<sms body="&a9;"/>')),
         ("m.rtf", b"{\\rtf1 " + b"{" * 300_000),
         ("m.html", b"<div>" * 300_000 + b"deep"),
         (

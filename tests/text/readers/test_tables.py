@@ -64,6 +64,28 @@ def test_times_are_told_of_columns_that_are_called_dates_and_in_utc_where_they_s
     assert document.turns[0].when == datetime(2024, 2, 26, 8, 4, 11, tzinfo=UTC)
 
 
+def test_text_messages_of_a_telephone_are_whose_they_say(tmp_path):
+    messages = "".join(
+        f'<sms address="+4915112345678" date="{1_710_363_600_000 + at}" type="{1 + at % 2}" body="{said} &amp;#10;2"'
+        ' contact_name="Bob" readable_date="x" />'
+        for at, said in enumerate(["hi", "hello"])
+    ).replace("&amp;#10;", "&#10;")
+    group = (
+        '<mms address="+1~+2" date="1710363700000" msg_box="1" contact_name="(Unknown)"><parts>'
+        '<part ct="application/smil" text="smil"/><part ct="image/jpeg" data="AAAA"/>'
+        '<part ct="text/plain" text="to all"/></parts>'
+        '<addrs><addr address="+2" type="137"/><addr address="+1" type="151"/></addrs></mms>'
+    )
+    head = "<?xml version='1.0' encoding='UTF-8' standalone='yes' ?>\n<!--File Created By SMS Backup-->\n"
+    path = tmp_path / "sms-2024.xml"
+    path.write_text(f'{head}<smses count="3">{messages}{group}</smses>')
+    (bob, all_), unread = read(path)
+    assert unread == []
+    assert [(turn.author, turn.text) for turn in bob.turns] == [("Bob", "hi \n2"), ("Me", "hello \n2")]
+    assert [(turn.author, turn.text) for turn in all_.turns] == [("+2", "to all")]
+    assert bob.me == all_.me == "Me" and bob.turns[0].when == datetime(2024, 3, 13, 21, tzinfo=UTC)
+
+
 def test_json_objects_with_a_text_are_a_table_and_others_are_named(tmp_path):
     path = tmp_path / "m.json"
     path.write_text(

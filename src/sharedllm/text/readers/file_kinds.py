@@ -92,6 +92,7 @@ _ZIPPED = (
 """By what is among the first names in them, or where too little is left of one for that by how it is called."""
 
 _HTML = FileKind("an HTML page", "Open it in a browser, and save what stands there as plain text.", "web_pages")
+_SMS = FileKind("a backup of text messages", WHOLE, "sms_backups")
 _TABLE = FileKind("a table", "Give a table with a column named text, or the text itself.", "tables")
 _ENDINGS = {
     **dict.fromkeys((".html", ".htm", ".xhtml"), _HTML),
@@ -102,6 +103,9 @@ _ENDINGS = {
 }
 _IS_HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype html|html)[\s>]", re.IGNORECASE | re.DOTALL)
 _IS_SETTINGS = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!DOCTYPE plist[^>]*>\s*)?<plist[\s>]")
+_IS_SMS = re.compile(
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,2000}?-->\s*)*(?:<\?xml-stylesheet[^>]*>\s*)?<smses[\s>]", re.DOTALL
+)
 _IS_JAPANESE = re.compile(rb"\x1b\$[@B][!-~]+\x1b\([BJ]")
 """ISO-2022-JP, whose bytes are all ASCII."""
 
@@ -133,6 +137,8 @@ def kind_of(head: bytes, name: str = "") -> FileKind | None:
         return _LOCKED if head.startswith(_OLD_OFFICE) and _ENCRYPTED in head else known
     if _IS_SETTINGS.match(plain):
         return _SETTINGS
+    if _IS_SMS.match(plain):
+        return _SMS
     if _IS_HTML.match(plain):
         return _HTML
     if _IS_MAILBOX.match(plain.replace(b"\r\n", b"\n")):

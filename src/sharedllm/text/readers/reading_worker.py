@@ -34,6 +34,7 @@ READERS = (
     "opendocument",
     "pdf",
     "rich_text",
+    "sms_backups",
     "tables",
     "web_pages",
     "word_documents",

@@ -1,0 +1,54 @@
+"""Text messages of Android, as *SMS Backup & Restore* writes them: XML with an element a message."""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, BinaryIO
+
+from sharedllm.text.conversations.gathering import ATTACHMENTS, Gathering, moment, shown_name
+from sharedllm.text.documents import Document
+from sharedllm.text.readers.archive_parts import elements, local
+from sharedllm.text.readers.found import whole
+
+_CHAT = "text messages"
+_ME = "Me"
+_SENT = "2"
+_UNNAMED = ("", "null", "(Unknown)")
+_SENDER = "137"
+"""The type of an address of a multimedia message that is its sender's."""
+
+
+def read(file: BinaryIO, source: str) -> Iterator[Document]:
+    """A document of whom messages were exchanged with; what the owner sent is of *Me*."""
+    chats: dict[str, Gathering] = {}
+    data = whole(file)
+    for name in ("sms", "mms"):
+        for message in elements(data, name):
+            _take(chats, message)
+    for title, read in chats.items():
+        yield read.document(f"{source}/{title}", _CHAT, me=_ME, in_order=False)
+
+
+def _take(chats: dict[str, Gathering], message: Any) -> None:
+    address = message.get("address") or ""
+    named = shown_name(message.get("contact_name") or "")
+    title = address if named in _UNNAMED else named
+    read = chats.setdefault(title, Gathering())
+    sent = (message.get("type") or message.get("msg_box")) == _SENT
+    author = _ME if sent else _sender(message) if "~" in address else title
+    when = moment(message.get("date"), unit=0.001)
+    said = [message.get("body") or ""] if local(message.tag) == "sms" else []
+    left_out: Counter[str] = Counter()
+    for part in (each for each in message.iter() if local(each.tag) == "part"):
+        if part.get("ct") == "text/plain":
+            said.append(part.get("text") or "")
+        else:
+            left_out[ATTACHMENTS] += len(part.get("data") or part.get("text") or "")
+    read.left_out.update(+left_out)
+    read.say(author or title, "\n".join(said), when)
+
+
+def _sender(message: Any) -> str:
+    """Who wrote to a group, by number."""
+    addresses = (each for each in message.iter() if local(each.tag) == "addr" and each.get("type") == _SENDER)
+    return next((re.sub(r"\s", "", each.get("address") or "") for each in addresses), "")
