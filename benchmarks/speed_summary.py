@@ -1,4 +1,4 @@
-"""The figures of `docs/speed.md`, from the results of `benchmarks.serving_peers`, `trace` and `kernels`."""
+"""The figures of `docs/speed.md`, from the results of `benchmarks.serving_peers`, `trace`, `kernels` and `compiled`."""
 
 import json
 from pathlib import Path
@@ -11,11 +11,12 @@ RESULTS = Path(__file__).parent / "results"
 
 def speed_figures() -> str:
     """Markdown of what peers reach beside the engine, and of where the time of a pass and of a training step goes."""
-    peers, trace, kernels = (
-        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("serving_peers", "trace", "kernels")
+    peers, trace, kernels, compiled = (
+        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("serving_peers", "trace", "kernels", "compiled")
     )
     products, alone = _products(kernels["products"]), _alone(kernels["alone"])
-    return f"\n{_peers(peers)}\n\n{_trace(trace)}\n\n{products}\n\n{alone}\n\n{training_figures()}"
+    figures = [_peers(peers), _trace(trace), _compiled(compiled), products, alone, training_figures()]
+    return "\n" + "\n\n".join(figures)
 
 
 def _peers(peers: dict[str, Any]) -> str:
@@ -98,3 +99,23 @@ def _alone(alone: dict[str, Any]) -> str:
     times, pairs = f"{summary['times_as_fast']:.2f} times as fast", len(alone["fused"])
     return f"""**Attention of one token alone.** Fused instead of in plain products, a pass of one stream of a person is
 {times} ({low:.2f} to {high:.2f}; the median of {pairs} pairs of passes)."""
+
+
+def _compiled(compiled: dict[str, Any]) -> str:
+    rows = "\n".join(_beside(people, each) for people, each in compiled["people"].items())
+    return f"""**Compiled kernels beside torch's operations.** Passes in turns, in one process on one thread; the load
+of the machine beside them {compiled["others"]:.0f}.
+
+| people | ms a pass, of it attention, before | with kernels | times as fast |
+|---|---|---|---|
+{rows}"""
+
+
+def _beside(people: str, found: dict[str, Any]) -> str:
+    summary = found["summary"]
+    ms = {
+        way: f"{summary[f'{way}_ms']:.1f}, {summary['parts_ms'][way]['attention']:.1f}" for way in ("torch", "compiled")
+    }
+    low, high = summary["interval"]
+    ratio = f"{summary['times_as_fast']:.2f} ({low:.2f} to {high:.2f})"
+    return f"| {people} | {ms['torch']} | {ms['compiled']} | {ratio} |"
