@@ -167,23 +167,27 @@ class Runner:
             return torch.cat([self._read([chunk], reach) for chunk in chunks])
         ids: list[int] = []
         positions: list[int] = []
-        held, lengths, wanted = [], [], []
+        held, lengths, attending, wanted = [], [], [], []
         for chunk in chunks:
             wanted += [len(ids) - chunk.begin + place for place in chunk.wanted]
             ids += chunk.ids
             positions += range(chunk.begin, chunk.end)
             lengths.append(chunk.end - chunk.begin)
-            held.append(chunk.places)
+            # All keys are written before anything attends, and few tokens do so sooner as if each were a sequence.
+            ends = range(chunk.begin + 1, chunk.end + 1) if chunk.proposed else (chunk.end,)
+            held += [chunk.places[:end] for end in ends]
+            attending += [lengths[-1] // len(ends)] * len(ends)
         slots = [chunk.sequence.slot for chunk in chunks]
         releases = [chunk.sequence.release for chunk in chunks]
         if max(chunk.end for chunk in chunks) < reach:
             ids.append(_NOBODYS_TOKEN)
             positions.append(reach - 1)
             lengths.append(1)
+            attending.append(1)
             held.append(torch.tensor([self.cache.nowhere]))
             slots, releases = [*slots, BASE_SLOT], [*releases, None]
         with self._rows_of(slots, releases, lengths):
-            return self._forward(ids, positions, wanted, metadata(lengths, held).to(self._base.device))
+            return self._forward(ids, positions, wanted, metadata(attending, held).to(self._base.device))
 
     def _forward(self, ids: list[int], positions: list[int], wanted: list[int], metadata: Metadata) -> "torch.Tensor":
         import torch
