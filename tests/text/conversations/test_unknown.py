@@ -1,8 +1,10 @@
 """A chat of a program that is not known is refused by name: taken for one person's, others' words would be learned."""
 
+import html
 import itertools
 
 import pytest
+from tests.text.readers.made_files import as_docx
 
 from sharedllm.text.conversations import people_in
 from sharedllm.text.readers import read_documents
@@ -44,7 +46,7 @@ def test_who_writes_in_a_chat_is_told_by_the_heads_of_its_lines(chat):
     assert all(name in told for name in ("alice", "bob", "carol"))
 
 
-@pytest.mark.parametrize("name", ["chat.txt", "chat.md", "chat.log", "chat"])
+@pytest.mark.parametrize("name", ["chat.txt", "chat.md", "chat.rst", "chat"])
 @pytest.mark.parametrize("chat", CHATS.values(), ids=CHATS)
 def test_no_word_of_a_chat_that_is_not_known_is_taken_for_running_text(chat, name, tmp_path):
     (tmp_path / name).write_text(chat)
@@ -55,6 +57,32 @@ def test_no_word_of_a_chat_that_is_not_known_is_taken_for_running_text(chat, nam
         (error,) = (each.error for each in unread)
         assert "a chat of a program that is not known here, between '" in error.message
         assert "your own messages alone" in error.remedy
+
+
+@pytest.mark.parametrize("way", ["IRC", "Teams, copied", "Telegram, copied", "Zoom"])
+def test_nor_is_it_of_a_chat_in_a_document_or_a_page(way, tmp_path):
+    lines = CHATS[way].split("\n")
+    (tmp_path / "chat.docx").write_bytes(as_docx(["A talk", "of Monday", *lines]))
+    (tmp_path / "chat.html").write_text(
+        f"<html><body>{''.join(f'<p>{html.escape(line)}</p>' for line in lines)}</body>"
+    )
+    unread = []
+    assert list(read_documents([tmp_path], unread=unread.append)) == []
+    assert ["not known here, between" in each.error.message for each in unread] == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("meeting.vtt", "WEBVTT\n\n00:00:01.000 --> 00:00:04.000\n<v Bob>did you see the boat</v>\n"),
+        ("film.srt", "1\n00:00:01,000 --> 00:00:04,000\nDid you see the boat?\n"),
+    ],
+)
+def test_what_was_said_in_a_meeting_or_a_film_is_named(name, text, tmp_path):
+    (tmp_path / name).write_text(text)
+    unread = []
+    assert list(read_documents([tmp_path], unread=unread.append)) == []
+    assert "it is a transcript or subtitles" in unread[0].error.message
 
 
 LEVELS = ("INFO", "ERROR", "WARN")

@@ -21,8 +21,8 @@ def table(path, header, *rows):
     file = io.StringIO()
     csv.writer(file).writerows([header, *rows])
     path.write_text(file.getvalue())
-    documents, _ = read(path)
-    return documents[0] if documents else None
+    documents, _ = read(path.parent)
+    return next((document for document in documents if document.source == str(path)), None)
 
 
 def authors(document):
@@ -57,6 +57,19 @@ def test_rows_that_were_sent_are_the_owners_whatever_name_stands_beside_them(tmp
 def test_a_column_of_other_words_is_no_direction(tmp_path):
     document = table(tmp_path / "m.csv", ["Folder", "Text"], ["sent", SAID[0]], ["sent", SAID[1]])
     assert (authors(document), document.me) == ([None, None], None)
+
+
+def test_a_table_of_names_and_times_that_does_not_say_who_wrote_is_named(tmp_path):
+    rows = [
+        ["26/02/2024", f"08:0{at}:11", ("Bob", "Alice M.")[at % 2], "+4915112345678", SAID[at % 2]] for at in range(9)
+    ]
+    path = tmp_path / "viber.csv"
+    assert table(path, *rows) is None
+    _, (unread,) = read(tmp_path)
+    assert "has names beside its times, like 'Bob'" in unread.error.message and "'author'" in unread.error.remedy
+    assert authors(table(path, ["day", "time", "author", "number", "text"], *rows[:2])) == ["Bob", "Alice M."]
+    moods = [["2024-02-26", f"{at}:04 pm", ("good", "bad")[at % 2], SAID[at % 2]] for at in range(1, 10)]
+    assert authors(table(tmp_path / "diary.csv", ["date", "time", "mood", "note"], *moods)) == [None] * 9
 
 
 def test_times_are_told_of_columns_that_are_called_dates_and_in_utc_where_they_say_so(tmp_path):

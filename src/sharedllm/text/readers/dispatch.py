@@ -10,7 +10,7 @@ import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path, PurePath
@@ -20,6 +20,7 @@ from typing import BinaryIO
 from sharedllm.errors import MissingExtra, TextError
 from sharedllm.extras import need
 from sharedllm.printable import printable
+from sharedllm.text.conversations import people_in
 from sharedllm.text.documents import Document, Turn, normalise_newlines
 from sharedllm.text.readers.blobs import BLOBS, without_blobs
 from sharedllm.text.readers.checkouts import Checkouts
@@ -37,6 +38,7 @@ MOST_MEMBERS = 20_000
 ARCHIVE_SECONDS = 600.0
 _DEEPEST = 4
 _HEAD_BYTES = 65_536
+_SHOWN = 4
 _OF_BINARY = "Give plain text; if it is text in UTF-16, save it as UTF-8."
 _MAY_BE_EXPORT = re.compile(r"^[^\n]{0,70}?\d[:.]\d\d|\A\s*[\[{]", re.MULTILINE)
 _EXPORT_ENDINGS = {".txt", ".json", ".text", ".md", ".log", ""}
@@ -269,6 +271,8 @@ class Dispatch:
         turns = [turn for turn in turns if turn.text.strip()]
         if not turns:
             raise _wordless(+left_out)
+        if len(turns) == 1 and turns[0].author is None and (people := people_in(turns[0].text)):
+            raise _unknown_chat(people)
         self._room -= sum(len(turn.text.encode("utf-8", "replace")) for turn in turns)
         if self._room < 0:
             raise TooMuchText("exceeds what there is room for", remedy="Give less.")
@@ -301,6 +305,15 @@ def _wordless(left_out: Mapping[str, int]) -> Unreadable:
     counted = ", ".join(f"{count:,} characters of {what}" for what, count in left_out.items())
     there = f", but {counted}" if counted else ""
     return Unreadable(f"holds no words of a person{there}", remedy="Leave it out, or give its text as plain text.")
+
+
+def _unknown_chat(people: Sequence[str]) -> Unreadable:
+    more = f" and {len(people) - _SHOWN:,} more" if len(people) > _SHOWN else ""
+    return Unreadable(
+        f"looks like a chat of a program that is not known here, between {', '.join(map(repr, people[:_SHOWN]))}{more},"
+        " and who wrote what is not read of it",
+        remedy="Export it as JSON if the program can, or give your own messages alone, as plain text.",
+    )
 
 
 def _seekable(file: BinaryIO, head: bytes) -> AbstractContextManager[BinaryIO]:

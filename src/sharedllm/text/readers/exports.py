@@ -6,13 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from sharedllm.text.conversations import people_in, recognise, recognise_folder
+from sharedllm.text.conversations import recognise, recognise_folder
 from sharedllm.text.conversations.recognition import decoded, parsed
 from sharedllm.text.documents import Document
 from sharedllm.text.readers.found import Taken, Unreadable, whole
 from sharedllm.text.readers.tables import objects_table
-
-_SHOWN = 4
 
 
 def read(file: BinaryIO, source: str) -> Iterator[Document | Taken]:
@@ -23,39 +21,32 @@ def read(file: BinaryIO, source: str) -> Iterator[Document | Taken]:
         source: its path as it is shown; of a folder, one that ends in a slash.
 
     Raises:
-        Unreadable: it is a chat of a program that is not known here, or other JSON: nothing would say whose words are
-            whose, and all of them would be learned.
+        Unreadable: it is JSON of another kind: nothing says whose words are whose, and all of them would be learned.
     """
     data = whole(file)
     if not source.endswith("/"):
         documents = recognise(source, data)
-        yield from _unknown(data, source) if documents is None else documents
+        yield from _other_json(data, source) if documents is None else documents
         return
     found = recognise_folder({path: partial(_content, path) for path in json.loads(data)})
     yield from found.documents
     yield Taken(found.taken)
 
 
-def _unknown(data: bytes, source: str) -> Iterator[Document]:
+def _other_json(data: bytes, source: str) -> list[Document]:
+    """The table that JSON is; nothing of other text."""
     text = decoded(data) or ""
-    if text.lstrip()[:1] in ("{", "["):
-        value, wrong = parsed(text)
-        if wrong is None and isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
-            yield objects_table(value, source)
-            return
-        if wrong is None and isinstance(value, dict | list):
-            raise Unreadable(
-                "is JSON of a kind that is not known here, and whose words are in it is not said",
-                remedy="Give what you wrote as plain text, or as JSON lines with a text and an author.",
-            )
-    if people := people_in(text):
-        more = f" and {len(people) - _SHOWN:,} more" if len(people) > _SHOWN else ""
-        names = ", ".join(map(repr, people[:_SHOWN]))
-        raise Unreadable(
-            f"looks like a chat of a program that is not known here, between {names}{more}, and who wrote what is not "
-            "read of it",
-            remedy="Export it as JSON if the program can, or give your own messages alone, as plain text.",
-        )
+    if text.lstrip()[:1] not in ("{", "["):
+        return []
+    value, wrong = parsed(text)
+    if wrong is not None or not isinstance(value, dict | list):
+        return []
+    if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
+        return [objects_table(value, source)]
+    raise Unreadable(
+        "is JSON of a kind that is not known here, and whose words are in it is not said",
+        remedy="Give what you wrote as plain text, or as JSON lines with a text and an author.",
+    )
 
 
 def _content(path: str) -> bytes:

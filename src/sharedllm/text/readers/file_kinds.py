@@ -92,6 +92,7 @@ _ZIPPED = (
 """By what is among the first names in them, or where too little is left of one for that by how it is called."""
 
 _HTML = FileKind("an HTML page", "Open it in a browser, and save what stands there as plain text.", "web_pages")
+_SUBTITLES = FileKind("a transcript or subtitles", "Leave it out, or give what you said in it as plain text.")
 _SMS = FileKind("a backup of text messages", WHOLE, "sms_backups")
 _TABLE = FileKind("a table", "Give a table with a column named text, or the text itself.", "tables")
 _ENDINGS = {
@@ -106,6 +107,7 @@ _IS_SETTINGS = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!DOCTYPE plist[^>]*>\s*)
 _IS_SMS = re.compile(
     rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,2000}?-->\s*)*(?:<\?xml-stylesheet[^>]*>\s*)?<smses[\s>]", re.DOTALL
 )
+_IS_SUBTITLES = re.compile(rb"WEBVTT\b|\s*\d+\r?\n\d\d:\d\d:\d\d,\d{3} --> \d\d:\d\d:\d\d,\d{3}")
 _IS_JAPANESE = re.compile(rb"\x1b\$[@B][!-~]+\x1b\([BJ]")
 """ISO-2022-JP, whose bytes are all ASCII."""
 
@@ -139,6 +141,8 @@ def kind_of(head: bytes, name: str = "") -> FileKind | None:
         return _SETTINGS
     if _IS_SMS.match(plain):
         return _SMS
+    if _IS_SUBTITLES.match(plain):
+        return _SUBTITLES
     if _IS_HTML.match(plain):
         return _HTML
     if _IS_MAILBOX.match(plain.replace(b"\r\n", b"\n")):

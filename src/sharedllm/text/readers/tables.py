@@ -10,7 +10,7 @@ from io import StringIO
 from pathlib import PurePath
 from typing import Any, BinaryIO
 
-from sharedllm.text.conversations import recognise
+from sharedllm.text.conversations import people_in, recognise
 from sharedllm.text.documents import Document, Turn
 from sharedllm.text.readers.encoded import decode
 from sharedllm.text.readers.found import Unreadable, whole
@@ -23,6 +23,7 @@ _TEXT = (
 _AUTHORS = ("author", "sender", "from", "from_name", "user", "username", "user_name", "screen_name", "name")
 _WHO = {
     *("author", "sender", "from", "user", "username", "nickname", "speaker", "writer", "creator", "by"),
+    *("contact", "participant", "kontakt", "teilnehmer"),
     *("von", "absender", "autor", "autorin", "verfasser", "expéditeur", "auteur", "remitente", "autora", "mittente"),
     *("autore", "remetente", "afzender", "nadawca", "отправитель", "автор", "送信者", "发件人", "보낸사람"),
 }
@@ -47,6 +48,7 @@ ME, OTHER = "Me", "other"
 
 _TIMES = ("date", "datetime", "time", "timestamp", "created_at", "created_utc", "created", "when", "sent", "sent_at")
 _PROSE = 40
+_LOOKED_AT = 5_000
 _SURELY = 3
 _OTHERS = "other columns"
 
@@ -64,7 +66,24 @@ def read(file: BinaryIO, source: str) -> Iterator[Document]:
         text, _ = decode(data, error)
     is_lines = PurePath(source).suffix.lower() in (".jsonl", ".ndjson")
     rows = _objects(text) if is_lines else _rows(text, PurePath(source).suffix.lower())
-    yield table_of(rows, source)
+    table = table_of(rows, source)
+    _check_author(table, rows)
+    yield table
+
+
+def _check_author(table: Document, rows: Sequence[Mapping[str, str]]) -> None:
+    """Refuse a table without names of its columns that has names beside its times.
+
+    Raises:
+        Unreadable: it has.
+    """
+    told = bool(table.authors) or any(name != _by_number(place) for row in rows[:1] for place, name in enumerate(row))
+    people = [] if told else people_in("\n".join("\t".join(row.values()) for row in rows[:_LOOKED_AT]))
+    if people:
+        raise Unreadable(
+            f"has names beside its times, like {people[0]!r}, and does not say whether they are of who wrote",
+            remedy="Name the column of who wrote 'author' in its first line, or leave the names out.",
+        )
 
 
 def _objects(text: str) -> list[dict[str, str]]:
