@@ -256,6 +256,14 @@ def test_bytes_that_are_utf_8_are_read_so_whatever_the_mail_says_and_others_as_i
         assert document.turns[0].text == "Schöne Grüße"
 
 
+def test_headers_below_a_broken_line_are_no_words_of_the_sender(tmp_path):
+    broken = "From: a@x.org\nSubject: =?x\nÜber uns?=\nContent-Type: text/html\nX-Spam: 7\n\n<p>Own <b>words</b>.</p>\n"
+    (document,), _ = read(tmp_path, broken.encode("latin-1"))
+    assert document.turns[0].text == "Own words."
+    (document,), _ = read(tmp_path, b"From: a@x.org\nOwn words and no line between.\nPS: more\n\nOn it goes.\n")
+    assert document.turns[0].text.startswith("Own words and no line between.")
+
+
 def test_a_person_has_one_name_in_a_mailbox_and_its_owner_is_told_by_where_it_was_delivered(tmp_path):
     box = b"".join(
         b"From x Mon Jan  1 09:00:00 2024\n" + each + b"\n"

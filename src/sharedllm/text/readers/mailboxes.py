@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from email import message_from_bytes, policy
+from email.errors import MissingHeaderBodySeparatorDefect
 from email.header import decode_header
 from email.message import Message
 from email.utils import parseaddr, parsedate_to_datetime
@@ -23,6 +24,10 @@ _OTHER_FORM = "the same mail in another form"
 _BEGINNING = re.compile(rb"From [^\n]{1,300}\b\d\d?:\d\d\b[^\n]{0,60}\n?")
 _STUFFED = re.compile(rb"^>(>*From )", re.MULTILINE)
 _OF_ONE_BYTE = {"us-ascii", "ascii", "iso-8859-1", "iso-8859-15", "latin-1", "latin1", "windows-1252", "cp1252"}
+_HEADER_LINE = re.compile(rb"[!-9;-~]+:|[ \t]")
+_USUAL_HEADER = re.compile(
+    rb"(?:Content-Type|Content-Transfer-Encoding|MIME-Version|Message-ID|Date|To):", re.IGNORECASE
+)
 _FORWARDED_SUBJECT = re.compile(r"\s*(?:fwd?|wg|tr|rv|enc|i|doorst|vs|pd|ynt|转发|転送)\s*:", re.IGNORECASE)
 _QUOTES = (
     "//blockquote[@type='cite' or @cite or contains(@class,'gmail_quote')]"
@@ -78,7 +83,7 @@ def _mails(file: BinaryIO) -> Iterator[bytes]:
 
 def _turn(data: bytes, left_out: Counter[str]) -> tuple[Turn | None, str | None]:
     """The turn that a mail is, and whose mailbox it lies in, if it says so."""
-    mail = message_from_bytes(data, policy=policy.compat32)
+    mail = _parsed(data)
     name, address = parseaddr(str(mail.get("From") or ""))
     name = _decoded(name).replace('"', "").replace("\\", "")
     if not address and not mail.keys():
@@ -94,6 +99,20 @@ def _turn(data: bytes, left_out: Counter[str]) -> tuple[Turn | None, str | None]
     if owner is None and (delivered := parseaddr(_header(mail, "Delivered-To"))[1]):
         owner = delivered
     return Turn(words, author or None, _when(mail)) if words.strip() else None, owner
+
+
+def _parsed(data: bytes) -> Message:
+    """A mail, also where a line among its headers is none: the parser takes it and all below it for the text."""
+    mail = message_from_bytes(data, policy=policy.compat32)
+    if not any(isinstance(defect, MissingHeaderBodySeparatorDefect) for defect in mail.defects):
+        return mail
+    head, blank, body = data.replace(b"\r\n", b"\n").partition(b"\n\n")
+    lines = head.split(b"\n")
+    broken = next((place for place, line in enumerate(lines) if not _HEADER_LINE.match(line)), len(lines))
+    if not any(_USUAL_HEADER.match(line) for line in lines[broken:]):
+        return mail
+    kept = b"\n".join(filter(_HEADER_LINE.match, lines))
+    return message_from_bytes(kept + blank + body, policy=policy.compat32)
 
 
 def _header(mail: Message, name: str) -> str:
