@@ -119,6 +119,8 @@ def test_usage_and_metrics_count_what_the_engine_read_and_drew(server):
     metrics = server.nobody.get("/metrics").text.splitlines()
     assert f"sharedllm_prompt_tokens_total {2.0 * counts['prompt_tokens']}" in metrics
     assert f"sharedllm_new_tokens_total {float(counts['completion_tokens'])}" in metrics
+    for kind in ("proposed", "accepted"):
+        assert any(line.startswith(f"sharedllm_{kind}_tokens_total ") for line in metrics)
     assert "sharedllm_table_misses_total 1.0" in metrics
 
 

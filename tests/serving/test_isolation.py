@@ -144,6 +144,7 @@ def compare(base, format, row, seed, replayed, monkeypatch):
         cache_tokens=int(chance.choice([128, 256, 2048])),
         batch_tokens=int(chance.choice([8, 32, 256])),
         table_bytes=0,
+        speculates=True,
     )
     engine = Engine(base, crowded, format=format)
     if seed % 2:

@@ -217,6 +217,12 @@ def test_nothing_is_read_ahead_where_that_is_not_wanted_or_would_tell_who_is_the
     assert engine.counters.proposed_tokens == 0
 
 
+@pytest.mark.parametrize(("dtype", "known"), [(torch.bfloat16, True), (torch.float32, False)])
+def test_unless_it_is_said_what_may_come_is_read_ahead_where_that_is_known_to_be_faster(engine_of, ask, dtype, known):
+    engine = engine_of(dtype=dtype, limits=replace(SMALL, speculates=None), start=False)
+    assert (repeats(engine, ask) < 32) == known
+
+
 def test_passes_of_many_read_nothing_ahead(engine_of, ask):
     engine = engine_of(limits=AHEAD, start=False)
     assert repeats(engine, ask, 3) == 32

@@ -274,11 +274,18 @@ class Engine(Serving[Runner, Scheduler]):
         original, exact = steady_context(self.base), exact_context(self.base)
         runner = Runner(self.base, self.limits, format=format)
         ends, rows, cache = self.base.end_tokens, runner.table, runner.cache
-        # On a GPU passes of single tokens are replayed, and read apart a request would be told in what company it was.
-        # With int8 weights it is not known what more tokens cost.
-        suits = self.base.device.type == "cpu" and self.base.weights == "plain" and not self.limits.deterministic
-        speculates = self.limits.speculates and suits
         scheduler = Scheduler(
-            rows, cache, self.limits, self.counters, ends=ends, original=original, speculates=speculates
+            rows, cache, self.limits, self.counters, ends=ends, original=original, speculates=self._speculates()
         )
         return runner, scheduler, min(exact, cache.tokens)
+
+    def _speculates(self) -> bool:
+        import torch
+
+        if self.limits.deterministic:
+            # Whether there is room for it depends on who else is there.
+            return False
+        if self.limits.speculates is not None:
+            return self.limits.speculates
+        # Elsewhere more tokens cost more, as in float32, or passes of single ones are replayed, as on a GPU.
+        return self.base.device.type == "cpu" and self.base.weights == "plain" and self.base.dtype == torch.bfloat16

@@ -221,8 +221,8 @@ class Limits:
         table_bytes: device memory for adapters.
         deterministic: read every request apart from the others, so that nothing of its answer depends on who else is
             there, to the last bit; with many at once that takes several times as long.
-        speculates: whether tokens that may come next are read ahead where that is faster, see `Proposals`; answers are
-            the same but for rounding.
+        speculates: whether tokens that may come next are read ahead in passes of few, see `Proposals`; answers are the
+            same but for rounding. None where it is known to be faster: with plain bfloat16 weights on a CPU.
     """
 
     running: int = 64
@@ -232,7 +232,7 @@ class Limits:
     batch_tokens: int = 512
     table_bytes: int = 256 * 1024**2
     deterministic: bool = False
-    speculates: bool = True
+    speculates: bool | None = None
 
     @property
     def pass_tokens(self) -> int:
