@@ -1,4 +1,4 @@
-"""Figures of training in `docs/speed.md`, from the results of `training_trace` and `training_trials`."""
+"""Figures of training in `docs/speed.md`, from the results of `training_trace`, `training_trials` and `together`."""
 
 import json
 from pathlib import Path
@@ -8,11 +8,11 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def training_figures() -> str:
-    """Markdown of where a training step's time goes, and of what was tried."""
-    trace, trials = (
-        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("training_trace", "training_trials")
+    """Markdown of where a training step's time goes, what was tried, and what many people in one run bring."""
+    trace, trials, together = (
+        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("training_trace", "training_trials", "together")
     )
-    return f"{_training(trace)}\n\n{_trials(trials)}\n\n"
+    return f"{_training(trace)}\n\n{_trials(trials)}\n\n{_together(together)}\n\n"
 
 
 def _training(trace: dict[str, Any]) -> str:
@@ -48,3 +48,27 @@ that.
 | | times as fast | gradient |
 |---|---|---|
 {rows}"""
+
+
+def _together(together: dict[str, Any]) -> str:
+    summary = together["summary"]
+    rows = "\n".join(
+        f"| {each['people']} people {each['kind']} | {each['tokens_a_second']['alone']:,.0f} |"
+        f" {_times(each, 'in one run')} | {_times(each, 'packed')} |"
+        for each in summary["people"]
+    )
+    shares = [f"{share:.0%} with {int(tokens):,}" for tokens, share in summary["of_product_rate"].items()]
+    return f"""**Many people in one run.** Against the same people one after the other, on the prior with
+`norm+bank` on one thread; the median and the range of {len(together["people"][0]["seconds"]["alone"])} turns.
+The products of a layer reach {", ".join(shares)} tokens of what large matrices do.
+
+| | tokens a second, one after the other | in one run | packed, windows alike |
+|---|---|---|---|
+{rows}"""
+
+
+def _times(found: dict[str, Any], way: str) -> str:
+    if way not in found["times_as_fast"]:
+        return ""
+    low, middle, high = found["times_as_fast"][way]
+    return f"{middle:.2f} × ({low:.2f} to {high:.2f})"
