@@ -102,10 +102,15 @@ _ENDINGS = {
     ".eml": MAIL,
     ".mbox": MAILBOX,
 }
-_IS_HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*|<!--.*?-->\s*)*<(?:!doctype html|html)[\s>]", re.IGNORECASE | re.DOTALL)
+_COMMENT = rb"<!--(?:(?!-->).)*-->\s*"
+"""It ends where it first can: were there several ways to part the same bytes into comments, all would be tried."""
+
+_IS_HTML = re.compile(
+    rb"\s*(?:<\?xml[^>]*>\s*|" + _COMMENT + rb")*<(?:!doctype html|html)[\s>]", re.IGNORECASE | re.DOTALL
+)
 _IS_SETTINGS = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!DOCTYPE plist[^>]*>\s*)?<plist[\s>]")
 _IS_SMS = re.compile(
-    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.{0,2000}?-->\s*)*(?:<\?xml-stylesheet[^>]*>\s*)?<smses[\s>]", re.DOTALL
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?:" + _COMMENT + rb")*(?:<\?xml-stylesheet[^>]*>\s*)?<smses[\s>]", re.DOTALL
 )
 _IS_SUBTITLES = re.compile(rb"WEBVTT\b|\s*\d+\r?\n\d\d:\d\d:\d\d,\d{3} --> \d\d:\d\d:\d\d,\d{3}")
 _IS_JAPANESE = re.compile(rb"\x1b\$[@B][!-~]+\x1b\([BJ]")
