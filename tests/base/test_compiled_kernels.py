@@ -116,6 +116,35 @@ def test_a_base_computes_what_it_did_and_has_its_own_passes_back_in_the_end(base
         assert not taken, "it adds one to its gains"
 
 
+class _BesideNorm(torch.nn.Module):
+    """Adds what keeps it from dividing by zero to the root, not under it."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.weight, self.eps = torch.nn.Parameter(torch.ones(width)), 1e-5
+
+    def forward(self, states):
+        wide = states.float()
+        return (wide / (wide.square().mean(-1, keepdim=True).sqrt() + self.eps)).to(states.dtype) * self.weight
+
+
+@needs_kernels
+@pytest.mark.parametrize("width", [32, 4096])
+@pytest.mark.parametrize(
+    "other", [lambda width: torch.nn.LayerNorm(width, bias=False), torch.nn.LayerNorm, _BesideNorm]
+)
+def test_a_norm_that_computes_something_else_is_left_alone_however_wide_it_is(base_of, width, other):
+    """The mean of thousands of random numbers is less than what bfloat16 rounds off."""
+    base = base_of("llama", torch.bfloat16)
+    base.model.add_module("other_norm", other(width).to(torch.bfloat16))
+    try:
+        fused = FusedNorms(base)
+        assert "forward" not in vars(base.model.other_norm)
+        fused.remove()
+    finally:
+        del base.model.other_norm
+
+
 def test_without_a_compiler_there_are_none_which_is_said_once(afresh, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))
