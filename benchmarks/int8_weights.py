@@ -57,7 +57,7 @@ RESULT = Path(__file__).parent / "results" / "int8_weights.json"
 WEIGHTS: tuple[Weights, ...] = ("plain", "int8")
 USERS = ("programmer", "novelist", "scientist")
 LOADS = {"one stream of a person": 1, "32 people": 32}
-PAIRS, WINDOWS, WINDOW, ROUNDS = 24, 8, 256, 5
+PAIRS, WINDOWS, WINDOW, ROUNDS = 24, 8, 256, 3
 PEER = "llama.cpp Q8_0"
 
 Row = np.ndarray[Any, np.dtype[np.float32]]

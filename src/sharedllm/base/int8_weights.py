@@ -1,13 +1,18 @@
 """A base's weights in int8, for answers on a CPU: products in eight bits, from half the bytes that bfloat16 takes.
 
 A weight's rows have a step each, and so has each token's vector of states, which is rounded when it comes (Dettmers et
-al. 2022, LLM.int8(), section 3.1, vector-wise)::
+al. 2022, LLM.int8(), section 3.1, vector-wise). A few channels of states are far larger than the others and would leave
+these few levels, so states are divided by a spread ``c`` and the weight's columns multiplied by it (Xiao et al. 2023,
+SmoothQuant, section 4; here the square root of the channel's largest state in a pass over random tokens)::
 
-    y[t, o] = a[t] b[o] sum_i round(x[t, i] / a[t]) round(w[o, i] / b[o])
-    a[t] = max_i |x[t, i]| / 127, b[o] = max_i |w[o, i]| / 127
+    y[t, o] = a[t] b[o] sum_i round(x[t, i] / c[i] / a[t]) round(w[o, i] c[i] / b[o])
+    a[t] = max_i |x[t, i] / c[i]| / 127, b[o] = max_i |w[o, i] c[i]| / 127
 
 A token's step is its own, and sums of whole numbers are the same in any order: no bit of a token's product depends on
 what else is multiplied beside it.
+
+Layers that are given more than the model's width, as the last of a feed-forward part is, stay plain: what a gate has
+let through has outliers in other channels for each token.
 
 The operations reached for are FBGEMM's, through torch, and multiply states without a sign: 128 stands for 0.
 `tests/base/test_int8_weights.py` fails when they move.
@@ -23,20 +28,24 @@ from sharedllm.base.frames import rounded
 from sharedllm.errors import InvalidInput, UnsupportedBase
 
 _MOST, _ZERO = 127, 128
+_LEAST = 1e-4
+"""Of the largest channel: what is seen of a smaller one counts as much."""
 _ENGINES = ("x86", "fbgemm")
 """Of torch, that multiply by FBGEMM."""
 
 
 class Int8Linear(torch.nn.Linear):
-    """A linear layer whose weight is ``levels * steps``, with no other but the head's, which `Base.head` gives.
+    """A linear layer whose weight is ``levels * steps / spread``; only the head has its plain one, too (`Base.head`).
 
     Attributes:
         levels: int8 ``[out, in]``.
         steps: float32 ``[out]``.
+        spread: float32 ``[in]``, the same for all layers that read the same states.
     """
 
     levels: torch.Tensor
     steps: torch.Tensor
+    spread: torch.Tensor
 
     def forward(self, states: torch.Tensor) -> torch.Tensor:
         """The product, from weights that are laid out for it alone."""
@@ -52,7 +61,7 @@ class Int8Product:
         biases: list[torch.Tensor] = [layer.bias for layer in layers if layer.bias is not None]
         self._bias = torch.cat(biases).detach() if biases else None
         levels, steps = torch.cat([layer.levels for layer in layers]), torch.cat([layer.steps for layer in layers])
-        zeros = torch.zeros(len(steps), dtype=torch.int64)
+        zeros, self._narrower = torch.zeros(len(steps), dtype=torch.int64), 1 / layers[0].spread
         with warnings.catch_warnings():
             # It says that such tensors are to leave torch.
             warnings.simplefilter("ignore")
@@ -71,13 +80,14 @@ class Int8Product:
                 "The base holds its weights in int8, through which nothing can be trained",
                 remedy="Load it with plain weights to train; what is trained on them is served from either.",
             )
-        most = states.abs().amax(-1, keepdim=True).float()
+        given = states * self._narrower
+        most = given.abs().amax(-1, keepdim=True)
         # Between -1 and 1 in every token, so that one step fits all. Of zeros alone there are no such numbers; whatever
         # becomes of them is multiplied by 0.
-        summed: torch.Tensor = self._multiply((states / most).float(), 1 / _MOST, _ZERO, self._weight)
+        summed: torch.Tensor = self._multiply(given.div_(most).float(), 1 / _MOST, _ZERO, self._weight)
         if self._bias is not None:
-            return torch.addcmul(self._bias, summed, most).to(states.dtype)
-        return torch.mul(summed, most, out=torch.empty(summed.shape, dtype=states.dtype))
+            return torch.addcmul(self._bias, summed, most.float()).to(states.dtype)
+        return summed.mul_(most.float()).to(states.dtype)
 
     def levels(self) -> list[torch.Tensor]:
         """Each layer's own again, int8 ``[out, in]``."""
@@ -92,23 +102,43 @@ def multiplies_int8(device: str) -> bool:
     return bool(exact) and device.startswith("cpu") and torch.backends.quantized.engine in _ENGINES
 
 
-def hold_int8(model: Any) -> None:
-    """Have every linear layer of a model hold its weight in int8 from now on.
+def hold_int8(model: Any, ids: torch.Tensor) -> None:
+    """Have the linear layers of a model hold their weights in int8 from now on, if they are given its width or less.
+
+    Args:
+        model: as transformers made it.
+        ids: token ids ``[1, tokens]`` that are read to see which channels of states are large.
 
     Raises:
-        UnsupportedBase: it has none but its head.
+        UnsupportedBase: it has no such layer but its head.
     """
     head = model.get_output_embeddings()
-    layers = [module for module in model.modules() if type(module) is torch.nn.Linear]
+    linears = [module for module in model.modules() if type(module) is torch.nn.Linear]
+    width = model.get_input_embeddings().weight.shape[1]
+    layers = [layer for layer in linears if layer.in_features <= width]
     if not any(layer is not head for layer in layers):
         raise UnsupportedBase(
             f"{type(model).__name__} has no linear layer but its head to hold in int8",
             remedy="Leave out the choice of int8 weights, or use a base built like Llama.",
         )
+    largest: dict[torch.nn.Module, torch.Tensor] = {}
+
+    def see(layer: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        largest[layer] = given[0].float().abs().flatten(0, -2).amax(0)
+
+    handles = [layer.register_forward_pre_hook(see) for layer in layers]
+    try:
+        with torch.inference_mode():
+            model(input_ids=ids, use_cache=False)
+    finally:
+        for handle in handles:
+            handle.remove()
     for layer in layers:
-        levels, steps = rounded(layer.weight.detach().float())
-        layer.register_buffer("levels", levels, persistent=False)
-        layer.register_buffer("steps", steps, persistent=False)
+        seen = largest.get(layer, torch.ones(layer.in_features)).clone()
+        spread = (seen / seen.max()).clamp(min=_LEAST).sqrt()
+        levels, steps = rounded(layer.weight.detach().float() * spread)
+        for name, value in (("levels", levels), ("steps", steps), ("spread", spread)):
+            layer.register_buffer(name, value, persistent=False)
         if layer is not head:
             layer.weight.data = layer.weight.new_empty(0)
         layer.__class__ = Int8Linear

@@ -21,7 +21,7 @@ Weights = Literal["plain", "int8"]
 """How linear layers hold their weights: in what the base computes in, or in int8."""
 
 _OWN_ATTENTION = "eager"
-_TOKENS = 8
+_TOKENS, _READ = 8, 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +175,7 @@ def _load(name: str, dtype: "torch.dtype | None", device: str | None, weights: W
     base.encode("")
     _check_passes(base)
     if weights == "int8":
-        hold_int8(model)
+        hold_int8(model, _random_ids(base))
     return base
 
 
@@ -320,6 +320,15 @@ def _check_passes(base: Base) -> None:
             f"{base.name} transforms its logits after the output projection",
             remedy="Use a base without logit soft-capping, scaling or an output bias.",
         )
+
+
+def _random_ids(base: Base) -> "torch.Tensor":
+    """Ordinary tokens at random, the same each time, ``[1, tokens]``."""
+    import torch
+
+    ordinary = torch.tensor([*({*range(base.tokens.rows)} - {*base.tokenizer.all_special_ids})])
+    places = torch.randint(len(ordinary), (1, _READ), generator=torch.Generator().manual_seed(0))
+    return ordinary[places].to(base.device)
 
 
 def _near(these: "torch.Tensor", those: "torch.Tensor", allowed: float) -> bool:

@@ -53,11 +53,14 @@ class Prepacked:
         if not (bfloat16 or base.weights == "int8"):
             return
         head = base.model.get_output_embeddings()
-        kind = _InInt8 if base.weights == "int8" else _InBfloat16
         with ExitStack() as undo:
             undo.callback(self.remove)
             for layers in _together(base.model):
-                self._products.append(kind(layers, within(layers) if within is not None and bfloat16 else None))
+                int8 = type(layers[0]) is Int8Linear
+                if not (int8 or bfloat16):
+                    continue
+                coordinates = within(layers) if within is not None and bfloat16 else None
+                self._products.append((_InInt8 if int8 else _InBfloat16)(layers, coordinates))
                 self._products[-1].take_over(head)
             undo.pop_all()
 
