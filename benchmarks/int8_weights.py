@@ -69,8 +69,11 @@ def main() -> None:
     if what in WEIGHTS:
         print(_held(what))
     elif what == "speed":
-        found = {"speed": _speed(), "memory": {weights: _memory(weights) for weights in WEIGHTS}}
-        _keep({"environment": describe() | {"threads": 1, "others": os.getloadavg()[0]}} | found)
+        speed: dict[str, Any] = {}
+        for load, count in LOADS.items():
+            speed[load] = _speed(count)
+            _keep({"environment": describe() | {"threads": 1, "others": os.getloadavg()[0]}, "speed": speed})
+        _keep({"memory": {weights: _memory(weights) for weights in WEIGHTS}})
     elif what == "peer":
         _keep({"peer": _peer()})
     else:
@@ -89,19 +92,16 @@ def _keep(found: dict[str, Any]) -> None:
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def _speed() -> dict[str, Any]:
-    found = {}
-    for load, count in LOADS.items():
-        sides = {weights: Side(count, True, 0.0, weights) for weights in WEIGHTS}
-        passes: dict[str, list[dict[str, float]]] = {weights: [] for weights in WEIGHTS}
-        for number in range(PAIRS):
-            for weights in WEIGHTS[:: 1 if number % 2 else -1]:
-                steps = sides[weights].step()
-                passes[weights].append({"pass": sum(steps[each] for each in STEPS), "products": steps["products"]})
-        for side in sides.values():
-            side.close()
-        found[load] = passes | {"times_as_fast": {part: _times(passes, part) for part in ("pass", "products")}}
-    return found
+def _speed(count: int) -> dict[str, Any]:
+    sides = {weights: Side(count, True, 0.0, weights) for weights in WEIGHTS}
+    passes: dict[str, list[dict[str, float]]] = {weights: [] for weights in WEIGHTS}
+    for number in range(PAIRS):
+        for weights in WEIGHTS[:: 1 if number % 2 else -1]:
+            steps = sides[weights].step()
+            passes[weights].append({"pass": sum(steps[each] for each in STEPS), "products": steps["products"]})
+    for side in sides.values():
+        side.close()
+    return passes | {"times_as_fast": {part: _times(passes, part) for part in ("pass", "products")}}
 
 
 def _times(passes: dict[str, list[dict[str, float]]], part: str) -> dict[str, Any]:
@@ -196,7 +196,7 @@ def _row(store: Store, user: str, base: Base) -> Row:
 def _nats(base: Base, injection: Injection, row: Row, windows: Windows) -> list[float]:
     """Of each window, from the logits that serving computes."""
     nats = []
-    with torch.inference_mode(), injection.rows(torch.from_numpy(row)[None], torch.zeros(1, dtype=torch.int64)):
+    with torch.inference_mode(), injection.rows(torch.from_numpy(row.copy())[None], torch.zeros(1, dtype=torch.int64)):
         for window in torch.from_numpy(windows):
             logits = base.model(input_ids=window[None], use_cache=False).logits[0, :-1].float()
             nats.append(float(torch.nn.functional.cross_entropy(logits, window[1:], reduction="sum")))
@@ -206,7 +206,7 @@ def _nats(base: Base, injection: Injection, row: Row, windows: Windows) -> list[
 def _told(read: dict[str, dict[str, dict[str, list[float]]]]) -> dict[str, Any]:
     """By whose text: perplexities, what int8 costs, and what a row gains on either."""
     found: dict[str, Any] = {}
-    for user in read["plain"].keys() & read["int8"].keys():
+    for user in (each for each in read["plain"] if each in read["int8"]):
         losses = {
             (weights, row): Losses(np.array(nats), WINDOW - 1)
             for weights in WEIGHTS

@@ -84,7 +84,8 @@ def _products(tokens: int, into: int, out: int) -> Iterator[Way]:
 def _in_int8(x: torch.Tensor, weights: list[torch.Tensor]) -> Iterator[Way]:
     """States and weights in int8, a step for each token."""
     levels, steps = rounded(weights[0].float())
-    layers = [SimpleNamespace(levels=levels.clone(), steps=steps, bias=None, out_features=len(levels)) for _ in weights]
+    shared = {"steps": steps, "spread": torch.ones(levels.shape[1]), "bias": None, "out_features": len(levels)}
+    layers = [SimpleNamespace(levels=levels.clone(), **shared) for _ in weights]
     yield "FBGEMM, int8, whole", lambda each: each(x), [Int8Product([each]) for each in layers]  # type: ignore[list-item]
     unsigned = torch.randint(0, 256, x.shape, dtype=torch.uint8)
     multiply, prepack = torch.ops.onednn.qlinear_pointwise.default, torch.ops.onednn.qlinear_prepack

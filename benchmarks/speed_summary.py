@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmarks.int8_summary import int8_figures
 from benchmarks.training_summary import training_figures
 
 RESULTS = Path(__file__).parent / "results"
@@ -15,7 +16,7 @@ def speed_figures() -> str:
         json.loads((RESULTS / f"{name}.json").read_text()) for name in ("serving_peers", "trace", "kernels", "compiled")
     )
     products, alone = _products(kernels["products"]), _alone(kernels["alone"])
-    figures = [_peers(peers), _trace(trace), _compiled(compiled), products, alone, training_figures()]
+    figures = [_peers(peers), _trace(trace), _compiled(compiled), products, alone, int8_figures(), training_figures()]
     return "\n" + "\n\n".join(figures)
 
 

@@ -76,7 +76,8 @@ class Side:
         self._undo = ExitStack()
         for name in BETWEEN if ours is not None else ():
             setattr(ours, name, self._timed("kernels", getattr(ours, name)))
-            self._undo.callback(delattr, ours, name)
+            # Two sides beside one another have the same kernels.
+            self._undo.callback(vars(ours).pop, name, None)
         values = made_rows(self._runner.layout.size, count)
         for place, prompt in enumerate(made_prompts(base, count)):
             own: dict[str, Any] = {"release": f"{place}", "values": values[place]} if rows else {}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 Weights = Literal["plain", "int8"]
-"""How linear layers hold their weights: in what the base computes in, or in int8."""
+"""How linear layers hold their weights: in what the base computes in, or most of them in int8."""
 
 _OWN_ATTENTION = "eager"
 _TOKENS, _READ = 8, 256
@@ -123,8 +123,8 @@ def load_base(
         name: a built-in name, a local folder, a ``.gguf`` file, or a hub id.
         dtype: what to compute in; by default `preferred_dtype` of the device.
         device: by default a GPU if there is one.
-        weights: ``int8`` has linear layers multiply in int8, on a CPU that does: for answers, which come faster and are
-            a little worse. Nothing can be trained on it.
+        weights: ``int8`` has most linear layers multiply in int8, on a CPU that does: for answers, which come faster
+            and are a little worse. Nothing can be trained on it.
 
     Raises:
         UnknownName, DownloadError: see `resolve_base`.

@@ -47,7 +47,7 @@ weights_option = click.option(
     type=click.Choice(["plain", "int8"]),
     default="plain",
     show_default=True,
-    help="How the base holds its weights. int8, on a CPU: faster and in half the memory, and answers are a little worse"
+    help="How the base holds its weights. int8, on a CPU: faster and in less memory, and answers are a little worse"
     " (docs/speed.md).",
 )
 

@@ -288,4 +288,4 @@ class Engine(Serving[Runner, Scheduler]):
         if self.limits.speculates is not None:
             return self.limits.speculates
         # Elsewhere more tokens cost more, as in float32, or passes of single ones are replayed, as on a GPU.
-        return self.base.device.type == "cpu" and self.base.weights == "plain" and self.base.dtype == torch.bfloat16
+        return self.base.device.type == "cpu" and self.base.dtype == torch.bfloat16
