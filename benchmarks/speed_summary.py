@@ -1,6 +1,7 @@
-"""The figures of `docs/speed.md`, from the results of `benchmarks.serving_peers`, `trace`, `kernels` and `compiled`."""
+"""The figures of `docs/speed.md`: from `benchmarks.serving_peers`, `trace`, `kernels`, `compiled` and `speculation`."""
 
 import json
+import statistics
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +13,13 @@ RESULTS = Path(__file__).parent / "results"
 
 def speed_figures() -> str:
     """Markdown of what peers reach beside the engine, and of where the time of a pass and of a training step goes."""
-    peers, trace, kernels, compiled = (
-        json.loads((RESULTS / f"{name}.json").read_text()) for name in ("serving_peers", "trace", "kernels", "compiled")
+    peers, trace, kernels, compiled, speculation = (
+        json.loads((RESULTS / f"{name}.json").read_text())
+        for name in ("serving_peers", "trace", "kernels", "compiled", "speculation")
     )
     products, alone = _products(kernels["products"]), _alone(kernels["alone"])
-    figures = [_peers(peers), _trace(trace), _compiled(compiled), products, alone, int8_figures(), training_figures()]
-    return "\n" + "\n\n".join(figures)
+    passes = [_peers(peers), _trace(trace), _compiled(compiled), products, alone, int8_figures()]
+    return "\n" + "\n\n".join([*passes, _speculation(speculation), training_figures()])
 
 
 def _peers(peers: dict[str, Any]) -> str:
@@ -120,3 +122,63 @@ def _beside(people: str, found: dict[str, Any]) -> str:
     low, high = summary["interval"]
     ratio = f"{summary['times_as_fast']:.2f} ({low:.2f} to {high:.2f})"
     return f"| {people} | {ms['torch']} | {ms['compiled']} | {ratio} |"
+
+
+def _speculation(found: dict[str, Any]) -> str:
+    costs = "\n".join(
+        f"| {each['base']} | {each['streams']} | {each['tokens']} | {1e3 * statistics.median(each['seconds']):.1f} | "
+        f"{each['cost']:.2f} ({each['interval'][0]:.2f} to {each['interval'][1]:.2f}) |"
+        for each in found["costs"]
+    )
+    choice = "\n".join(
+        f"| {length} | {most} | " + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |"
+        for (length, most), ratios in _choices(found["choice"]).items()
+    )
+    kinds = list(dict.fromkeys((each["task"], each["sampling"]) for each in found["choice"]))
+    answers = "\n".join(_answered(each) for each in found["summary"])
+    others = [each["others"] for each in found["answers"]]
+    load = f"{min(others):.0f} to {max(others):.0f}"
+    return f"""**Tokens of the own text, read ahead.** One stream of a person; one thread, seconds in which it
+computed; the load of the machine beside it {load}. Times as fast is from the first token to the last: the median over
+pairs of answers with and without, its interval, and the least and the most. Same are answers all of whose tokens are.
+
+| task | drawn | times as fast | least, most | tokens a second | proposed | of these drawn | same |
+|---|---|---|---|---|---|---|---|
+{answers}
+
+What a pass costs beside one in which each stream reads one token:
+
+| weights | streams | tokens each | ms | times one token each |
+|---|---|---|---|---|
+{costs}
+
+By these costs, how many times as fast answers from *validation* text would be, by how many tokens have to be the same
+and how many are proposed at most:
+
+| tokens the same | proposed | {" | ".join(f"{task}, {sampling}" for task, sampling in kinds)} |
+|---|---|{"---|" * len(kinds)}
+{choice}"""
+
+
+def _choices(choice: list[dict[str, Any]]) -> dict[tuple[int, int], list[float]]:
+    found: dict[tuple[int, int], list[float]] = {}
+    for each in choice:
+        found.setdefault((each["length"], each["most"]), []).append(each["times_as_fast"])
+    return found
+
+
+def _answered(found: dict[str, Any]) -> str:
+    # With fewer than six pairs there is none.
+    interval = " ({:.2f} to {:.2f})".format(*found["interval"]) if found["interval"] else ""
+    drawn = found["accepted"] / found["proposed"] if found["proposed"] else 0.0
+    cells = [
+        found["task"],
+        found["sampling"],
+        f"{found['times_as_fast']:.2f}{interval}",
+        f"{found['least']:.2f}, {found['most']:.2f}",
+        f"{found['tokens_per_second']:.1f}",
+        f"{found['proposed']:,}",
+        f"{drawn:.0%}",
+        f"{found['same']} of {found['pairs']}",
+    ]
+    return f"| {' | '.join(cells)} |"
