@@ -256,6 +256,11 @@ def test_bytes_that_are_utf_8_are_read_so_whatever_the_mail_says_and_others_as_i
         assert document.turns[0].text == "Schöne Grüße"
 
 
+def test_a_line_of_letters_that_are_signs_too_costs_what_it_is_long():
+    line = "क" * 30_000
+    assert own_words(f"{line}\n" * 20)[0].split() == [line] * 20
+
+
 def test_headers_below_a_broken_line_are_no_words_of_the_sender(tmp_path):
     broken = "From: a@x.org\nSubject: =?x\nÜber uns?=\nContent-Type: text/html\nX-Spam: 7\n\n<p>Own <b>words</b>.</p>\n"
     (document,), _ = read(tmp_path, broken.encode("latin-1"))

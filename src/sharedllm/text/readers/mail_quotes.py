@@ -20,9 +20,7 @@ _LEAD_IN = re.compile(rf"(?:{_WROTE})[^\n]{{0,60}}[:：]?\s*$", re.IGNORECASE)
 _DATED = re.compile(r"\d{1,4}[./\-年 ]\s?(?:\d|\w{3,9}[. ])|\d{1,2}:\d\d|[\w.+-]+@[\w-]+\.\w")
 _ADDRESSED = re.compile(r"<\s*[^<>\s@]+@[^<>\s@]+>")
 _DATE_FIRST = re.compile(r"\W{0,2}(?:[^\W\d]{1,4}[.,]? ){0,3}\d{1,4}[./\-年, ]")
-_HEADER = re.compile(
-    r"\*?([^\W\d_](?:[^\W_]|[ \-’'\u0300-\u036f\u0900-\u0dff\u0e30-\u0e4e]){0,24}?)\*?\s?[:：]\*?\s+\S"
-)
+_HEADER = re.compile(r"\*?([^\W\d_][\w \-’'\u0300-\u036f\u0900-\u0dff\u0e30-\u0e4e]{0,24}?)\*?\s?[:：]\*?\s+\S")
 """Vowels and tones of the scripts of India and of Thai are signs of their own."""
 
 _SEPARATOR = re.compile(
