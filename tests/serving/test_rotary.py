@@ -3,7 +3,7 @@
 import pytest
 import torch
 from tests import models
-from transformers import MistralConfig
+from transformers import Glm4MoeConfig, MistralConfig, OlmoConfig
 
 from sharedllm.base import compiled_kernels, fused_norms
 from sharedllm.serving import runner
@@ -28,6 +28,18 @@ def biased(folder, **config):
 def scaled(folder, **config):
     """Scales its scores otherwise than by the width of a head: heads are as wide as all of it."""
     return models.llama(folder, head_dim=32, **config)
+
+
+def partly(folder, *, seed=0, **config):
+    """Turns half of each head: its cosines are as wide as that."""
+    experts = {"n_routed_experts": 2, "num_experts_per_tok": 1, "n_shared_experts": 1, "moe_intermediate_size": 16}
+    plain = {"first_k_dense_replace": 2, "n_group": 1, "topk_group": 1, "partial_rotary_factor": 0.5}
+    return models.save(Glm4MoeConfig(**{**models._SIZES, **experts, **plain, **config}), folder, seed)
+
+
+def olmo(folder, *, seed=0, **config):
+    """Turns in single precision whatever it computes in; its norms have no gains."""
+    return models.save(OlmoConfig(**{**models._SIZES, **config}), folder, seed)
 
 
 def by_kernels(engine):
@@ -94,3 +106,18 @@ def test_a_layer_that_does_something_else_is_left_alone(loaded, monkeypatch, cha
     engine = Engine(base, LIMITS)
     assert not by_kernels(engine)
     engine.close()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("make", [partly, olmo])
+def test_turns_that_are_not_as_kernels_read_them_are_left_to_the_layer(loaded, ask, monkeypatch, make, dtype):
+    """Narrower or of another dtype, they would be read beyond their end."""
+    base, found = loaded(make, dtype), []
+    for with_kernels in (True, False):
+        for each in () if with_kernels else (runner, fused_norms, rotary):
+            monkeypatch.setattr(each, "kernels", lambda: None)
+        engine = Engine(base, LIMITS, format="ia3")
+        engine.start()
+        found.append([ask(engine, [5, 6, 7 + n], f"{n}", max_tokens=1).wait().logprobs[0] for n in range(2)])
+        engine.close()
+    assert found[0] == pytest.approx(found[1], abs=0.1 if dtype is torch.bfloat16 else 1e-4)

@@ -53,7 +53,7 @@ def _forward(
     **named: Any,
 ) -> "tuple[torch.Tensor, None]":
     ours = kernels()
-    if paged is None or ours is None:
+    if paged is None or ours is None or not _fit(position_embeddings, module, hidden_states):
         own: tuple[torch.Tensor, None] = type(module).forward(
             module, hidden_states, position_embeddings, *given, paged=paged, **named
         )
@@ -64,6 +64,14 @@ def _forward(
     queries = ours.rotate((query, key, value), position_embeddings, paged.metadata.written, keys, values)
     found = attend(module, queries, keys, values, paged, window, scaling)
     return module.o_proj(found.view(1, query.shape[1], -1)), None
+
+
+def _fit(turns: "tuple[torch.Tensor, torch.Tensor]", module: Any, hidden_states: "torch.Tensor") -> bool:
+    """Whether turns are as the kernels read them: some models turn a part of each head, or in another precision."""
+    return all(
+        each.shape[-1] == module.head_dim and each.dtype is hidden_states.dtype and each.is_contiguous()
+        for each in turns
+    )
 
 
 def _ours(base: Base, ours: Kernels) -> Iterator[tuple[Any, float | None, int | None]]:
