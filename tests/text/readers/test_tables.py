@@ -54,6 +54,67 @@ def test_rows_that_were_sent_are_the_owners_whatever_name_stands_beside_them(tmp
     assert (authors(document), document.me) == (["other", "Me"], "Me")
 
 
+def test_what_a_program_tells_between_rows_makes_nobody_else_the_owner(tmp_path):
+    header = ["Type", "Sender Name", "Text"]
+    rows = ["Incoming", "Bob", SAID[0]], ["Outgoing", "", SAID[1]], ["Notification", "", "Bob left"]
+    document = table(tmp_path / "m.csv", header, *rows)
+    assert (authors(document), document.me) == (["Bob", "Me", "other"], "Me")
+
+
+def test_of_rows_that_were_all_received_none_is_the_owners(tmp_path):
+    document = table(tmp_path / "m.csv", ["Type", "Text"], ["received", SAID[0]], ["received", SAID[1]])
+    assert (authors(document), document.me) == (["other", "other"], "Me")
+
+
+def test_whom_the_owner_has_saved_as_me_is_somebody_else(tmp_path):
+    document = table(tmp_path / "m.csv", ["Type", "Name", "Text"], ["in", "Me", SAID[0]], ["out", "Me", SAID[1]])
+    assert (authors(document), document.me) == (["Me (other)", "Me"], "Me")
+
+
+@pytest.mark.parametrize("column", ["is_from_me", "fromMe", "isSender", "Outgoing"])
+@pytest.mark.parametrize(("yes", "no"), [("1", "0"), ("TRUE", "FALSE")])
+def test_a_column_that_says_yes_or_no_to_whether_a_row_is_the_owners_is_believed(column, yes, no, tmp_path):
+    document = table(tmp_path / "m.csv", [column, "Text"], [yes, SAID[0]], [no, SAID[1]])
+    assert (authors(document), document.me) == (["Me", "other"], "Me")
+
+
+def test_types_of_androids_own_table_of_text_messages_say_who_wrote(tmp_path):
+    rows = ["+491", "1", SAID[0]], ["+491", "2", SAID[1]], ["+491", "5", SAID[1]]
+    document = table(tmp_path / "m.csv", ["address", "type", "body"], *rows)
+    assert (authors(document), document.me) == (["other", "Me", "Me"], "Me")
+
+
+def test_rows_without_a_name_beside_rows_with_one_are_not_taken_for_the_same_person(tmp_path):
+    document = table(tmp_path / "m.csv", ["Sender", "Text"], ["Bob", SAID[0]], ["", SAID[1]])
+    assert authors(document) == ["Bob", "(no name)"]
+
+
+@pytest.mark.parametrize(
+    ("ann", "bob"),
+    [
+        ({"author": {"name": "Ann", "id": 1}}, {"author": {"name": "Bob", "id": 2}}),
+        ({"from": {"id": 1, "is_bot": False, "first_name": "Ann"}}, {"from": {"id": 2, "first_name": "Bob"}}),
+        ({"u": {"_id": "1", "username": "Ann"}}, {"u": {"_id": "2", "username": "Bob"}}),
+    ],
+)
+@pytest.mark.parametrize("name", ["m.json", "m.jsonl"])
+def test_who_wrote_may_be_an_object_with_a_name_in_it(ann, bob, name, tmp_path):
+    rows = [ann | {"text": SAID[0]}, bob | {"text": SAID[1]}]
+    written = json.dumps(rows) if name == "m.json" else "\n".join(map(json.dumps, rows))
+    (tmp_path / name).write_text(written)
+    (document,), _ = read(tmp_path)
+    assert authors(document) == ["Ann", "Bob"]
+
+
+def test_people_of_whom_json_has_no_name_are_told_apart_and_flags_are_read(tmp_path):
+    (tmp_path / "m.json").write_text(json.dumps([{"author": {"key": at}, "text": SAID[at]} for at in (0, 1)]))
+    (document,), _ = read(tmp_path)
+    assert len(set(authors(document))) == 2 and None not in authors(document)
+    (tmp_path / "m.json").write_text(json.dumps([{"fromMe": not at, "text": SAID[at]} for at in (0, 1)]))
+    (document,), _ = read(tmp_path)
+    assert (authors(document), document.me) == (["Me", "other"], "Me")
+
+
 def test_a_column_of_other_words_is_no_direction(tmp_path):
     document = table(tmp_path / "m.csv", ["Folder", "Text"], ["sent", SAID[0]], ["sent", SAID[1]])
     assert (authors(document), document.me) == ([None, None], None)

@@ -4,7 +4,7 @@ import csv
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import PurePath
@@ -22,7 +22,7 @@ _TEXT = (
 )
 _AUTHORS = ("author", "sender", "from", "from_name", "user", "username", "user_name", "screen_name", "name")
 _WHO = {
-    *("author", "sender", "from", "user", "username", "nickname", "speaker", "writer", "creator", "by"),
+    *("author", "sender", "from", "user", "u", "username", "nickname", "speaker", "writer", "creator", "by"),
     *("contact", "participant", "kontakt", "teilnehmer"),
     *("von", "absender", "autor", "autorin", "verfasser", "expéditeur", "auteur", "remitente", "autora", "mittente"),
     *("autore", "remetente", "afzender", "nadawca", "отправитель", "автор", "送信者", "发件人", "보낸사람"),
@@ -43,8 +43,17 @@ _RECEIVED = {
     "ricevuto",
     "ontvangen",
 }
-ME, OTHER = "Me", "other"
-"""Who wrote the rows of which a column says that they were sent, and those that were received where no name is."""
+ME, OTHER, NAMELESS = "Me", "other", "(no name)"
+"""Who wrote the rows of which a column says that they were sent, those that were received where no name is, and those
+beside which others have names: a program may leave out the owner's, and what it tells itself has none."""
+
+_FLAGS = {"true", "false", "1", "0", "yes", "no"}
+_SET = {"true", "1", "yes"}
+_MINE = {"me", "mine", "outgoing"}
+_OF_ANDROID = {"1", "2", "3", "4", "5", "6"}
+"""Types of text messages in its own tables: received, sent, a draft, and what is not sent yet or could not be."""
+
+_CALLED = ("name", "display_name", "displayName", "full_name", "nickname", "username", "first_name", "login", "email")
 
 _TIMES = ("date", "datetime", "time", "timestamp", "created_at", "created_utc", "created", "when", "sent", "sent_at")
 _PROSE = 40
@@ -99,7 +108,7 @@ def _objects(text: str) -> list[dict[str, str]]:
 
 
 def _of_text(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    return [{str(name): _cell(value) for name, value in row.items()} for row in rows]
+    return [{str(name): _cell(str(name), value) for name, value in row.items()} for row in rows]
 
 
 def objects_table(rows: Iterable[Mapping[str, Any]], source: str) -> Document:
@@ -117,10 +126,16 @@ def objects_table(rows: Iterable[Mapping[str, Any]], source: str) -> Document:
     return table_of(cells, source)
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, str | int | float) and not isinstance(value, bool):
+def _cell(name: str, value: Any) -> str:
+    """A value as text: of an object that says who wrote the name in it, of others nothing."""
+    if isinstance(value, bool):
+        return str(value).lower() if _says_whose(name) else ""
+    if isinstance(value, str | int | float):
         return str(value)
-    return ""
+    if not value or not (name.casefold() in _AUTHORS or _WHO & _words(name)):
+        return ""
+    called = [value.get(each) for each in _CALLED] if isinstance(value, dict) else []
+    return next((each for each in called if each and isinstance(each, str)), json.dumps(value, sort_keys=True))
 
 
 def _rows(text: str, ending: str) -> list[dict[str, str]]:
@@ -172,18 +187,21 @@ def table_of(rows: Sequence[dict[str, str]], source: str) -> Document:
     for row in rows:
         sizes.update({name: len(value) for name, value in row.items()})
     column = _text_column(rows, sizes)
-    author = _author_column([name for name in sizes if name != column and sizes[name]])
+    said = [row for row in rows if row.get(column, "").strip()]
+    owners = ((name, _of_owner(name, [row.get(name, "") for row in said], sizes.keys())) for name in sizes)
+    direction, mine = next(((name, found) for name, found in owners if found), (None, frozenset()))
+    author = _author_column([name for name in sizes if name not in (column, direction) and sizes[name]])
     by_name = {name.casefold(): name for name in sizes}
     when = next((by_name[name] for name in _TIMES if name in by_name and by_name[name] != column), None)
     when = when or next((name for name in sizes if name != column and {"date", "time"} & _words(name)), None)
-    said = [row for row in rows if row.get(column, "").strip()]
-    direction = next((name for name in sizes if _are_directions([row.get(name, "") for row in said])), None)
 
     def wrote(row: Mapping[str, str]) -> str | None:
-        name = (row.get(author) or None) if author else None
+        name = row.get(author, "").strip() if author else ""
         if direction is None:
-            return name
-        return ME if row[direction].casefold() in _SENT else name or OTHER
+            return name or (NAMELESS if author else None)
+        if row.get(direction, "").casefold() in mine:
+            return ME
+        return f"{ME} ({OTHER})" if name == ME else name or OTHER
 
     turns = tuple(Turn(row[column], wrote(row), _moment(row.get(when)) if when else None) for row in said)
     left_out = {_OTHERS: sizes.total() - sizes[column]}
@@ -205,10 +223,27 @@ def _words(name: str) -> set[str]:
     return {word.casefold() for word in re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))}
 
 
-def _are_directions(cells: Sequence[str]) -> bool:
-    """Whether cells say of each row that it was sent or that it was received, and both are there."""
-    found = {cell.casefold() for cell in cells}
-    return found <= _SENT | _RECEIVED and bool(found & _SENT) and bool(found & _RECEIVED)
+def _says_whose(name: str) -> bool:
+    """Whether a column is called as one that says of each row whether it is the owner's, like ``is_from_me``."""
+    words = _words(name)
+    return bool(words & _MINE) or words in ({"is", "sender"}, {"is", "sent"})
+
+
+def _of_owner(name: str, cells: Sequence[str], beside: Collection[str]) -> frozenset[str]:
+    """What stands in a column where the owner wrote a row; empty where it says no such thing.
+
+    Most rows were sent or received, and some were received: of a column in which all were sent it may be how a letter
+    was sent. Other rows of it are what a program tells, and nobody's.
+    """
+    found = Counter(cell.casefold() for cell in cells)
+    if _says_whose(name) and found.keys() <= _FLAGS:
+        return frozenset(_SET)
+    if name.casefold() == "type" and "address" in beside and found.keys() <= _OF_ANDROID:
+        return frozenset(_OF_ANDROID - {"1"})
+    sent, received = found.keys() & _SENT, found.keys() & _RECEIVED
+    told = sum(found[each] for each in sent | received)
+    is_direction = told * 2 > len(cells) and received and (sent or received != {"in"})
+    return frozenset(_SENT) if is_direction else frozenset()
 
 
 def _text_column(rows: Sequence[dict[str, str]], sizes: Counter[str]) -> str:
