@@ -9,6 +9,7 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from threading import Thread
 from typing import Any
 
 import h11
@@ -18,6 +19,7 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.flow_control import CLOSE_HEADER
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from sharedllm.base.huge_pages import move_to_huge_pages
 from sharedllm.errors import ServingError
 from sharedllm.http.app import create_app
 from sharedllm.http.connections import SWEEP_SECONDS, Connections, connections_at_most
@@ -130,6 +132,9 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
         self._accepting = [asyncio.create_task(self._accept(listener)) for listener in self._listeners]
         self._sweeping = asyncio.create_task(self._sweep())
+        if self._service.engine.base.device.type == "cpu":
+            # It takes some seconds, in which answers are as late as they would be without.
+            Thread(target=move_to_huge_pages, name="huge-pages", daemon=True).start()
         if self._ready is not None:
             host, port = self._listeners[0].getsockname()[:2]
             self._ready(f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}")
