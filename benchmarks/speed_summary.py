@@ -1,4 +1,5 @@
-"""The figures of `docs/speed.md`: from `benchmarks.serving_peers`, `trace`, `kernels`, `compiled` and `speculation`."""
+"""The figures of `docs/speed.md`: from `benchmarks.serving_peers`, `trace`, `kernels`, `compiled`, `huge_pages`
+and `speculation`."""
 
 import json
 import statistics
@@ -13,12 +14,12 @@ RESULTS = Path(__file__).parent / "results"
 
 def speed_figures() -> str:
     """Markdown of what peers reach beside the engine, and of where the time of a pass and of a training step goes."""
-    peers, trace, kernels, compiled, speculation = (
+    peers, trace, kernels, compiled, pages, speculation = (
         json.loads((RESULTS / f"{name}.json").read_text())
-        for name in ("serving_peers", "trace", "kernels", "compiled", "speculation")
+        for name in ("serving_peers", "trace", "kernels", "compiled", "huge_pages", "speculation")
     )
     products, alone = _products(kernels["products"]), _alone(kernels["alone"])
-    passes = [_peers(peers), _trace(trace), _compiled(compiled), products, alone, int8_figures()]
+    passes = [_peers(peers), _trace(trace), _compiled(compiled), _pages(pages), products, alone, int8_figures()]
     return "\n" + "\n\n".join([*passes, _speculation(speculation), training_figures()])
 
 
@@ -70,6 +71,23 @@ def _pass(name: str, found: dict[str, Any]) -> str:
     shares = [f"{share:.0%}" for share in found["shares"].values()]
     limits = [f"{found[kind]:.0%}, {found[f'{kind}_alone']:.0%}" for kind in ("bandwidth", "products")]
     return f"| {name} | {found['pass_ms']:.1f} | {' | '.join([*shares, *limits])} |"
+
+
+def _pages(pages: dict[str, Any]) -> str:
+    def times(people: str, way: str) -> str:
+        found = pages["summary"][people][way]
+        return f"{found['times_as_fast']:.2f} ({found['least']:.2f} to {found['most']:.2f})"
+
+    rows = "\n".join(
+        f"| {people} | {times(people, 'moved')} | {times(people, 'left')} |" for people in pages["summary"]
+    )
+    processes = len(pages["runs"]["1"]["moved"])
+    return f"""**Memory in pages of 2 MiB.** How many times as fast a process's passes are after it was moved there, and
+as a control after it was left where it was; the median of {processes} processes on one thread, the least and the most.
+
+| people | moved | left |
+|---|---|---|
+{rows}"""
 
 
 def _products(measured: list[dict[str, Any]]) -> str:

@@ -8,6 +8,7 @@ from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.loading import load_base
 from sharedllm.base.prepacked_weights import Prepacked, multiplies_bfloat16
+from sharedllm.errors import InvalidInput
 
 needs_bfloat16 = pytest.mark.skipif(not multiplies_bfloat16(), reason="oneDNN does not multiply bfloat16 here")
 
@@ -191,6 +192,16 @@ def test_weights_that_cannot_be_given_back_at_once_can_be_later(base, monkeypatc
     prepacked.remove()
     assert all(torch.equal(layer.weight, own) for layer, own in zip(linears(base), before, strict=True))
     assert all("forward" not in vars(layer) for layer in linears(base))
+
+
+@needs_bfloat16
+def test_what_would_be_trained_through_them_is_refused_and_not_left_as_it_was_without_a_word(base, inject):
+    base = base()
+    injection, prepacked = inject(base), Prepacked(base)
+    row = torch.zeros(injection.layout.size, requires_grad=True)
+    with injection.rows(row[None], torch.zeros(1, dtype=torch.int64)), pytest.raises(InvalidInput, match="Close its"):
+        base.model(input_ids=torch.arange(8)[None], use_cache=False)
+    prepacked.remove()
 
 
 @needs_bfloat16

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from sharedllm.base.int8_weights import Int8Linear, Int8Product
 from sharedllm.base.loading import Base
+from sharedllm.errors import InvalidInput
 
 if TYPE_CHECKING:
     import torch
@@ -89,6 +90,7 @@ class _Product(ABC):
 
         self._layers, self._coordinates = layers, coordinates
         self._widths = [layer.out_features for layer in layers]
+        self._recording = torch.is_grad_enabled
         self._reorder = torch.ops.mkldnn._reorder_linear_weight
         self._linear = torch.ops.mkldnn._linear_pointwise.default
         if coordinates is not None:
@@ -97,6 +99,12 @@ class _Product(ABC):
         self._kept: dict[int, torch.Tensor] = {}
 
     def __call__(self, number: int, states: "torch.Tensor") -> "torch.Tensor":
+        if states.requires_grad and self._recording():
+            # The library's product has none, and what comes before it would learn nothing without a word.
+            raise InvalidInput(
+                "The base is open for answers, from weights through which nothing can be trained",
+                remedy="Close its engine first, or load the base once more to train.",
+            )
         if states is not self._states or number not in self._kept:
             product = self._multiply(states, None if self._coordinates is None else self._coordinates(states))
             if len(self._widths) == 1:
