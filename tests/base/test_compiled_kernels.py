@@ -185,3 +185,40 @@ def test_a_library_that_does_not_load_is_compiled_again(afresh, tmp_path, monkey
     kernels.cache_clear()
     assert kernels() is not None
     assert (tmp_path / "other" / "kernels" / kept.name).read_bytes() == kept.read_bytes()
+
+
+@needs_kernels
+def test_they_run_from_where_they_are_kept_where_temporary_files_may_not_be_run(afresh, tmp_path, monkeypatch):
+    monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path))
+    load = module.ctypes.CDLL
+
+    def cdll(path):
+        if not path.startswith(str(tmp_path)):
+            raise OSError("failed to map segment from shared object")
+        return load(path)
+
+    monkeypatch.setattr(module.ctypes, "CDLL", cdll)
+    assert kernels() is not None
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (r"printf 'no\377 such header\nmore' >&2; exit 1", "no\ufffd such header"),
+        ("exit 1", "returned non-zero exit status 1."),
+        ("echo waiting for a license >&2; exec sleep 60", "c++ took more than 0.5 seconds"),
+    ],
+)
+def test_a_compiler_that_fails_or_hangs_is_told_of_and_done_without(
+    afresh, tmp_path, monkeypatch, caplog, script, reason
+):
+    compiler = tmp_path / "c++"
+    compiler.write_text(f"#!/bin/sh\n{script}\n")
+    compiler.chmod(0o700)
+    monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path))
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setattr(module, "_SECONDS", 0.5)
+    with caplog.at_level(logging.WARNING, logger="sharedllm.base"):
+        assert kernels() is None
+    (record,) = caplog.records
+    assert record.message.endswith(f"{reason})")

@@ -156,9 +156,9 @@ def kernels() -> Kernels | None:
     """The kernels; None, which the log says once, where they cannot be compiled."""
     try:
         return Kernels(_library())
-    except (OSError, AttributeError, subprocess.SubprocessError) as error:
-        told = getattr(error, "stderr", None) or str(error)
-        log.warning("passes on the CPU are slower than they could be: no kernels (%s)", told.strip().partition("\n")[0])
+    except (OSError, AttributeError) as error:
+        told = str(error).strip().partition("\n")[0]
+        log.warning("passes on the CPU are slower than they could be: no kernels (%s)", told)
         return None
 
 
@@ -166,8 +166,7 @@ def _library() -> ctypes.CDLL:
     """That of an earlier run, or compiled anew.
 
     Raises:
-        OSError: there is no compiler, or the library does not load.
-        SubprocessError: the compiler fails.
+        OSError: it cannot be compiled, or the library does not load.
     """
     import torch
 
@@ -186,6 +185,9 @@ def _library() -> ctypes.CDLL:
         # Whoever cannot keep it makes it again.
         with suppress(OSError):
             replace_private(path, made.read_bytes())
+            # Nothing may be run from where temporary files are, on some machines.
+            if _is_ours(path):
+                return ctypes.CDLL(str(path))
         return ctypes.CDLL(str(made))
 
 
@@ -195,6 +197,11 @@ def _is_ours(path: Path) -> bool:
 
 
 def _compile(path: Path, options: list[str], threads: list[Path]) -> None:
+    """Make the library.
+
+    Raises:
+        OSError: there is no compiler, or it fails or takes too long.
+    """
     compiler = next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
     if compiler is None:
         raise OSError("there is no C++ compiler")
@@ -206,4 +213,10 @@ def _compile(path: Path, options: list[str], threads: list[Path]) -> None:
         # What is missing is to be missed now, not when it is called.
         ["-shared", str(compiled), *map(str, threads), "-Wl,-z,defs", "-o", str(path)],
     ):
-        subprocess.run([compiler, *command], check=True, capture_output=True, text=True, timeout=_SECONDS)
+        try:
+            subprocess.run([compiler, *command], check=True, capture_output=True, timeout=_SECONDS)
+        except subprocess.CalledProcessError as error:
+            # It quotes paths, whose bytes may be no text.
+            raise OSError(error.stderr.decode(errors="replace") or str(error)) from error
+        except subprocess.TimeoutExpired as error:
+            raise OSError(f"{compiler} took more than {_SECONDS} seconds") from error
