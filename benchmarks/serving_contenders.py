@@ -33,6 +33,7 @@ def _engine(users: int) -> Orders:
 
     And the ``rate`` of users beside one more with a long prompt; and the bytes of the weights that a pass reads.
     """
+    from sharedllm.base.huge_pages import move_to_huge_pages
     from sharedllm.base.loading import load_base
     from sharedllm.serving.cache import places
     from sharedllm.serving.engine import Engine
@@ -52,6 +53,8 @@ def _engine(users: int) -> Orders:
     )
     engine = Engine(base, limits)
     engine.start()
+    # As a server does.
+    move_to_huge_pages()
     prompts, rows = made_prompts(base, users), made_rows(engine.layout.size, users)
 
     def run(users: int, adapted: bool) -> dict[str, float]:
@@ -74,6 +77,7 @@ def _engine(users: int) -> Orders:
 def _loads(users: int, weights: "Weights" = "plain") -> Orders:
     """Our engine, asked as `loads.play` has it; see `benchmarks.serving_peers`."""
     from benchmarks.loads import play
+    from sharedllm.base.huge_pages import move_to_huge_pages
     from sharedllm.base.loading import load_base
     from sharedllm.serving.cache import places
     from sharedllm.serving.engine import Engine
@@ -81,6 +85,7 @@ def _loads(users: int, weights: "Weights" = "plain") -> Orders:
 
     engine = Engine(load_base(BARE_BASE, weights=weights), Limits(cache_tokens=users * places(LONGEST)))
     engine.start()
+    move_to_huge_pages()
     rows = made_rows(engine.layout.size, users)
 
     def make(answers: Any) -> tuple[Any, None]:
