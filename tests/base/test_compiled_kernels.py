@@ -145,6 +145,20 @@ def test_a_norm_that_computes_something_else_is_left_alone_however_wide_it_is(ba
         del base.model.other_norm
 
 
+@needs_kernels
+def test_gradients_are_those_of_the_base_s_own_norms(base_of):
+    base, gradients = base_of("llama", torch.float32), []
+    for fused in (False, True):
+        taken = FusedNorms(base) if fused else None
+        states = torch.ones(1, 4, 32).cumsum(1).requires_grad_()
+        base.model(inputs_embeds=states, use_cache=False).logits.square().sum().backward()
+        gradients.append(states.grad)
+        if taken is not None:
+            taken.remove()
+    assert gradients[0].any()
+    assert torch.equal(*gradients)
+
+
 def test_without_a_compiler_there_are_none_which_is_said_once(afresh, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path))
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -22,7 +22,10 @@ of random numbers drowns in rounding; and where `epsilon` is added shows in stat
 
 
 class FusedNorms:
-    """A base whose norms compute so until `remove`; for inference alone. Nothing is done where there are no kernels."""
+    """A base whose norms compute so until `remove`, but where a gradient is wanted.
+
+    Nothing is done where there are no kernels.
+    """
 
     def __init__(self, base: Base) -> None:
         """Take forward passes over."""
@@ -41,10 +44,16 @@ class FusedNorms:
 
 def _forward(norm: Any, states: "torch.Tensor") -> "torch.Tensor":
     ours, epsilon, gain = kernels(), _epsilon(norm), norm.weight
-    if ours is None or epsilon is None or states.dtype is not gain.dtype:
+    if ours is None or epsilon is None or states.dtype is not gain.dtype or _is_trained(states):
         found: torch.Tensor = type(norm).forward(norm, states)
         return found
     return ours.norm(states, gain, epsilon)
+
+
+def _is_trained(states: "torch.Tensor") -> bool:
+    import torch
+
+    return states.requires_grad and torch.is_grad_enabled()
 
 
 def _computes_so(norm: Any, base: Base) -> bool:
