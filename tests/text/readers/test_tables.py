@@ -160,6 +160,17 @@ def test_text_messages_of_a_telephone_are_whose_they_say(tmp_path):
     assert bob.me == all_.me == "Me" and bob.turns[0].when == datetime(2024, 3, 13, 21, tzinfo=UTC)
 
 
+def test_drafts_are_the_owners_and_whom_she_has_saved_as_me_is_somebody_else(tmp_path):
+    sent = {"1": "theirs", "2": "mine", "3": "a draft", "5": "a failed one"}
+    messages = "".join(
+        f'<sms address="+49151" date="171036360000{kind}" type="{kind}" body="{said}" contact_name="Me"/>'
+        for kind, said in sent.items()
+    )
+    (tmp_path / "sms.xml").write_text(f"<?xml version='1.0'?>\n<smses count=\"4\">{messages}</smses>")
+    ((document,), _) = read(tmp_path)
+    assert authors(document) == ["Me (+49151)", "Me", "Me", "Me"] and document.me == "Me"
+
+
 def test_json_objects_with_a_text_are_a_table_and_others_are_named(tmp_path):
     path = tmp_path / "m.json"
     path.write_text(

@@ -12,7 +12,9 @@ from sharedllm.text.readers.found import whole
 
 _CHAT = "text messages"
 _ME = "Me"
-_SENT = "2"
+_OWNERS = ("2", "3", "4", "5", "6")
+"""Types of what was sent, of drafts, and of what is not sent yet or could not be."""
+
 _UNNAMED = ("", "null", "(Unknown)")
 _SENDER = "137"
 """The type of an address of a multimedia message that is its sender's."""
@@ -34,8 +36,9 @@ def _take(chats: dict[str, Gathering], message: Any) -> None:
     named = shown_name(message.get("contact_name") or "")
     title = address if named in _UNNAMED else named
     read = chats.setdefault(title, Gathering())
-    sent = (message.get("type") or message.get("msg_box")) == _SENT
-    author = _ME if sent else _sender(message) if "~" in address else title
+    own = (message.get("type") or message.get("msg_box")) in _OWNERS
+    other = title if title != _ME else f"{_ME} ({address})"
+    author = _ME if own else _sender(message) if "~" in address else other
     when = moment(message.get("date"), unit=0.001)
     said = [message.get("body") or ""] if local(message.tag) == "sms" else []
     left_out: Counter[str] = Counter()
@@ -45,7 +48,7 @@ def _take(chats: dict[str, Gathering], message: Any) -> None:
         else:
             left_out[ATTACHMENTS] += len(part.get("data") or part.get("text") or "")
     read.left_out.update(+left_out)
-    read.say(author or title, "\n".join(said), when)
+    read.say(author or other, "\n".join(said), when)
 
 
 def _sender(message: Any) -> str:
