@@ -12,10 +12,14 @@ _TIME = r"([A-Z][a-z]{2} \d{2}, \d{4} +\d{1,2}:\d{2}:\d{2} [AP]M)"
 _HEAD = re.compile(rf"( *){_TIME}(?: \([^()\n]{{1,120}}\))?")
 _TOLD = re.compile(rf" *{_TIME} \S.*")
 _ASIDE = re.compile(
-    r"(?:Tapbacks|Reactions):|This message responded to an earlier message\.|Sent with \S.{0,24}"
-    r"|(?:Loved|Liked|Disliked|Laughed|Emphasized|Questioned|.{1,16}) by .{1,80}|Sticker from .{1,200}"
+    r"This message responded to an earlier message\.|Sent with (?:Confetti|Echo|Fireworks|Balloons|Hearts?|Lasers"
+    r"|Shooting Star|Sparkles|Spotlight|Slam|Loud|Gentle|Invisible Ink)"
     r"|(?:~|/)?/?[^\n]{0,200}/?Attachments/[^\n]{1,200}|Attachment missing!|Edited .{1,40} later: .*"
 )
+_REACTIONS = re.compile(r" *(?:Tapbacks|Reactions):")
+_REACTION = re.compile(r" *(?:\S.{0,30} by .{1,80}|Sticker from .{1,200})")
+"""A line below the former, where alone it is one: people write *drop by tomorrow* as well."""
+
 _GONE = re.compile(
     r".{1,80} (?:unsent|deleted) (?:a|this) message.{0,80}|This message was deleted from the conversation!"
 )
@@ -45,8 +49,12 @@ def text_documents(source: str, text: str) -> list[Document] | None:
 
 def _take(read: Gathering, author: str, lines: list[str], when: datetime | None) -> None:
     said: list[str] = []
+    reacted = False
     for line in lines:
-        if _GONE.fullmatch(line):
+        reacted = _REACTIONS.fullmatch(line) is not None or (reacted and _REACTION.fullmatch(line) is not None)
+        if reacted:
+            read.leave_out(SYSTEM, line)
+        elif _GONE.fullmatch(line):
             read.leave_out(DELETED, line)
         elif _ASIDE.fullmatch(line):
             read.leave_out(ATTACHMENTS if "Attachment" in line else SYSTEM, line)

@@ -25,9 +25,9 @@ _CHAT = "Skype or Teams chat"
 _SAID = {"Text", "RichText", "RichText/Html"}
 """Types of messages that somebody wrote: others tell of calls, files and who came."""
 
-_QUOTED = re.compile(r"<quote\b.*?</quote>|<blockquote\b.*?</blockquote>", re.DOTALL | re.IGNORECASE)
-_EDITED = re.compile(r"<e_m\b[^>]*?(?:/>|>(?:</e_m>)?)")
-_BREAKS = re.compile(r"<br\b[^>]*>|</p>\s*<p\b[^>]*>|</(?:p|div|li)>", re.IGNORECASE)
+_QUOTES = re.compile(r"<(/?)(?:block)?quote\b[^<>]*>", re.IGNORECASE)
+_EDITED = re.compile(r"<e_m\b[^<>]*>(?:</e_m>)?")
+_BREAKS = re.compile(r"<br\b[^<>]*>|</p>\s*<p\b[^<>]*>|</(?:p|div|li)>", re.IGNORECASE)
 _TAG = re.compile(r"</?[A-Za-z][^<>]*>")
 
 
@@ -68,9 +68,9 @@ def _who(message: Mapping[str, Any]) -> str:
 
 def _take(read: Gathering, message: Mapping[str, Any], names: Mapping[str, str]) -> None:
     spelled = words(message.get("content"))
-    for quoted in _QUOTED.findall(spelled):
-        read.leave_out(QUOTED, _plain(quoted))
-    text = _plain(_QUOTED.sub("", spelled))
+    own, quoted = _parted(spelled)
+    read.leave_out(QUOTED, _plain(quoted))
+    text = _plain(own)
     kind = words(message.get("messagetype"))
     if kind not in _SAID:
         read.leave_out(ATTACHMENTS if "Media" in kind or "URIObject" in spelled else SYSTEM, text)
@@ -78,6 +78,17 @@ def _take(read: Gathering, message: Mapping[str, Any], names: Mapping[str, str])
         read.say(author, text, moment(message.get("originalarrivaltime")))
     else:
         read.leave_out(SYSTEM, text)
+
+
+def _parted(spelled: str) -> tuple[str, str]:
+    """What stands outside of quotes and what in them, in which others may be; one that does not end goes to the end."""
+    parts: tuple[list[str], list[str]] = ([], [])
+    depth = begin = 0
+    for tag in _QUOTES.finditer(spelled):
+        parts[depth > 0].append(spelled[begin : tag.start()])
+        depth, begin = max(0, depth + (-1 if tag[1] else 1)), tag.end()
+    parts[depth > 0].append(spelled[begin:])
+    return "".join(parts[0]), "".join(parts[1])
 
 
 def _plain(spelled: str) -> str:
