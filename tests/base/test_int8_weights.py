@@ -3,6 +3,7 @@
 import pytest
 import torch
 from tests import models
+from transformers import OPTConfig
 
 from sharedllm.base.int8_weights import Int8Linear, Int8Product, multiplies_int8
 from sharedllm.base.loading import load_base
@@ -19,6 +20,13 @@ def base(folder_of):
         return load_base(str(folder_of(architecture)), dtype=dtype, device="cpu", weights=weights)
 
     return base
+
+
+def few_positions(folder):
+    """Has learned positions, and none beyond them."""
+    sizes = {"hidden_size": 32, "word_embed_proj_dim": 32, "ffn_dim": 48, "num_hidden_layers": 2}
+    sizes |= {"num_attention_heads": 4, "max_position_embeddings": 64, "pad_token_id": 0}
+    return models.save(OPTConfig(vocab_size=models.VOCABULARY, bos_token_id=1, eos_token_id=2, **sizes), folder, 0)
 
 
 def layers(base):
@@ -184,6 +192,21 @@ def test_levels_are_held_once_and_given_back_bit_for_bit(base):
     prepacked.remove()
     assert all(torch.equal(layer.levels, own) for layer, own in zip(layers(base), before, strict=True))
     assert all("forward" not in vars(layer) for layer in layers(base))
+
+
+@needs_int8
+def test_a_layer_that_random_tokens_give_nothing_but_zeros_is_held_as_one_of_even_channels(loaded):
+    plain = loaded(dtype=torch.float32)
+    plain.model.model.layers[1].input_layernorm.weight.data.zero_()
+    plain.model.save_pretrained(plain.folder)
+    own = load_base(str(plain.folder), dtype=torch.float32, device="cpu", weights="int8")
+    assert torch.equal(own.model.model.layers[1].self_attn.q_proj.spread, torch.ones(32))
+    assert logits(own).isfinite().all()
+
+
+@needs_int8
+def test_a_base_of_few_positions_is_held_so_too(tmp_path):
+    load_base(str(few_positions(tmp_path)), device="cpu", weights="int8")
 
 
 @needs_int8

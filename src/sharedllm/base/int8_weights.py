@@ -135,7 +135,8 @@ def hold_int8(model: Any, ids: torch.Tensor) -> None:
             handle.remove()
     for layer in layers:
         seen = largest.get(layer, torch.ones(layer.in_features)).clone()
-        spread = (seen / seen.max()).clamp(min=_LEAST).sqrt()
+        # Of a layer that was given zeros alone nothing is known.
+        spread = (seen / seen.max()).nan_to_num(1.0).clamp(min=_LEAST).sqrt()
         levels, steps = rounded(layer.weight.detach().float() * spread)
         for name, value in (("levels", levels), ("steps", steps), ("spread", spread)):
             layer.register_buffer(name, value, persistent=False)

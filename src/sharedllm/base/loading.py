@@ -323,11 +323,12 @@ def _check_passes(base: Base) -> None:
 
 
 def _random_ids(base: Base) -> "torch.Tensor":
-    """Ordinary tokens at random, the same each time, ``[1, tokens]``."""
+    """Ordinary tokens at random, the same each time, ``[1, tokens]``; no more than the base has positions for."""
     import torch
 
     ordinary = torch.tensor([*({*range(base.tokens.rows)} - {*base.tokenizer.all_special_ids})])
-    places = torch.randint(len(ordinary), (1, _READ), generator=torch.Generator().manual_seed(0))
+    context = getattr(base.model.config.get_text_config(), "max_position_embeddings", None) or _READ
+    places = torch.randint(len(ordinary), (1, min(_READ, context)), generator=torch.Generator().manual_seed(0))
     return ordinary[places].to(base.device)
 
 
