@@ -36,6 +36,9 @@ CHATS = {
     "Viber": told(lambda at, name, text: f"[26/02/2024, 08:{at:02}:11] {name}: {text}\n"),
     "Threema": told(lambda at, name, text: f"[26.2.2024, 08:{at:02}] {name}: {text}\n"),
     "Element": told(lambda at, name, text: f"Mon, 26 Feb 2024, 08:{at:02} - {name}: {text}\n"),
+    "dots in times": told(lambda at, name, text: f"{name}, [26.02.2024 08.{at:02}]\n{text}\n\n"),
+    "dots in times, Finnish": told(lambda at, name, text: f"{name} 26.2.2024 klo 8.{at:02}: {text}\n"),
+    "hours in French": told(lambda at, name, text: f"[26/02/2024 08h{at:02}] {name}: {text}\n"),
     "days first": told(lambda at, name, text: f"Monday 26 February 2024 08:{at:02}: {name}: {text}\n"),
 }
 
@@ -100,6 +103,8 @@ PROSE = {
     "verses": "\n".join(f"Gen 1:{verse} And the {verse}. word: it was so" for verse in range(1, 30)),
     "program": 'if now.strftime("%H:%M") == "08:04":\n    name: str = "Bob"\n' * 20,
     "releases": "".join(f"version 1.{at:02}: mended\nadded: v2.{at:02}\n" for at in range(20)),
+    "changes": "".join(f"## 2.{at}.1\n12.03.2024, 1.{at:02} and 2.{at:02}\nadded: more\n" for at in range(20)),
+    "trains": "".join(f"{day} March: the 8h{day} was late.\nAnd the 9h{day} too: snow.\n" for day in range(10, 30)),
     "prices": "".join(f"bread: 1.{at:02}\nbutter: 2.{at:02}\n" for at in range(20)),
     "a table of results": "".join(f"| library | 1:{at:02} | MIT |\n| book | 1:{at:02} | MIT |\n" for at in range(20)),
     "empty": "",
@@ -115,3 +120,22 @@ def test_a_long_line_and_many_lines_cost_no_more_than_their_length():
     assert people_in("08:04 " * 300_000) == []
     assert people_in("1" * 1_000_000 + "\n" + "12:" * 300_000) == []
     assert people_in("\n".join(["08:04 x"] * 100_000)) == []
+
+
+@pytest.mark.parametrize("head", ["", "[LINE] Chat history with Bob\nSaved on: 2024/02/26 21:00\n\n"])
+@pytest.mark.parametrize("day", ["2024.02.26 Monday", "2024.02.26 月曜日", "2024/02/26(Mon)"])
+def test_a_chat_of_line_in_which_no_sign_ends_a_name_is_refused_by_name(head, day, tmp_path):
+    (tmp_path / "[LINE] Bob.txt").write_text(
+        f"{head}{day}\n" + told(lambda at, name, text: f"08:{at:02} {name} {text}\n")
+    )
+    unread = []
+    assert list(read_documents([tmp_path], unread=unread.append)) == []
+    assert "is a LINE chat of a computer" in unread[0].error.message and "telephone" in unread[0].error.remedy
+
+
+def test_a_day_in_hours_is_no_chat_of_line(tmp_path):
+    did = ("Got up", "We had breakfast", "Walked along the river", "Mother came", "Read on", "To bed at last")
+    text = "2024.02.26 Monday\n" + "".join(f"{7 + at:02}:30 {each} and so on.\n" for at, each in enumerate(did))
+    (tmp_path / "day.txt").write_text(text)
+    (document,) = read_documents([tmp_path], unread=pytest.fail)
+    assert document.turns[0].text == text

@@ -1,8 +1,11 @@
 """LINE, *Export chat history*: days as headings, and a line of time, name and text a message."""
 
 import re
+from collections import Counter
+from collections.abc import Sequence
 from datetime import datetime
 
+from sharedllm.errors import TextError
 from sharedllm.text.conversations.gathering import ATTACHMENTS, SYSTEM, Gathering, shown_name
 from sharedllm.text.documents import Document
 
@@ -13,14 +16,25 @@ _DAY = re.compile(
     r"(?: ?\([^()\n]{1,9}\)| \S{1,9})?"
 )
 _MESSAGE = re.compile(r"((?:[^\W\d]{1,4} ?)?)(\d{1,2}):(\d{2})(?: ?([AaPp])\.?[Mm]\.?)?\t([^\t\n]*)(?:\t(.*))?")
+_UNPARTED = re.compile(r"\d\d:\d\d (\S+) \S.*")
+_FEWEST, _SHARE = 6, 0.9
 _AFTER_NOON = ("午後", "下午", "오후", "p", "P")
 _PROGRAM = re.compile(r"\[[^\[\]\n]{1,24}\]|\([^()\n]{1,16}\)|☎ .{0,60}|.{0,4}(?:Missed call|Canceled call|No answer)")
 """What stands for a picture, a sticker or a call."""
 
 
 def text_documents(source: str, text: str) -> list[Document] | None:
-    """One document; None where a text is no chat as LINE saves it."""
+    """One document; None where a text is no chat as LINE saves it.
+
+    Raises:
+        TextError: it is one of its program for computers, which parts names from texts by spaces, as names have them.
+    """
     lines = text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    if _is_unparted(lines):
+        raise TextError(
+            f"{source} is a {KIND} of a computer, in which nothing says where a name ends and the text begins",
+            remedy="Export it on a telephone, or give your own messages alone, as plain text.",
+        )
     if not any(_HEAD.match(line) for line in lines[:2]) or not any(_MESSAGE.fullmatch(line) for line in lines):
         return None
     read = Gathering()
@@ -53,6 +67,15 @@ def text_documents(source: str, text: str) -> list[Document] | None:
             head, said = (shown_name(found[5]), _when(day, found)), [found[6]]
     end()
     return [read.document(source, KIND)]
+
+
+def _is_unparted(lines: Sequence[str]) -> bool:
+    """Whether it begins with a day, and nearly all lines with times go on with one of a few words: names, or of one."""
+    first = next((line for line in lines[:6] if line.strip() and not _HEAD.match(line) and ":" not in line), "")
+    words = Counter(found[1] for line in lines if (found := _UNPARTED.fullmatch(line)))
+    told = sum(count for count in words.values() if count > 1)
+    several = sum(count > 1 for count in words.values()) > 1
+    return bool(_DAY.fullmatch(shown_name(first))) and several and told >= max(_FEWEST, _SHARE * words.total())
 
 
 def _when(day: tuple[int, int, int] | None, found: re.Match[str]) -> datetime | None:

@@ -13,7 +13,10 @@ from sharedllm.text.conversations.whatsapp_phrases import MARKERS
 
 _CLOCK = re.compile(
     r"(?<![\d:.,])\d{1,2}:\d{2}(?::\d{2})?(?:[.,]\d{1,6})?(?!:?\d)(?: ?[AaPp]\.? ?[Mm]\.?(?![^\W\d_]))?"
+    r"|(\d{1,4}[./\-]\d{1,2}[./\-]\d{1,4}),? (?:klo |kl\.? )?\d{1,2}[.h]\d{2}(?![\d.])"
 )
+"""With a dot or an h it is one only after a date: else it may be a price, or a train."""
+
 _DATE = re.compile(
     r"\d{1,4} ?[./\-] ?\d{1,2}(?: ?[./\-] ?\d{1,4}\.?)?|\d{1,2}\.?[ \-][^\W\d]{3,10}\.?[ \-,]{1,2}\d{2,4}"
     r"|[^\W\d]{3,10}\.? \d{1,2},? \d{4}|\d{2,4} ?[년年] ?\d{1,2} ?[월月] ?\d{1,2} ?[일日]"
@@ -66,7 +69,7 @@ def _head(line: str, following: Sequence[str]) -> tuple[str, str, str] | None:
     if clock is None or clock.start() > _CLOCK_WITHIN or plain.startswith("|"):
         # A row of a table in Markdown is none.
         return None
-    before, after = plain[: clock.start()], plain[clock.end() :]
+    before, after = plain[: clock.start()] + (clock[1] or ""), plain[clock.end() :]
     day = " ".join([*_DATE.findall(before), *_DATE.findall(after[:24])])
     first = _DATE.sub(" ", before).strip(_EDGES)
     if first.casefold().replace(".", "") in MARKERS:
