@@ -84,6 +84,25 @@ def test_attention_is_that_over_copies_and_alone_it_is_the_same(numbers, dtype, 
 
 
 @needs_kernels
+def test_queries_whose_numbers_lie_apart_are_read_where_they_lie(numbers):
+    singles, size = asked([3, 9], 16)
+    query = numbers(1, 2, 8, 2, dtype=torch.float32).transpose(2, 3)
+    keys, found = numbers(size, 1, 8, dtype=torch.float32), torch.zeros(2, 1, 2, 2, 8)
+    for output, each in zip(found, (query, query.contiguous()), strict=True):
+        CpuAttention(kernels()).singles(None, each, keys, keys, output, singles, None, None)
+    close(found[0], found[1])
+
+
+@needs_kernels
+@pytest.mark.parametrize(("width", "dtype"), [(8, torch.float64), (16, torch.float32)])
+def test_queries_that_are_unlike_their_keys_are_refused(numbers, width, dtype):
+    singles, size = asked([3, 9], 16)
+    query, keys = numbers(1, 2, 2, width, dtype=dtype), numbers(size, 1, 8, dtype=torch.float32)
+    with pytest.raises(RuntimeError):
+        CpuAttention(kernels()).singles(None, query, keys, keys, query.new_zeros(1, 2, 2, 8), singles, None, None)
+
+
+@needs_kernels
 def test_numbers_that_are_none_are_told_to_their_own_request_alone(numbers):
     singles, size = asked([3, 3], 8)
     query, keys = numbers(1, 2, 2, 8, dtype=torch.float32), numbers(size, 1, 8, dtype=torch.float32)

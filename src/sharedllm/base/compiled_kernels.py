@@ -107,6 +107,11 @@ class Kernels:
         )
         return queries.transpose(1, 2)
 
+    def attends(self, query: "torch.Tensor", keys: "torch.Tensor", values: "torch.Tensor") -> bool:
+        """Whether `attend` reads such tensors: other widths or dtypes it would read beyond their end."""
+        alike = query.dtype is keys.dtype is values.dtype and query.shape[-1] == keys.shape[-1]
+        return alike and query.dtype in self.dtypes and query.stride(-1) == 1
+
     def attend(
         self,
         query: "torch.Tensor",

@@ -31,7 +31,7 @@ class CpuAttention:
         window: int | None,
         scaling: float | None,
     ) -> None:
-        if self._kernels is not None and query.dtype in self._kernels.dtypes:
+        if self._kernels is not None and self._kernels.attends(query, keys, values):
             asked = singles.tokens, singles.keys, singles.held
             self._kernels.attend(query, keys, values, output, asked, window, scaling)
             return
