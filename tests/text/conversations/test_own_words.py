@@ -2,10 +2,13 @@
 
 import json
 import time
+from functools import partial
 
 import pytest
 
-from sharedllm.text.conversations import recognise
+from sharedllm.text.choices import Choices
+from sharedllm.text.conversations import recognise, recognise_folder
+from sharedllm.text.whose_words import whose_words
 
 
 def turns(text):
@@ -56,3 +59,43 @@ def test_what_is_worded_like_a_reaction_is_hers_where_none_is_told_of(said):
 def test_reactions_of_any_emoji_stand_below_their_heading_and_are_nobodys():
     told = ["Tapbacks:", "Loved by Bob", "\N{THUMBS UP SIGN} by Ann Lee", "Sticker from Bob: a.heic", "", "said after"]
     assert turns(imessage("hello", *told, "Sent with Invisible Ink")) == [("Me", "hello\n\nsaid after")]
+
+
+def kakaotalk(*lines):
+    return "\n".join(["Bob 님과 카카오톡 대화", "저장한 날짜 : 2024-03-14 09:12:11", "", *lines, ""])
+
+
+@pytest.mark.parametrize("name", ["Ann [x]", "[회사] 김철수", "Ann] [Bob", "🎉]"])
+def test_a_name_with_brackets_ends_before_the_time_in_kakaotalk(name):
+    told = kakaotalk("[Me] [오전 8:04] mine", f"[{name}] [오전 8:05] theirs [오전 8:06] so", "[Me] [오전 8:07] [x] y")
+    assert turns(told) == [("Me", "mine"), (name, "theirs [오전 8:06] so"), ("Me", "[x] y")]
+
+
+OF_OTHERS = {
+    "iMessage": imessage("his words").replace("Me", "Bob"),
+    "sigexport": "[2024-01-01 10:00] Bob: his words  \n[2024-01-01 10:01] Bob: more  \n",
+    "sigexport, JSON": json.dumps([{"date": "2024-01-01", "sender": "Bob", "body": "his words"}]),
+    "Skype": skype("his words").replace('"from": "8:me"', '"from": "8:bob"'),
+}
+
+
+@pytest.mark.parametrize("export", OF_OTHERS.values(), ids=OF_OTHERS)
+def test_a_chat_in_which_the_owner_wrote_nothing_is_not_the_only_authors(export):
+    (document,) = whose_words(recognise("export", export.encode()), Choices())
+    assert not any(passage.learned for passage in document.passages)
+    assert document.left_out["words of others"] >= len("his words")
+
+
+def test_google_says_whose_its_export_is_also_of_a_chat_in_which_the_owner_wrote_nothing():
+    message = {
+        "creator": {"name": "Bob", "email": "b@x", "user_type": "Human"},
+        "created_date": "",
+        "text": "his words",
+    }
+    files = {
+        "Google Chat/Groups/DM 1/messages.json": {"messages": [message]},
+        "Google Chat/Users/User 1/user_info.json": {"user": {"name": "Ann", "email": "a@x"}},
+    }
+    members = {path: partial(json.dumps(value).encode) for path, value in files.items()}
+    (document,) = whose_words(recognise_folder(members).documents, Choices())
+    assert (document.me, document.passages) == ("a@x", ())

@@ -59,6 +59,14 @@ class Gathering:
         """Count a part of JSON that is nothing of what this program writes."""
         self.leave_out(UNKNOWN, json.dumps(value, ensure_ascii=False, default=str))
 
+    def owner(self, name: str) -> str | None:
+        """Whom an export calls so by rule, if that is somebody here, or all here is one other person's; else nobody.
+
+        Where several write and nobody is called so, somebody may have had the program use another name.
+        """
+        authors = {turn.author for turn in self.turns}
+        return name if name in authors or len(authors) == 1 else None
+
     def document(
         self, source: str, kind: str, *, me: str | None = None, doubts: Sequence[str] = (), in_order: bool = True
     ) -> Document:

@@ -57,7 +57,8 @@ def chat(source: str, value: Any, owner: str | None = None) -> Document:
             _take(read, message, names)
         else:
             read.not_understood(message)
-    return read.document(source, _CHAT, me=names.get(owner or ""), in_order=False)
+    me = read.owner(names.get(owner, owner)) if owner else None
+    return read.document(source, _CHAT, me=me, in_order=False)
 
 
 def owner_of(value: Any) -> str | None:

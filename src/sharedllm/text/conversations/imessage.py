@@ -44,7 +44,7 @@ def text_documents(source: str, text: str) -> list[Document] | None:
             read.leave_out(QUOTED, "\n".join(lines[begin:end]).strip())
         else:
             _take(read, shown_name(lines[begin + 1]), lines[begin + 2 : end], _when(head[2]))
-    return [read.document(source, KIND, me=_ME if any(turn.author == _ME for turn in read.turns) else None)]
+    return [read.document(source, KIND, me=read.owner(_ME))]
 
 
 def _take(read: Gathering, author: str, lines: list[str], when: datetime | None) -> None:

@@ -108,7 +108,7 @@ def _take_lines(read: Gathering, head: re.Match[str], lines: list[str]) -> None:
 
 
 def _with_me(read: Gathering, source: str) -> Document:
-    return read.document(source, _CHAT, me=_ME if any(turn.author == _ME for turn in read.turns) else None)
+    return read.document(source, _CHAT, me=read.owner(_ME))
 
 
 def _is_of_database(message: Mapping[str, Any]) -> bool:

@@ -48,7 +48,7 @@ def documents(source: str, value: Any) -> list[Document]:
             raise broken(source, KIND, f"the chat {words(chat.get('displayName'))!r} has no list of messages")
     messages = [message for chat in chats for message in objects(chat["MessageList"])]
     names = told_apart((_who(each), words(each.get("displayName"))) for each in messages if _who(each))
-    me = names.get(words(value["userId"]))
+    owner = words(value["userId"])
     found = []
     for number, chat in enumerate(chats, 1):
         read = Gathering()
@@ -58,6 +58,7 @@ def documents(source: str, value: Any) -> list[Document]:
             else:
                 read.not_understood(message)
         title = words(chat.get("displayName")) or words(chat.get("id")) or str(number)
+        me = names.get(owner) or read.owner(owner)
         found.append(read.document(f"{source}/{title}", _CHAT, me=me, in_order=False))
     return [each for each in found if each.turns or each.left_out] or found[:1]
 
