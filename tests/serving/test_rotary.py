@@ -121,3 +121,12 @@ def test_turns_that_are_not_as_kernels_read_them_are_left_to_the_layer(loaded, a
         found.append([ask(engine, [5, 6, 7 + n], f"{n}", max_tokens=1).wait().logprobs[0] for n in range(2)])
         engine.close()
     assert found[0] == pytest.approx(found[1], abs=0.1 if dtype is torch.bfloat16 else 1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize(("most", "taken"), [(None, 2), (50.0, 0)])
+def test_a_layer_that_cuts_off_what_is_too_large_is_left_alone(loaded, dtype, most, taken):
+    """Of ordinary states nothing is."""
+    engine = Engine(loaded(olmo, dtype, clip_qkv=most), LIMITS, format="ia3")
+    assert len(by_kernels(engine)) == taken
+    engine.close()

@@ -1,6 +1,7 @@
 """Attention layers that rotate by position, from one product to the next by kernels instead of by two dozen operations.
 
-Which layers these are is found by asking each what it makes of random states and turns.
+Which layers these are is found by asking each what it makes of random turns, and of small states and large ones: some
+models cut off what is too large.
 """
 
 from collections.abc import Iterator
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 _PRODUCTS = {"q_proj", "k_proj", "v_proj", "o_proj"}
 _ROUNDINGS = 8
-"""Of the largest value; a product of what was rounded otherwise once differs by no more."""
+"""Of a token's largest value; a product of what was rounded otherwise once differs by no more."""
+_SIZES = 1.0, 30.0, 1000.0
+"""Of the states of the tokens that a layer is asked about."""
 
 
 class Rotary:
@@ -92,7 +95,8 @@ def _asked(module: Any, base: Base, ours: Kernels) -> tuple[float | None, int | 
         return torch.randn(*shape, generator=generator).to(base.dtype)
 
     width = module.head_dim
-    states, turns = numbers(1, 3, module.q_proj.in_features), (numbers(1, 3, width), numbers(1, 3, width))
+    sizes = torch.tensor(_SIZES, dtype=base.dtype)[:, None]
+    states, turns = sizes * numbers(1, 3, module.q_proj.in_features), (numbers(1, 3, width), numbers(1, 3, width))
     cached = numbers(2, 12, module.k_proj.out_features // width, width)
     places = torch.split(torch.randperm(12, generator=generator), [5, 3, 4])
     steps, heard = metadata([1, 1, 1], list(places)), _Hearing(ours)
@@ -106,9 +110,8 @@ def _asked(module: Any, base: Base, ours: Kernels) -> tuple[float | None, int | 
         if heard.asked is None:
             return None
         found = _forward(module, *heard.asked, states, turns, paged=paged)[0]
-    unit = torch.finfo(base.dtype).eps
-    alike = bool((expected - found).abs().max() <= _ROUNDINGS * unit * expected.abs().max())
-    return heard.asked if alike else None
+    allowed = _ROUNDINGS * torch.finfo(base.dtype).eps * expected.abs().amax(-1, keepdim=True)
+    return heard.asked if bool(((expected - found).abs() <= allowed).all()) else None
 
 
 class _Hearing(CpuAttention):
