@@ -99,3 +99,13 @@ def test_google_says_whose_its_export_is_also_of_a_chat_in_which_the_owner_wrote
     members = {path: partial(json.dumps(value).encode) for path, value in files.items()}
     (document,) = whose_words(recognise_folder(members).documents, Choices())
     assert (document.me, document.passages) == ("a@x", ())
+
+
+@pytest.mark.parametrize(
+    "said", ["voted for the greens", "missed your call", "left the group", "changed the theme song"]
+)
+def test_what_messenger_tells_of_somebody_by_name_is_hers_without_one(said):
+    told = [("Ann", f"Ann {said}"), ("Ann", said), ("Bob", "Liked a message")]
+    messages = [{"sender_name": name, "timestamp_ms": at, "content": text} for at, (name, text) in enumerate(told)]
+    export = {"participants": [], "messages": messages, "title": "Bob", "thread_path": "inbox/bob"}
+    assert turns(json.dumps(export)) == [("Ann", said)]

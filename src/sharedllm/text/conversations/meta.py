@@ -50,6 +50,11 @@ _PROGRAM = re.compile(
     r"(?: to your message)?\.?\s*",
     re.IGNORECASE,
 )
+_NAMED = re.compile(
+    r"(?:voted|missed|left|changed|created|named|added|removed|set|waved|pinned|started|ended|joined)\b", re.IGNORECASE
+)
+"""What the program tells only of somebody whom it names: without a name people word it so themselves."""
+
 _EMOJI = re.compile("[\u2600-\u27bf\u2b50\U0001f000-\U0001faff][\ufe0f\u200d\u2600-\u27bf\U0001f000-\U0001faff]*")
 _FEWEST_TOLD, _FEWEST_WORDS, _LONGEST_TOLD = 3, 4, 80
 _OWNER = ("you", "du", "sie", "vous", "tu", "tú", "usted", "você", "je", "u")
@@ -151,7 +156,7 @@ def _reading(piece: Mapping[str, Any]) -> Any:
 def _is_of_the_program(text: str, author: str) -> bool:
     """Whether it tells what somebody did, and begins with their name, or with a word for the owner."""
     found = _PROGRAM.fullmatch(text)
-    if found is None:
+    if found is None or (not found["who"] and _NAMED.match(text)):
         return False
     return not found["who"] or author.startswith(found["who"]) or found["who"].casefold() in _OWNER
 
