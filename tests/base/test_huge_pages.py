@@ -1,3 +1,4 @@
+import mmap
 import os
 import re
 from pathlib import Path
@@ -51,3 +52,11 @@ def test_only_memory_that_is_in_use_is_moved(tmp_path, monkeypatch, mapping, mov
 def test_a_machine_that_does_not_tell_its_mappings_moves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(huge_pages, "Path", lambda _: tmp_path / "none")
     assert move_to_huge_pages() == 0
+
+
+def test_files_that_are_mapped_may_be_called_what_is_no_text(tmp_path):
+    with (tmp_path / os.fsdecode(b"\xff")).open("wb+") as file:
+        file.write(bytes(4096))
+        file.flush()
+        with mmap.mmap(file.fileno(), 4096):
+            assert move_to_huge_pages() >= 0

@@ -38,7 +38,7 @@ def move_to_huge_pages() -> int:
 
 def _large() -> Iterator[tuple[int, int]]:
     """Where mappings of memory alone begin that are nearly full, and their sizes, both in whole pages of 2 MiB."""
-    for found in _MAPPING.finditer(Path("/proc/self/smaps").read_text()):
+    for found in _MAPPING.finditer(Path("/proc/self/smaps").read_text("utf-8", "replace")):
         begin, end = int(found["begin"], 16), int(found["end"], 16)
         first, last = -(-begin // _HUGE) * _HUGE, end // _HUGE * _HUGE
         if last > first and 1024 * int(found["used"]) >= _FULL * (end - begin):
