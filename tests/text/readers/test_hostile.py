@@ -209,3 +209,15 @@ def test_what_programs_leave_beside_peoples_files_is_passed_over_in_folders_and_
 def test_deep_json_in_a_chat_export_is_its_own_error(tmp_path):
     nested = json.dumps({"messages": []})[:-1] + ', "x": ' + "[" * 100_000 + "]" * 100_000 + "}"
     read_with_neighbours(tmp_path, "m.json", nested.encode())
+
+
+def test_tables_in_cells_of_tables_say_once_what_stands_in_them(tmp_path):
+    said = "These are quite enough words for a sentence that stands in a cell."
+    begin = '<table:table table:name="a"><table:table-row><table:table-cell>'
+    content = f"{begin * 70}<text:p>{said}</text:p>{'</table:table-cell></table:table-row></table:table>' * 70}"
+    spaces = 'xmlns:office="o" xmlns:table="t" xmlns:text="x"'
+    with zipfile.ZipFile(tmp_path / "a.ods", "w") as archive:
+        archive.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        archive.writestr("content.xml", f"<office:document-content {spaces}>{content}</office:document-content>")
+    (document,) = read_documents([tmp_path / "a.ods"], unread=pytest.fail)
+    assert [turn.text for turn in document.turns] == [said]

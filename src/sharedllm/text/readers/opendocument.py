@@ -60,8 +60,8 @@ def _spreadsheet(content: Any, source: str) -> Iterator[Document]:
         if local(style.tag) == "style" and any(_value(each, "display") == "false" for each in style)
     }
     found: list[Document] = []
-    for sheet in (each for each in content.iter() if local(each.tag) == "table"):
-        rows = filled([_cells(row, left_out) for row in sheet.iter() if local(row.tag) == "table-row"])
+    for sheet in _outermost(content, "table"):
+        rows = filled([_cells(row, left_out) for row in _outermost(sheet, "table-row")])
         if _value(sheet, "style-name") in hidden:
             left_out["hidden sheets"] += sum(len(cell) for row in rows for cell in row)
             continue
@@ -72,6 +72,15 @@ def _spreadsheet(content: Any, source: str) -> Iterator[Document]:
     first, *others = found or [Document(source, "OpenDocument spreadsheet", ())]
     yield replace(first, left_out=+left_out)
     yield from others
+
+
+def _outermost(element: Any, name: str) -> Iterator[Any]:
+    """Elements of a name within one, without those within these: what a table in a cell says is the cell's."""
+    for child in element:
+        if local(child.tag) == name:
+            yield child
+        else:
+            yield from _outermost(child, name)
 
 
 def _cells(row: Any, left_out: Counter[str]) -> dict[int, str]:
