@@ -120,9 +120,14 @@ def test_of_many_files_the_largest_are_told_and_how_much_the_rest_is(run, tmp_pa
     folder = tmp_path / "export"
     folder.mkdir()
     for number in range(30):
-        (folder / f"{number:02d}.json").write_text(json.dumps({"note": writing(str(number), 400 - number)}))
+        (folder / f"{number:02d}.js").write_text(f"function(a,b{number}){{return[a];}}" * (60 - number))
     said = run("train", "alice", folder).err.splitlines()
-    assert sum(" does not look like a person's words: it is JSON" in line for line in said) == 20
+    assert (
+        sum(
+            " does not look like a person's words: 3" in line and "% of it is digits and signs" in line for line in said
+        )
+        == 20
+    )
     assert any(line.strip().endswith("10 smaller files") for line in said)
     assert any("nor do 10 smaller files" in line for line in said)
 
