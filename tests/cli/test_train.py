@@ -132,6 +132,17 @@ def test_of_many_files_the_largest_are_told_and_how_much_the_rest_is(run, tmp_pa
     assert any("nor do 10 smaller files" in line for line in said)
 
 
+def test_of_many_files_that_are_not_read_the_first_are_named_and_the_rest_counted(run, tmp_path):
+    folder = tmp_path / "export"
+    folder.mkdir()
+    (folder / "a.md").write_text(writing("alice", 7_500))
+    for number in range(30):
+        (folder / f"{number:02d}.json").write_text(json.dumps({"note": writing(str(number), 400)}))
+    said = run("train", "alice", folder).err.splitlines()
+    assert sum(line.startswith(f"skipped {folder}") for line in said) == 20
+    assert "skipped 10 more files" in said
+
+
 def test_a_sample_user(run, machine, notes, monkeypatch):
     monkeypatch.setattr("sharedllm.text.samples.sample_text", lambda name: notes(name).read_text())
     assert run("train", "bob", "sample:novelist").out.startswith("bob: release 1 ")

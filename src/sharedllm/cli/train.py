@@ -127,9 +127,11 @@ def command(
 
 def _tell_what_was_read(text: "UserText") -> None:
     """Every file with its share, what was left out, and what does not look like a person's words; else nothing."""
-    for path, why in zip(text.skipped, text.why_skipped, strict=True):
+    for path, why in zip(text.skipped[:_FILES_SHOWN], text.why_skipped, strict=False):
         what = why.message.removeprefix(f"{str(path)!r} ").removeprefix("is ")
         click.echo(f"skipped {printable(str(path))}: {printable(what)}. {printable(why.remedy)}", err=True)
+    if len(text.skipped) > _FILES_SHOWN:
+        click.echo(f"skipped {len(text.skipped) - _FILES_SHOWN:,} more files", err=True)
     for what, count in text.left_out.items():
         click.echo(f"{printable(text.user)}: left out {count:,} characters of {printable(what)}", err=True)
     if text.unasked:
