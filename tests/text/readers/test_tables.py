@@ -171,6 +171,16 @@ def test_drafts_are_the_owners_and_whom_she_has_saved_as_me_is_somebody_else(tmp
     assert authors(document) == ["Me (+49151)", "Me", "Me", "Me"] and document.me == "Me"
 
 
+def test_a_long_film_among_text_messages_costs_no_message(tmp_path):
+    film = f"<part ct='video/mp4' data='{'A' * 10_500_000}'/>"
+    (tmp_path / "sms.xml").write_text(
+        "<smses><sms address='1' type='2' body='mine' date='1'/>"
+        f"<mms address='1' msg_box='2' date='2'><parts>{film}</parts></mms></smses>"
+    )
+    ((document,), _) = read(tmp_path)
+    assert [turn.text for turn in document.turns] == ["mine"] and document.left_out["attachments"] == 10_500_000
+
+
 def test_json_objects_with_a_text_are_a_table_and_others_are_named(tmp_path):
     path = tmp_path / "m.json"
     path.write_text(

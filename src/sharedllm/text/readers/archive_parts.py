@@ -42,15 +42,26 @@ def xml(data: bytes) -> Any:
     return etree.fromstring(data, parser)
 
 
-def elements(data: bytes, name: str) -> Iterator[Any]:
+def elements(data: bytes, name: str, *, long_values: bool = False) -> Iterator[Any]:
     """Elements of a name in an XML document, one at a time: it need not be in memory as a whole.
+
+    Args:
+        data: the document.
+        name: without its namespace.
+        long_values: whether an attribute may be longer than 10 MB; only where no entities can be declared.
 
     Raises:
         lxml.etree.XMLSyntaxError: as for `xml`.
     """
     tag = f"{{*}}{name}"
     reading = etree.iterparse(
-        BytesIO(data), tag=tag, resolve_entities=False, no_network=True, load_dtd=False, remove_comments=True
+        BytesIO(data),
+        tag=tag,
+        resolve_entities=False,
+        no_network=True,
+        load_dtd=False,
+        remove_comments=True,
+        huge_tree=long_values,
     )
     for _, element in reading:
         yield element

@@ -25,7 +25,8 @@ def read(file: BinaryIO, source: str) -> Iterator[Document]:
     chats: dict[str, Gathering] = {}
     data = whole(file)
     for name in ("sms", "mms"):
-        for message in elements(data, name):
+        # Pictures are long, and what begins with messages as `kind_of` wants declares nothing before them.
+        for message in elements(data, name, long_values=True):
             _take(chats, message)
     for title, read in chats.items():
         yield read.document(f"{source}/{title}", _CHAT, me=_ME, in_order=False)
