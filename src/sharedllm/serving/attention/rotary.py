@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 _PRODUCTS = {"q_proj", "k_proj", "v_proj", "o_proj"}
 _ROUNDINGS = 8
 """Of a token's largest value; a product of what was rounded otherwise once differs by no more."""
-_SIZES = 1.0, 30.0, 1000.0
-"""Of the states of the tokens that a layer is asked about."""
+_SIZES, _KEYS = (1.0, 1.0, 1000.0), [6, 5, 1]
+"""Of the states of the tokens that a layer is asked about, and how many keys they have: with several, scores of large
+states would make much of rounding."""
 
 
 class Rotary:
@@ -98,7 +99,7 @@ def _asked(module: Any, base: Base, ours: Kernels) -> tuple[float | None, int | 
     sizes = torch.tensor(_SIZES, dtype=base.dtype)[:, None]
     states, turns = sizes * numbers(1, 3, module.q_proj.in_features), (numbers(1, 3, width), numbers(1, 3, width))
     cached = numbers(2, 12, module.k_proj.out_features // width, width)
-    places = torch.split(torch.randperm(12, generator=generator), [5, 3, 4])
+    places = torch.split(torch.randperm(12, generator=generator), _KEYS)
     steps, heard = metadata([1, 1, 1], list(places)), _Hearing(ours)
     paged = Paged(steps, lambda *_: (cached[0], cached[1]), heard)
     with torch.inference_mode():
