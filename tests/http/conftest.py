@@ -134,6 +134,8 @@ def listening(published, monkeypatch):
     """Serve in a thread; the address, and what is served. The signal that ends it is sent by hand."""
     monkeypatch.setattr(server_module, "HEADER_SECONDS", 60)
     monkeypatch.setattr(server_module, "_log_lines", lambda: None)
+    # What the tests themselves hold is not to be moved again for each server.
+    monkeypatch.setattr(server_module, "move_to_huge_pages", lambda: 0)
     servers, threads = [], []
 
     class Kept(server_module._Server):

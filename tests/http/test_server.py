@@ -131,6 +131,13 @@ def test_after_sigterm_it_says_that_it_will_end_while_it_still_answers_and_only_
         httpx.get(f"{address}/readyz")
 
 
+def test_what_it_holds_is_moved_to_large_pages_once_it_takes_connections(listening, monkeypatch):
+    moved = threading.Event()
+    monkeypatch.setattr(server_module, "move_to_huge_pages", moved.set)
+    listening()
+    assert moved.wait(20)
+
+
 def test_an_interrupt_gives_no_notice(listening):
     *_, server, thread = listening(notice_seconds=600)
     server.handle_exit(signal.SIGINT, None)

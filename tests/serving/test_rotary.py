@@ -130,3 +130,13 @@ def test_a_layer_that_cuts_off_what_is_too_large_is_left_alone(loaded, dtype, mo
     engine = Engine(loaded(olmo, dtype, clip_qkv=most), LIMITS, format="ia3")
     assert len(by_kernels(engine)) == taken
     engine.close()
+
+
+def test_a_layer_without_a_place_in_the_cache_is_not_even_asked(loaded, monkeypatch):
+    """As those of a tower that hears are, beside a model that reads."""
+    base, asked = loaded(models.llama, torch.float32), []
+    monkeypatch.setattr(rotary, "_asked", lambda module, *_: asked.append(module))
+    hears, reads = (layer.self_attn for layer in base.model.model.layers)
+    del hears.layer_idx
+    rotary.Rotary(base)
+    assert asked == [reads]

@@ -81,7 +81,8 @@ def _fit(turns: "tuple[torch.Tensor, torch.Tensor]", module: Any, hidden_states:
 def _ours(base: Base, ours: Kernels) -> Iterator[tuple[Any, float | None, int | None]]:
     """Layers that do the same, each with what it scales scores by and how many of the last tokens it looks at."""
     for module in base.model.modules():
-        if {name for name, _ in module.named_children()} == _PRODUCTS and hasattr(module, "head_dim"):
+        alike = hasattr(module, "head_dim") and hasattr(module, "layer_idx")
+        if alike and {name for name, _ in module.named_children()} == _PRODUCTS:
             found = _asked(module, base, ours)
             if found is not None:
                 yield module, *found
