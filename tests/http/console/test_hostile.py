@@ -65,6 +65,17 @@ def test_text_that_is_written_from_right_to_left_stands_so(site, visit):
     assert page.evaluate("getComputedStyle(document.querySelector('.exchange h2')).direction") == "rtl"
 
 
+def test_a_place_that_is_chosen_as_soon_as_it_can_be_is_shown(site, visit):
+    """On a busy machine that is long before the page does what comes after drawing."""
+    site = site()
+    page = visit(site.address)
+    page.evaluate("""() => new MutationObserver(() => {
+        if (document.querySelector("nav") && !location.hash) location.hash = "#/releases";
+    }).observe(document.body, { childList: true, subtree: true })""")
+    enter(page, site.secrets["alice"])
+    page.get_by_role("heading", name="Releases", level=1).wait_for()
+
+
 def test_a_second_tab_is_somebody_elses_place_if_they_log_in_there(site, visit):
     site = site()
     page = enter(visit(site.address), site.secrets["alice"])
