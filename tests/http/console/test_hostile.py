@@ -76,6 +76,18 @@ def test_a_place_that_is_chosen_as_soon_as_it_can_be_is_shown(site, visit):
     page.get_by_role("heading", name="Releases", level=1).wait_for()
 
 
+def test_a_place_that_comes_late_does_not_take_the_place_of_the_one_that_was_chosen_after_it(site, visit):
+    site, held = site(), []
+    page = visit(site.address)
+    page.route("**/write.js", lambda route: held.append(route))
+    enter(page, site.secrets["alice"])
+    opened(page, "Releases")
+    held[0].continue_()
+    page.wait_for_function("() => import('/console/write.js')")
+    page.wait_for_timeout(100)
+    assert page.get_by_role("heading", name="Releases", level=1).is_visible()
+
+
 def test_a_second_tab_is_somebody_elses_place_if_they_log_in_there(site, visit):
     site = site()
     page = enter(visit(site.address), site.secrets["alice"])

@@ -25,10 +25,14 @@ function View({ view, session }) {
   const [loaded, set] = useState({});
   useEffect(() => {
     document.title = `${view.title} · SharedLLM`;
+    // What comes for a place that was left meanwhile would take the place of what is there.
+    let here = true;
+    const come = (loaded) => here && set({ id: view.id, ...loaded });
     view.load().then(
-      (module) => set({ id: view.id, Shown: module.default }),
-      () => set({ id: view.id, error: new Error("The server cannot be reached. Reload the page once it runs again.") }),
+      (module) => come({ Shown: module.default }),
+      () => come({ error: new Error("The server cannot be reached. Reload the page once it runs again.") }),
     );
+    return () => { here = false; };
   }, [view.id]);
   if (loaded.id !== view.id) return html`<p role="status">Loading…</p>`;
   if (loaded.error) return html`<${Problem} error=${loaded.error} />`;
