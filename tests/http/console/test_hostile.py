@@ -79,7 +79,11 @@ def test_a_place_that_is_chosen_as_soon_as_it_can_be_is_shown(site, visit):
 def test_a_place_that_comes_late_does_not_take_the_place_of_the_one_that_was_chosen_after_it(site, visit):
     site, held = site(), []
     page = visit(site.address)
-    page.route("**/write.js", lambda route: held.append(route))
+
+    def hold(route):
+        held.append(route)
+
+    page.route("**/write.js", hold)
     enter(page, site.secrets["alice"])
     opened(page, "Releases")
     held[0].continue_()
