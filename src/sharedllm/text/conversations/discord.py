@@ -51,11 +51,8 @@ def documents(source: str, value: Any) -> list[Document]:
     messages = objects(value["messages"])
     names = told_apart((_who(message), _name(message)) for message in messages)
     read = Gathering()
-    for message in value["messages"]:
-        if isinstance(message, dict):
-            _take(read, message, names)
-        else:
-            read.not_understood(message)
+    for message in read.understood(value["messages"]):
+        _take(read, message, names)
     return [read.document(source, _CHAT, in_order=False)]
 
 

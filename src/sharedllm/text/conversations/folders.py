@@ -4,6 +4,7 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from sharedllm.text.conversations import chatgpt, claude, discord, google_chat, meta, slack
@@ -29,6 +30,7 @@ class Recognised:
 
 _SLACK_DAY = re.compile(r"(?:(.*)/)?([^/]+)/\d{4}-\d\d-\d\d\.json")
 _PACKAGE_CHANNEL = re.compile(r"(.*/)?(c?\d{6,})/messages\.(json|csv)")
+_GOOGLE_USER = re.compile(r"((?:.*/)?)Users/[^/]+/user_info\.json")
 _GOOGLE_CHAT = re.compile(r"((?:.*/)?)Groups/([^/]+)/messages\.json")
 _WITH_MODEL = re.compile(r"((?:.*/)?)conversations(?:-\d+)?\.json")
 _META_PIECE = re.compile(r"(.*/)?message_(\d+)\.json")
@@ -123,18 +125,23 @@ def _discord_owner(members: Mapping[str, Read]) -> tuple[str, set[str]]:
 def _google_chat(members: Mapping[str, Read]) -> tuple[list[Document], set[str]]:
     documents: list[Document] = []
     taken: set[str] = set()
+    users: defaultdict[str, list[str]] = defaultdict(list)
+    for path in sorted(members):
+        if user := _GOOGLE_USER.fullmatch(path):
+            users[user[1]].append(path)
+
+    @cache
+    def owner(root: str) -> str | None:
+        owners = [google_chat.owner_of(_value(each, members, google_chat.KIND)) for each in users[root]]
+        return owners[0] if len(owners) == 1 else None
+
     for path in sorted(members):
         if (room := _GOOGLE_CHAT.fullmatch(path)) is None:
             continue
         value = _value(path, members, google_chat.KIND)
-        if not google_chat.holds(value):
-            continue
-        users = [
-            each for each in sorted(members) if re.fullmatch(re.escape(room[1]) + r"Users/[^/]+/user_info\.json", each)
-        ]
-        owners = [google_chat.owner_of(_value(each, members, google_chat.KIND)) for each in users]
-        documents.append(google_chat.chat(path.rpartition("/")[0], value, owners[0] if len(owners) == 1 else None))
-        taken |= {path, *users} | ({f"{room[1]}Groups/{room[2]}/group_info.json"} & members.keys())
+        if google_chat.holds(value):
+            documents.append(google_chat.chat(path.rpartition("/")[0], value, owner(room[1])))
+            taken |= {path, *users[room[1]]} | ({f"{room[1]}Groups/{room[2]}/group_info.json"} & members.keys())
     return documents, taken
 
 

@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -55,9 +55,13 @@ class Gathering:
         if text:
             self.left_out[why] += len(text)
 
-    def not_understood(self, value: Any) -> None:
-        """Count a part of JSON that is nothing of what this program writes."""
-        self.leave_out(UNKNOWN, json.dumps(value, ensure_ascii=False, default=str))
+    def understood(self, values: Iterable[Any]) -> Iterator[dict[str, Any]]:
+        """The objects among parts of JSON; others are nothing of what a program writes there, and counted."""
+        for value in values:
+            if isinstance(value, dict):
+                yield value
+            else:
+                self.leave_out(UNKNOWN, json.dumps(value, ensure_ascii=False, default=str))
 
     def owner(self, name: str) -> str | None:
         """Whom an export calls so by rule, if that is somebody here, or all here is one other person's; else nobody.
@@ -108,6 +112,22 @@ def moment(value: Any, *, unit: float = 1.0) -> datetime | None:
     except (ValueError, OverflowError, OSError):
         pass
     return None
+
+
+def on_day(day: tuple[int, int, int] | None, hours: int, minutes: int, after_noon: bool | None) -> datetime | None:
+    """A time of a day; None where there is no day, or no such time.
+
+    Args:
+        day: year, month and day of the month.
+        hours: by a clock of twelve hours, or of 24 where ``after_noon`` is None.
+        minutes: after these.
+        after_noon: which half of the day it is.
+    """
+    try:
+        hour = hours if after_noon is None else hours % 12 + 12 * after_noon
+        return None if day is None else datetime(*day, hour, minutes)
+    except ValueError:
+        return None
 
 
 def words(value: Any) -> str:

@@ -52,11 +52,8 @@ def chat(source: str, value: Any, owner: str | None = None) -> Document:
     creators = [fields(each.get("creator")) for each in objects(value["messages"])]
     names = told_apart((_who(each), words(each.get("name"))) for each in creators if _who(each))
     read = Gathering()
-    for message in value["messages"]:
-        if isinstance(message, dict):
-            _take(read, message, names)
-        else:
-            read.not_understood(message)
+    for message in read.understood(value["messages"]):
+        _take(read, message, names)
     me = read.owner(names.get(owner, owner)) if owner else None
     return read.document(source, _CHAT, me=me, in_order=False)
 

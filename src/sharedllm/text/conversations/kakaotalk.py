@@ -3,7 +3,7 @@
 import re
 from datetime import datetime
 
-from sharedllm.text.conversations.gathering import ATTACHMENTS, DELETED, SYSTEM, Gathering, shown_name
+from sharedllm.text.conversations.gathering import ATTACHMENTS, DELETED, SYSTEM, Gathering, on_day, shown_name
 from sharedllm.text.documents import Document
 
 KIND = "KakaoTalk chat"
@@ -61,11 +61,7 @@ def text_documents(source: str, text: str) -> list[Document] | None:
 
 
 def _when(day: tuple[int, int, int] | None, half: str | None, hours: str, minutes: str) -> datetime | None:
-    hour = int(hours) % 12 + 12 * (half in ("오후", "PM")) if half else int(hours)
-    try:
-        return None if day is None else datetime(*day, hour, int(minutes))
-    except ValueError:
-        return None
+    return on_day(day, int(hours), int(minutes), half in ("오후", "PM") if half else None)
 
 
 def _take(read: Gathering, author: str, text: str, when: datetime | None) -> None:

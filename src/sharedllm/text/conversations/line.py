@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from sharedllm.errors import TextError
-from sharedllm.text.conversations.gathering import ATTACHMENTS, SYSTEM, Gathering, shown_name
+from sharedllm.text.conversations.gathering import ATTACHMENTS, SYSTEM, Gathering, on_day, shown_name
 from sharedllm.text.documents import Document
 
 KIND = "LINE chat"
@@ -80,11 +80,7 @@ def _is_unparted(lines: Sequence[str]) -> bool:
 
 def _when(day: tuple[int, int, int] | None, found: re.Match[str]) -> datetime | None:
     half = found[1].strip() or found[4]
-    hour = int(found[2]) % 12 + 12 * (half in _AFTER_NOON) if half else int(found[2])
-    try:
-        return None if day is None else datetime(*day, hour, int(found[3]))
-    except ValueError:
-        return None
+    return on_day(day, int(found[2]), int(found[3]), half in _AFTER_NOON if half else None)
 
 
 def _take(read: Gathering, author: str, text: str, when: datetime | None) -> None:

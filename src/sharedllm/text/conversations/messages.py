@@ -63,10 +63,7 @@ def _are_messages(value: Any) -> bool:
 
 def _conversation(source: str, messages: list[Any]) -> Document:
     read = Gathering()
-    for message in messages:
-        if not isinstance(message, dict):
-            read.not_understood(message)
-            continue
+    for message in read.understood(messages):
         content = message.get("content", message.get("value"))
         text = content if isinstance(content, str) else "\n".join(words(part.get("text")) for part in objects(content))
         role = words(message.get("role")) or words(message.get("from"))

@@ -95,11 +95,8 @@ def joined(source: str, pieces: Sequence[Mapping[str, Any]], owners: Sequence[st
         if not isinstance(piece.get("messages"), list):
             raise broken(source, KIND, "it has no list of messages")
         right = _reading(piece)
-        for each in piece["messages"]:
-            if isinstance(each, dict):
-                _take(read, each, right)
-            else:
-                read.not_understood(each)
+        for each in read.understood(piece["messages"]):
+            _take(read, each, right)
         for each in piece.get("participants") or ():
             people.add(shown_name(right(each if isinstance(each, str) else words(fields(each).get("name")))))
     people |= {turn.author for turn in read.turns if turn.author}

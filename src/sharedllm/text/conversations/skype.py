@@ -52,11 +52,8 @@ def documents(source: str, value: Any) -> list[Document]:
     found = []
     for number, chat in enumerate(chats, 1):
         read = Gathering()
-        for message in chat["MessageList"]:
-            if isinstance(message, dict):
-                _take(read, message, names)
-            else:
-                read.not_understood(message)
+        for message in read.understood(chat["MessageList"]):
+            _take(read, message, names)
         title = words(chat.get("displayName")) or words(chat.get("id")) or str(number)
         me = names.get(owner) or read.owner(owner)
         found.append(read.document(f"{source}/{title}", _CHAT, me=me, in_order=False))

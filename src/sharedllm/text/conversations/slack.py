@@ -69,11 +69,8 @@ def channel(source: str, days: Iterable[Any], names: Mapping[str, str]) -> Docum
     }
     names = {**told_apart(known.items()), **names}
     read = Gathering()
-    for each in found:
-        if isinstance(each, dict):
-            _take(read, each, names)
-        else:
-            read.not_understood(each)
+    for each in read.understood(found):
+        _take(read, each, names)
     return read.document(source, _CHAT, in_order=False)
 
 

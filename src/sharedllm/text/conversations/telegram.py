@@ -72,10 +72,7 @@ def _who(message: Mapping[str, Any]) -> str:
 
 def _chat(messages: list[Any], names: Mapping[str, str]) -> Gathering:
     read = Gathering()
-    for message in messages:
-        if not isinstance(message, dict):
-            read.not_understood(message)
-            continue
+    for message in read.understood(messages):
         text, quoted = _text(message.get("text", message.get("text_entities")))
         read.leave_out(QUOTED, quoted)
         if message.get("type") != "message":

@@ -42,21 +42,20 @@ def xml(data: bytes) -> Any:
     return etree.fromstring(data, parser)
 
 
-def elements(data: bytes, name: str, *, long_values: bool = False) -> Iterator[Any]:
-    """Elements of a name in an XML document, one at a time: it need not be in memory as a whole.
+def elements(data: bytes, *names: str, long_values: bool = False) -> Iterator[Any]:
+    """Elements of these names in an XML document, one at a time: it need not be in memory as a whole.
 
     Args:
         data: the document.
-        name: without its namespace.
+        names: without their namespace.
         long_values: whether an attribute may be longer than 10 MB; only where no entities can be declared.
 
     Raises:
         lxml.etree.XMLSyntaxError: as for `xml`.
     """
-    tag = f"{{*}}{name}"
     reading = etree.iterparse(
         BytesIO(data),
-        tag=tag,
+        tag=[f"{{*}}{name}" for name in names],
         resolve_entities=False,
         no_network=True,
         load_dtd=False,

@@ -24,10 +24,9 @@ def read(file: BinaryIO, source: str) -> Iterator[Document]:
     """A document of whom messages were exchanged with; what the owner sent is of *Me*."""
     chats: dict[str, Gathering] = {}
     data = whole(file)
-    for name in ("sms", "mms"):
-        # Pictures are long, and what begins with messages as `kind_of` wants declares nothing before them.
-        for message in elements(data, name, long_values=True):
-            _take(chats, message)
+    # Pictures are long, and what begins with messages as `kind_of` wants declares nothing before them.
+    for message in elements(data, "sms", "mms", long_values=True):
+        _take(chats, message)
     for title, read in chats.items():
         yield read.document(f"{source}/{title}", _CHAT, me=_ME, in_order=False)
 
