@@ -15,7 +15,7 @@ import torch
 
 from benchmarks import trace
 from benchmarks.serving import median_interval
-from benchmarks.trace import APART, RESULT, STEPS, Side
+from benchmarks.trace import APART, RESULT, STEPS, Side, in_turns
 from sharedllm.base import fused_norms
 from sharedllm.base.compiled_kernels import kernels
 from sharedllm.reporting.environment import describe
@@ -36,13 +36,7 @@ def main() -> None:
 
 
 def _pairs(people: int) -> dict[str, Any]:
-    sides = {"compiled": Side(people, True, 0.0), "torch": _without_kernels(people)}
-    passes: dict[str, list[dict[str, float]]] = {way: [] for way in sides}
-    for number in range(PAIRS):
-        for way in list(sides)[:: 1 if number % 2 else -1]:
-            passes[way].append(sides[way].step())
-    for side in sides.values():
-        side.close()
+    passes = in_turns({"compiled": Side(people, True, 0.0), "torch": _without_kernels(people)}, PAIRS)
     whole = {way: [sum(each[step] for step in STEPS) for each in found] for way, found in passes.items()}
     ratios = [slow / fast for slow, fast in zip(whole["torch"], whole["compiled"], strict=True)]
     parts = {

@@ -36,7 +36,7 @@ import torch
 from benchmarks.serving import median_interval
 from benchmarks.serving_peers import LLAMACPP, Start, Turn, one_turn, peers
 from benchmarks.serving_peers import USERS as USERS_AT_ONCE
-from benchmarks.trace import STEPS, Side
+from benchmarks.trace import STEPS, Side, in_turns
 from benchmarks.turns import contender
 from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
@@ -93,14 +93,11 @@ def _keep(found: dict[str, Any]) -> None:
 
 
 def _speed(count: int) -> dict[str, Any]:
-    sides = {weights: Side(count, True, 0.0, weights) for weights in WEIGHTS}
-    passes: dict[str, list[dict[str, float]]] = {weights: [] for weights in WEIGHTS}
-    for number in range(PAIRS):
-        for weights in WEIGHTS[:: 1 if number % 2 else -1]:
-            steps = sides[weights].step()
-            passes[weights].append({"pass": sum(steps[each] for each in STEPS), "products": steps["products"]})
-    for side in sides.values():
-        side.close()
+    found = in_turns({weights: Side(count, True, 0.0, weights) for weights in WEIGHTS}, PAIRS)
+    passes = {
+        weights: [{"pass": sum(each[step] for step in STEPS), "products": each["products"]} for each in own]
+        for weights, own in found.items()
+    }
     return passes | {"times_as_fast": {part: _times(passes, part) for part in ("pass", "products")}}
 
 

@@ -135,6 +135,17 @@ class Side:
         self._runner.close()
 
 
+def in_turns(sides: dict[str, Side], pairs: int) -> dict[str, list[dict[str, float]]]:
+    """So many passes of each side, one of each after the other, neither always the first; they are closed then."""
+    passes: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
+    for number in range(pairs):
+        for name in list(sides)[:: 1 if number % 2 else -1]:
+            passes[name].append(sides[name].step())
+    for side in sides.values():
+        side.close()
+    return passes
+
+
 def main() -> None:
     torch.set_num_threads(1)
     memory, products = [], []

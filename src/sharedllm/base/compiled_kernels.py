@@ -156,6 +156,20 @@ class Kernels:
         )
 
 
+def agree(expected: "torch.Tensor", found: "torch.Tensor", roundings: int) -> bool:
+    """Whether a kernel gives what a model's own module does, ``[..., width]``, but for rounding.
+
+    Args:
+        expected: what the module gives.
+        found: what the kernel gives.
+        roundings: that a number may differ by, each of its row's largest.
+    """
+    import torch
+
+    allowed = roundings * torch.finfo(expected.dtype).eps * expected.abs().amax(-1, keepdim=True)
+    return bool(((expected - found).abs() <= allowed).all())
+
+
 @cache
 def kernels() -> Kernels | None:
     """The kernels; None, which the log says once, where they cannot be compiled."""

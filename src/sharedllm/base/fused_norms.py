@@ -7,7 +7,7 @@ the kernel does is taken over, whatever its class is called.
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sharedllm.base.compiled_kernels import kernels
+from sharedllm.base.compiled_kernels import agree, kernels
 from sharedllm.base.loading import Base
 from sharedllm.base.sites import is_norm
 
@@ -69,9 +69,7 @@ def _computes_so(norm: Any, base: Base) -> bool:
     states = torch.randn(3, len(norm.weight), generator=torch.Generator().manual_seed(0))
     states = (mean + spread * states).to(base.dtype)
     with torch.inference_mode():
-        expected, found = norm(states), _forward(norm, states)
-    allowed = _ROUNDINGS * torch.finfo(base.dtype).eps * expected.abs().amax(-1, keepdim=True)
-    return bool(((expected - found).abs() <= allowed).all())
+        return agree(norm(states), _forward(norm, states), _ROUNDINGS)
 
 
 def _epsilon(norm: Any) -> float | None:

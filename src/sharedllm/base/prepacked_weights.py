@@ -9,16 +9,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch
 
 from sharedllm.base.int8_weights import Int8Linear, Int8Product
 from sharedllm.base.loading import Base
 from sharedllm.errors import InvalidInput
 
-if TYPE_CHECKING:
-    import torch
-
-Coordinates = Callable[["torch.Tensor"], "torch.Tensor | None"]
+Coordinates = Callable[[torch.Tensor], torch.Tensor | None]
 """From states ``[batch, tokens, in]`` to what multiplies the components of frames there; None where nothing does."""
 
 _SAME_STATES = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
@@ -47,8 +46,6 @@ class Prepacked:
             within: of layers that read the same states, all with frames, gives the coordinates that are added there, as
                 `Injection.hand_over` does; None where none are, or are by somebody else.
         """
-        import torch
-
         self._products: list[_Product] = []
         bfloat16 = base.device.type == "cpu" and base.dtype == torch.bfloat16 and multiplies_bfloat16()
         if not (bfloat16 or base.weights == "int8"):
@@ -86,11 +83,8 @@ class _Product(ABC):
     """
 
     def __init__(self, layers: Sequence[Any], coordinates: Coordinates | None) -> None:
-        import torch
-
         self._layers, self._coordinates = layers, coordinates
         self._widths = [layer.out_features for layer in layers]
-        self._recording = torch.is_grad_enabled
         self._reorder = torch.ops.mkldnn._reorder_linear_weight
         self._linear = torch.ops.mkldnn._linear_pointwise.default
         if coordinates is not None:
@@ -98,8 +92,8 @@ class _Product(ABC):
         self._states: torch.Tensor | None = None
         self._kept: dict[int, torch.Tensor] = {}
 
-    def __call__(self, number: int, states: "torch.Tensor") -> "torch.Tensor":
-        if states.requires_grad and self._recording():
+    def __call__(self, number: int, states: torch.Tensor) -> torch.Tensor:
+        if states.requires_grad and torch.is_grad_enabled():
             # The library's product has none, and what comes before it would learn nothing without a word.
             raise InvalidInput(
                 "The base is open for answers, from weights through which nothing can be trained",
@@ -117,10 +111,10 @@ class _Product(ABC):
         return mine
 
     @abstractmethod
-    def _multiply(self, states: "torch.Tensor", coordinates: "torch.Tensor | None") -> "torch.Tensor":
+    def _multiply(self, states: torch.Tensor, coordinates: torch.Tensor | None) -> torch.Tensor:
         """What all layers give, side by side, with what the coordinates add."""
 
-    def _components(self, states: "torch.Tensor", coordinates: "torch.Tensor") -> "torch.Tensor":
+    def _components(self, states: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
         """The states' components times the coordinates."""
         components: torch.Tensor = self._linear(states, self._into, None, "none", [], "")
         return components * coordinates
@@ -151,8 +145,6 @@ class _InBfloat16(_Product):
     """Of plain weights."""
 
     def __init__(self, layers: Sequence[Any], coordinates: Coordinates | None) -> None:
-        import torch
-
         super().__init__(layers, coordinates)
         biases: list[torch.Tensor] = [layer.bias for layer in layers if layer.bias is not None]
         self._bias = torch.cat(biases).detach() if biases else None
@@ -162,9 +154,7 @@ class _InBfloat16(_Product):
             weight = torch.cat([weight, _frames_out(layers)], dim=1)
         self._weight = self._reorder(weight, None)
 
-    def _multiply(self, states: "torch.Tensor", coordinates: "torch.Tensor | None") -> "torch.Tensor":
-        import torch
-
+    def _multiply(self, states: torch.Tensor, coordinates: torch.Tensor | None) -> torch.Tensor:
         given = states
         if coordinates is not None:
             given = torch.cat([states, self._components(states, coordinates)], dim=-1)
@@ -187,15 +177,13 @@ class _InInt8(_Product):
     """Of weights in int8; what coordinates add is multiplied in bfloat16."""
 
     def __init__(self, layers: Sequence[Any], coordinates: Coordinates | None) -> None:
-        import torch
-
         super().__init__(layers, coordinates)
         self._own = Int8Product(layers)
         if coordinates is not None:
             self._out = self._reorder(_frames_out(layers), None)
             self._add = torch.ops.mkldnn._linear_pointwise.binary
 
-    def _multiply(self, states: "torch.Tensor", coordinates: "torch.Tensor | None") -> "torch.Tensor":
+    def _multiply(self, states: torch.Tensor, coordinates: torch.Tensor | None) -> torch.Tensor:
         product = self._own(states)
         if coordinates is None:
             # Coordinates of zero add nothing, to the bit.
@@ -214,18 +202,14 @@ class _InInt8(_Product):
             layer.levels = levels
 
 
-def _frames_out(layers: Sequence[Any]) -> "torch.Tensor":
+def _frames_out(layers: Sequence[Any]) -> torch.Tensor:
     """The frames' matrices to what each of the layers gives, zeros for the others' components."""
-    import torch
-
     out: torch.Tensor = torch.block_diag(*(layer.frame_out for layer in layers))  # type: ignore[no-untyped-call]
     return out
 
 
 def _together(model: Any) -> Iterator[list[Any]]:
     """Every linear layer, beside those that are given the same states."""
-    import torch
-
     kinds = (torch.nn.Linear, Int8Linear)
     seen: set[torch.nn.Module] = set()
     for module in model.modules():
@@ -244,7 +228,5 @@ def _together(model: Any) -> Iterator[list[Any]]:
 
 def multiplies_bfloat16() -> bool:
     """Whether torch was built with oneDNN, and oneDNN multiplies bfloat16 on this processor."""
-    import torch
-
     built: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
     return built and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

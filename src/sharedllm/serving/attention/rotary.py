@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from sharedllm.base.compiled_kernels import Kernels, kernels
+from sharedllm.base.compiled_kernels import Kernels, agree, kernels
 from sharedllm.base.loading import Base
 from sharedllm.serving.attention.cpu import CpuAttention
 from sharedllm.serving.attention.interface import Paged, attend
@@ -112,8 +112,7 @@ def _asked(module: Any, base: Base, ours: Kernels) -> tuple[float | None, int | 
         if heard.asked is None:
             return None
         found = _forward(module, *heard.asked, states, turns, paged=paged)[0]
-    allowed = _ROUNDINGS * torch.finfo(base.dtype).eps * expected.abs().amax(-1, keepdim=True)
-    return heard.asked if bool(((expected - found).abs() <= allowed).all()) else None
+        return heard.asked if agree(expected, found, _ROUNDINGS) else None
 
 
 class _Hearing(CpuAttention):
