@@ -29,6 +29,13 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason="needs Chromium"))
 
 
+LATE = """
+const soon = window.setTimeout;
+window.setTimeout = (work, wait, ...rest) => soon(work, wait === undefined ? 1500 : wait, ...rest);
+"""
+"""What a page puts off to a moment when there is time comes as late as on a busy machine, in every test."""
+
+
 @pytest.fixture(scope="module")
 def chromium():
     """One browser for all tests of a file; each has a context, so a profile, of its own.
@@ -52,6 +59,7 @@ def visit(chromium):
         contexts.append(context)
         asked = []
         context.on("request", lambda request: asked.append(request.url))
+        context.add_init_script(LATE)
         page = context.new_page()
 
         def complain(what):

@@ -14,8 +14,6 @@ function usePlace() {
   useEffect(() => {
     const moved = () => set(place());
     addEventListener("hashchange", moved);
-    // Whoever was quick has moved before anybody listened.
-    moved();
     return () => removeEventListener("hashchange", moved);
   }, []);
   return at;

@@ -1,9 +1,11 @@
 // What several views are made of. Text of people, models and files is only ever a child of an element, never markup.
 
-import { html, useEffect, useRef, useState } from "./vendor/htm-preact.js";
+import { html, useLayoutEffect as useEffect, useRef, useState } from "./vendor/htm-preact.js";
 
-export { html };
 export * from "./vendor/htm-preact.js";
+// An effect has run before anybody sees what it belongs to. Later, on a busy machine, it took the focus from who had
+// begun to type, and a click before it went unheard.
+export { html, useEffect };
 
 export function Problem({ error, children }) {
   if (!error) return null;
