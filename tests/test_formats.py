@@ -151,6 +151,7 @@ def test_http_takes_it_as_a_file_and_erases_it(trained, serve, tmp_path):
     assert code_of(complete(server, "alice")) == (401, "unknown_key")
 
 
+@pytest.mark.rare
 def test_http_trains_in_the_servers_format_where_its_process_knows_it(
     trained, serve, door, folder_of, tmp_path, monkeypatch
 ):

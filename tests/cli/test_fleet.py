@@ -181,6 +181,7 @@ def test_a_shard_of_nobody_is_refused(train, size):
     assert f"A shard of {size}" in train("--shard-size", size).err
 
 
+@pytest.mark.rare
 def test_a_driver_that_is_killed_takes_its_workers_along_and_loses_nothing(machine, manifest, folder_of, tmp_path):
     """In a process of its own, with the general text of the command line's tests and a training that takes a while."""
     driver = tmp_path / "driver.py"

@@ -329,7 +329,7 @@ def test_a_server_with_few_open_files_answers_beside_more_idle_connections_than_
                 if not number % 100:
                     began = time.monotonic()
                     assert httpx.get(f"{address}/readyz", timeout=20).status_code == 200
-                    assert time.monotonic() - began < 5
+                    assert time.monotonic() - began < 15
         process.terminate()
         assert process.wait(60) == 0
         assert (tmp_path / "log").stat().st_size < 10_000

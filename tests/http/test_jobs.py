@@ -294,6 +294,7 @@ def test_a_job_that_waits_ends_when_its_user_is_erased_by_another_process(queue,
         assert running.state == "cancelled"
 
 
+@pytest.mark.rare
 def test_nor_does_the_process_train_somebody_who_was_erased_while_the_job_waited(queue, machine):
     with open_store(machine / "store.db") as store:
         stay = store.begin(["alice"])["alice"]

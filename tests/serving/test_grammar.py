@@ -103,7 +103,7 @@ def test_a_schema_that_blows_up_or_makes_no_sense_is_refused_in_bounded_time(bas
     begun = time.process_time()
     with pytest.raises(GrammarError):
         Grammars(base_of("llama")).of_schema("ann", schema)
-    assert time.process_time() - begun < 3
+    assert time.process_time() - begun < 10
 
 
 def test_the_limits_hold_for_each_step_as_well(base_of):

@@ -47,7 +47,7 @@ def everybody(base, row):
     ]
 
 
-@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("order", [1, pytest.param(-1, marks=pytest.mark.rare)])
 @pytest.mark.parametrize(
     "limits",
     [

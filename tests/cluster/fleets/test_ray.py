@@ -42,6 +42,7 @@ def assert_trained_as(expected, store, **tolerance):
         assert np.allclose(store.release(user, 1).adapter.values, values, **tolerance), user
 
 
+@pytest.mark.rare
 def test_two_workers_train_everyone_though_one_of_them_is_killed(tmp_path, job, monkeypatch):
     import ray
 

@@ -19,7 +19,7 @@ from sharedllm.serving.request import Limits
 sync_api = pytest.importorskip("playwright.sync_api")
 
 SMALL = Limits(running=8, waiting=32, waiting_per_owner=16, cache_tokens=4096, batch_tokens=64, table_bytes=0)
-PATIENCE = 20_000
+PATIENCE = 60_000
 """Milliseconds that anything may take to come up."""
 
 

@@ -52,6 +52,7 @@ def test_from_one_command_to_an_answered_question_are_three_decisions(tried, vis
     assert page.locator(".said").first.inner_text()
 
 
+@pytest.mark.rare
 def test_the_pictures_of_her_way_are_taken_as_she_goes_it(site, published, training, visit, tmp_path, monkeypatch):
     """What docs/console.md shows. A stand-in trains, so that the verdict is of the gate and of no real text."""
     monkeypatch.setattr(reckoning, "_multiplied", lambda folder: SHAPES["smollm2-135m"].multiplied)

