@@ -13,9 +13,11 @@ import httpx
 import pytest
 from tests.cli.conftest import writing
 from tests.http.conftest import PASSED, FakeEngine
+from tests.http.test_jobs import QUICK
 
 from sharedllm.errors import UnknownUser
 from sharedllm.http.jobs import Jobs
+from sharedllm.training.recipes import RECIPES
 
 PUPILS = [
     *("Ada", "Björn", "Chloé", "Đorđe", "Eun-ji", "فاطمة"),
@@ -59,10 +61,12 @@ class Teacher:
         self.page.get_by_role(role, name=name, exact=True).click()
 
 
-@pytest.fixture
-def jobs(published, folder_of, tmp_path):
-    """Trainings that take no time; what a real one does is in tests/http/test_training_worker.py."""
-    made = Instant(folder_of("llama"), str(tmp_path / "store.db"), published)
+@pytest.fixture(params=["at once", pytest.param("trained", marks=[pytest.mark.rare, pytest.mark.timeout(1800)])])
+def jobs(request, published, folder_of, tmp_path, monkeypatch):
+    """Trainings that take no time, or a process and a gate for each pupil."""
+    place = folder_of("llama"), str(tmp_path / "store.db")
+    monkeypatch.setitem(RECIPES, "default", QUICK)
+    made = Instant(*place, published) if request.param == "at once" else Jobs(*place, share=1.0)
     yield made
     made.close()
 
