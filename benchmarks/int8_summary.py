@@ -12,8 +12,6 @@ _READ = ("nothing, plain", "nothing, int8", "own, plain", "own, int8")
 def int8_figures() -> str:
     """Markdown of what weights in int8 bring and cost."""
     found: dict[str, Any] = json.loads(RESULT.read_text())
-    memory = " and ".join(f"{found['memory'][weights] / 1e6:,.0f} MB {weights}" for weights in ("plain", "int8"))
-    speed = "\n".join(_faster(load, each) for load, each in found["speed"].items())
     quality = "\n".join(
         _cost(base, user, each) for base, texts in found["quality"].items() for user, each in texts.items()
     )
@@ -27,14 +25,7 @@ def int8_figures() -> str:
         ]
         for read in (found["quality"], found["as_they_come"])
     )
-    others = found["environment"]["others"]
-    return f"""**Weights in int8.** The same engine on plain weights (bfloat16) and on int8, in turns; one thread,
-seconds in which it computed; the load of the machine beside it {others:.0f}. What begins to serve holds {memory}.
-
-| | pass, plain, ms | pass, int8, ms | times as fast | its products |
-|---|---|---|---|---|
-{speed}
-{_beside(found)}
+    return f"""{int8_speed(found, "bfloat16")}
 Perplexity over {found["windows"]} windows of {found["window"]} tokens a text, of nothing and under a person's own norm
 row, which was trained on plain weights. With every linear layer in int8 and its states as they come, int8 cost
 {min(before):.1%} to {max(before):.1%} of these texts; so it costs {min(costs):.1%} to {max(costs):.1%}.
@@ -42,6 +33,20 @@ row, which was trained on plain weights. With every linear layer in int8 and its
 | base | text | plain | int8 | row, plain | row, int8 | int8 costs (with the row) | gain, plain | gain, int8 |
 |---|---|---|---|---|---|---|---|---|
 {quality}"""
+
+
+def int8_speed(found: dict[str, Any], dtype: str) -> str:
+    """Markdown of how much faster they are than plain ones, which are in some dtype."""
+    memory = " and ".join(f"{found['memory'][weights] / 1e6:,.0f} MB {weights}" for weights in ("plain", "int8"))
+    speed = "\n".join(_faster(load, each) for load, each in found["speed"].items())
+    others = found["environment"]["others"]
+    return f"""**Weights in int8.** The same engine on plain weights ({dtype}) and on int8, in turns; one thread,
+seconds in which it computed; the load of the machine beside it {others:.0f}. What begins to serve holds {memory}.
+
+| | pass, plain, ms | pass, int8, ms | times as fast | its products |
+|---|---|---|---|---|
+{speed}
+{_beside(found)}"""
 
 
 def _beside(found: dict[str, Any]) -> str:

@@ -33,6 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.processors import result_path
 from benchmarks.serving import median_interval
 from benchmarks.serving_peers import LLAMACPP, Start, Turn, one_turn, peers
 from benchmarks.serving_peers import USERS as USERS_AT_ONCE
@@ -53,7 +54,7 @@ from sharedllm.text.samples import general_text, sample_text
 from sharedllm.text.splits import split_text
 from sharedllm.text.windows import text_windows, tokenize
 
-RESULT = Path(__file__).parent / "results" / "int8_weights.json"
+RESULT = result_path("int8_weights")
 WEIGHTS: tuple[Weights, ...] = ("plain", "int8")
 USERS = ("programmer", "novelist", "scientist")
 LOADS = {"one stream of a person": 1, "32 people": 32}

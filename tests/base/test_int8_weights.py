@@ -5,6 +5,7 @@ import torch
 from tests import models
 from transformers import OPTConfig
 
+from sharedllm.base import int8_weights
 from sharedllm.base.int8_weights import Int8Linear, Int8Product, multiplies_int8
 from sharedllm.base.loading import load_base
 from sharedllm.base.prepacked_weights import Prepacked
@@ -238,5 +239,6 @@ def test_where_weights_cannot_be_held_so_is_said_before_anything_is_loaded(monke
     with pytest.raises(InvalidInput, match="int8 on cuda"):
         load_base(str(tmp_path), device="cuda", weights="int8")
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    monkeypatch.setattr(int8_weights, "kernels", lambda: None)
     with pytest.raises(InvalidInput, match="VNNI"):
         load_base(str(tmp_path), device="cpu", weights="int8")

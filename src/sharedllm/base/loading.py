@@ -153,7 +153,7 @@ def _load(name: str, dtype: "torch.dtype | None", device: str | None, weights: W
         )
     if weights == "int8" and not multiplies_int8(device):
         raise InvalidInput(
-            f"Weights cannot be held in int8 on {device}: that takes a CPU with AVX-512 VNNI",
+            f"Weights cannot be held in int8 on {device}: it takes a CPU with AVX-512 VNNI, or AVX2 and a compiler",
             remedy="Hold them plainly; they are then in what suits the device.",
         )
     folder = resolve_base(name)
