@@ -37,16 +37,33 @@ row, which was trained on plain weights. With every linear layer in int8 and its
 
 def int8_speed(found: dict[str, Any], dtype: str) -> str:
     """Markdown of how much faster they are than plain ones, which are in some dtype."""
-    memory = " and ".join(f"{found['memory'][weights] / 1e6:,.0f} MB {weights}" for weights in ("plain", "int8"))
-    speed = "\n".join(_faster(load, each) for load, each in found["speed"].items())
+    memory = " and ".join(f"{held / 1e6:,.0f} MB {weights}" for weights, held in found["memory"].items())
+    speed = "\n".join(
+        _faster(load, weights, each, times)
+        for load, each in found["speed"].items()
+        for weights, times in (each.get("beside", {}) | {"int8": each["times_as_fast"]}).items()
+    )
     others = found["environment"]["others"]
     return f"""**Weights in int8.** The same engine on plain weights ({dtype}) and on int8, in turns; one thread,
 seconds in which it computed; the load of the machine beside it {others:.0f}. What begins to serve holds {memory}.
 
-| | pass, plain, ms | pass, int8, ms | times as fast | its products |
-|---|---|---|---|---|
+| | weights | pass, plain, ms | pass, ms | times as fast | its products |
+|---|---|---|---|---|---|
 {speed}
 {_beside(found)}"""
+
+
+def texts_cost(found: dict[str, Any]) -> str:
+    """Markdown of what weights that are not plain cost texts that were read under nothing."""
+    (texts,) = found["quality"].values()
+    costs: dict[str, list[float]] = {}
+    for read in texts.values():
+        for way, each in read.items():
+            if "worse_than_plain" in each:
+                costs.setdefault(way.removeprefix("nothing, "), []).append(each["worse_than_plain"]["estimate"])
+    told = " and ".join(f"{weights} {min(each):.2%} to {max(each):.2%}" for weights, each in costs.items())
+    kept = f"{found['windows']} windows of {found['window']} tokens of each of {len(texts)} texts"
+    return f"Of perplexity, over {kept} and under nothing, that costs: {told}."
 
 
 def _beside(found: dict[str, Any]) -> str:
@@ -56,13 +73,12 @@ def _beside(found: dict[str, Any]) -> str:
     return f"\nOne stream of the base in turns, times as fast as llama.cpp Q8_0 ({found['peer']['peers']}): {told}.\n"
 
 
-def _faster(load: str, found: dict[str, Any]) -> str:
-    passes = [1e3 * statistics.median(each["pass"] for each in found[weights]) for weights in ("plain", "int8")]
-    times = [
-        f"{each['median']:.2f} ({each['interval'][0]:.2f} to {each['interval'][1]:.2f})"
-        for each in found["times_as_fast"].values()
+def _faster(load: str, weights: str, found: dict[str, Any], times: dict[str, Any]) -> str:
+    passes = [1e3 * statistics.median(each["pass"] for each in found[way]) for way in ("plain", weights)]
+    ratios = [
+        f"{each['median']:.2f} ({each['interval'][0]:.2f} to {each['interval'][1]:.2f})" for each in times.values()
     ]
-    return f"| {load} | {passes[0]:.1f} | {passes[1]:.1f} | {' | '.join(times)} |"
+    return f"| {load} | {weights} | {passes[0]:.1f} | {passes[1]:.1f} | {' | '.join(ratios)} |"
 
 
 def _cost(base: str, user: str, found: dict[str, Any]) -> str:

@@ -60,7 +60,10 @@ def main() -> None:
                 found = {name: _timed(does, each) for name, does, each in _products(tokens, into, out)}
                 result["products"].append({"tokens": tokens, "in": into, "out": out, "microseconds": found})
                 print(tokens, into, out, {name: round(value) for name, value in found.items()}, flush=True)
-    result["alone"] = kept["alone"] if "products" in sys.argv else _alone()
+    if "products" not in sys.argv:
+        result["alone"] = _alone()
+    elif "alone" in kept:
+        result["alone"] = kept["alone"]
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 

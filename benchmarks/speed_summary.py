@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.int8_summary import int8_figures, int8_speed
+from benchmarks.int8_summary import int8_figures, int8_speed, texts_cost
 from benchmarks.processors import IN_FLOAT32, RESULTS
 from benchmarks.training_summary import training_figures
 
@@ -36,6 +36,8 @@ def _in_float32() -> Iterator[str]:
         yield f"What a pass of several tokens costs there:\n\n{_costs(found['speculation']['costs'])}"
     if "int8_weights" in found:
         yield int8_speed(found["int8_weights"], "float32")
+        if found["int8_weights"]["losses"]:
+            yield texts_cost(found["int8_weights"])
 
 
 def _products_beside(compiled: dict[str, Any]) -> str:
