@@ -37,7 +37,8 @@ row, which was trained on plain weights. With every linear layer in int8 and its
 
 def int8_speed(found: dict[str, Any], dtype: str) -> str:
     """Markdown of how much faster they are than plain ones, which are in some dtype."""
-    memory = " and ".join(f"{held / 1e6:,.0f} MB {weights}" for weights, held in found["memory"].items())
+    memory = " and ".join(f"{held / 1e6:,.0f} MB {weights}" for weights, held in found.get("memory", {}).items())
+    holds = f" What begins to serve holds {memory}." if memory else ""
     speed = "\n".join(
         _faster(load, weights, each, times)
         for load, each in found["speed"].items()
@@ -45,7 +46,7 @@ def int8_speed(found: dict[str, Any], dtype: str) -> str:
     )
     others = found["environment"]["others"]
     return f"""**Weights in int8.** The same engine on plain weights ({dtype}) and on int8, in turns; one thread,
-seconds in which it computed; the load of the machine beside it {others:.0f}. What begins to serve holds {memory}.
+seconds in which it computed; the load of the machine beside it {others:.0f}.{holds}
 
 | | weights | pass, plain, ms | pass, ms | times as fast | its products |
 |---|---|---|---|---|---|

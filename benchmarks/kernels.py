@@ -92,10 +92,16 @@ def _products(tokens: int, into: int, out: int) -> Iterator[Way]:
 def _ours(x: torch.Tensor, weights: list[torch.Tensor]) -> Iterator[Way]:
     """Our own, and torch's in float32 beside it."""
     ours = kernels()
-    wide, few = x.float(), [each.float() for each in weights[: max(2, len(weights) // 2)]]
+    # Numbers that bfloat16 has would be held in it.
+    wide, few = x.float(), [torch.randn(each.shape) for each in weights[: max(2, len(weights) // 2)]]
     if ours is not None and ours.multiplied:
         yield "ours, bfloat16", lambda each: each(x), [InPanels(ours, each) for each in weights]
         yield "ours, float32", lambda each: each(wide), [InPanels(ours, each) for each in few]
+        yield (
+            "ours, float32, weights in bfloat16",
+            lambda each: each(wide),
+            [InPanels(ours, w.float()) for w in weights],
+        )
     yield "torch, float32", lambda each: torch.nn.functional.linear(wide, each), few
 
 

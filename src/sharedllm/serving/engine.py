@@ -18,7 +18,6 @@ from sharedllm.adapters.formats.registry import DEFAULT_FORMAT
 from sharedllm.adapters.layouts import Layout
 from sharedllm.base.context_length import exact_context, steady_context
 from sharedllm.base.loading import Base
-from sharedllm.base.weight_layouts import layout_for
 from sharedllm.errors import EngineStopped, InvalidInput
 from sharedllm.holder import Derived, Holder, Removed
 from sharedllm.serving.request import Counters, Deliver, Limits, Request
@@ -281,10 +280,12 @@ class Engine(Serving[Runner, Scheduler]):
         return runner, scheduler, min(exact, cache.tokens)
 
     def _speculates(self) -> bool:
+        import torch
+
         if self.limits.deterministic:
             # Whether there is room for it depends on who else is there.
             return False
         if self.limits.speculates is not None:
             return self.limits.speculates
-        # Elsewhere more tokens cost more, as in float64, or passes of single ones are replayed, as on a GPU.
-        return layout_for(self.base) is not None
+        # Elsewhere more tokens cost more, as in float32, or passes of single ones are replayed, as on a GPU.
+        return self.base.device.type == "cpu" and self.base.dtype == torch.bfloat16

@@ -222,8 +222,7 @@ class Limits:
         deterministic: read every request apart from the others, so that nothing of its answer depends on who else is
             there, to the last bit; with many at once that takes several times as long.
         speculates: whether tokens that may come next are read ahead in passes of few, see `Proposals`; answers are the
-            same but for rounding. None where it is known to be faster: on a CPU, where a weight is
-            read once for several tokens.
+            same but for rounding. None where it is known to be faster: in bfloat16 on a CPU.
     """
 
     running: int = 64
