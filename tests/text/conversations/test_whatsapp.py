@@ -1,4 +1,5 @@
 import re
+from collections import Counter
 from datetime import datetime, timedelta
 
 import pytest
@@ -132,7 +133,15 @@ def test_what_any_people_say_comes_back_with_its_author_and_time(spelling, said,
     document = read("\r\n".join(lines).replace("\n", "\r\n"))
     found = [(turn.author, turn.text, turn.when) for turn in document.turns]
     whole = [(author, plain(text), when) for author, text, when in expected if plain(text)]
-    assert found == whole
+    # Of somebody called "Alice: a" it might be: left out where it is in doubt, and never another's.
+    assert [each for each in found if not begins_like_a_name(each[1])] == [
+        each for each in whole if not begins_like_a_name(each[1])
+    ]
+    assert Counter(found) <= Counter(whole)
+
+
+def begins_like_a_name(text):
+    return re.match(r"[^\n]{1,99}?:(?:\s|$)", text) is not None
 
 
 def plain(text):

@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -84,6 +85,12 @@ class Gathering:
 def shown_name(name: str) -> str:
     """A name without direction marks, its white space plain: as people read it, and as they will type it."""
     return _SPACES.sub(" ", _INVISIBLE.sub("", name)).strip()
+
+
+def folded_name(name: str) -> str:
+    """A name without case, accents, signs and spaces."""
+    plain = unicodedata.normalize("NFKD", name.casefold())
+    return "".join(each for each in plain if each.isalnum())
 
 
 def told_apart(people: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -4,15 +4,18 @@ import re
 from datetime import datetime
 
 from sharedllm.text.conversations.gathering import ATTACHMENTS, DELETED, SYSTEM, Gathering, on_day, shown_name
+from sharedllm.text.conversations.names import IN_DOUBT, Said, parted
 from sharedllm.text.documents import Document
 
 KIND = "KakaoTalk chat"
 _HEAD = re.compile(r".{0,100}(?:카카오톡 대화|KakaoTalk Chats)")
+_WITH = re.compile(r"(.{1,100}?) ?님과 카카오톡 대화|KakaoTalk Chats with (.{1,100})")
 _SAVED = re.compile(r"(?:저장한 날짜|Date Saved) ?: ?")
 _DAY = re.compile(r"-{3,} (\d{4})년 (\d{1,2})월 (\d{1,2})일[^\n]{0,12} -{3,}")
 _CLOCK = r"(오전|오후|AM|PM)? ?(\d{1,2}):(\d{2})(?: ?(AM|PM))?"
 _BRACKETS = re.compile(rf"\[([^\n]{{1,80}}?)\] \[{_CLOCK}\] ?(.*)")
-_COMMAS = re.compile(rf"(\d{{4}})(?:년|\.) (\d{{1,2}})(?:월|\.) (\d{{1,2}})(?:일|\.) {_CLOCK}, (.{{1,80}}?) : ?(.*)")
+_COMMAS = re.compile(rf"(\d{{4}})(?:년|\.) (\d{{1,2}})(?:월|\.) (\d{{1,2}})(?:일|\.) {_CLOCK}, (.* :(?: .*)?)")
+_SIGN = re.compile(" :(?: |$)")
 _NOTICE = re.compile(rf"(?:\d{{4}}(?:년|\.) \d{{1,2}}(?:월|\.) \d{{1,2}}(?:일|\.)) {_CLOCK}(?:[,:] ?.*)?")
 _TELLS = re.compile(
     r".{1,100}(?:님이 (?:.{0,100}초대했습니다|나갔습니다|들어왔습니다)|님을 내보냈습니다"
@@ -32,32 +35,37 @@ def text_documents(source: str, text: str) -> list[Document] | None:
         return None
     read = Gathering()
     day: tuple[int, int, int] | None = None
-    head: tuple[str, datetime | None] | None = None
-    said: list[str] = []
-
-    def end() -> None:
-        if head is not None:
-            _take(read, head[0], "\n".join(said), head[1])
-
+    messages: list[tuple[str | None, list[str], datetime | None]] = []
+    in_message = False
     for line in lines:
         plain = line.strip("\u200e\u200f")
         if found := _BRACKETS.fullmatch(plain):
-            end()
-            head, said = (shown_name(found[1]), _when(day, found[2] or found[5], found[3], found[4])), [found[6]]
+            when = _when(day, found[2] or found[5], found[3], found[4])
+            messages.append((shown_name(found[1]), [found[6]], when))
+            in_message = True
         elif found := _COMMAS.fullmatch(plain):
-            end()
             dated = int(found[1]), int(found[2]), int(found[3])
-            head = shown_name(found[8]), _when(dated, found[4] or found[7], found[5], found[6])
-            said = [found[9]]
-        elif (dates := _DAY.fullmatch(plain)) or head is None or _NOTICE.fullmatch(plain) or _TELLS.fullmatch(plain):
-            end()
-            head = None
+            messages.append((None, [found[8]], _when(dated, found[4] or found[7], found[5], found[6])))
+            in_message = True
+        elif (dates := _DAY.fullmatch(plain)) or not in_message or _NOTICE.fullmatch(plain) or _TELLS.fullmatch(plain):
+            in_message = False
             day = (int(dates[1]), int(dates[2]), int(dates[3])) if dates else day
             read.leave_out(SYSTEM, line)
         else:
-            said.append(line)
-    end()
-    return [read.document(source, KIND)]
+            messages[-1][1].append(line)
+    with_ = _WITH.fullmatch(shown_name(lines[0]))
+    unparted = ["\n".join(own) for author, own, _ in messages if author is None]
+    said_so, doubts = parted(unparted, _SIGN, other=with_ and (with_[1] or with_[2]), tells=_TELLS.fullmatch)
+    of_unparted = iter(said_so)
+    for author, own, when in messages:
+        said = next(of_unparted) if author is None else Said(author, "\n".join(own))
+        if said.author is None:
+            read.leave_out(SYSTEM, said.text)
+        elif said.doubtful:
+            read.leave_out(IN_DOUBT, said.text)
+        else:
+            _take(read, said.author, said.text, when)
+    return [read.document(source, KIND, doubts=doubts)]
 
 
 def _when(day: tuple[int, int, int] | None, half: str | None, hours: str, minutes: str) -> datetime | None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sharedllm.errors import TextError
-from sharedllm.text.conversations.gathering import shown_name
+from sharedllm.text.conversations.gathering import folded_name, shown_name
 from sharedllm.text.conversations.whatsapp import other_by_name
 from sharedllm.text.documents import Document
 from sharedllm.text.passages import ASSISTANT
@@ -110,19 +110,13 @@ def _in_all(chats: Sequence[Document]) -> str | None:
 
 def _called(name: str, authors: Sequence[str]) -> list[str]:
     """The authors whom a name means, by the strictest way in which it means any."""
-    for way in (str, shown_name, _folded):
+    for way in (str, shown_name, folded_name):
         if (meant := way(name)) and (found := [author for author in authors if way(author) == meant]):
             return found
     number = _digits(name)
     if number is None:
         return []
     return [author for author in authors if (other := _digits(author)) and _same_number(number, other)]
-
-
-def _folded(name: str) -> str:
-    """A name without case, accents, signs and spaces."""
-    plain = unicodedata.normalize("NFKD", name.casefold())
-    return "".join(each for each in plain if each.isalnum())
 
 
 def _digits(name: str) -> str | None:

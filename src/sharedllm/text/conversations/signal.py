@@ -1,7 +1,9 @@
 """Signal: what its desktop program saves as JSON lines, and what tools write who read its database (*sigexport*)."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import PurePosixPath
 from typing import Any
 
 from sharedllm.text.conversations.gathering import (
@@ -17,13 +19,15 @@ from sharedllm.text.conversations.gathering import (
     told_apart,
     words,
 )
+from sharedllm.text.conversations.names import IN_DOUBT, parted
 from sharedllm.text.documents import Document
 
 KIND = "Signal export"
 SIGNS = (('"chatItem"', '"authorId"'), ('"sender"', '"body"', '"reactions"'), ('"conversationId"', '"outgoing"'))
 _CHAT = "Signal chat"
 _ME = "Me"
-_HEAD = re.compile(r"\[(\d{4}-\d\d-\d\d),? (\d\d:\d\d(?::\d\d)?)\] ([^\n]{1,120}?): ?([^\n]*)")
+_HEAD = re.compile(r"\[(\d{4}-\d\d-\d\d),? (\d\d:\d\d(?::\d\d)?)\] ([^\n]{1,120}?:(?: [^\n]*)?$)")
+_SIGN = re.compile(":(?: |$)")
 _OWN_SIGN = re.compile(r"^\[[^\[\]\n]{16,22}\] (?:Me:|[^:\n]{1,80}: [^\n]*  $)", re.MULTILINE)
 _REACTIONS = re.compile(r"\(- .* -\)\s*")
 _STICKER = re.compile(r"\(\( .* \)\)\s*")
@@ -75,20 +79,26 @@ def text_documents(source: str, text: str) -> list[Document] | None:
     if not _HEAD.match(first) or not _OWN_SIGN.search(text):
         return None
     read = Gathering()
-    head: re.Match[str] | None = None
-    lines: list[str] = []
-    for line in [*text.replace("\r\n", "\n").split("\n"), None]:
-        found = _HEAD.match(line) if line is not None else None
-        if found is None and line is not None:
-            lines.append(line)
-            continue
-        if head is not None:
-            _take_lines(read, head, [head[4], *lines])
-        head, lines = found, []
-    return [_with_me(read, source)]
+    whens: list[datetime | None] = []
+    messages: list[list[str]] = []
+    for line in text.replace("\r\n", "\n").split("\n"):
+        if found := _HEAD.match(line):
+            whens.append(moment(f"{found[1]}T{found[2]}"))
+            messages.append([found[3]])
+        elif messages:
+            messages[-1].append(line)
+    said, doubts = parted(["\n".join(lines) for lines in messages], _SIGN, other=PurePosixPath(source).parent.name)
+    for each, when in zip(said, whens, strict=True):
+        if each.author is None:
+            read.leave_out(SYSTEM, each.text)
+        elif each.doubtful:
+            read.leave_out(IN_DOUBT, each.text)
+        else:
+            _take_lines(read, each.author, each.text.split("\n"), when)
+    return [_with_me(read, source, doubts)]
 
 
-def _take_lines(read: Gathering, head: re.Match[str], lines: list[str]) -> None:
+def _take_lines(read: Gathering, author: str, lines: list[str], when: datetime | None) -> None:
     said = []
     for line in lines:
         bare = _ATTACHED.sub("", line)
@@ -101,14 +111,14 @@ def _take_lines(read: Gathering, head: re.Match[str], lines: list[str]) -> None:
     text = "\n".join(said)
     if text.strip() == "(This message was deleted)":
         read.leave_out(DELETED, text)
-    elif _CALL.fullmatch(text.strip()) or head[3] == "No-Sender":
+    elif _CALL.fullmatch(text.strip()) or author == "No-Sender":
         read.leave_out(SYSTEM, text)
     else:
-        read.say_without_quotes(head[3], text, moment(f"{head[1]}T{head[2]}"))
+        read.say_without_quotes(author, text, when)
 
 
-def _with_me(read: Gathering, source: str) -> Document:
-    return read.document(source, _CHAT, me=read.owner(_ME))
+def _with_me(read: Gathering, source: str, doubts: Sequence[str] = ()) -> Document:
+    return read.document(source, _CHAT, me=read.owner(_ME), doubts=doubts)
 
 
 def _is_of_database(message: Mapping[str, Any]) -> bool:

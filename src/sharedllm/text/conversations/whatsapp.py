@@ -7,7 +7,8 @@ from datetime import datetime
 
 from sharedllm.text.conversations import whatsapp_phrases as phrases
 from sharedllm.text.conversations.gathering import ATTACHMENTS, DELETED, POLLS, SYSTEM, Gathering, shown_name
-from sharedllm.text.conversations.whatsapp_spelling import Spelling, decide, split, stamp_of
+from sharedllm.text.conversations.names import IN_DOUBT, parted
+from sharedllm.text.conversations.whatsapp_spelling import COLON, Spelling, decide, split, stamp_of
 from sharedllm.text.documents import Document
 
 KIND = "WhatsApp chat"
@@ -47,17 +48,20 @@ def text_documents(source: str, text: str) -> list[Document] | None:
         return None
     read = Gathering()
     bodies = _bodies(lines, spelling, read)
-    said = [split(body) for body in bodies]
-    names = _whole_names(said)
-    marks = _marks_programs([text for author, text in said if author], on_ios=spelling.heads[0].shape[0] is not None)
+    said, doubts = parted(
+        bodies, COLON, other=other_by_name(source), is_notice=_is_notice, tells=phrases.SYSTEM_VERBS.search
+    )
+    marks = _marks_programs([each.text for each in said if each.author], on_ios=spelling.heads[0].shape[0] is not None)
     owner: set[str] = set()
-    for number, ((author, body), when) in enumerate(zip(names, spelling.times, strict=True)):
-        if author is None:
-            read.leave_out(SYSTEM, body)
+    for number, (each, when) in enumerate(zip(said, spelling.times, strict=True)):
+        if each.author is None:
+            read.leave_out(SYSTEM, each.text)
+        elif each.doubtful:
+            read.leave_out(IN_DOUBT, each.text)
         else:
-            _take(read, author, body, when, number, owner, marks)
+            _take(read, each.author, each.text, when, number, owner, marks)
     me = owner.pop() if len(owner) == 1 else None
-    return [read.document(source, KIND, me=me, doubts=spelling.doubts)]
+    return [read.document(source, KIND, me=me, doubts=[*spelling.doubts, *doubts])]
 
 
 def other_by_name(path: str) -> str | None:
@@ -111,34 +115,6 @@ def _is_pasted(line: str, number: int, spelling: Spelling, authors: set[str | No
     author, _ = split(line[head.end :])
     listed = number in spelling.strays and head.shape[0] is None and author not in authors
     return author is not None and not listed
-
-
-def _whole_names(messages: Sequence[tuple[str | None, str]]) -> list[tuple[str | None, str]]:
-    """The same with names that hold a colon put together, and without system lines that only look like a message.
-
-    ``Work: Bob: hello`` is of *Work: Bob* if whatever *Work* wrote begins so; ``Ann changed the subject to "A: b"`` is
-    of nobody.
-    """
-    counts = Counter(author for author, _ in messages)
-    rests: dict[str, Counter[str | None]] = {}
-    for author, text in messages:
-        if author is not None:
-            rests.setdefault(author, Counter())[split(text)[0]] += 1
-    longer = {
-        author
-        for author, found in rests.items()
-        if None not in found and counts[author] >= 3 and len(found) <= counts[author] / 3
-    }
-    whole: list[tuple[str | None, str]] = []
-    for author, text in messages:
-        if author in longer:
-            rest, said = split(text)
-            whole.append((f"{author}: {rest}", said))
-        elif author and counts[author] <= 2 and _is_notice(author, counts):
-            whole.append((None, f"{author}: {text}"))
-        else:
-            whole.append((author, text))
-    return whole
 
 
 def _is_notice(name: str, known: Container[str | None]) -> bool:

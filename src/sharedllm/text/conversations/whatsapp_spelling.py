@@ -40,7 +40,7 @@ _TIME_FIRST = rf"{_TIME}(?: ?{_MARKER})?,? {_DATE}"
 _HEAD = re.compile(
     rf"(\[)?(?:{_DATE_FIRST}|{_TIME_FIRST})(?(1)\](?: |$)|(?: ([-–—])(?: |$)|(:) ))",
 )
-_COLON = re.compile(r":(?:[ \u00a0\u202f]|$)")
+COLON = re.compile(r":(?:[ \u00a0\u202f]|$)")
 _NAMED_MONTH = re.compile(
     r"(\[)?(?:(\d{1,2})\.? (?:de )?([^\W\d]{3,10})\.?,? (?:de )?(\d{4}|\d\d)(?!\d)"
     r"|([^\W\d]{3,10})\.? (\d{1,2}),? (\d{4})(?!\d))"
@@ -332,7 +332,7 @@ def _longest_run(chosen: Sequence[int], keys: Sequence[int]) -> list[int]:
 def split(body: str) -> tuple[str | None, str]:
     """Author and text of what stands after a time; no author where it is a system line."""
     first = body.split("\n", 1)[0]
-    found = _COLON.search(first)
+    found = COLON.search(first)
     if found is None or found.start() > _LONGEST_NAME:
         return None, body
     name = shown_name(first[: found.start()])
