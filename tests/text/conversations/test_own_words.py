@@ -71,6 +71,19 @@ def test_a_name_with_brackets_ends_before_the_time_in_kakaotalk(name):
     assert turns(told) == [("Me", "mine"), (name, "theirs [오전 8:06] so"), ("Me", "[x] y")]
 
 
+def line(*said):
+    heads = ["[LINE] Chat history with Bob", "Saved on: 2024/03/14 09:12", "", "2024/03/13(Wed)"]
+    return "\n".join([*heads, *(f"21:0{at}\tAnn\t{each}" for at, each in enumerate(said))])
+
+
+@pytest.mark.parametrize(
+    "said", ["(laughs)", "(笑)", "(or so)", "(^_^)", "(?)", "No answer", "Missed call", "so No answer"]
+)
+def test_what_stands_in_round_brackets_and_is_worded_like_a_call_is_hers_in_line(said):
+    told = ["[Sticker]", "[スタンプ]", "(emoji)", "(絵文字)", "☎ Missed call", "☎ 通話時間 1:23"]
+    assert turns(line("hello", said, *told)) == [("Ann", "hello"), ("Ann", said)]
+
+
 OF_OTHERS = {
     "iMessage": imessage("his words").replace("Me", "Bob"),
     "sigexport": "[2024-01-01 10:00] Bob: his words  \n[2024-01-01 10:01] Bob: more  \n",

@@ -7,7 +7,9 @@ from datetime import UTC, datetime
 
 import pytest
 
+from sharedllm.text.choices import Choices
 from sharedllm.text.readers import read_documents
+from sharedllm.text.whose_words import whose_words
 
 SAID = ["We walked along the river until the lamps came on.", "The train is late again, I take the bicycle."]
 
@@ -136,6 +138,31 @@ def test_a_table_of_names_and_times_that_does_not_say_who_wrote_is_named(tmp_pat
 def test_times_are_told_of_columns_that_are_called_dates_and_in_utc_where_they_say_so(tmp_path):
     document = table(tmp_path / "m.csv", ["Message Date", "Text"], ["2024-02-26 08:04:11 UTC", SAID[0]])
     assert document.turns[0].when == datetime(2024, 2, 26, 8, 4, 11, tzinfo=UTC)
+
+
+def test_messages_that_stand_newest_first_and_of_several_chats_are_read_in_their_order_chat_by_chat(tmp_path):
+    header = ["CONVERSATION ID", "CONVERSATION TITLE", "FROM", "DATE", "CONTENT"]
+    rows = [
+        ["2-b", "", "Bob", "2024-02-26 09:00:00 UTC", "last"],
+        ["2-c", "Plans", "Carol", "2024-02-26 08:30:00 UTC", "elsewhere"],
+        ["2-b", "", "Ann", "2024-02-26 08:00:00 UTC", "second of one minute"],
+        ["2-b", "", "Bob", "2024-02-26 08:00:00 UTC", "first of one minute"],
+        ["2-c", "Plans", "Ann", "2024-02-26 07:00:00 UTC", "before"],
+    ]
+    path = tmp_path / "messages.csv"
+    with path.open("w") as file:
+        csv.writer(file).writerows([header, *rows])
+    (bob, carol), unread = read(path)
+    assert unread == [] and (bob.source, carol.source) == (f"{path}/2-b", f"{path}/Plans")
+    assert [turn.text for turn in bob.turns] == ["first of one minute", "second of one minute", "last"]
+    assert [(turn.author, turn.text) for turn in carol.turns] == [("Ann", "before"), ("Carol", "elsewhere")]
+    assert [each.me for each in whose_words([bob, carol], Choices())] == ["Ann", "Ann"], "who is in both"
+
+
+def test_rows_without_times_and_those_of_one_stay_as_they_stand(tmp_path):
+    some = table(tmp_path / "m.csv", ["Date", "Author", "Text"], ["2024-02-26", "Ann", "b"], ["?", "Ann", "a"])
+    same = table(tmp_path / "n.csv", ["Date", "Author", "Text"], *[["2024-02-26", "Ann", each] for each in "ba"])
+    assert [[turn.text for turn in each.turns] for each in (some, same)] == [["b", "a"], ["b", "a"]]
 
 
 def test_text_messages_of_a_telephone_are_whose_they_say(tmp_path):

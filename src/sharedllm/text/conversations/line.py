@@ -19,8 +19,12 @@ _MESSAGE = re.compile(r"((?:[^\W\d]{1,4} ?)?)(\d{1,2}):(\d{2})(?: ?([AaPp])\.?[M
 _UNPARTED = re.compile(r"\d\d:\d\d (\S+) \S.*")
 _FEWEST, _SHARE = 6, 0.9
 _AFTER_NOON = ("午後", "下午", "오후", "p", "P")
-_PROGRAM = re.compile(r"\[[^\[\]\n]{1,24}\]|\([^()\n]{1,16}\)|☎ .{0,60}|.{0,4}(?:Missed call|Canceled call|No answer)")
-"""What stands for a picture, a sticker or a call."""
+_PROGRAM = re.compile(
+    r"\[[^\[\]\n]{1,24}\]|\((?:emoji|emoticon|null|絵文字|表情貼|表情贴|이모티콘|อิโมจิ)\)|☎ .{0,60}"
+    r"|\W{1,4}(?:Missed call|Canceled call|No answer)",
+    re.IGNORECASE,
+)
+"""What stands for a picture, a sticker or a call. Other words in round brackets, like (laughs), are somebody's own."""
 
 
 def text_documents(source: str, text: str) -> list[Document] | None:

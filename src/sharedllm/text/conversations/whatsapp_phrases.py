@@ -323,7 +323,7 @@ WHATSAPP_FILE = re.compile(r"(?:IMG|VID|AUD|PTT|PTV|STK|DOC|GIF)-\d{8}-WA\d{4}(?
 FILE = re.compile(r"[^\n]{1,200}\.(?=\w*[A-Za-z])[A-Za-z0-9]{2,5}")
 """A file's name."""
 
-ATTACHED_TAG = re.compile(r"<[^<>:\n]{2,30}: ?[^<>\n]{1,200}\.\w{2,5}>")
+ATTACHED_TAG = re.compile(r"<[^<>:\n\d]{2,30}: ?[^<>\n]{1,200}\.\w{2,5}>")
 """The same on iOS, in any language; the caption goes before it."""
 
 IN_TAGS = re.compile(r"<(?=[^<>\n]*(?:\s|[^\x00-\x7f]))[^<>\n\d]{3,60}>")

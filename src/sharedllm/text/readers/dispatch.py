@@ -6,7 +6,6 @@ of its own (`ReadingProcess`), since anybody may have written it.
 
 import codecs
 import json
-import re
 import sys
 import time
 from collections import Counter
@@ -24,7 +23,7 @@ from sharedllm.text.conversations import people_in
 from sharedllm.text.documents import Document, Turn, normalise_newlines
 from sharedllm.text.readers.blobs import BLOBS, without_blobs
 from sharedllm.text.readers.checkouts import Checkouts
-from sharedllm.text.readers.file_kinds import ENCODED, EXPORT, MAIL, WHOLE, FileKind, kind_of
+from sharedllm.text.readers.file_kinds import ENCODED, EXPORT, MAIL, WHOLE, FileKind, kind_of, may_be_export
 from sharedllm.text.readers.found import LARGEST_FILE, InnerFile, Taken, TooMuchText, Unread, Unreadable
 from sharedllm.text.readers.garbled import looks_garbled
 from sharedllm.text.readers.mail_authors import one_mailbox
@@ -40,8 +39,6 @@ _DEEPEST = 4
 _HEAD_BYTES = 65_536
 _SHOWN = 4
 _OF_BINARY = "Give plain text; if it is text in UTF-16, save it as UTF-8."
-_MAY_BE_EXPORT = re.compile(r"^[^\n]{0,70}?\d[:.]\d\d|\A\s*[\[{]", re.MULTILINE)
-_EXPORT_ENDINGS = {".txt", ".json", ".text", ".md", ".log", ""}
 
 
 class _Exceeded(TextError):
@@ -194,12 +191,6 @@ class Dispatch:
                 raise Unreadable("is empty", remedy="Give a file with text in it, or leave it out.")
             return
         doubts = []
-        if PurePath(name).suffix.lower() in _EXPORT_ENDINGS and _MAY_BE_EXPORT.search(text[:_HEAD_BYTES]):
-            with memory_file(data) as file:
-                found = list(self._by_process(EXPORT, file, source, depth))
-            if found:
-                yield from found
-                return
         if looks_garbled(text):
             try:
                 need("text")
@@ -207,6 +198,12 @@ class Dispatch:
                 doubts.append(f"some of it looks as if it was read in a wrong encoding. {error}")
             else:
                 yield from self._encoded(data, source, depth)
+                return
+        if may_be_export(name, text):
+            with memory_file(data) as file:
+                found = list(self._by_process(EXPORT, file, source, depth))
+            if found:
+                yield from found
                 return
         turns = (Turn(normalise_newlines(text)),)
         yield self._taken(Document(source.shown, "plain text", turns, doubts=tuple(doubts)))

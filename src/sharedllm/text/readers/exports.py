@@ -10,7 +10,7 @@ from sharedllm.text.conversations import recognise, recognise_folder
 from sharedllm.text.conversations.recognition import decoded, parsed
 from sharedllm.text.documents import Document
 from sharedllm.text.readers.found import Taken, Unreadable, whole
-from sharedllm.text.readers.tables import objects_table
+from sharedllm.text.readers.tables import objects_tables
 
 
 def read(file: BinaryIO, source: str) -> Iterator[Document | Taken]:
@@ -42,7 +42,7 @@ def _other_json(data: bytes, source: str) -> list[Document]:
     if wrong is not None or not isinstance(value, dict | list):
         return []
     if isinstance(value, list) and value and all(isinstance(each, dict) for each in value):
-        return [objects_table(value, source)]
+        return objects_tables(value, source)
     raise Unreadable(
         "is JSON of a kind that is not known here, and whose words are in it is not said",
         remedy="Give what you wrote as plain text, or as JSON lines with a text and an author.",

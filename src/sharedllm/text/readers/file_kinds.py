@@ -116,6 +116,10 @@ _IS_SUBTITLES = re.compile(rb"WEBVTT\b|\s*\d+\r?\n\d\d:\d\d:\d\d,\d{3} --> \d\d:
 _IS_JAPANESE = re.compile(rb"\x1b\$[@B][!-~]+\x1b\([BJ]")
 """ISO-2022-JP, whose bytes are all ASCII."""
 
+_MAY_BE_EXPORT = re.compile(r"^[^\n]{0,70}?\d[:.]\d\d|\A\s*[\[{]", re.MULTILINE)
+_EXPORT_ENDINGS = {".txt", ".json", ".text", ".md", ".log", ""}
+_LOOKED_AT = 65_536
+_FEWEST_NUL = 0.1
 _IS_MAILBOX = re.compile(rb"From [^\n]{1,200}\b\d\d:\d\d\b[^\n]{0,60}\n>?[A-Za-z][A-Za-z0-9-]{1,60}:")
 
 
@@ -141,7 +145,9 @@ def kind_of(head: bytes, name: str = "") -> FileKind | None:
     plain = head.removeprefix(b"\xef\xbb\xbf")
     known = next((kind for beginning, kind in _BEGINNINGS if plain.startswith(beginning)), None)
     if known is not None or b"\0" in head:
-        return _LOCKED if head.startswith(_OLD_OFFICE) and _ENCRYPTED in head else known
+        if head.startswith(_OLD_OFFICE) and _ENCRYPTED in head:
+            return _LOCKED
+        return ENCODED if known is None and utf_16_without_mark(head) is not None else known
     if _IS_SETTINGS.match(plain):
         return _SETTINGS
     if _IS_SMS.match(plain):
@@ -154,6 +160,30 @@ def kind_of(head: bytes, name: str = "") -> FileKind | None:
         return MAILBOX
     usual = _ENDINGS.get(ending)
     return ENCODED if usual is None and _IS_JAPANESE.search(plain) else usual
+
+
+def utf_16_without_mark(data: bytes) -> str | None:
+    """Which byte comes first of each two of a text in UTF-16 that does not say it; None where bytes are no such text.
+
+    Of each two it is NUL in spaces, line ends and Latin letters, and no sign is one that only programs write.
+    """
+    head = data[: min(len(data), _LOOKED_AT) & ~1]
+    nul = [head[at::2].count(0) for at in (0, 1)]
+    encoding = "utf-16-be" if nul[0] > nul[1] else "utf-16-le"
+    if min(nul) > max(nul) * _FEWEST_NUL or max(nul) < len(head) * _FEWEST_NUL:
+        return None
+    text = head.decode(encoding, "replace")
+    return None if any(sign < " " and sign not in "\t\n\r\f" for sign in text) else encoding
+
+
+def may_be_export(name: str, text: str) -> bool:
+    """Whether a text may be an export of a chat, so that its readers are asked: it has a time near its top, or is JSON.
+
+    Args:
+        name: of the file: programs and TeX are none.
+        text: all of it.
+    """
+    return PurePath(name).suffix.lower() in _EXPORT_ENDINGS and _MAY_BE_EXPORT.search(text, 0, _LOOKED_AT) is not None
 
 
 _OF_PROGRAMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx"}

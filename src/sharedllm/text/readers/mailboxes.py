@@ -12,7 +12,7 @@ from email.utils import parseaddr, parsedate_to_datetime
 from typing import BinaryIO
 
 from sharedllm.text.documents import Document, Turn, normalise_newlines
-from sharedllm.text.readers.encoded import decode
+from sharedllm.text.readers.charsets import decode
 from sharedllm.text.readers.found import Unreadable
 from sharedllm.text.readers.mail_quotes import FORWARDED, own_words
 from sharedllm.text.readers.web_pages import words_of

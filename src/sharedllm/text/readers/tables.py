@@ -5,6 +5,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import StringIO
 from pathlib import PurePath
@@ -12,7 +13,7 @@ from typing import Any, BinaryIO
 
 from sharedllm.text.conversations import people_in, recognise
 from sharedllm.text.documents import Document, Turn
-from sharedllm.text.readers.encoded import decode
+from sharedllm.text.readers.charsets import decode
 from sharedllm.text.readers.found import Unreadable, whole
 
 _TEXT = (
@@ -56,6 +57,19 @@ _OF_ANDROID = {"1", "2", "3", "4", "5", "6"}
 _CALLED = ("name", "display_name", "displayName", "full_name", "nickname", "username", "first_name", "login", "email")
 
 _TIMES = ("date", "datetime", "time", "timestamp", "created_at", "created_utc", "created", "when", "sent", "sent_at")
+_CHATS = (
+    "conversation id",
+    "conversation_id",
+    "conversationid",
+    "chat id",
+    "chat_id",
+    "chat session",
+    "thread id",
+    "thread_id",
+)
+_TITLES = ("conversation title", "chat title", "thread title", "title", "chat name")
+"""Columns that say of which chat a row is, and what that is called."""
+
 _PROSE = 40
 _LOOKED_AT = 5_000
 _SURELY = 3
@@ -75,9 +89,9 @@ def read(file: BinaryIO, source: str) -> Iterator[Document]:
         text, _ = decode(data, error)
     is_lines = PurePath(source).suffix.lower() in (".jsonl", ".ndjson")
     rows = _objects(text) if is_lines else _rows(text, PurePath(source).suffix.lower())
-    table = table_of(rows, source)
-    _check_author(table, rows)
-    yield table
+    tables = tables_of(rows, source)
+    _check_author(tables[0], rows)
+    yield from tables
 
 
 def _check_author(table: Document, rows: Sequence[Mapping[str, str]]) -> None:
@@ -111,8 +125,8 @@ def _of_text(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
     return [{str(name): _cell(str(name), value) for name, value in row.items()} for row in rows]
 
 
-def objects_table(rows: Iterable[Mapping[str, Any]], source: str) -> Document:
-    """`table_of` of the objects of JSON, of which one has to be called the text: programs write sentences into others.
+def objects_tables(rows: Iterable[Mapping[str, Any]], source: str) -> list[Document]:
+    """`tables_of` of the objects of JSON, of which one has to be called the text: programs write sentences into others.
 
     Raises:
         Unreadable: none is.
@@ -123,7 +137,7 @@ def objects_table(rows: Iterable[Mapping[str, Any]], source: str) -> Document:
             "is JSON in which nothing is called the text",
             remedy="Call what you wrote 'text', or give it as plain text.",
         )
-    return table_of(cells, source)
+    return tables_of(cells, source)
 
 
 def _cell(name: str, value: Any) -> str:
@@ -177,8 +191,11 @@ def _may_be_a_name(cell: str) -> bool:
     return 0 < len(cell) <= 30 and not any(character.isdigit() for character in cell[:1])
 
 
-def table_of(rows: Sequence[dict[str, str]], source: str) -> Document:
+def tables_of(rows: Sequence[dict[str, str]], source: str) -> list[Document]:
     """One document of a turn a row: of the column of text, with authors and times where columns say them.
+
+    Where a column says of which chat a row is, one document a chat. Programs write the newest message first: turns are
+    put in the order of their times, where all have one.
 
     Raises:
         Unreadable: no column is the text, or several may be.
@@ -203,9 +220,35 @@ def table_of(rows: Sequence[dict[str, str]], source: str) -> Document:
             return ME
         return f"{ME} ({OTHER})" if name == ME else name or OTHER
 
-    turns = tuple(Turn(row[column], wrote(row), _moment(row.get(when)) if when else None) for row in said)
-    left_out = {_OTHERS: sizes.total() - sizes[column]}
-    return Document(source, "table", turns, None if direction is None else ME, left_out)
+    chat = next((by_name[name] for name in _CHATS if name in by_name), None) if author or direction else None
+    title = next((by_name[name] for name in _TITLES if name in by_name and by_name[name] != column), None)
+    chats: dict[str, list[Turn]] = {}
+    titles: dict[str, str] = {}
+    for row in said:
+        which = row.get(chat, "") if chat else ""
+        titles.setdefault(which, (row.get(title, "").strip() if title else "") or which)
+        turn = Turn(row[column], wrote(row), _moment(row.get(when)) if when else None)
+        chats.setdefault(which, []).append(turn)
+    found = [
+        Document(
+            f"{source}/{titles[which]}" if len(chats) > 1 else source,
+            "table",
+            tuple(_in_time(turns)),
+            None if direction is None else ME,
+        )
+        for which, turns in chats.items()
+    ] or [Document(source, "table", ())]
+    return [replace(found[0], left_out={_OTHERS: sizes.total() - sizes[column]}), *found[1:]]
+
+
+def _in_time(turns: list[Turn]) -> list[Turn]:
+    """Turns in the order in which they were written, if all have a time: those of one time as they stand, or from
+    below where the newest are above."""
+    times = [turn.when.timestamp() for turn in turns if turn.when is not None]
+    if len(times) < len(turns):
+        return turns
+    newest_first = times[:1] > times[-1:] and times == sorted(times, reverse=True)
+    return sorted(turns[::-1] if newest_first else turns, key=lambda turn: turn.when.timestamp() if turn.when else 0.0)
 
 
 def _author_column(names: Sequence[str]) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 from sharedllm.extras import need
 from sharedllm.text.documents import Document, Turn
-from sharedllm.text.readers.encoded import decode
+from sharedllm.text.readers.charsets import decode
 from sharedllm.text.readers.found import Unreadable, whole
 
 need("text")
