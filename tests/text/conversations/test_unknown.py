@@ -88,6 +88,27 @@ def test_what_was_said_in_a_meeting_or_a_film_is_named(name, text, tmp_path):
     assert "it is a transcript or subtitles" in unread[0].error.message
 
 
+WITHOUT_TIMES = {
+    "IRC": "".join(f"<{name}> {text}\n" for name, text in [("alice", "hello"), ("bob|away", "hi there")] * 4),
+    "ChatGPT, copied": "You said:\nwhat is tea\nChatGPT said:\nTea is a drink made of leaves.\n\n" * 3,
+    "a chat with a model": "**User:** what is tea\n\n**Assistant:** A drink made of leaves.\n\n" * 3,
+}
+
+
+@pytest.mark.parametrize("chat", WITHOUT_TIMES.values(), ids=WITHOUT_TIMES)
+def test_a_chat_that_was_copied_without_times_is_no_one_persons(chat, tmp_path):
+    (tmp_path / "chat.txt").write_text(chat)
+    unread = []
+    assert list(read_documents([tmp_path], unread=unread.append)) == []
+    assert "not known here, between" in unread[0].error.message
+
+
+def test_names_with_signs_in_them_are_names():
+    said = [("Ann (Work)", "hi"), ("Bob | Sales", "yes"), ("Ann (Work)", "well"), ("Bob | Sales", "bye")] * 2
+    chat = "".join(f"{who}, [12.03.2024 21:0{at}]\n{text} it is\n\n" for at, (who, text) in enumerate(said))
+    assert people_in(chat) == ["Ann (Work", "Bob | Sales"]
+
+
 LEVELS = ("INFO", "ERROR", "WARN")
 PROSE = {
     "diary": "".join(f"{1 + day}.03.2024, 21:0{day} - rain again\nAll day: rain.\n\n" for day in range(9)),
@@ -107,6 +128,9 @@ PROSE = {
     "trains": "".join(f"{day} March: the 8h{day} was late.\nAnd the 9h{day} too: snow.\n" for day in range(10, 30)),
     "prices": "".join(f"bread: 1.{at:02}\nbutter: 2.{at:02}\n" for at in range(20)),
     "a table of results": "".join(f"| library | 1:{at:02} | MIT |\n| book | 1:{at:02} | MIT |\n" for at in range(20)),
+    "a page's source": "<p> one\n<p> two</p>\n<li> three\n<li> four\n" * 4,
+    "a play": "ANN: Are you there?\n\nBOB: I am.\n\n" * 9,
+    "questions": "Q: What is tea?\nA: A drink.\n\n" * 9,
     "empty": "",
 }
 

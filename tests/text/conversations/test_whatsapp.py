@@ -411,3 +411,25 @@ def test_a_document_that_an_export_without_media_only_names_is_nobodys_words(lef
     said = [(turn.author, turn.text) for turn in document.turns]
     assert said == [line for line in lines if line[1] != left_out]
     assert document.left_out["attachments"] == len(left_out)
+
+
+@pytest.mark.parametrize(
+    "copied",
+    [
+        "[13/03, 20:57] Bob: his words",
+        "[13/03, 20:57] Eve: her words",
+        "13/03/2024, 20:57 - Bob: his words\nand more of his",
+        "Bob, [13.03.2024 20:57]\nhis words",
+    ],
+)
+def test_a_message_that_is_all_pasted_is_not_of_who_pasted_it(copied):
+    lines = [("Alice", "hello"), ("Bob", "hi"), ("Alice", copied), ("Alice", "13/03/2024, 20:57 - at ten: the museum")]
+    document = read("\n".join(f"13/03/2024, 21:0{at} - {who}: {text}" for at, (who, text) in enumerate(lines)))
+    assert turns(document) == [lines[0], lines[1], lines[3]]
+    assert document.left_out["pasted chats"] == len(copied)
+
+
+def test_a_place_raises_no_doubt_and_a_missed_call_at_the_end_is_nobodys():
+    said = ["Bob: hi", "Bob: Standort: https://maps.google.com/?q=1,2", "Bob: canlı konum paylaşıldı", "Alice: ok"]
+    document = read("\n".join(f"13/03/2024, 21:05 - {each}" for each in [*said, "Missed voice call"]))
+    assert turns(document) == [("Bob", "hi"), ("Alice", "ok")] and not document.doubts

@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 
 from sharedllm.text.conversations.gathering import ATTACHMENTS, DELETED, SYSTEM, Gathering, on_day, shown_name
-from sharedllm.text.conversations.names import IN_DOUBT, Said, parted
+from sharedllm.text.conversations.names import IN_DOUBT, Parted, parted
 from sharedllm.text.documents import Document
 
 KIND = "KakaoTalk chat"
@@ -58,7 +58,7 @@ def text_documents(source: str, text: str) -> list[Document] | None:
     said_so, doubts = parted(unparted, _SIGN, other=with_ and (with_[1] or with_[2]), tells=_TELLS.fullmatch)
     of_unparted = iter(said_so)
     for author, own, when in messages:
-        said = next(of_unparted) if author is None else Said(author, "\n".join(own))
+        said = next(of_unparted) if author is None else Parted(author, "\n".join(own))
         if said.author is None:
             read.leave_out(SYSTEM, said.text)
         elif said.doubtful:

@@ -23,7 +23,7 @@ _END_OF_NAME = re.compile(r"\W|님|$")
 
 
 @dataclass(frozen=True)
-class Said:
+class Parted:
     """What stands after the time of a message.
 
     Attributes:
@@ -52,7 +52,8 @@ def parted(
     other: str | None = None,
     is_notice: Callable[[str, Collection[str]], bool] = lambda name, known: False,
     tells: Callable[[str], object] = lambda line: False,
-) -> tuple[list[Said], list[str]]:
+    stands_for: Callable[[str], object] = lambda text: False,
+) -> tuple[list[Parted], list[str]]:
     """Part names from texts, decided from all of a chat.
 
     A name ends at the first sign, or at the second where whatever the first part wrote goes on like a name, as in
@@ -66,11 +67,16 @@ def parted(
         other: whom the chat is with, or which group, as far as the export says it.
         is_notice: whether a name, beside all that there are, is rather the beginning of what a program tells.
         tells: whether a message may be what a program tells of somebody.
+        stands_for: whether a text is what a program writes for something else, like a place.
 
     Returns:
         What was said, in its order, and what could not be decided, for the reader.
     """
     begun = [_begun(body, sign) for body in bodies]
+    begun = [
+        each[:1] if len(each) > 1 and stands_for(body[each[0].end :]) else each
+        for body, each in zip(bodies, begun, strict=True)
+    ]
     counts = Counter(each[0].name for each in begun if each)
     notices = {name for name, count in counts.items() if count <= _MOST_OF_NOTICES and is_notice(name, counts.keys())}
     people = {name: count for name, count in counts.items() if name not in notices}
@@ -96,15 +102,15 @@ def parted(
     said = []
     for body, each in zip(bodies, begun, strict=True):
         if not each or each[0].name in notices:
-            said.append(Said(None, body))
+            said.append(Parted(None, body))
         elif (longest := each[-1]).name in whole:
-            said.append(Said(longest.name, body[longest.end :]))
+            said.append(Parted(longest.name, body[longest.end :]))
         elif longest.name in doubtful:
-            said.append(Said(each[0].name, body[each[0].end :], doubtful=True))
+            said.append(Parted(each[0].name, body[each[0].end :], doubtful=True))
         elif any(body[:end] in longer_names and _END_OF_NAME.match(body, end) for end in lengths) and tells(body):
-            said.append(Said(None, body))
+            said.append(Parted(None, body))
         else:
-            said.append(Said(each[0].name, body[each[0].end :]))
+            said.append(Parted(each[0].name, body[each[0].end :]))
     return said, _doubts(doubtful, said)
 
 
@@ -147,7 +153,7 @@ def _may_go_on(rest: str, count: int, of: int, *, alone: bool) -> bool:
     return len(words) <= _MOST_WORDS and not any(word[0].islower() for word in words)
 
 
-def _doubts(names: Collection[str], said: Sequence[Said]) -> list[str]:
+def _doubts(names: Collection[str], said: Sequence[Parted]) -> list[str]:
     doubtful = sum(each.doubtful for each in said)
     if not doubtful:
         return []

@@ -23,7 +23,15 @@ _DATE = re.compile(
 )
 _EDGES = " \t,;.:·|()[]{}<>«»*_#=~+-–—'\"/\\"
 _LEVELS = re.compile(r"(?:INFO|DEBUG|TRACE|WARN|WARNING|ERROR|FATAL|CRITICAL|NOTICE)\b", re.IGNORECASE)
-_NO_NAME = frozenset('<>=%(){}|/\\"`;')
+_NO_NAME = frozenset('<>=%{}\\"`;')
+_NICK = re.compile(r"[ \t]*<[@+%&~! ]?([^<>\s]{1,30})> \S")
+_ROLE = re.compile(
+    r"[\s>#*_\-]*((you|user|human|me)|assistant|chatgpt|claude|gemini|copilot|llama|mistral|deepseek|grok|bot|ai)"
+    r"(?: said)?[*_]*:(?:[\s*_]|$)",
+    re.IGNORECASE,
+)
+"""Who speaks in a chat with a model, as people copy it: the owner or the model."""
+
 _NAME_ENDS = re.compile(r"[:：](?:\s|$)|>")
 _CLOCK_WITHIN, _LONGEST_NAME, _LONGEST_LINE = 60, 60, 48
 _MOST_LINES = 20_000
@@ -35,12 +43,26 @@ def people_in(text: str) -> list[str]:
     """The names that recur at the heads of a text's lines beside times, the most frequent first; none in no chat.
 
     There are two and more on some day: what stands beside the times of a diary, like a day of the week or a place, is
-    one for each day. Levels of a log are no names. Names stand before the time or after it.
+    one for each day. Levels of a log are no names. Names stand before the time or after it. Without times they are told
+    by angle brackets, and in a chat with a model by what such chats call both.
     """
     lines = [line for line in text.split("\n", _MOST_LINES)[:_MOST_LINES] if line.strip()]
     heads = [head for number, line in enumerate(lines) if (head := _head(line, lines[number + 1 : number + 3]))]
     before = _people([(day, name) for day, name, _ in heads], len(lines))
-    return before or _people([(day, name) for day, _, name in heads], len(lines))
+    return before or _people([(day, name) for day, _, name in heads], len(lines)) or _without_times(lines)
+
+
+def _without_times(lines: Sequence[str]) -> list[str]:
+    """Who writes in a chat that was copied without times: nicks in angle brackets, or somebody and a model."""
+    nicks = Counter(found[1] for line in lines if (found := _NICK.match(line)))
+    several = [name for name, count in nicks.most_common() if count > 1]
+    is_markup = any("</" in line for line in lines)
+    if len(several) > 1 and not is_markup and nicks.total() >= max(_FEWEST, _SHARE_OF_HEADS * len(lines)):
+        return several
+    roles = [found for line in lines if (found := _ROLE.match(line))]
+    own, models = (Counter(found[1] for found in roles if (found[2] is None) is model) for model in (False, True))
+    is_chat = min(own.total(), models.total()) > 1 and len(roles) >= max(_FEWEST, _SHARE_OF_LINES * len(lines))
+    return [*own, *models] if is_chat else []
 
 
 def _people(heads: Sequence[tuple[str, str]], lines: int) -> list[str]:

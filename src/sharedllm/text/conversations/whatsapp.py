@@ -49,7 +49,12 @@ def text_documents(source: str, text: str) -> list[Document] | None:
     read = Gathering()
     bodies = _bodies(lines, spelling, read)
     said, doubts = parted(
-        bodies, COLON, other=other_by_name(source), is_notice=_is_notice, tells=phrases.SYSTEM_VERBS.search
+        bodies,
+        COLON,
+        other=other_by_name(source),
+        is_notice=_is_notice,
+        tells=phrases.SYSTEM_VERBS.search,
+        stands_for=_stands_for,
     )
     marks = _marks_programs([each.text for each in said if each.author], on_ios=spelling.heads[0].shape[0] is not None)
     owner: set[str] = set()
@@ -92,7 +97,13 @@ def _bodies(lines: Sequence[str], spelling: Spelling, read: Gathering) -> list[s
     authors = {split(lines[head.line][head.end :])[0] for head in spelling.heads}
     bodies = []
     for head, end in zip(spelling.heads, [*starts[1:], len(lines)], strict=True):
-        own = [lines[head.line][head.end :]]
+        first = lines[head.line][head.end :]
+        author, said = split(first)
+        if author is not None and _is_pasted_first(said, authors):
+            read.leave_out(PASTED, "\n".join([said, *lines[head.line + 1 : end]]))
+            bodies.append(first.removesuffix(said))
+            continue
+        own = [first]
         for number in range(head.line + 1, end):
             if _is_pasted(lines[number], number, spelling, authors):
                 read.leave_out(PASTED, "\n".join(lines[number:end]))
@@ -100,6 +111,14 @@ def _bodies(lines: Sequence[str], spelling: Spelling, read: Gathering) -> list[s
             own.append(lines[number])
         bodies.append("\n".join(own))
     return bodies
+
+
+def _is_pasted_first(said: str, authors: set[str | None]) -> bool:
+    """Whether a message begins with a line of a chat: it was copied, and is of whom it names."""
+    if _COPIED.match(said):
+        return True
+    head = stamp_of(0, said)
+    return head is not None and (author := split(said[head.end :])[0]) is not None and author in authors
 
 
 def _is_pasted(line: str, number: int, spelling: Spelling, authors: set[str | None]) -> bool:
@@ -188,6 +207,10 @@ def _without_mark_of_edit(body: str) -> tuple[str, str]:
     if start < 0 or not phrases.EDITED.fullmatch(end[max(0, start - 1) :].lstrip()):
         return body, ""
     return end[:start].removesuffix(_LRM), end[start:]
+
+
+def _stands_for(text: str) -> bool:
+    return phrases.OTHER.fullmatch(text.strip(_EDGES)) is not None
 
 
 def _stands_for_a_file(line: str, marked: bool) -> bool:

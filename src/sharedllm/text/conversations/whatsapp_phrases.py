@@ -256,7 +256,8 @@ _CALLS = (
     r"appel (?:vocal|vidéo)(?: de groupe)? manqué|(?:chiamata vocale|videochiamata)(?: di gruppo)? persa|"
     r"gemiste (?:groeps)?(?:spraak|video|audio)-?oproep|"
     r"пропущенный (?:групповой )?(?:аудио|видео)(?:звонок|вызов)|пропущений (?:аудіо|відео)(?:дзвінок|виклик)|"
-    r"cevapsız (?:sesli|görüntülü) arama|nieodebrane połączenie (?:głosowe|wideo)|missat (?:röst|video)samtal|"
+    r"(?:saat )?(?:\d\d:\d\d'\w{2,3} )?cevapsız (?:sesli|görüntülü) arama|"
+    r"nieodebrane połączenie (?:głosowe|wideo)|missat (?:röst|video)samtal|"
     r"mistet (?:tale|video)opkald|ubesvart (?:tale|video)anrop|vastaamaton (?:ääni|video)puhelu|"
     r"panggilan (?:suara|video) tak terjawab|(?:音声|ビデオ)通話(?:に)?不在着信|"
     r"未接(?:语音|語音|视频|視訊|视讯)(?:通话|通話|来电|來電)|"
@@ -272,6 +273,7 @@ _OTHER = (
     r"(?:live )?(?:location|standort|ubicaci[óo]n|localiza[çc][ãa]o|posizione|locatie|position|konum|"
     r"lokalizacja|sijainti|plats|"
     r"местоположение|位置|위치|מיקום|الموقع) ?: ?https?://\S+|live location shared|live-standort wird geteilt|"
+    r"canlı konum paylaşıldı|localização em tempo real compartilhada|ubicación en tiempo real compartida|"
     r"https?://maps\.google\.com/\?q=\S+"
 )
 

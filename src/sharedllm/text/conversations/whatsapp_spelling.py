@@ -15,7 +15,7 @@ from itertools import pairwise
 from math import inf
 
 from sharedllm.text.conversations.gathering import shown_name
-from sharedllm.text.conversations.whatsapp_phrases import MARKERS, SYSTEM_VERBS
+from sharedllm.text.conversations.whatsapp_phrases import CALL, MARKERS, SYSTEM_VERBS
 
 _LONGEST_HEAD = 60
 _MARKS = dict.fromkeys([0xFEFF, 0x200B, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)])
@@ -302,7 +302,7 @@ def _in_order(keys: Sequence[int], texts: Sequence[str]) -> list[bool]:
             low = key
         elif low - _DAY <= key <= above[at] + _HOUR:
             fits = low <= key <= above[at] < inf
-            told = low - _HOUR <= key and SYSTEM_VERBS.search(texts[at]) is not None
+            told = low - _HOUR <= key and _is_told(texts[at])
             kept[at] = authors[at] is not None or fits or told
         elif trusted[at]:
             strays.append(at)
@@ -310,6 +310,11 @@ def _in_order(keys: Sequence[int], texts: Sequence[str]) -> list[bool]:
         for at in strays:
             kept[at] = True
     return kept
+
+
+def _is_told(text: str) -> bool:
+    """Whether a line that is of nobody says what WhatsApp says."""
+    return SYSTEM_VERBS.search(text) is not None or CALL.fullmatch(text.strip(" .\u200e").casefold()) is not None
 
 
 def _longest_run(chosen: Sequence[int], keys: Sequence[int]) -> list[int]:
