@@ -31,13 +31,19 @@ def _in_float32() -> Iterator[str]:
     if "trace" in found:
         yield _trace(found["trace"], "float32")
     if "kernels" in found:
-        yield _products(found["kernels"]["products"])
+        yield _products(found["kernels"]["products"]) + _runs(found["kernels"])
     if "speculation" in found:
         yield f"What a pass of several tokens costs there:\n\n{_costs(found['speculation']['costs'])}"
     if "int8_weights" in found:
         yield int8_speed(found["int8_weights"], "float32")
         if found["int8_weights"]["losses"]:
             yield texts_cost(found["int8_weights"])
+
+
+def _runs(kernels: dict[str, Any]) -> str:
+    if "from_two_runs" not in kernels:
+        return ""
+    return "\n\nOurs and torch's in float32 are of a run of their own: compare them with one another."
 
 
 def _products_beside(compiled: dict[str, Any]) -> str:
