@@ -102,7 +102,7 @@ def test_a_pipe_can_be_named(tmp_path):
         (b"", "is empty", "Give a file with text in it"),
         (b" \n\t", "is empty", "Give a file with text in it"),
         (b"GIF89a\0\1", "is binary, not text: NUL byte at offset 6", "save it as UTF-8"),
-        ("hé".encode("utf-16-le"), "is binary, not text: NUL byte at offset 1", "text in UTF-16, save it as UTF-8"),
+        ("h\x01".encode("utf-16-le"), "is binary, not text: NUL byte at offset 1", "text in UTF-16, save it as UTF-8"),
         ("naïve".encode("latin-1"), "is not UTF-8 text: byte 0xef at offset 2", "Save it as UTF-8"),
         (b"\xef\xbb\xbfok \xff", "byte 0xff at offset 6", "Save it as UTF-8"),
         ("cut off: é".encode()[:-1], "byte 0xc3 at offset 9", "Save it as UTF-8"),
