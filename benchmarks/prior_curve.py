@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,11 @@ def heldout(person: Person, base: Base) -> Windows:
     return spread(text_windows(person.text[-HELDOUT:], base.encode, WINDOW), WINDOWS)
 
 
+def general_windows(place: Workplace) -> Windows:
+    """Windows of held-out general text."""
+    return spread(place.general("heldout", WINDOW), 4 * WINDOWS)
+
+
 def first_bytes(person: Person, size: int) -> str | None:
     """So many bytes of the beginning of their text; None if there are not so many before what is held out."""
     before = person.text[: -HELDOUT - GAP].encode()
@@ -117,12 +122,11 @@ def _lines(people: list[Person], result: dict[str, Any]) -> Iterator[tuple[Workp
                     places.setdefault(name, Workplace(name, folder=Path(folder) / name))
                 if "general" not in result:
                     result["general"] = {
-                        name: _raw(base_losses(place.base, spread(place.general("heldout", WINDOW), 4 * WINDOWS)))
-                        for name, place in places.items()
+                        name: raw(base_losses(place.base, general_windows(place))) for name, place in places.items()
                     }
                 if person.user not in result["people"]:
                     bare = base_losses(places[BARE_BASE].base, heldout(person, places[BARE_BASE].base))
-                    result["people"][person.user] = {"kind": person.kind, "bytes": len(person.text.encode())} | _raw(
+                    result["people"][person.user] = {"kind": person.kind, "bytes": len(person.text.encode())} | raw(
                         bare
                     )
                 yield places[base], size, format, person
@@ -134,7 +138,7 @@ def _line(place: Workplace, size: int, format: str, person: Person, result: dict
     windows = heldout(person, place.base)
     line: dict[str, Any] = {"user": person.user, "bytes": size, "base": place.name, "format": format}
     if not size:
-        return line | _raw(base_losses(place.base, windows))
+        return line | raw(base_losses(place.base, windows))
     text = first_bytes(person, size)
     assert text is not None
     begun = time.monotonic()
@@ -142,7 +146,7 @@ def _line(place: Workplace, size: int, format: str, person: Person, result: dict
     tokenized = tokenize_to_train(person.user, split_text(text, user=person.user), place.base.encode, window=WINDOW)
     (judged,) = train_and_judge(place, [tokenized], recipe)
     if judged.adapter is None or judged.gate is None:
-        return line | {"error": str(judged.error)} | _raw(base_losses(place.base, windows))
+        return line | {"error": str(judged.error)} | raw(base_losses(place.base, windows))
     seconds = time.monotonic() - begun
     table = np.stack([np.zeros_like(judged.adapter.values), judged.adapter.values])
     without, row = row_losses(place.base, place.injection(format), table, windows)
@@ -152,20 +156,25 @@ def _line(place: Workplace, size: int, format: str, person: Person, result: dict
         "scale": judged.adapter.provenance.get("scale", 1.0),
         "steps": judged.adapter.provenance.get("steps"),
         "seconds": round(seconds, 1),
-        "without": _raw(without),
-        **_raw(row),
+        "without": raw(without),
+        **raw(row),
     }
 
 
-def _raw(losses: Losses) -> dict[str, Any]:
+def raw(losses: Losses) -> dict[str, Any]:
+    """What is kept of losses: nats of every window, and how many tokens are predicted in each."""
     return {"nats": [round(float(each), 4) for each in losses.nats], "tokens": plain_counts(losses.tokens)}
+
+
+def gain(before: Mapping[str, Any], after: Mapping[str, Any]) -> float:
+    """How much lower perplexity is, of what `raw` kept of the same windows."""
+    fall = np.sum(before["nats"]) - np.sum(after["nats"])
+    return float(1 - np.exp(-fall / (len(before["nats"]) * before["tokens"])))
 
 
 def _gain(line: dict[str, Any], result: dict[str, Any]) -> float:
     """How much lower perplexity is than the bare base's with what is served."""
-    served = line if line.get("passed", True) else line["without"]
-    bare = result["people"][line["user"]]
-    return float(1 - np.exp((np.sum(served["nats"]) - np.sum(bare["nats"])) / (len(bare["nats"]) * bare["tokens"])))
+    return gain(result["people"][line["user"]], line if line.get("passed", True) else line["without"])
 
 
 def summary(result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -180,17 +189,11 @@ def summary(result: dict[str, Any]) -> list[dict[str, Any]]:
         gains = sorted(_gain(line, result) for line in lines)
         row: dict[str, Any] = {"bytes": size, "base": base, "format": format, "people": len(lines)}
         row |= {"gain": dict(zip(("p10", "median", "p90"), np.quantile(gains, (0.1, 0.5, 0.9)).round(4), strict=True))}
-        row["median_interval"] = _interval(gains)
+        row["median_interval"] = median_interval(gains)
         judged = [line for line in lines if "passed" in line]
         if judged:
             served = [line for line in judged if line["passed"]]
-            own = [
-                1
-                - np.exp(
-                    (np.sum(line["nats"]) - np.sum(line["without"]["nats"])) / (len(line["nats"]) * line["tokens"])
-                )
-                for line in served
-            ]
+            own = [gain(line["without"], line) for line in served]
             row |= {
                 "served": len(served),
                 "harmed_by_more_than_1_percent": sum(bool(each < -0.01) for each in own),
@@ -200,7 +203,7 @@ def summary(result: dict[str, Any]) -> list[dict[str, Any]]:
     return found
 
 
-def _interval(values: list[float]) -> list[float]:
+def median_interval(values: Sequence[float]) -> list[float]:
     """Of the median over people: a bootstrap of 10,000 resamples, 95 %."""
     drawn = np.random.default_rng(0).choice(values, size=(10_000, len(values)))
     return [round(float(each), 4) for each in np.quantile(np.median(drawn, axis=1), (0.025, 0.975))]

@@ -19,6 +19,8 @@ def prior_figures() -> str:
 
 {_kinds(_load("prior_curve"))}
 
+{_control(_load("prior_control"))}
+
 {_sweep(_load("prior_sweep"))}
 
 {_time(_load("time_to_quality"))}
@@ -50,11 +52,12 @@ answers them: whoever's row the gate held back has the gain of the base alone. {
 
 
 def _general(general: dict[str, Any]) -> str:
-    bare, prior = (
-        math.exp(sum(each["nats"]) / (each["tokens"] * len(each["nats"])))
-        for each in (general["smollm2-135m"], general["smollm2-135m-people"])
-    )
+    bare, prior = (_perplexity(general[name]) for name in ("smollm2-135m", "smollm2-135m-people"))
     return f"Perplexity of general text (WikiText-2): {bare:.1f} on the bare base, {prior:.1f} on the prior."
+
+
+def _perplexity(read: dict[str, Any]) -> float:
+    return math.exp(sum(read["nats"]) / (read["tokens"] * len(read["nats"])))
 
 
 def _size(count: int) -> str:
@@ -79,6 +82,56 @@ def _kinds(curve: dict[str, Any]) -> str:
     told = (f"{kind} {statistics.median(each):.0%} ({len(each)})" for kind, each in sorted(gains.items()))
     said = f"With nothing of their own, by kind, the median and how many people: {', '.join(told)}."
     return textwrap.fill(said, 118, break_on_hyphens=False)
+
+
+def _control(found: dict[str, Any]) -> str:
+    told, recipe, shipped = found["summary"], found["recipe"], found["shipped"]
+    count, general = told["people"], {name: _perplexity(read) for name, read in found["general"].items()}
+    rows = []
+    for name, each in told["priors"].items():
+        compared = ["", "", ""]
+        if name != "people":
+            less = _with_interval(each["less_than_people"], each["less_than_people_interval"], ".1%")
+            share = _with_interval(each["share"], each["share_interval"], ".0%")
+            compared = [less, f"{each['people_better']} of {count}", share]
+        gain = _with_interval(each["median"], each["median_interval"], ".1%")
+        rows.append(
+            f"| {_TRAINED_ON[name]} | {gain} | {each['p10']:.1%} | {' | '.join(compared)} | {general[name]:.1f} |"
+        )
+    tokens, most = (each["people"] * each["windows"] * each["window"] for each in (recipe, shipped))
+    tokens, most = tokens * found["steps"], most * shipped["steps"]
+    bare = found["general"]["bare"]
+    texts, windows = found["texts"]["general"]["texts"], len(bare["nats"])
+    said = f"""How much of that is people, and how much a chat model's return to plain text? {count} of these people,
+with nothing of their own, under priors by the shipped one's recipe after {found["steps"]} of {recipe["steps"]} steps
+that each read a window of {recipe["people"]} of {texts} texts, in place of {shipped["steps"]} steps and
+{shipped["people"]} texts: {tokens:,} tokens in place of {most:,}, and nobody is met twice. That is far from what
+ships, and these priors compare with one another alone. Read are 2 windows of everybody's and {windows} of general
+text ({general["bare"]:.1f} on the bare base), which is other articles of WikiText-2 than the second was trained on,
+with its spaces around signs. What the bare base made of them is the curve's, of another machine: on somebody's windows
+that were read again here it differs by up to {found["bare_differs_by"]:.1f} nats in {bare["tokens"]} tokens."""
+    kinds = (
+        f"{kind} {each['people']:.0%}, {each['general']:.0%} ({each['of']})" for kind, each in told["kinds"].items()
+    )
+    by_kind = f"By kind, the medians after people's texts and after articles, and how many people: {', '.join(kinds)}."
+    return f"""{textwrap.fill(said, 118, break_on_hyphens=False)}
+
+| trained on | gain (95 % interval) | lowest tenth | less than the first | gain less | share of it | general text |
+|---|---|---|---|---|---|---|
+{_lines(rows)}
+
+{textwrap.fill(by_kind, 118, break_on_hyphens=False)}"""
+
+
+_TRAINED_ON = {
+    "people": "people's texts",
+    "general": "articles of WikiText-2",
+    "shuffled": "people's texts, the words of each shuffled",
+}
+
+
+def _with_interval(number: float, interval: list[float] | None, form: str) -> str:
+    return f"{number:{form}}" + (f" ({interval[0]:{form}} to {interval[1]:{form}})" if interval else "")
 
 
 def _sweep(sweep: dict[str, Any]) -> str:
