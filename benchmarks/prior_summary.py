@@ -110,17 +110,11 @@ ships, and these priors compare with one another alone. Read are 2 windows of ev
 text ({general["bare"]:.1f} on the bare base), which is other articles of WikiText-2 than the second was trained on,
 with its spaces around signs. What the bare base made of them is the curve's, of another machine: on somebody's windows
 that were read again here it differs by up to {found["bare_differs_by"]:.1f} nats in {bare["tokens"]} tokens."""
-    kinds = (
-        f"{kind} {each['people']:.0%}, {each['general']:.0%} ({each['of']})" for kind, each in told["kinds"].items()
-    )
-    by_kind = f"By kind, the medians after people's texts and after articles, and how many people: {', '.join(kinds)}."
     return f"""{textwrap.fill(said, 118, break_on_hyphens=False)}
 
 | trained on | gain (95 % interval) | lowest tenth | less than the first | gain less | share of it | general text |
 |---|---|---|---|---|---|---|
-{_lines(rows)}
-
-{textwrap.fill(by_kind, 118, break_on_hyphens=False)}"""
+{_lines(rows)}"""
 
 
 _TRAINED_ON = {
