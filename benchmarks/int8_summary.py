@@ -62,8 +62,12 @@ def texts_cost(found: dict[str, Any]) -> str:
         for way, each in read.items():
             if "worse_than_plain" in each:
                 costs.setdefault(way.removeprefix("nothing, "), []).append(each["worse_than_plain"]["estimate"])
-    told = " and ".join(f"{weights} {min(each):.2%} to {max(each):.2%}" for weights, each in costs.items())
-    kept = f"{found['windows']} windows of {found['window']} tokens of each of {len(texts)} texts"
+    told = " and ".join(
+        f"{weights} {' to '.join(dict.fromkeys(f'{cost:.2%}' for cost in (min(each), max(each))))}"
+        for weights, each in costs.items()
+    )
+    of_each = "a text" if len(texts) == 1 else f"each of {len(texts)} texts"
+    kept = f"{found['windows']} windows of {found['window']} tokens of {of_each}"
     return f"Of perplexity, over {kept} and under nothing, that costs: {told}."
 
 

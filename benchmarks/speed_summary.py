@@ -59,7 +59,7 @@ def _products_beside(compiled: dict[str, Any]) -> str:
         rows.append(f"| {people} | {' | '.join([*ways, *times])} |")
     body = "\n".join(rows)
     cpu, torch = environment["cpu"], environment["packages"]["torch"]
-    return f"""**On a processor that multiplies no bfloat16** a base is in float32. {cpu} with AVX2, torch {torch}.
+    return f"""**On a processor that multiplies no bfloat16** a base is in float32. {cpu}, torch {torch}.
 Products of ours beside torch's, and beside a pass without any kernel of ours: passes in turns, in one process on one
 thread; the load of the machine beside them {compiled["others"]:.0f}.
 

@@ -121,3 +121,10 @@ def test_states_that_a_weight_does_not_fit_are_refused(numbers, width, dtype):
     product = InPanels(ours, numbers(20, 8, dtype=torch.float32))
     with pytest.raises(RuntimeError):
         product(numbers(2, width, dtype=dtype))
+
+
+@needs_ours
+def test_a_bias_in_another_dtype_is_refused(numbers):
+    product, states = InPanels(ours, numbers(20, 8, dtype=torch.float32)), numbers(2, 8, dtype=torch.float32)
+    with pytest.raises(RuntimeError):
+        product(states, numbers(20, dtype=torch.bfloat16))

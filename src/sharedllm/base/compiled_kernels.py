@@ -30,7 +30,8 @@ _PROCESSORS = {
     "AVX512": ("-march=x86-64-v4", "-mprefer-vector-width=512"),
 }
 """What may be made use of, by what torch has found the processor to be."""
-_SECONDS = 120
+_SECONDS = 600
+"""More than a busy machine takes: whoever gives up serves without them until it is started anew."""
 
 _PANEL = 16
 """Outputs of a product that lie beside one another, as `kernels.cpp` has them."""

@@ -142,11 +142,18 @@ class ByOurs:
         """Lay the weights out, which are as `ByFBGEMM` is given them."""
         self._ours, (self._out, self._in) = ours, levels.shape
         self._steps, self._narrower, self._bias = steps, narrower, bias
+        if bias is not None and bias.dtype not in ours.dtypes:
+            self._bias = bias.float()
         self._levels = ours.laid_out(levels)
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         """The product of states ``[..., in]``, in their dtype."""
-        return self._ours.multiply_int8(states, self._narrower, self._levels, self._steps, self._bias)
+        if states.shape[-1] != self._in:
+            # The kernel would read beyond their end; torch says what is wrong with them.
+            return torch.nn.functional.linear(states, self.levels().to(states.dtype))
+        given = states if states.dtype in self._ours.dtypes else states.float()
+        product = self._ours.multiply_int8(given, self._narrower, self._levels, self._steps, self._bias)
+        return product.to(states.dtype)
 
     def levels(self) -> torch.Tensor:
         """They again, ``[out, in]``."""

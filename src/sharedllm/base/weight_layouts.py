@@ -69,7 +69,8 @@ class InPanels(LaidOut):
         self._weight = ours.laid_out(narrow if torch.equal(narrow.to(weight.dtype), weight) else weight)
 
     def __call__(self, states: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        if states.dtype is not self._dtype or states.shape[-1] != self._into:
+        dtypes = {states.dtype} if bias is None else {states.dtype, bias.dtype}
+        if dtypes != {self._dtype} or states.shape[-1] != self._into:
             # The kernel would read beyond their end; torch says what is wrong with them.
             return torch.nn.functional.linear(states, self.plain(), bias)
         return self._ours.multiply(states, self._weight, self._out, bias)
