@@ -55,20 +55,18 @@ seconds in which it computed; the load of the machine beside it {others:.0f}.{ho
 
 
 def texts_cost(found: dict[str, Any]) -> str:
-    """Markdown of what weights that are not plain cost texts that were read under nothing."""
-    (texts,) = found["quality"].values()
-    costs: dict[str, list[float]] = {}
-    for read in texts.values():
-        for way, each in read.items():
-            if "worse_than_plain" in each:
-                costs.setdefault(way.removeprefix("nothing, "), []).append(each["worse_than_plain"]["estimate"])
-    told = " and ".join(
-        f"{weights} {' to '.join(dict.fromkeys(f'{cost:.2%}' for cost in (min(each), max(each))))}"
-        for weights, each in costs.items()
+    """Markdown of what weights that are not plain cost each text that was read under nothing."""
+    told = [
+        f"{user}, {way.removeprefix('nothing, ')} {_share(each['worse_than_plain'])}"
+        for texts in found["quality"].values()
+        for user, read in texts.items()
+        for way, each in read.items()
+        if "worse_than_plain" in each
+    ]
+    return (
+        f"Perplexity over {found['windows']} windows of {found['window']} tokens under nothing is higher than\n"
+        f"with plain weights by: {'; '.join(told)}."
     )
-    of_each = "a text" if len(texts) == 1 else f"each of {len(texts)} texts"
-    kept = f"{found['windows']} windows of {found['window']} tokens of {of_each}"
-    return f"Of perplexity, over {kept} and under nothing, that costs: {told}."
 
 
 def _beside(found: dict[str, Any]) -> str:
