@@ -5,17 +5,13 @@ import torch
 from tests import models
 from transformers import OPTConfig
 
-from sharedllm.base import int8_weights
-from sharedllm.base.compiled_kernels import kernels
-from sharedllm.base.int8_weights import ByOurs, Int8Linear, Int8Product, multiplies_int8
+from sharedllm.base.int8_weights import Int8Linear, Int8Product, multiplies_int8
 from sharedllm.base.loading import load_base
 from sharedllm.base.prepacked_weights import Prepacked
 from sharedllm.errors import InvalidInput, UnsupportedBase
 from sharedllm.serving.engine import Engine
 
 needs_int8 = pytest.mark.skipif(not multiplies_int8("cpu"), reason="this processor does not multiply in int8")
-ours = kernels()
-needs_ours = pytest.mark.skipif(ours is None or not ours.multiplied, reason="no products of ours here")
 
 
 @pytest.fixture
@@ -71,7 +67,7 @@ def test_the_operations_are_called_as_torch_declares_them():
 
 
 @needs_int8
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
 def test_a_product_is_that_of_the_rounded_states_and_weights(base, dtype):
     for layer in layers(base(dtype=dtype)):
         states = states_of(layer, dtype=dtype)
@@ -80,31 +76,6 @@ def test_a_product_is_that_of_the_rounded_states_and_weights(base, dtype):
         # A state half-way between two levels may go to either.
         assert ((layer(states).double() - expected).abs() / size).max() < 0.01
         assert layer(states).dtype is dtype
-
-
-@needs_ours
-@pytest.mark.parametrize(("into", "out"), [(1, 1), (7, 33), (577, 50), (2049, 17)])
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
-def test_a_product_of_ours_is_that_of_the_rounded_states_in_any_dtype_and_size(dtype, into, out):
-    generator = torch.Generator().manual_seed(0)
-    levels = torch.randint(-127, 128, (out, into), dtype=torch.int8, generator=generator)
-    steps, narrower = (torch.rand(size, generator=generator) + 0.1 for size in (out, into))
-    bias = torch.randn(out, generator=generator).to(dtype)
-    states = torch.randn(13, into, generator=generator).to(dtype)
-    # Small enough for float16.
-    product = ByOurs(ours, levels, steps / 127, narrower, bias)
-    wide = states.double() * narrower.double()
-    sizes = wide.abs().amax(-1, keepdim=True)
-    expected = (wide / sizes * 127).round() @ levels.double().T * (sizes / 127) * steps.double() / 127 + bias.double()
-    found = product(states)
-    assert found.dtype is dtype
-    # A state half-way between two levels may go to either.
-    allowed = sizes * 0.01 * into**0.5 + expected.abs() * torch.finfo(dtype).eps
-    assert ((found.double() - expected).abs() <= allowed).all()
-    assert torch.equal(product.levels(), levels)
-    for width in (into - 1, into + 1):
-        with pytest.raises(RuntimeError):
-            product(torch.zeros(2, width, dtype=dtype))
 
 
 @needs_int8
@@ -267,6 +238,5 @@ def test_where_weights_cannot_be_held_so_is_said_before_anything_is_loaded(monke
     with pytest.raises(InvalidInput, match="int8 on cuda"):
         load_base(str(tmp_path), device="cuda", weights="int8")
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
-    monkeypatch.setattr(int8_weights, "kernels", lambda: None)
     with pytest.raises(InvalidInput, match="VNNI"):
         load_base(str(tmp_path), device="cpu", weights="int8")

@@ -14,9 +14,8 @@ what else is multiplied beside it.
 Layers that are given more than the model's width, as the last of a feed-forward part is, stay plain: what a gate has
 let through has outliers in other channels for each token.
 
-With VNNI the operations reached for are FBGEMM's, through torch, and multiply states without a sign: 128 stands for 0.
-`tests/base/test_int8_weights.py` fails when they move. Without it FBGEMM cuts sums off at sixteen bits, and a kernel of
-ours multiplies (`kernels.cpp`).
+The operations reached for are FBGEMM's, through torch, and multiply states without a sign: 128 stands for 0.
+`tests/base/test_int8_weights.py` fails when they move.
 """
 
 import warnings
@@ -25,7 +24,6 @@ from typing import Any
 
 import torch
 
-from sharedllm.base.compiled_kernels import Kernels, kernels
 from sharedllm.base.frames import rounded
 from sharedllm.errors import InvalidInput, UnsupportedBase
 
@@ -56,16 +54,20 @@ class Int8Linear(torch.nn.Linear):
 
 
 class Int8Product:
-    """Layers that read the same states as one product, from weights in the layout that they are multiplied from."""
+    """Layers that read the same states as one product, from weights in the layout that FBGEMM multiplies from."""
 
     def __init__(self, layers: Sequence[Int8Linear]) -> None:
         self._widths = [layer.out_features for layer in layers]
         biases: list[torch.Tensor] = [layer.bias for layer in layers if layer.bias is not None]
+        self._bias = torch.cat(biases).detach() if biases else None
         levels, steps = torch.cat([layer.levels for layer in layers]), torch.cat([layer.steps for layer in layers])
-        bias = torch.cat(biases).detach() if biases else None
-        given = levels, steps, 1 / layers[0].spread, bias
-        ours = None if _fbgemm_is_exact() else kernels()
-        self._multiply = ByFBGEMM(*given) if ours is None else ByOurs(ours, *given)
+        zeros, self._narrower = torch.zeros(len(steps), dtype=torch.int64), 1 / layers[0].spread
+        with warnings.catch_warnings():
+            # It says that such tensors are to leave torch.
+            warnings.simplefilter("ignore")
+            weight = torch._make_per_channel_quantized_tensor(levels, steps.double(), zeros, 0)
+        self._weight = torch.ops.quantized.linear_prepack(weight, None)
+        self._multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         """The product of states ``[..., in]``, in their dtype.
@@ -78,40 +80,6 @@ class Int8Product:
                 "The base holds its weights in int8, through which nothing can be trained",
                 remedy="Load it with plain weights to train; what is trained on them is served from either.",
             )
-        return self._multiply(states)
-
-    def levels(self) -> list[torch.Tensor]:
-        """Each layer's own again, int8 ``[out, in]``."""
-        # Levels that share their memory would be held as long as any of them.
-        parts = self._multiply.levels().split(self._widths)  # type: ignore[no-untyped-call]
-        return [part.clone() for part in parts]
-
-
-class ByFBGEMM:
-    """The product by FBGEMM."""
-
-    def __init__(
-        self, levels: torch.Tensor, steps: torch.Tensor, narrower: torch.Tensor, bias: torch.Tensor | None
-    ) -> None:
-        """Lay the weights out.
-
-        Args:
-            levels: int8 ``[out, in]``.
-            steps: float32 ``[out]``.
-            narrower: one by the spread, float32 ``[in]``.
-            bias: ``[out]``.
-        """
-        self._narrower, self._bias = narrower, bias
-        zeros = torch.zeros(len(steps), dtype=torch.int64)
-        with warnings.catch_warnings():
-            # It says that such tensors are to leave torch.
-            warnings.simplefilter("ignore")
-            weight = torch._make_per_channel_quantized_tensor(levels, steps.double(), zeros, 0)
-        self._weight = torch.ops.quantized.linear_prepack(weight, None)
-        self._multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default
-
-    def __call__(self, states: torch.Tensor) -> torch.Tensor:
-        """The product of states ``[..., in]``, in their dtype."""
         given = states * self._narrower
         most = given.abs().amax(-1, keepdim=True)
         # Between -1 and 1 in every token, so that one step fits all. Of zeros alone there are no such numbers; whatever
@@ -121,56 +89,17 @@ class ByFBGEMM:
             return torch.addcmul(self._bias, summed, most.float()).to(states.dtype)
         return summed.mul_(most.float()).to(states.dtype)
 
-    def levels(self) -> torch.Tensor:
-        """They again, ``[out, in]``."""
+    def levels(self) -> list[torch.Tensor]:
+        """Each layer's own again, int8 ``[out, in]``."""
         weight, _ = torch.ops.quantized.linear_unpack(self._weight)
-        levels: torch.Tensor = weight.int_repr()
-        return levels
-
-
-class ByOurs:
-    """The product by a kernel of ours."""
-
-    def __init__(
-        self,
-        ours: Kernels,
-        levels: torch.Tensor,
-        steps: torch.Tensor,
-        narrower: torch.Tensor,
-        bias: torch.Tensor | None,
-    ) -> None:
-        """Lay the weights out, which are as `ByFBGEMM` is given them."""
-        self._ours, (self._out, self._in) = ours, levels.shape
-        self._steps, self._narrower, self._bias = steps, narrower, bias
-        if bias is not None and bias.dtype not in ours.dtypes:
-            self._bias = bias.float()
-        self._levels = ours.laid_out(levels)
-
-    def __call__(self, states: torch.Tensor) -> torch.Tensor:
-        """The product of states ``[..., in]``, in their dtype."""
-        if states.shape[-1] != self._in:
-            # The kernel would read beyond their end; torch says what is wrong with them.
-            return torch.nn.functional.linear(states, self.levels().to(states.dtype))
-        given = states if states.dtype in self._ours.dtypes else states.float()
-        product = self._ours.multiply_int8(given, self._narrower, self._levels, self._steps, self._bias)
-        return product.to(states.dtype)
-
-    def levels(self) -> torch.Tensor:
-        """They again, ``[out, in]``."""
-        return self._ours.plain(self._levels, self._out, self._in)
+        # Levels that share their memory would be held as long as any of them.
+        return [part.clone() for part in weight.int_repr().split(self._widths)]
 
 
 def multiplies_int8(device: str) -> bool:
-    """Whether a device multiplies in int8 exactly: a CPU with VNNI, or one that kernels can be compiled for."""
-    if not device.startswith("cpu"):
-        return False
-    ours = kernels()
-    return _fbgemm_is_exact() or (ours is not None and bool(ours.multiplied))
-
-
-def _fbgemm_is_exact() -> bool:
+    """Whether a device multiplies in int8 exactly: a CPU with VNNI, without which sums are cut off at sixteen bits."""
     exact = torch.cpu.get_capabilities().get("avx512_vnni", False)
-    return bool(exact) and torch.backends.quantized.engine in _ENGINES
+    return bool(exact) and device.startswith("cpu") and torch.backends.quantized.engine in _ENGINES
 
 
 def hold_int8(model: Any, ids: torch.Tensor) -> None:

@@ -90,14 +90,6 @@ def test_what_was_said_in_a_meeting_or_a_film_is_named(name, text, tmp_path):
 
 WITHOUT_TIMES = {
     "IRC": "".join(f"<{name}> {text}\n" for name, text in [("alice", "hello"), ("bob|away", "hi there")] * 4),
-    "IRC with a heart": "".join(f"<{name}> {text}\n" for name, text in [("alice", "hello </3"), ("bob", "hi")] * 4),
-    "long answers": ("You said:\nwhat is tea\nChatGPT said:\n" + "Tea is a drink made of leaves.\n" * 70) * 3,
-    "one answer": "You said:\nwhat is tea\nChatGPT said:\nTea is a drink.\n",
-    "a version": "**You:** what\n\n**Claude 3.5 Sonnet:** Tea.\n\n" * 3,
-    "headings": "## User\nwhat\n## Assistant\nTea.\n" * 3,
-    "German": "Du hast gesagt:\nwas ist Tee\nChatGPT hat gesagt:\nEin Getränk.\n\n" * 3,
-    "French": "Vous avez dit :\nquoi\nChatGPT a dit :\nLe thé.\n" * 3,
-    "Chinese": "用户：什么\nAI：茶\n" * 4,
     "ChatGPT, copied": "You said:\nwhat is tea\nChatGPT said:\nTea is a drink made of leaves.\n\n" * 3,
     "a chat with a model": "**User:** what is tea\n\n**Assistant:** A drink made of leaves.\n\n" * 3,
 }

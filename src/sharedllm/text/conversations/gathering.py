@@ -113,9 +113,7 @@ def moment(value: Any, *, unit: float = 1.0) -> datetime | None:
     """
     try:
         if isinstance(value, str) and not re.fullmatch(r"-?\d+(\.\d+)?", value):
-            when = datetime.fromisoformat(value.strip())
-            when.timestamp()  # At the ends of the calendar there is none.
-            return when
+            return datetime.fromisoformat(value.strip())
         if isinstance(value, (int, float, str)) and not isinstance(value, bool):
             return datetime.fromtimestamp(float(value) * unit, UTC)
     except (ValueError, OverflowError, OSError):
