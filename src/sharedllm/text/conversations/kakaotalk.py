@@ -4,7 +4,7 @@ import re
 from datetime import datetime
 
 from sharedllm.text.conversations.gathering import ATTACHMENTS, DELETED, SYSTEM, Gathering, on_day, shown_name
-from sharedllm.text.conversations.names import IN_DOUBT, Parted, parted
+from sharedllm.text.conversations.names import Parted, kept, parted
 from sharedllm.text.documents import Document
 
 KIND = "KakaoTalk chat"
@@ -57,14 +57,9 @@ def text_documents(source: str, text: str) -> list[Document] | None:
     unparted = ["\n".join(own) for author, own, _ in messages if author is None]
     said_so, doubts = parted(unparted, _SIGN, other=with_ and (with_[1] or with_[2]), tells=_TELLS.fullmatch)
     of_unparted = iter(said_so)
-    for author, own, when in messages:
-        said = next(of_unparted) if author is None else Parted(author, "\n".join(own))
-        if said.author is None:
-            read.leave_out(SYSTEM, said.text)
-        elif said.doubtful:
-            read.leave_out(IN_DOUBT, said.text)
-        else:
-            _take(read, said.author, said.text, when)
+    said = [next(of_unparted) if author is None else Parted(author, "\n".join(own)) for author, own, _ in messages]
+    for number, author, body in kept(read, said):
+        _take(read, author, body, messages[number][2])
     return [read.document(source, KIND, doubts=doubts)]
 
 

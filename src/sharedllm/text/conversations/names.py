@@ -6,10 +6,10 @@ where it does not it is neither's: others' words are never learned as somebody's
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from sharedllm.text.conversations.gathering import folded_name, shown_name
+from sharedllm.text.conversations.gathering import SYSTEM, Gathering, folded_name, shown_name
 
 IN_DOUBT = "messages of which it is not told who wrote them"
 
@@ -112,6 +112,17 @@ def parted(
         else:
             said.append(Parted(each[0].name, body[each[0].end :]))
     return said, _doubts(doubtful, said)
+
+
+def kept(read: Gathering, said: Iterable[Parted]) -> Iterator[tuple[int, str, str]]:
+    """Number, author and text of each that is somebody's; others are left out of what is read, and counted."""
+    for number, each in enumerate(said):
+        if each.author is None:
+            read.leave_out(SYSTEM, each.text)
+        elif each.doubtful:
+            read.leave_out(IN_DOUBT, each.text)
+        else:
+            yield number, each.author, each.text
 
 
 def _begun(body: str, sign: re.Pattern[str]) -> list[_Begun]:

@@ -19,7 +19,7 @@ from sharedllm.text.conversations.gathering import (
     told_apart,
     words,
 )
-from sharedllm.text.conversations.names import IN_DOUBT, parted
+from sharedllm.text.conversations.names import kept, parted
 from sharedllm.text.documents import Document
 
 KIND = "Signal export"
@@ -88,13 +88,8 @@ def text_documents(source: str, text: str) -> list[Document] | None:
         elif messages:
             messages[-1].append(line)
     said, doubts = parted(["\n".join(lines) for lines in messages], _SIGN, other=PurePosixPath(source).parent.name)
-    for each, when in zip(said, whens, strict=True):
-        if each.author is None:
-            read.leave_out(SYSTEM, each.text)
-        elif each.doubtful:
-            read.leave_out(IN_DOUBT, each.text)
-        else:
-            _take_lines(read, each.author, each.text.split("\n"), when)
+    for number, author, body in kept(read, said):
+        _take_lines(read, author, body.split("\n"), whens[number])
     return [_with_me(read, source, doubts)]
 
 

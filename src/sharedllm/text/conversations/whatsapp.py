@@ -7,7 +7,7 @@ from datetime import datetime
 
 from sharedllm.text.conversations import whatsapp_phrases as phrases
 from sharedllm.text.conversations.gathering import ATTACHMENTS, DELETED, POLLS, SYSTEM, Gathering, shown_name
-from sharedllm.text.conversations.names import IN_DOUBT, parted
+from sharedllm.text.conversations.names import kept, parted
 from sharedllm.text.conversations.whatsapp_spelling import COLON, Spelling, decide, split, stamp_of
 from sharedllm.text.documents import Document
 
@@ -58,13 +58,8 @@ def text_documents(source: str, text: str) -> list[Document] | None:
     )
     marks = _marks_programs([each.text for each in said if each.author], on_ios=spelling.heads[0].shape[0] is not None)
     owner: set[str] = set()
-    for number, (each, when) in enumerate(zip(said, spelling.times, strict=True)):
-        if each.author is None:
-            read.leave_out(SYSTEM, each.text)
-        elif each.doubtful:
-            read.leave_out(IN_DOUBT, each.text)
-        else:
-            _take(read, each.author, each.text, when, number, owner, marks)
+    for number, author, body in kept(read, said):
+        _take(read, author, body, spelling.times[number], number, owner, marks)
     me = owner.pop() if len(owner) == 1 else None
     return [read.document(source, KIND, me=me, doubts=[*spelling.doubts, *doubts])]
 
