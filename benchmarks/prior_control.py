@@ -37,6 +37,7 @@ from safetensors import safe_open
 from benchmarks.prior import RECIPE, selected
 from benchmarks.prior_curve import RESULT as CURVE
 from benchmarks.prior_curve import chosen, gain, general_windows, heldout, median_interval, raw
+from benchmarks.prior_summary import FEWEST
 from sharedllm.base.frames import PRIOR, Frames, fold_frames
 from sharedllm.base.loading import load_base
 from sharedllm.base.resolve import BARE_BASE, resolve_base
@@ -57,9 +58,6 @@ TAKEN = 50
 
 READ = slice(1, None, 4)
 """Which windows are read of those in `results/prior_curve.json`."""
-
-FEWEST = 10
-"""People of whom an interval is told."""
 
 BARE = "bare"
 PRIORS = ("people", "general", "shuffled")

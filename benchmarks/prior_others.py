@@ -25,6 +25,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.prior_curve import PRIOR_BASE, WINDOW, chosen, first_bytes, gain, heldout, median_interval, raw
+from benchmarks.prior_summary import FEWEST
 from sharedllm.evaluation.perplexity import row_losses
 from sharedllm.operations.workplace import Workplace
 from sharedllm.reporting.environment import describe
@@ -41,9 +42,6 @@ RECIPE = replace(tuned(RECIPES["default"], format="norm+bank", steps=32), check_
 
 ROWS = ("own", "kin", "stranger")
 """Whose row reads: the person's, that of another of their kind, and that of somebody of another kind."""
-
-FEWEST = 10
-"""People of whom an interval is told."""
 
 Row = npt.NDArray[np.float32]
 Pair = tuple[Person, Person]

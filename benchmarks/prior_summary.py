@@ -9,7 +9,7 @@ from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
 FEWEST = 10
-"""People of whom a median is told."""
+"""People of whom a median, and its interval, is told."""
 
 
 def prior_figures() -> str:

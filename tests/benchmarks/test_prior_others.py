@@ -4,7 +4,8 @@ import json
 from dataclasses import replace
 
 import pytest
-from benchmarks.prior_others import FEWEST, ROWS, others, pairs, summary
+from benchmarks.prior_others import ROWS, others, pairs, summary
+from benchmarks.prior_summary import FEWEST
 from tests.cli.conftest import writing
 
 from benchmarks import prior_curve, prior_others
