@@ -124,3 +124,27 @@ def test_many_beginnings_cost_no_more_than_their_length():
     assert document[IN_DOUBT]
     text = "\n".join(f"13/03/2024, 21:05 - {who}: {text}" for who, text in said)
     assert recognise("chat.txt", text.encode())
+
+
+@every_program
+@pytest.mark.parametrize(
+    ("called", "times"),
+    [("Smith, Lee", 1), ("Lee!", 4), ("2", 4), ("My Very Long Work Name", 2)],
+)
+def test_a_name_of_many_words_or_with_signs_or_numbers_that_recurs_is_nobodys(write, sign, called, times):
+    said = [("Ann", "hello"), ("Bob", "hi"), *[("Ann", "and so on")] * 30]
+    document = write([*said, *[(f"Ann{sign}{called}", "see my words")] * times])
+    assert turns(document) == said and document.doubts
+
+
+def test_a_name_above_an_empty_line_ends_with_its_sign():
+    lines = ["Ann: hello", "Bob: hi", "Ann: Lee: hi", "Ann: Lee:\nsee my words"]
+    (document,) = recognise("chat.txt", "\n".join(f"13/03/2024, 21:05 - {line}" for line in lines).encode())
+    assert turns(document) == [("Ann", "hello"), ("Bob", "hi")]
+
+
+def test_names_of_emoji_alone_are_not_all_one():
+    assert turns(sigexport([("Ann", "hello"), ("🌸", "hi"), ("Ann: Lee", "see my words")])) == [
+        ("Ann", "hello"),
+        ("🌸", "hi"),
+    ]

@@ -90,6 +90,22 @@ def test_what_was_said_in_a_meeting_or_a_film_is_named(name, text, tmp_path):
 
 WITHOUT_TIMES = {
     "IRC": "".join(f"<{name}> {text}\n" for name, text in [("alice", "hello"), ("bob|away", "hi there")] * 4),
+    "IRC with a heart": "".join(f"<{name}> {text}\n" for name, text in [("alice", "hello </3"), ("bob", "hi")] * 4),
+    "long answers": ("You said:\nwhat is tea\nChatGPT said:\n" + "Tea is a drink made of leaves.\n" * 70) * 3,
+    "one answer": "You said:\nwhat is tea\nChatGPT said:\nTea is a drink.\n",
+    "a version": "**You:** what\n\n**Claude 3.5 Sonnet:** Tea.\n\n" * 3,
+    "headings": "## User\nwhat\n## Assistant\nTea.\n" * 3,
+    "German": "Du hast gesagt:\nwas ist Tee\nChatGPT hat gesagt:\nEin Getränk.\n\n" * 3,
+    "French": "Vous avez dit :\nquoi\nChatGPT a dit :\nLe thé.\n" * 3,
+    "Chinese": "用户：什么\nAI：茶\n" * 4,
+    "by a name": "Ann: what is tea\nChatGPT: A drink\nNote: it is hot\nAnn: thanks\nChatGPT: Gladly\n",
+    "ChatML": "<|im_start|>user\nwhat<|im_end|>\n<|im_start|>assistant\nTea.<|im_end|>\n" * 2,
+    "Llama 3": "<|start_header_id|>user<|end_header_id|>\n\nwhat<|eot_id|>"
+    "<|start_header_id|>assistant<|end_header_id|>\n\nTea.<|eot_id|>\n" * 2,
+    "Gemma": "<start_of_turn>user\nwhat<end_of_turn>\n<start_of_turn>model\nTea.<end_of_turn>\n" * 2,
+    "Phi": "<|user|>\nwhat<|end|>\n<|assistant|>\nTea.<|end|>\n" * 2,
+    "Mistral": "<s>[INST] what is tea [/INST] A drink of leaves.</s>\n" * 2,
+    "Alpaca": "### Human: what\n### Assistant: Tea.\n" * 2,
     "ChatGPT, copied": "You said:\nwhat is tea\nChatGPT said:\nTea is a drink made of leaves.\n\n" * 3,
     "a chat with a model": "**User:** what is tea\n\n**Assistant:** A drink made of leaves.\n\n" * 3,
 }
@@ -129,6 +145,9 @@ PROSE = {
     "prices": "".join(f"bread: 1.{at:02}\nbutter: 2.{at:02}\n" for at in range(20)),
     "a table of results": "".join(f"| library | 1:{at:02} | MIT |\n| book | 1:{at:02} | MIT |\n" for at in range(20)),
     "a page's source": "<p> one\n<p> two</p>\n<li> three\n<li> four\n" * 4,
+    "opinions of models": "Claude:\nPlus: kind\nMinus: slow\n\nGPT-5:\nPlus: fast\nMinus: short\n\n" * 3,
+    "a shopping list": "AI:\nBread: two\nMilk: one\n",
+    "a template in a program": 'begin = "<|im_start|>user"\nend = "[INST] [/INST]"\n',
     "a play": "ANN: Are you there?\n\nBOB: I am.\n\n" * 9,
     "questions": "Q: What is tea?\nA: A drink.\n\n" * 9,
     "empty": "",

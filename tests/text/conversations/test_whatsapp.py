@@ -420,6 +420,8 @@ def test_a_document_that_an_export_without_media_only_names_is_nobodys_words(lef
         "[13/03, 20:57] Eve: her words",
         "13/03/2024, 20:57 - Bob: his words\nand more of his",
         "Bob, [13.03.2024 20:57]\nhis words",
+        "see: [13/03, 20:57] Bob: his words",
+        "\u200e[13/03, 20:57] Bob: his words",
     ],
 )
 def test_a_message_that_is_all_pasted_is_not_of_who_pasted_it(copied):

@@ -78,3 +78,31 @@ def test_numbers_of_two_bytes_are_no_text_in_utf_16(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"".join(number.to_bytes(2, "little") for number in range(1, 250)) * 4)
     documents, (unread,) = read(tmp_path)
     assert documents == [] and "is binary, not text" in unread.error.message
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be"])
+def test_plain_letters_in_utf_16_are_a_chat_and_its_encoding_is_said(encoding, tmp_path):
+    (tmp_path / "chat.txt").write_bytes("13.03.24, 21:01 - Ann: hello\n13.03.24, 21:02 - Bob: hi".encode(encoding))
+    (document,), unread = read(tmp_path / "chat.txt")
+    assert unread == [] and [turn.author for turn in document.turns] == ["Ann", "Bob"]
+    assert "read as utf-16" in document.doubts[0]
+
+
+OTHERS = {
+    "a.csv": "Author,Text\nAnn,hello\nBob,hi\n",
+    "a.jsonl": '{"author": "Ann", "text": "hello"}\n{"author": "Bob", "text": "hi"}\n',
+}
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+@pytest.mark.parametrize("name", OTHERS)
+def test_a_table_in_another_encoding_is_a_table(name, encoding, tmp_path):
+    (tmp_path / name).write_bytes(OTHERS[name].encode(encoding))
+    (document,), unread = read(tmp_path / name)
+    assert unread == [] and [(turn.author, turn.text) for turn in document.turns] == [("Ann", "hello"), ("Bob", "hi")]
+
+
+def test_subtitles_in_another_encoding_are_named(tmp_path):
+    (tmp_path / "a.vtt").write_bytes("WEBVTT\n\n00:01.000 --> 00:02.000\nhis words\n".encode("utf-16"))
+    documents, (unread,) = read(tmp_path / "a.vtt")
+    assert documents == [] and "it is a transcript or subtitles" in unread.error.message

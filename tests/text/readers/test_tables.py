@@ -159,6 +159,24 @@ def test_messages_that_stand_newest_first_and_of_several_chats_are_read_in_their
     assert [each.me for each in whose_words([bob, carol], Choices())] == ["Ann", "Ann"], "who is in both"
 
 
+def test_what_was_written_at_one_time_stands_as_all_of_the_table_does_and_two_chats_never_have_one_name(tmp_path):
+    header = "CONVERSATION ID,CONVERSATION TITLE,FROM,DATE,CONTENT\n"
+    rows = [
+        "a,P,Bob,2024-02-26,last",
+        "b,P,Cy,2024-02-25,later",
+        "b,P,Ann,2024-02-25,sooner",
+        "a,P,Ann,2024-02-24,first",
+    ]
+    (tmp_path / "m.csv").write_text(header + "\n".join(rows))
+    (one, other), _ = read(tmp_path / "m.csv")
+    assert [turn.text for turn in other.turns] == ["sooner", "later"] and one.source != other.source
+
+
+def test_a_time_at_the_end_of_the_calendar_is_none(tmp_path):
+    header, *rows = ["Date", "Author", "Text"], ["0001-01-01 00:00:00", "Ann", "b"], ["2024-02-26", "Ann", "a"]
+    assert [turn.text for turn in table(tmp_path / "m.csv", header, *rows).turns] == ["b", "a"]
+
+
 def test_rows_without_times_and_those_of_one_stay_as_they_stand(tmp_path):
     some = table(tmp_path / "m.csv", ["Date", "Author", "Text"], ["2024-02-26", "Ann", "b"], ["?", "Ann", "a"])
     same = table(tmp_path / "n.csv", ["Date", "Author", "Text"], *[["2024-02-26", "Ann", each] for each in "ba"])

@@ -113,7 +113,9 @@ def moment(value: Any, *, unit: float = 1.0) -> datetime | None:
     """
     try:
         if isinstance(value, str) and not re.fullmatch(r"-?\d+(\.\d+)?", value):
-            return datetime.fromisoformat(value.strip())
+            when = datetime.fromisoformat(value.strip())
+            when.timestamp()  # At the ends of the calendar there is none.
+            return when
         if isinstance(value, (int, float, str)) and not isinstance(value, bool):
             return datetime.fromtimestamp(float(value) * unit, UTC)
     except (ValueError, OverflowError, OSError):

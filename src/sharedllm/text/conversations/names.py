@@ -17,7 +17,7 @@ _LONGEST_NAME, _LONGEST_REST = 100, 60
 _FEWEST_OF_ONE, _MOST_OF_NOTICES = 3, 2
 _MOST_WORDS, _MOST_SMALL_WORDS = 4, 2
 _OFTEN = 0.2
-_OF_SENTENCES = frozenset('?!;,"“”„«»')
+_OF_SENTENCES = frozenset('?!;"“”„«»')
 _SHOWN = 3
 _END_OF_NAME = re.compile(r"\W|님|$")
 
@@ -39,10 +39,11 @@ class Parted:
 
 @dataclass(frozen=True)
 class _Begun:
-    """A line up to a sign: what it names, and how many characters that takes with the sign."""
+    """A line up to a sign: what it names, how many characters that takes with the sign, and whether nothing follows."""
 
     name: str
     end: int
+    is_heading: bool = False
 
 
 def parted(
@@ -83,7 +84,7 @@ def parted(
     going_on: defaultdict[str, Counter[str | None]] = defaultdict(Counter)
     for each in begun:
         if each and each[0].name in people:
-            going_on[each[0].name][each[1].name if len(each) > 1 else None] += 1
+            going_on[each[0].name][each[1].name if len(each) > 1 and not each[1].is_heading else None] += 1
     whole: set[str] = set()
     doubtful: set[str] = set()
     if not _is_pair(people, other):
@@ -92,7 +93,7 @@ def parted(
             if len(longer) == len(found) and people[person] >= _FEWEST_OF_ONE * max(1, len(found)):
                 whole |= longer.keys()
             for name, count in longer.items():
-                if other is not None and folded_name(name) == folded_name(other):
+                if other is not None and _is_called(name, other):
                     whole.add(name)
                 elif _may_go_on(name[len(person) :].strip(" :"), count, people[person], alone=len(people) == 1):
                     doubtful.add(name)
@@ -133,16 +134,21 @@ def _begun(body: str, sign: re.Pattern[str]) -> list[_Begun]:
         return []
     second = sign.search(line, first.end())
     begun = [_Begun(name, first.end())]
-    # With nothing after it a sign ends a heading, as of a list or a poll.
-    is_followed = second is not None and second[0][-1].isspace()
-    if second is not None and is_followed and 0 < len(line[first.end() : second.start()].strip()) <= _LONGEST_REST:
-        begun.append(_Begun(shown_name(line[: second.start()]), second.end()))
+    if second is not None and 0 < len(line[first.end() : second.start()].strip()) <= _LONGEST_REST:
+        # With nothing after it a sign ends a heading, as of a list or a poll, or a name above an empty line.
+        is_heading = not second[0][-1].isspace()
+        begun.append(_Begun(shown_name(line[: second.start()]), second.end(), is_heading))
     return begun
 
 
 def _is_pair(people: Collection[str], other: str | None) -> bool:
     """Whether a chat is between two, one of whom it is with."""
-    return other is not None and len(people) == 2 and folded_name(other) in map(folded_name, people)
+    return other is not None and len(people) == 2 and any(_is_called(name, other) for name in people)
+
+
+def _is_called(name: str, other: str) -> bool:
+    """Whether two names are one as people spell it; those of signs alone, like emoji, as they stand."""
+    return name == other or folded_name(name) == folded_name(other) != ""
 
 
 def _may_go_on(rest: str, count: int, of: int, *, alone: bool) -> bool:
@@ -155,13 +161,15 @@ def _may_go_on(rest: str, count: int, of: int, *, alone: bool) -> bool:
         alone: whether nobody else writes in the chat, as if it were with oneself.
     """
     words = rest.split()
-    if (rest.isascii() and not any(map(str.isalpha, rest))) or not _OF_SENTENCES.isdisjoint(rest):
+    is_number = rest.isascii() and not any(map(str.isalpha, rest))
+    is_time = is_number and ":" in rest
+    if not words or is_time or (count == 1 and (is_number or not _OF_SENTENCES.isdisjoint(rest))):
         return False
     if alone or (count >= _FEWEST_OF_ONE and count >= _OFTEN * of):
         return True
     if count > 1 and len(words) <= _MOST_SMALL_WORDS:
         return True
-    return len(words) <= _MOST_WORDS and not any(word[0].islower() for word in words)
+    return (count > 1 or len(words) <= _MOST_WORDS) and not any(word[0].islower() for word in words)
 
 
 def _doubts(names: Collection[str], said: Sequence[Parted]) -> list[str]:

@@ -31,9 +31,9 @@ _LEVELS = re.compile(r"(?:INFO|DEBUG|TRACE|WARN|WARNING|ERROR|FATAL|CRITICAL|NOT
 _CLOCK = r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[ \u202f]?[AaPp]\.?[ \u00a0\u202f]?[Mm]\.?)?"
 _DAY = r"\d{1,4}[./\-]\d{1,2}(?:[./\-]\d{2,4})?"
 _COPIED = re.compile(
-    rf"\[(?:{_DAY},? {_CLOCK}|{_CLOCK}, {_DAY})\] ?[^\n]{{1,80}}?: |[^\n]{{1,60}}, \[{_DAY},? {_CLOCK}\]:?\s*$"
+    rf"\[(?:{_DAY},? {_CLOCK}|{_CLOCK}, {_DAY})\] ?[^\n]{{1,80}}?: |^[^\n]{{1,60}}, \[{_DAY},? {_CLOCK}\]:?\s{{0,9}}$"
 )
-"""A line as WhatsApp and Telegram put it on the clipboard when messages are copied."""
+"""A line as WhatsApp and Telegram put it on the clipboard when messages are copied, the former anywhere in a line."""
 
 _QUOTES = re.compile('["“”„«»]')
 
@@ -109,8 +109,8 @@ def _bodies(lines: Sequence[str], spelling: Spelling, read: Gathering) -> list[s
 
 
 def _is_pasted_first(said: str, authors: set[str | None]) -> bool:
-    """Whether a message begins with a line of a chat: it was copied, and is of whom it names."""
-    if _COPIED.match(said):
+    """Whether a line of a chat is on the first of a message: it was copied, and is of whom it names."""
+    if _COPIED.search(said):
         return True
     head = stamp_of(0, said)
     return head is not None and (author := split(said[head.end :])[0]) is not None and author in authors
@@ -118,10 +118,10 @@ def _is_pasted_first(said: str, authors: set[str | None]) -> bool:
 
 def _is_pasted(line: str, number: int, spelling: Spelling, authors: set[str | None]) -> bool:
     """Whether a line within a message is one of another chat, or of another place of this one, and of no list."""
-    if not line or not (line[0].isdigit() or line[0] in "[\u200e\u200f" or line.rstrip().endswith(("]", "]:"))):
-        return False
-    if _COPIED.match(line):
+    if "[" in line and _COPIED.search(line):
         return True
+    if not line or not (line[0].isdigit() or line[0] in "[\u200e\u200f"):
+        return False
     head = stamp_of(number, line)
     # A time and a colon, as only old phones wrote it, is rather how somebody begins a line of their own.
     if head is None or (head.shape[2] is not None and number not in spelling.strays):

@@ -8,10 +8,12 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from io import StringIO
+from itertools import pairwise
 from pathlib import PurePath
 from typing import Any, BinaryIO
 
 from sharedllm.text.conversations import people_in, recognise
+from sharedllm.text.conversations.gathering import moment, told_apart
 from sharedllm.text.documents import Document, Turn
 from sharedllm.text.readers.charsets import decode
 from sharedllm.text.readers.found import Unreadable, whole
@@ -229,11 +231,13 @@ def tables_of(rows: Sequence[dict[str, str]], source: str) -> list[Document]:
         titles.setdefault(which, (row.get(title, "").strip() if title else "") or which)
         turn = Turn(row[column], wrote(row), _moment(row.get(when)) if when else None)
         chats.setdefault(which, []).append(turn)
+    titles = told_apart(titles.items())
+    is_newest_first = _is_newest_first(chats.values())
     found = [
         Document(
             f"{source}/{titles[which]}" if len(chats) > 1 else source,
             "table",
-            tuple(_in_time(turns)),
+            tuple(_in_time(turns, is_newest_first=is_newest_first)),
             None if direction is None else ME,
         )
         for which, turns in chats.items()
@@ -241,14 +245,23 @@ def tables_of(rows: Sequence[dict[str, str]], source: str) -> list[Document]:
     return [replace(found[0], left_out={_OTHERS: sizes.total() - sizes[column]}), *found[1:]]
 
 
-def _in_time(turns: list[Turn]) -> list[Turn]:
+def _is_newest_first(chats: Iterable[Sequence[Turn]]) -> bool:
+    """Whether times go back from row to row of a chat rather than on."""
+    steps: Counter[bool] = Counter()
+    for turns in chats:
+        times = [turn.when.timestamp() for turn in turns if turn.when is not None]
+        steps.update(later < earlier for earlier, later in pairwise(times) if later != earlier)
+    return steps[True] > steps[False]
+
+
+def _in_time(turns: list[Turn], *, is_newest_first: bool) -> list[Turn]:
     """Turns in the order in which they were written, if all have a time: those of one time as they stand, or from
     below where the newest are above."""
-    times = [turn.when.timestamp() for turn in turns if turn.when is not None]
-    if len(times) < len(turns):
+    if any(turn.when is None for turn in turns):
         return turns
-    newest_first = times[:1] > times[-1:] and times == sorted(times, reverse=True)
-    return sorted(turns[::-1] if newest_first else turns, key=lambda turn: turn.when.timestamp() if turn.when else 0.0)
+    return sorted(
+        turns[::-1] if is_newest_first else turns, key=lambda turn: turn.when.timestamp() if turn.when else 0.0
+    )
 
 
 def _author_column(names: Sequence[str]) -> str | None:
@@ -323,10 +336,7 @@ def _moment(value: str | None) -> datetime | None:
     try:
         seconds = float(value)
     except ValueError:
-        try:
-            return datetime.fromisoformat(value.strip().removesuffix(" UTC") + "Z" * value.strip().endswith(" UTC"))
-        except ValueError:
-            return None
+        return moment(value.strip().removesuffix(" UTC") + "Z" * value.strip().endswith(" UTC"))
     try:
         return datetime.fromtimestamp(seconds / 1000 if seconds > 1e11 else seconds, UTC)
     except (ValueError, OverflowError, OSError):
