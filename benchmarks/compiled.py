@@ -2,27 +2,31 @@
 
     python -m benchmarks.compiled
 
-A stream of a person, and 32 people with a row each, as in `benchmarks.trace`. Both ways take a pass in turns, in one
-process; seconds are those in which the thread computed.
+A stream of a person, and 32 people with a row each, as in `benchmarks.trace`. All ways take a pass in turns, in one
+process; seconds are those in which the thread computed. Where products are ours, too, there is a third way: torch's
+products beside our other kernels.
 """
 
 import json
 import os
 import statistics
+from contextlib import ExitStack
 from typing import Any
+from unittest.mock import patch
 
 import torch
 
 from benchmarks import trace
+from benchmarks.processors import result_path
 from benchmarks.serving import median_interval
-from benchmarks.trace import APART, RESULT, STEPS, Side, in_turns
-from sharedllm.base import fused_norms
-from sharedllm.base.compiled_kernels import kernels
+from benchmarks.trace import APART, STEPS, Side, in_turns
+from sharedllm.base import fused_norms, prepacked_weights, weight_layouts
+from sharedllm.base.weight_layouts import multiplies_bfloat16
 from sharedllm.reporting.environment import describe
 from sharedllm.serving import runner
 from sharedllm.serving.attention import rotary
 
-KEPT = RESULT.with_name("compiled.json")
+KEPT = result_path("compiled")
 PEOPLE, PAIRS = (1, 32), 24
 
 
@@ -36,28 +40,31 @@ def main() -> None:
 
 
 def _pairs(people: int) -> dict[str, Any]:
-    passes = in_turns({"compiled": Side(people, True, 0.0), "torch": _without_kernels(people)}, PAIRS)
+    sides = {"compiled": Side(people, True, 0.0), "torch": _without("kernels", people)}
+    if not multiplies_bfloat16():
+        sides["torch's products"] = _without("layout_for", people)
+    passes = in_turns(sides, PAIRS)
     whole = {way: [sum(each[step] for step in STEPS) for each in found] for way, found in passes.items()}
-    ratios = [slow / fast for slow, fast in zip(whole["torch"], whole["compiled"], strict=True)]
+    times = {}
+    for way in whole.keys() - {"compiled"}:
+        ratios = [slow / fast for slow, fast in zip(whole[way], whole["compiled"], strict=True)]
+        times[way] = {"times_as_fast": statistics.median(ratios), "interval": median_interval(ratios)}
     parts = {
         way: {part: 1e3 * statistics.median(each[part] for each in found) for part in APART}
         for way, found in passes.items()
     }
-    summary = {"times_as_fast": statistics.median(ratios), "interval": median_interval(ratios), "parts_ms": parts}
+    summary = times.pop("torch") | {"beside": times, "parts_ms": parts}
     return {"passes": passes, "summary": summary | {f"{way}_ms": 1e3 * statistics.median(whole[way]) for way in whole}}
 
 
-def _without_kernels(people: int) -> Side:
-    """One that is made where nothing can be compiled."""
-    modules: list[Any] = [trace, runner, fused_norms, rotary]
-    found = kernels
-    try:
+def _without(what: str, people: int) -> Side:
+    """One that is made where nothing can be compiled (``kernels``), or where no weight is laid out (``layout_for``)."""
+    modules = [trace, runner, fused_norms, rotary, weight_layouts, prepacked_weights]
+    with ExitStack() as undo:
         for each in modules:
-            each.kernels = lambda: None
+            if hasattr(each, what):
+                undo.enter_context(patch.object(each, what, lambda *_: None))
         return Side(people, True, 0.0)
-    finally:
-        for each in modules:
-            each.kernels = found
 
 
 if __name__ == "__main__":

@@ -12,8 +12,6 @@ _READ = ("nothing, plain", "nothing, int8", "own, plain", "own, int8")
 def int8_figures() -> str:
     """Markdown of what weights in int8 bring and cost."""
     found: dict[str, Any] = json.loads(RESULT.read_text())
-    memory = " and ".join(f"{found['memory'][weights] / 1e6:,.0f} MB {weights}" for weights in ("plain", "int8"))
-    speed = "\n".join(_faster(load, each) for load, each in found["speed"].items())
     quality = "\n".join(
         _cost(base, user, each) for base, texts in found["quality"].items() for user, each in texts.items()
     )
@@ -27,14 +25,7 @@ def int8_figures() -> str:
         ]
         for read in (found["quality"], found["as_they_come"])
     )
-    others = found["environment"]["others"]
-    return f"""**Weights in int8.** The same engine on plain weights (bfloat16) and on int8, in turns; one thread,
-seconds in which it computed; the load of the machine beside it {others:.0f}. What begins to serve holds {memory}.
-
-| | pass, plain, ms | pass, int8, ms | times as fast | its products |
-|---|---|---|---|---|
-{speed}
-{_beside(found)}
+    return f"""{int8_speed(found, "bfloat16")}
 Perplexity over {found["windows"]} windows of {found["window"]} tokens a text, of nothing and under a person's own norm
 row, which was trained on plain weights. With every linear layer in int8 and its states as they come, int8 cost
 {min(before):.1%} to {max(before):.1%} of these texts; so it costs {min(costs):.1%} to {max(costs):.1%}.
@@ -44,6 +35,40 @@ row, which was trained on plain weights. With every linear layer in int8 and its
 {quality}"""
 
 
+def int8_speed(found: dict[str, Any], dtype: str) -> str:
+    """Markdown of how much faster they are than plain ones, which are in some dtype."""
+    memory = " and ".join(f"{held / 1e6:,.0f} MB {weights}" for weights, held in found.get("memory", {}).items())
+    holds = f" What begins to serve holds {memory}." if memory else ""
+    speed = "\n".join(
+        _faster(load, weights, each, times)
+        for load, each in found["speed"].items()
+        for weights, times in (each.get("beside", {}) | {"int8": each["times_as_fast"]}).items()
+    )
+    others = found["environment"]["others"]
+    return f"""**Weights in int8.** The same engine on plain weights ({dtype}) and on int8, in turns; one thread,
+seconds in which it computed; the load of the machine beside it {others:.0f}.{holds}
+
+| | weights | pass, plain, ms | pass, ms | times as fast | its products |
+|---|---|---|---|---|---|
+{speed}
+{_beside(found)}"""
+
+
+def texts_cost(found: dict[str, Any]) -> str:
+    """Markdown of what weights that are not plain cost each text that was read under nothing."""
+    told = [
+        f"{user}, {way.removeprefix('nothing, ')} {_share(each['worse_than_plain'])}"
+        for texts in found["quality"].values()
+        for user, read in texts.items()
+        for way, each in read.items()
+        if "worse_than_plain" in each
+    ]
+    return (
+        f"Perplexity over {found['windows']} windows of {found['window']} tokens under nothing is higher than\n"
+        f"with plain weights by: {'; '.join(told)}."
+    )
+
+
 def _beside(found: dict[str, Any]) -> str:
     if "peer" not in found:
         return ""
@@ -51,13 +76,12 @@ def _beside(found: dict[str, Any]) -> str:
     return f"\nOne stream of the base in turns, times as fast as llama.cpp Q8_0 ({found['peer']['peers']}): {told}.\n"
 
 
-def _faster(load: str, found: dict[str, Any]) -> str:
-    passes = [1e3 * statistics.median(each["pass"] for each in found[weights]) for weights in ("plain", "int8")]
-    times = [
-        f"{each['median']:.2f} ({each['interval'][0]:.2f} to {each['interval'][1]:.2f})"
-        for each in found["times_as_fast"].values()
+def _faster(load: str, weights: str, found: dict[str, Any], times: dict[str, Any]) -> str:
+    passes = [1e3 * statistics.median(each["pass"] for each in found[way]) for way in ("plain", weights)]
+    ratios = [
+        f"{each['median']:.2f} ({each['interval'][0]:.2f} to {each['interval'][1]:.2f})" for each in times.values()
     ]
-    return f"| {load} | {passes[0]:.1f} | {passes[1]:.1f} | {' | '.join(times)} |"
+    return f"| {load} | {weights} | {passes[0]:.1f} | {passes[1]:.1f} | {' | '.join(ratios)} |"
 
 
 def _cost(base: str, user: str, found: dict[str, Any]) -> str:

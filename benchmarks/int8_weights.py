@@ -4,10 +4,12 @@
     python -m benchmarks.int8_weights out/store.db       # perplexity, of what is not in the result file yet
     python -m benchmarks.int8_weights speed              # passes and memory, anew
     python -m benchmarks.int8_weights peer               # one stream beside llama.cpp, anew
+    python -m benchmarks.int8_weights texts              # perplexity of the bare base under nothing, without a store
 
-Speed: passes of one stream and of 32 people with a norm row each, of the same engine on plain weights and on int8, in
-turns within one process, on one thread, in seconds in which it computed; a ratio is that of neighbours in time. Memory
-is what a process holds that has begun to serve, less what it held with torch and transformers imported.
+Speed: passes of one stream and of 32 people with a norm row each, of the same engine on plain weights and on int8, and
+on weights in bfloat16 where plain ones are in float32, in turns within one process, on one thread, in seconds in which
+it computed; a ratio is that of neighbours in time. Memory is what a process holds that has begun to serve, less what it
+held with torch and transformers imported.
 
 One stream beside llama.cpp in eight bits is that of `benchmarks.serving_peers`, in turns: a process each, one thread,
 seconds in which it computed.
@@ -33,6 +35,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.processors import NATIVE, result_path
 from benchmarks.serving import median_interval
 from benchmarks.serving_peers import LLAMACPP, Start, Turn, one_turn, peers
 from benchmarks.serving_peers import USERS as USERS_AT_ONCE
@@ -53,8 +56,8 @@ from sharedllm.text.samples import general_text, sample_text
 from sharedllm.text.splits import split_text
 from sharedllm.text.windows import text_windows, tokenize
 
-RESULT = Path(__file__).parent / "results" / "int8_weights.json"
-WEIGHTS: tuple[Weights, ...] = ("plain", "int8")
+RESULT = result_path("int8_weights")
+WEIGHTS: tuple[Weights, ...] = ("plain", "int8") if NATIVE == "bfloat16" else ("plain", "bfloat16", "int8")
 USERS = ("programmer", "novelist", "scientist")
 LOADS = {"one stream of a person": 1, "32 people": 32}
 PAIRS, WINDOWS, WINDOW, ROUNDS = 24, 8, 256, 3
@@ -76,6 +79,9 @@ def main() -> None:
         _keep({"memory": {weights: _memory(weights) for weights in WEIGHTS}})
     elif what == "peer":
         _keep({"peer": _peer()})
+    elif what == "texts":
+        for weights in WEIGHTS:
+            _read(BARE_BASE, weights, None)
     else:
         with open_store(what) as store:
             for name, weights in product((DEFAULT_BASE, BARE_BASE), WEIGHTS):
@@ -98,11 +104,12 @@ def _speed(count: int) -> dict[str, Any]:
         weights: [{"pass": sum(each[step] for step in STEPS), "products": each["products"]} for each in own]
         for weights, own in found.items()
     }
-    return passes | {"times_as_fast": {part: _times(passes, part) for part in ("pass", "products")}}
+    times = {way: {part: _times(passes, way, part) for part in ("pass", "products")} for way in WEIGHTS[1:]}
+    return passes | {"times_as_fast": times.pop("int8"), "beside": times}
 
 
-def _times(passes: dict[str, list[dict[str, float]]], part: str) -> dict[str, Any]:
-    ratios = [plain[part] / int8[part] for plain, int8 in zip(passes["plain"], passes["int8"], strict=True)]
+def _times(passes: dict[str, list[dict[str, float]]], way: str, part: str) -> dict[str, Any]:
+    ratios = [plain[part] / narrow[part] for plain, narrow in zip(passes["plain"], passes[way], strict=True)]
     return {"median": statistics.median(ratios), "interval": median_interval(ratios)}
 
 
@@ -156,8 +163,8 @@ def _resident() -> int:
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _read(name: str, weights: Weights, store: Store) -> None:
-    """Read what has not been read yet with a base."""
+def _read(name: str, weights: Weights, store: Store | None) -> None:
+    """Read what has not been read yet with a base; under nothing alone without a store."""
     losses = _kept()["losses"]
     found = losses.setdefault(name, {}).setdefault(weights, {})
     if {*USERS, "general"} <= {*found}:
@@ -172,7 +179,7 @@ def _read(name: str, weights: Weights, store: Store) -> None:
         if user == "general":
             own, windows = rows, text_windows(split_text(general_text()).heldout, base.encode, WINDOW)
         else:
-            own = rows | {"own": _row(store, user, base)}
+            own = rows if store is None else rows | {"own": _row(store, user, base)}
             windows = tokenize(user, split_text(sample_text(user)), base.encode).heldout
         windows = spread(windows, WINDOWS)
         found[user] = {row: _nats(base, injection, values, windows) for row, values in own.items()}
@@ -211,8 +218,9 @@ def _told(read: dict[str, dict[str, dict[str, list[float]]]]) -> dict[str, Any]:
         }
         found[user] = {f"{row}, {weights}": {"perplexity": each.perplexity} for (weights, row), each in losses.items()}
         for row in read["int8"][user]:
-            cost = improvement(losses["int8", row], losses["plain", row])
-            found[user][f"{row}, int8"]["worse_than_plain"] = cost.as_dict()
+            for weights in WEIGHTS[1:]:
+                cost = improvement(losses[weights, row], losses["plain", row])
+                found[user][f"{row}, {weights}"]["worse_than_plain"] = cost.as_dict()
         for weights in WEIGHTS if "own" in read["int8"][user] else ():
             gain = improvement(losses[weights, "nothing"], losses[weights, "own"])
             found[user][f"own, {weights}"]["gain"] = gain.as_dict()

@@ -7,8 +7,8 @@ A product's weights come from memory, as in a pass: of each there are copies tha
 caches hold. Attention is timed as whole passes of one stream of a person, in plain products and in torch's fused call
 in turns. Seconds are those in which the thread computed.
 
-FBGEMM's product of states and weights in int8 is timed as serving has it, from states in bfloat16 to what comes out in
-bfloat16; oneDNN's and torch's beside it without what they would need around them. torch's dynamic products
+Products of ours, and FBGEMM's of states and weights in int8, are timed as serving has them, from states to what comes
+out in their dtype; oneDNN's and torch's in int8 without what they would need around them. torch's dynamic products
 (``linear_dynamic``) round the states of all tokens with one step, so that neighbours would change an answer; they are
 timed from states in float32.
 """
@@ -20,20 +20,23 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import torch
 
+from benchmarks.processors import result_path
 from benchmarks.serving import median_interval
 from benchmarks.trace import STEPS, Side
+from sharedllm.base.compiled_kernels import kernels
 from sharedllm.base.frames import rounded
-from sharedllm.base.int8_weights import Int8Product
+from sharedllm.base.huge_pages import move_to_huge_pages
+from sharedllm.base.int8_weights import ByFBGEMM, ByOurs
+from sharedllm.base.weight_layouts import InPanels, multiplies_bfloat16
 from sharedllm.reporting.environment import describe
 from sharedllm.serving.attention import cpu
 
-RESULT = Path(__file__).parent / "results" / "kernels.json"
+RESULT = result_path("kernels")
 TOKENS = (1, 2, 4, 8, 32, 64)
 SHAPES = ((576, 960), (576, 3072), (1536, 576), (576, 49_152))
 """In and out, of SmolLM2-135M: queries, keys and values; gate and up; down; head."""
@@ -57,7 +60,10 @@ def main() -> None:
                 found = {name: _timed(does, each) for name, does, each in _products(tokens, into, out)}
                 result["products"].append({"tokens": tokens, "in": into, "out": out, "microseconds": found})
                 print(tokens, into, out, {name: round(value) for name, value in found.items()}, flush=True)
-    result["alone"] = kept["alone"] if "products" in sys.argv else _alone()
+    if "products" not in sys.argv:
+        result["alone"] = _alone()
+    elif "alone" in kept:
+        result["alone"] = kept["alone"]
     RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 
@@ -67,11 +73,13 @@ def _products(tokens: int, into: int, out: int) -> Iterator[Way]:
     x, weight = torch.randn(tokens, into).bfloat16(), torch.randn(out, into).bfloat16()
     weights = [weight.clone() for _ in range(copies)]
     multiply, reorder = torch.ops.mkldnn._linear_pointwise.default, torch.ops.mkldnn._reorder_linear_weight
-    yield (
-        "oneDNN, bfloat16, prepacked",
-        lambda each: multiply(x, each, None, "none", [], ""),
-        [reorder(each, None) for each in weights],
-    )
+    if multiplies_bfloat16():
+        yield (
+            "oneDNN, bfloat16, prepacked",
+            lambda each: multiply(x, each, None, "none", [], ""),
+            [reorder(each, None) for each in weights],
+        )
+    yield from _ours(x, weights)
     if tokens <= SLOW_TOKENS:
         yield "torch.mm, bfloat16", lambda each: torch.mm(x, each.T), weights
     if tokens == 1:
@@ -81,12 +89,30 @@ def _products(tokens: int, into: int, out: int) -> Iterator[Way]:
     yield from _dynamic(x, 2 * weights)
 
 
+def _ours(x: torch.Tensor, weights: list[torch.Tensor]) -> Iterator[Way]:
+    """Our own, and torch's in float32 beside it."""
+    ours = kernels()
+    # Numbers that bfloat16 has would be held in it.
+    wide, few = x.float(), [torch.randn(each.shape) for each in weights[: max(2, len(weights) // 2)]]
+    if ours is not None and ours.multiplied:
+        yield "ours, bfloat16", lambda each: each(x), [InPanels(ours, each) for each in weights]
+        yield "ours, float32", lambda each: each(wide), [InPanels(ours, each) for each in few]
+        yield (
+            "ours, float32, weights in bfloat16",
+            lambda each: each(wide),
+            [InPanels(ours, w.float()) for w in weights],
+        )
+    yield "torch, float32", lambda each: torch.nn.functional.linear(wide, each), few
+
+
 def _in_int8(x: torch.Tensor, weights: list[torch.Tensor]) -> Iterator[Way]:
     """States and weights in int8, a step for each token."""
     levels, steps = rounded(weights[0].float())
-    shared = {"steps": steps, "spread": torch.ones(levels.shape[1]), "bias": None, "out_features": len(levels)}
-    layers = [SimpleNamespace(levels=levels.clone(), **shared) for _ in weights]
-    yield "FBGEMM, int8, whole", lambda each: each(x), [Int8Product([each]) for each in layers]  # type: ignore[list-item]
+    layers = [SimpleNamespace(levels=levels.clone()) for _ in weights]
+    given, ours = (steps, torch.ones(levels.shape[1]), None), kernels()
+    yield "FBGEMM, int8, whole", lambda each: each(x), [ByFBGEMM(each.levels, *given) for each in layers]
+    if ours is not None and ours.multiplied:
+        yield "ours, int8, whole", lambda each: each(x), [ByOurs(ours, each.levels, *given) for each in layers]
     unsigned = torch.randint(0, 256, x.shape, dtype=torch.uint8)
     multiply, prepack = torch.ops.onednn.qlinear_pointwise.default, torch.ops.onednn.qlinear_prepack
     yield (
@@ -136,6 +162,8 @@ def _dynamic(x: torch.Tensor, weights: list[torch.Tensor]) -> Iterator[Way]:
 
 def _timed(product: Callable[[Any], object], weights: list[Any]) -> float:
     """Microseconds of one, in the best of several rounds over all copies."""
+    # As a server has it.
+    move_to_huge_pages()
     seconds = []
     for _ in range(ROUNDS + 1):
         begun = time.thread_time()

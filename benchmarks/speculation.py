@@ -27,7 +27,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import count, cycle
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -35,6 +34,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmarks.processors import NATIVE, result_path
 from benchmarks.serving import median_interval
 from benchmarks.serving_contenders import made_prompts, made_rows
 from sharedllm.base.conversations import ChatTurn, chat_ids
@@ -51,14 +51,14 @@ from sharedllm.text.samples import sample_text
 from sharedllm.text.splits import split_text
 from sharedllm.text.windows import tokenize
 
-RESULT = Path(__file__).parent / "results" / "speculation.json"
+RESULT = result_path("speculation")
 USERS = ("programmer", "novelist")
 PROMPTS, PROMPT, NEW, PARAGRAPH = 6, 192, 64, 80
 SAMPLINGS = {"greedy": Sampling(temperature=0), "temperature 0.8": Sampling(temperature=0.8)}
 COSTS: list[tuple[str, int, tuple[int, ...]]] = [
-    ("bfloat16", 1, (1, 2, 3, 4, 6, 8)),
-    ("bfloat16", 2, (1, 2, 3, 4)),
-    ("bfloat16", 4, (1, 2)),
+    (NATIVE, 1, (1, 2, 3, 4, 6, 8)),
+    (NATIVE, 2, (1, 2, 3, 4)),
+    (NATIVE, 4, (1, 2)),
     ("float32", 1, (1, 3, 6)),
     ("int8", 1, (1, 3, 6)),
 ]
@@ -132,8 +132,8 @@ def main() -> None:
     torch.set_num_threads(1)
     parts: dict[str, Callable[[dict[str, Any]], None]] = {
         "costs": _costs,
-        "choice": lambda result: _choice(_base("bfloat16"), sys.argv[1], result),
-        "answers": lambda result: _answers(_base("bfloat16"), sys.argv[1], result),
+        "choice": lambda result: _choice(_base(NATIVE), sys.argv[1], result),
+        "answers": lambda result: _answers(_base(NATIVE), sys.argv[1], result),
     }
     result = json.loads(RESULT.read_text()) if RESULT.is_file() else {}
     result["environment"] = describe() | {"threads": 1}
@@ -216,7 +216,7 @@ def _choice(base: Base, store: str, result: dict[str, Any]) -> None:
         for name, sampling in SAMPLINGS.items():
             answers.setdefault((asked.task, name), []).append((asked, sampling))
     drawn = _drawn(base, answers)
-    one = [each for each in result["costs"] if (each["base"], each["streams"]) == ("bfloat16", 1)]
+    one = [each for each in result["costs"] if (each["base"], each["streams"]) == (NATIVE, 1)]
     costs = {each["tokens"]: each["cost"] for each in one}
     result["choice"] = [
         {"task": task, "sampling": name, "length": length, "most": most}

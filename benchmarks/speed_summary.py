@@ -3,13 +3,12 @@ and `speculation`."""
 
 import json
 import statistics
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
-from benchmarks.int8_summary import int8_figures
+from benchmarks.int8_summary import int8_figures, int8_speed, texts_cost
+from benchmarks.processors import IN_FLOAT32, RESULTS
 from benchmarks.training_summary import training_figures
-
-RESULTS = Path(__file__).parent / "results"
 
 
 def speed_figures() -> str:
@@ -20,7 +19,53 @@ def speed_figures() -> str:
     )
     products, alone = _products(kernels["products"]), _alone(kernels["alone"])
     passes = [_peers(peers), _trace(trace), _compiled(compiled), _pages(pages), products, alone, int8_figures()]
-    return "\n" + "\n\n".join([*passes, _speculation(speculation), training_figures()])
+    return "\n" + "\n\n".join([*passes, _speculation(speculation), *_in_float32(), training_figures()])
+
+
+def _in_float32() -> Iterator[str]:
+    """The same of a processor on which the base is in float32, as far as it was measured."""
+    paths = {path.stem: path for path in IN_FLOAT32.glob("*.json")}
+    found = {name: json.loads(path.read_text()) for name, path in paths.items()}
+    if "compiled" in found:
+        yield _products_beside(found["compiled"])
+    if "trace" in found:
+        yield _trace(found["trace"], "float32")
+    if "kernels" in found:
+        yield _products(found["kernels"]["products"]) + _runs(found["kernels"])
+    if "speculation" in found:
+        yield f"What a pass of several tokens costs there:\n\n{_costs(found['speculation']['costs'])}"
+    if "int8_weights" in found:
+        yield int8_speed(found["int8_weights"], "float32")
+        if found["int8_weights"]["losses"]:
+            yield texts_cost(found["int8_weights"])
+
+
+def _runs(kernels: dict[str, Any]) -> str:
+    if "from_two_runs" not in kernels:
+        return ""
+    return "\n\nOurs and torch's in float32 are of a run of their own: compare them with one another."
+
+
+def _products_beside(compiled: dict[str, Any]) -> str:
+    environment, rows = compiled["environment"], []
+    for people, each in compiled["people"].items():
+        summary, kind = each["summary"], "torch's products"
+        ways = [f"{summary[f'{way}_ms']:.1f}" for way in ("torch", kind, "compiled")]
+        ways.append(f"{summary['parts_ms']['compiled']['products']:.1f}")
+        times = [
+            f"{found['times_as_fast']:.2f} ({found['interval'][0]:.2f} to {found['interval'][1]:.2f})"
+            for found in (summary, summary["beside"][kind])
+        ]
+        rows.append(f"| {people} | {' | '.join([*ways, *times])} |")
+    body = "\n".join(rows)
+    cpu, torch = environment["cpu"], environment["packages"]["torch"]
+    return f"""**On a processor that multiplies no bfloat16** a base is in float32. {cpu}, torch {torch}.
+Products of ours beside torch's, and beside a pass without any kernel of ours: passes in turns, in one process on one
+thread; the load of the machine beside them {compiled["others"]:.0f}.
+
+| people | ms a pass, by torch | by other kernels | by all | of it products | times as fast as by torch | as by others |
+|---|---|---|---|---|---|---|
+{body}"""
 
 
 def _peers(peers: dict[str, Any]) -> str:
@@ -54,13 +99,13 @@ def _load(load: str, found: dict[str, Any]) -> str:
 _KINDS = ("first_token_ms", "between_tokens_ms")
 
 
-def _trace(trace: dict[str, Any]) -> str:
+def _trace(trace: dict[str, Any], dtype: str = "bfloat16") -> str:
     summary = trace["summary"]
     parts = list(next(iter(summary.values()))["shares"])
     rows = "\n".join(_pass(name, each) for name, each in summary.items())
     return f"""**Where a pass's time goes.** One thread, seconds in which it computed; the load of the machine beside it
 {trace["others"]:.0f}. Of memory is the share of the rate at which the machine reads it that weights are read at; of
-products that of its own bfloat16 rate for large matrices. Both are of the whole pass, and of its products alone.
+products that of its own {dtype} rate for large matrices. Both are of the whole pass, and of its products alone.
 
 | | ms a pass | {" | ".join(parts)} | of memory | of products |
 |---|---|{"---|" * len(parts)}---|---|
@@ -143,11 +188,6 @@ def _beside(people: str, found: dict[str, Any]) -> str:
 
 
 def _speculation(found: dict[str, Any]) -> str:
-    costs = "\n".join(
-        f"| {each['base']} | {each['streams']} | {each['tokens']} | {1e3 * statistics.median(each['seconds']):.1f} | "
-        f"{each['cost']:.2f} ({each['interval'][0]:.2f} to {each['interval'][1]:.2f}) |"
-        for each in found["costs"]
-    )
     choice = "\n".join(
         f"| {length} | {most} | " + " | ".join(f"{ratio:.2f}" for ratio in ratios) + " |"
         for (length, most), ratios in _choices(found["choice"]).items()
@@ -166,9 +206,7 @@ pairs of answers with and without, its interval, and the least and the most. Sam
 
 What a pass costs beside one in which each stream reads one token:
 
-| weights | streams | tokens each | ms | times one token each |
-|---|---|---|---|---|
-{costs}
+{_costs(found["costs"])}
 
 By these costs, how many times as fast answers from *validation* text would be, by how many tokens have to be the same
 and how many are proposed at most:
@@ -176,6 +214,17 @@ and how many are proposed at most:
 | tokens the same | proposed | {" | ".join(f"{task}, {sampling}" for task, sampling in kinds)} |
 |---|---|{"---|" * len(kinds)}
 {choice}"""
+
+
+def _costs(costs: list[dict[str, Any]]) -> str:
+    rows = "\n".join(
+        f"| {each['base']} | {each['streams']} | {each['tokens']} | {1e3 * statistics.median(each['seconds']):.1f} | "
+        f"{each['cost']:.2f} ({each['interval'][0]:.2f} to {each['interval'][1]:.2f}) |"
+        for each in costs
+    )
+    return f"""| weights | streams | tokens each | ms | times one token each |
+|---|---|---|---|---|
+{rows}"""
 
 
 def _choices(choice: list[dict[str, Any]]) -> dict[tuple[int, int], list[float]]:

@@ -8,9 +8,9 @@ products, attention and our other kernels are, whole. What is left of it has ope
 one: they are told by torch's profiler, in passes of their own, as the median over these of the operation at the same
 place, so that whatever interrupted one of them falls out. The rest is Python: the model's own code, hooks and calls.
 
-Beside them, in the same run and on as many threads: how fast the machine reads memory, and a bfloat16 product of large
-matrices. ``bandwidth`` is the share of the first at which one stream's pass reads the weights, and ``products`` of the
-second at which 32 people's pass multiplies.
+Beside them, in the same run and on as many threads: how fast the machine reads memory, and a product of large matrices
+in what the base is in. ``bandwidth`` is the share of the first at which one stream's pass reads the weights, and
+``products`` of the second at which 32 people's pass multiplies.
 """
 
 import json
@@ -21,12 +21,12 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack, nullcontext
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.profiler import record_function
 
+from benchmarks.processors import NATIVE, result_path
 from benchmarks.serving_contenders import made_prompts, made_rows
 from sharedllm.base.compiled_kernels import kernels
 from sharedllm.base.context_length import steady_context
@@ -39,7 +39,7 @@ from sharedllm.serving.sampler import sample
 from sharedllm.serving.scheduler import Scheduler
 from sharedllm.serving.sequence import Sequence
 
-RESULT = Path(__file__).parent / "results" / "trace.json"
+RESULT = result_path("trace")
 SIDES = {
     "one stream of the base": (1, False, 0.0),
     "32 people": (32, True, 0.0),
@@ -227,7 +227,7 @@ def _reading() -> Callable[[], object]:
 
 
 def _multiplying() -> Callable[[], object]:
-    left, right = (torch.ones(MATRIX, MATRIX, dtype=torch.bfloat16) for _ in range(2))
+    left, right = (torch.ones(MATRIX, MATRIX, dtype=getattr(torch, NATIVE)) for _ in range(2))
     return lambda: left @ right
 
 

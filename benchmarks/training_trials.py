@@ -134,7 +134,8 @@ class _Prepacked:
 
     def __init__(self, base: Base, *, head: bool) -> None:
         output = base.model.get_output_embeddings()
-        self._groups = [(layers, _Product(layers)) for layers in list(_together(base.model)) if layers[0] is not output]
+        together = list(_together(base.model, {*base.model.modules()}))
+        self._groups = [(layers, _Product(layers)) for layers in together if layers[0] is not output]
         self._head = base.head if head else None
         if head:
             weight = base.head.detach()

@@ -17,9 +17,9 @@ CORE, EXTRAS = (
 )
 REACHES = {
     "torch.utils._python_dispatch.TorchDispatchMode": "serving/attention/cuda_graphs.py",
-    "torch.ops.mkldnn._reorder_linear_weight": "base/prepacked_weights.py",
-    "torch.ops.mkldnn._linear_pointwise": "base/prepacked_weights.py",
-    "torch.ops.mkldnn._is_mkldnn_bf16_supported": "base/prepacked_weights.py",
+    "torch.ops.mkldnn._reorder_linear_weight": "base/weight_layouts.py",
+    "torch.ops.mkldnn._linear_pointwise": "base/weight_layouts.py",
+    "torch.ops.mkldnn._is_mkldnn_bf16_supported": "base/weight_layouts.py",
     "torch._make_per_channel_quantized_tensor": "base/int8_weights.py",
     "torch.ops.quantized.linear_prepack": "base/int8_weights.py",
     "torch.ops.quantized.linear_unpack": "base/int8_weights.py",

@@ -115,6 +115,20 @@ def test_numbers_that_are_none_are_told_to_their_own_request_alone(numbers):
 
 
 @needs_kernels
+def test_memory_that_runs_out_is_an_error_and_not_the_end_of_the_process(numbers):
+    numbers, many, pages = numbers(16, 8, dtype=torch.float32), 1 << 50, torch.zeros(1, 1, dtype=torch.int64)
+    address = numbers.data_ptr()
+    for name in ("product", "narrow_product"):
+        with pytest.raises(MemoryError, match="fewer tokens"):
+            kernels()._called[name][torch.float32](address, address, None, address, many, 8, 16)
+    with pytest.raises(MemoryError, match="fewer tokens"):
+        kernels()._called["int8_product"][torch.float32](*[address] * 4, None, address, many, 8, 16)
+    query, held = numbers[None, :2, None], torch.tensor([many])
+    with pytest.raises(MemoryError, match="fewer tokens"):
+        kernels().attend(query, numbers[:, None], numbers[:, None], query.clone(), (held * 0, pages, held), None, None)
+
+
+@needs_kernels
 @pytest.mark.parametrize("architecture", models.ARCHITECTURES)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_a_base_computes_what_it_did_and_has_its_own_passes_back_in_the_end(base_of, architecture, dtype):

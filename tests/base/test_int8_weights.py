@@ -5,13 +5,17 @@ import torch
 from tests import models
 from transformers import OPTConfig
 
-from sharedllm.base.int8_weights import Int8Linear, Int8Product, multiplies_int8
+from sharedllm.base import int8_weights
+from sharedllm.base.compiled_kernels import kernels
+from sharedllm.base.int8_weights import ByOurs, Int8Linear, Int8Product, multiplies_int8
 from sharedllm.base.loading import load_base
 from sharedllm.base.prepacked_weights import Prepacked
 from sharedllm.errors import InvalidInput, UnsupportedBase
 from sharedllm.serving.engine import Engine
 
 needs_int8 = pytest.mark.skipif(not multiplies_int8("cpu"), reason="this processor does not multiply in int8")
+ours = kernels()
+needs_ours = pytest.mark.skipif(ours is None or not ours.multiplied, reason="no products of ours here")
 
 
 @pytest.fixture
@@ -67,7 +71,7 @@ def test_the_operations_are_called_as_torch_declares_them():
 
 
 @needs_int8
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
 def test_a_product_is_that_of_the_rounded_states_and_weights(base, dtype):
     for layer in layers(base(dtype=dtype)):
         states = states_of(layer, dtype=dtype)
@@ -76,6 +80,40 @@ def test_a_product_is_that_of_the_rounded_states_and_weights(base, dtype):
         # A state half-way between two levels may go to either.
         assert ((layer(states).double() - expected).abs() / size).max() < 0.01
         assert layer(states).dtype is dtype
+
+
+@needs_ours
+@pytest.mark.parametrize("biases", [torch.bfloat16, torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_a_bias_in_another_dtype_than_the_states_is_added_as_it_is(dtype, biases):
+    levels, steps, narrower = torch.ones(64, 8, dtype=torch.int8), torch.ones(64), torch.ones(8)
+    product = ByOurs(ours, levels, steps, narrower, torch.arange(64, dtype=biases))
+    assert torch.equal(product(torch.zeros(2, 8, dtype=dtype)), torch.arange(64, dtype=dtype).expand(2, 64))
+
+
+@needs_ours
+@pytest.mark.parametrize(("into", "out"), [(1, 1), (7, 33), (577, 50), (2049, 17)])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64], ids=str)
+def test_a_product_of_ours_is_that_of_the_rounded_states_in_any_dtype_and_size(dtype, into, out):
+    generator = torch.Generator().manual_seed(0)
+    levels = torch.randint(-127, 128, (out, into), dtype=torch.int8, generator=generator)
+    steps, narrower = (torch.rand(size, generator=generator) + 0.1 for size in (out, into))
+    bias = torch.randn(out, generator=generator).to(dtype)
+    states = torch.randn(13, into, generator=generator).to(dtype)
+    # Small enough for float16.
+    product = ByOurs(ours, levels, steps / 127, narrower, bias)
+    wide = states.double() * narrower.double()
+    sizes = wide.abs().amax(-1, keepdim=True)
+    expected = (wide / sizes * 127).round() @ levels.double().T * (sizes / 127) * steps.double() / 127 + bias.double()
+    found = product(states)
+    assert found.dtype is dtype
+    # A state half-way between two levels may go to either.
+    allowed = sizes * 0.01 * into**0.5 + expected.abs() * torch.finfo(dtype).eps
+    assert ((found.double() - expected).abs() <= allowed).all()
+    assert torch.equal(product.levels(), levels)
+    for width in (into - 1, into + 1):
+        with pytest.raises(RuntimeError):
+            product(torch.zeros(2, width, dtype=dtype))
 
 
 @needs_int8
@@ -205,6 +243,23 @@ def test_a_layer_that_random_tokens_give_nothing_but_zeros_is_held_as_one_of_eve
 
 
 @needs_int8
+def test_a_weight_that_its_module_reads_itself_stays_plain(loaded, monkeypatch):
+    def reads_gate(self, states):
+        gate = torch.nn.functional.linear(states, self.gate_proj.weight)
+        return self.down_proj(torch.nn.functional.silu(gate) * self.up_proj(states))
+
+    plain = loaded(dtype=torch.float32)
+    weight = plain.model.model.layers[0].mlp.gate_proj.weight
+    monkeypatch.setattr(type(plain.model.model.layers[0].mlp), "forward", reads_gate)
+    own = load_base(str(plain.folder), dtype=torch.float32, device="cpu", weights="int8")
+    mlp = own.model.model.layers[0].mlp
+    assert torch.equal(mlp.gate_proj.weight, weight.bfloat16().float())
+    assert type(mlp.up_proj) is Int8Linear
+    assert 0 < (logits(own) - logits(plain)).std() < 0.1 * logits(plain).std()
+    Engine(own).close()
+
+
+@needs_int8
 def test_a_base_of_few_positions_is_held_so_too(tmp_path):
     load_base(str(few_positions(tmp_path)), device="cpu", weights="int8")
 
@@ -220,13 +275,16 @@ def test_nothing_is_trained_through_such_weights(base, inject):
 
 
 @needs_int8
-def test_a_base_in_int8_is_shown_to_be_exact_before_it_is_served(base):
-    Engine(base()).close()
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("architecture", ["llama", "qwen3", "adapted"])
+def test_a_base_in_int8_is_shown_to_be_exact_before_it_is_served(base, architecture, dtype):
+    Engine(base(architecture, dtype)).close()
 
 
 @needs_int8
-def test_products_that_read_their_neighbours_are_not_served(base, monkeypatch):
-    served, own = base(), Int8Product.__call__
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
+def test_products_that_read_their_neighbours_are_not_served(base, monkeypatch, dtype):
+    served, own = base(dtype=dtype), Int8Product.__call__
     monkeypatch.setattr(Int8Product, "__call__", lambda self, states: own(self, states - states.mean(-2, keepdim=True)))
     with pytest.raises(UnsupportedBase, match="cannot be served"):
         Engine(served)
@@ -238,5 +296,6 @@ def test_where_weights_cannot_be_held_so_is_said_before_anything_is_loaded(monke
     with pytest.raises(InvalidInput, match="int8 on cuda"):
         load_base(str(tmp_path), device="cuda", weights="int8")
     monkeypatch.setattr(torch.cpu, "get_capabilities", dict)
+    monkeypatch.setattr(int8_weights, "kernels", lambda: None)
     with pytest.raises(InvalidInput, match="VNNI"):
         load_base(str(tmp_path), device="cpu", weights="int8")

@@ -8,14 +8,18 @@ from tests import models
 
 from sharedllm import Format, Site, register_format
 from sharedllm.adapters.formats import registry
+from sharedllm.base.int8_weights import multiplies_int8
+from sharedllm.base.loading import load_base
 from sharedllm.errors import InvalidInput, UnsupportedBase
 from sharedllm.operations.ask import generate
 from sharedllm.serving import runner, self_check
 from sharedllm.serving.attention import interface
+from sharedllm.serving.attention.cpu import CpuAttention
 from sharedllm.serving.engine import Engine
 from sharedllm.serving.request import Limits
 from sharedllm.serving.self_check import show_exact
 
+needs_int8 = pytest.mark.skipif(not multiplies_int8("cpu"), reason="this processor does not multiply in int8")
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 
 
@@ -105,6 +109,34 @@ def test_an_attention_that_forgets_what_was_read_before_is_refused(loaded, monke
     attends(monkeypatch, forgets)
     with pytest.raises(UnsupportedBase, match="cannot be served"):
         show_exact(loaded(), format="norm")
+
+
+@pytest.mark.parametrize("weights", ["plain", pytest.param("int8", marks=needs_int8)])
+@pytest.mark.parametrize("make", [models.llama, models.mixtral])
+def test_an_attention_that_is_wrong_for_few_tokens_is_refused(tmp_path, monkeypatch, make, weights):
+    stretch, singles, generator = CpuAttention.stretch, CpuAttention.singles, torch.Generator().manual_seed(5)
+
+    def noise(like, values):
+        return 2 * values.std() * torch.randn(like.shape, generator=generator)
+
+    def wrong_stretch(self, query, keys, values, mask, scaling):
+        told = stretch(self, query, keys, values, mask, scaling).clone()
+        late = slice(max(0, 25 - keys.shape[2] + query.shape[2]), None)
+        told[:, :, late] = noise(told[:, :, late], values)
+        return told
+
+    def wrong_singles(self, module, query, keys, values, output, stretches, window, scaling):
+        told = singles(self, module, query, keys, values, output, stretches, window, scaling)
+        late = stretches.tokens[stretches.held > 25]
+        output[:, late] = noise(output[:, late], values)
+        return told
+
+    folder = str(make(tmp_path))
+    show_exact(load_base(folder, dtype=torch.float32, device="cpu", weights=weights), format="norm")
+    monkeypatch.setattr(CpuAttention, "stretch", wrong_stretch)
+    monkeypatch.setattr(CpuAttention, "singles", wrong_singles)
+    with pytest.raises(UnsupportedBase, match="cannot be served"):
+        show_exact(load_base(folder, dtype=torch.float32, device="cpu", weights=weights), format="norm")
 
 
 def test_rows_that_reach_a_neighbour_are_refused(loaded, monkeypatch):

@@ -30,14 +30,24 @@ _PROCESSORS = {
     "AVX512": ("-march=x86-64-v4", "-mprefer-vector-width=512"),
 }
 """What may be made use of, by what torch has found the processor to be."""
-_SECONDS = 120
+_SECONDS = 600
+"""More than a busy machine takes: whoever gives up serves without them until it is started anew."""
+
+_PANEL = 16
+"""Outputs of a product that lie beside one another, as `kernels.cpp` has them."""
 
 _POINTER, _COUNT = ctypes.c_void_p, ctypes.c_int64
 _GIVEN = {
     "norm": [*[_POINTER] * 3, *[_COUNT] * 2, ctypes.c_double],
     "rotate": [*[_POINTER, _COUNT] * 3, *[_POINTER] * 6, *[_COUNT] * 5],
     "attend": [_POINTER, *[_COUNT] * 2, *[_POINTER] * 6, *[_COUNT] * 7, ctypes.c_double],
+    "product": [*[_POINTER] * 4, *[_COUNT] * 3],
+    "narrow_product": [*[_POINTER] * 4, *[_COUNT] * 3],
+    "int8_product": [*[_POINTER] * 6, *[_COUNT] * 3],
 }
+
+_COMPUTE_IN = ("attend", "product", "narrow_product", "int8_product")
+"""What takes memory of its own, and says whether there was enough."""
 
 log = logging.getLogger("sharedllm.base")
 
@@ -45,21 +55,32 @@ log = logging.getLogger("sharedllm.base")
 class Kernels:
     """The compiled operations. All tensors of a call are of one of `dtypes`, on the CPU, and their last axis is dense.
 
+    Where there is no memory to compute in, a call raises `MemoryError`.
+
     Attributes:
         dtypes: what they compute in.
+        multiplied: those of them in which `multiply` does.
     """
 
     def __init__(self, library: ctypes.CDLL) -> None:
         import torch
 
         self.dtypes = (torch.bfloat16, torch.float32, torch.float64)
+        measured = torch.backends.cpu.get_cpu_capability() in _PROCESSORS
+        self.multiplied = (torch.bfloat16, torch.float32) if measured else ()
+        kinds = {"product": (torch.bfloat16, torch.float32), "narrow_product": (torch.float32,)}
         self._called = {
-            name: {dtype: getattr(library, f"{name}_{str(dtype).removeprefix('torch.')}") for dtype in self.dtypes}
+            name: {
+                dtype: getattr(library, f"{name}_{str(dtype).removeprefix('torch.')}")
+                for dtype in kinds.get(name, self.dtypes)
+            }
             for name in _GIVEN
         }
-        for name, kinds in self._called.items():
-            for each in kinds.values():
+        for name, called in self._called.items():
+            for each in called.values():
                 each.argtypes, each.restype = _GIVEN[name], None
+                if name in _COMPUTE_IN:
+                    each.restype, each.errcheck = ctypes.c_bool, _check_memory
 
     def norm(self, states: "torch.Tensor", gain: "torch.Tensor", epsilon: float) -> "torch.Tensor":
         """RMSNorm (Zhang and Sennrich 2019) as transformers rounds it.
@@ -154,6 +175,90 @@ class Kernels:
             window or 0,
             width**-0.5 if scaling is None else scaling,
         )
+
+    def laid_out(self, weight: "torch.Tensor") -> "torch.Tensor":
+        """A weight ``[out, in]`` in the order that `multiply` reads it in, zeros in its gaps."""
+        import torch
+
+        deep = _deep(weight.dtype)
+        out, into = weight.shape
+        whole = torch.nn.functional.pad(weight, (0, -into % deep, 0, -out % _PANEL))
+        return whole.view(-1, _PANEL, whole.shape[1] // deep, deep).transpose(1, 2).contiguous()
+
+    def plain(self, weight: "torch.Tensor", out: int, into: int) -> "torch.Tensor":
+        """A weight that was laid out as it was before, ``[out, in]``, the same to the bit."""
+        panels, half, panel, deep = weight.shape
+        return weight.transpose(1, 2).reshape(panels * panel, half * deep)[:out, :into].contiguous()
+
+    def multiply(
+        self, states: "torch.Tensor", weight: "torch.Tensor", out: int, bias: "torch.Tensor | None" = None
+    ) -> "torch.Tensor":
+        """The product of states with a weight, summed in float32 and rounded once.
+
+        A token's product is the same to the bit whatever tokens are beside it, and however many.
+
+        Args:
+            states: ``[..., in]``.
+            weight: ``[out, in]``, as `laid_out` gives it; of the states' dtype, one of `multiplied`, or bfloat16 beside
+                states in float32, which gives what the same numbers in float32 do, to the bit.
+            out: how many outputs there are.
+            bias: ``[out]``, of the same dtype.
+        """
+        states = states.contiguous()
+        found = states.new_empty(*states.shape[:-1], out)
+        name = "product" if weight.dtype is states.dtype else "narrow_product"
+        self._called[name][states.dtype](
+            states.data_ptr(),
+            weight.data_ptr(),
+            None if bias is None else bias.data_ptr(),
+            found.data_ptr(),
+            found.numel() // out,
+            states.shape[-1],
+            out,
+        )
+        return found
+
+    def multiply_int8(
+        self,
+        states: "torch.Tensor",
+        narrower: "torch.Tensor",
+        levels: "torch.Tensor",
+        steps: "torch.Tensor",
+        bias: "torch.Tensor | None" = None,
+    ) -> "torch.Tensor":
+        """The product of `int8_weights.py`, ``[..., out]`` in the states' dtype.
+
+        Args:
+            states: ``[..., in]``, of one of `dtypes`.
+            narrower: what they are multiplied by before they are rounded, float32 ``[in]``.
+            levels: int8 ``[out, in]`` from -127 on, as `laid_out` gives it; up to 130,000 inputs fit the sums.
+            steps: float32 ``[out]``.
+            bias: ``[out]``, of the states' dtype.
+        """
+        states, out = states.contiguous(), len(steps)
+        found = states.new_empty(*states.shape[:-1], out)
+        self._called["int8_product"][states.dtype](
+            states.data_ptr(),
+            narrower.data_ptr(),
+            levels.data_ptr(),
+            steps.data_ptr(),
+            None if bias is None else bias.data_ptr(),
+            found.data_ptr(),
+            found.numel() // out,
+            states.shape[-1],
+            out,
+        )
+        return found
+
+
+def _check_memory(enough: bool, *_: object) -> None:
+    if not enough:
+        raise MemoryError("A kernel has no memory to compute in; fewer tokens in a pass take less")
+
+
+def _deep(dtype: "torch.dtype") -> int:
+    """How many of an output's weights lie side by side."""
+    return 1 if dtype.itemsize > 2 else 2
 
 
 def agree(expected: "torch.Tensor", found: "torch.Tensor", roundings: int) -> bool:

@@ -14,8 +14,9 @@ what else is multiplied beside it.
 Layers that are given more than the model's width, as the last of a feed-forward part is, stay plain: what a gate has
 let through has outliers in other channels for each token.
 
-The operations reached for are FBGEMM's, through torch, and multiply states without a sign: 128 stands for 0.
-`tests/base/test_int8_weights.py` fails when they move.
+With VNNI the operations reached for are FBGEMM's, through torch, and multiply states without a sign: 128 stands for 0.
+`tests/base/test_int8_weights.py` fails when they move. Without it FBGEMM cuts sums off at sixteen bits, and a kernel of
+ours multiplies (`kernels.cpp`).
 """
 
 import warnings
@@ -24,7 +25,9 @@ from typing import Any
 
 import torch
 
+from sharedllm.base.compiled_kernels import Kernels, kernels
 from sharedllm.base.frames import rounded
+from sharedllm.base.weight_readers import WeightReaders
 from sharedllm.errors import InvalidInput, UnsupportedBase
 
 _MOST, _ZERO = 127, 128
@@ -35,7 +38,9 @@ _ENGINES = ("x86", "fbgemm")
 
 
 class Int8Linear(torch.nn.Linear):
-    """A linear layer whose weight is ``levels * steps / spread``; only the head has its plain one, too (`Base.head`).
+    """A linear layer whose weight is ``levels * steps / spread``.
+
+    The plain one is given up but where somebody else reads it, as `Base.head` does that of the head.
 
     Attributes:
         levels: int8 ``[out, in]``.
@@ -54,20 +59,16 @@ class Int8Linear(torch.nn.Linear):
 
 
 class Int8Product:
-    """Layers that read the same states as one product, from weights in the layout that FBGEMM multiplies from."""
+    """Layers that read the same states as one product, from weights in the layout that they are multiplied from."""
 
     def __init__(self, layers: Sequence[Int8Linear]) -> None:
         self._widths = [layer.out_features for layer in layers]
         biases: list[torch.Tensor] = [layer.bias for layer in layers if layer.bias is not None]
-        self._bias = torch.cat(biases).detach() if biases else None
         levels, steps = torch.cat([layer.levels for layer in layers]), torch.cat([layer.steps for layer in layers])
-        zeros, self._narrower = torch.zeros(len(steps), dtype=torch.int64), 1 / layers[0].spread
-        with warnings.catch_warnings():
-            # It says that such tensors are to leave torch.
-            warnings.simplefilter("ignore")
-            weight = torch._make_per_channel_quantized_tensor(levels, steps.double(), zeros, 0)
-        self._weight = torch.ops.quantized.linear_prepack(weight, None)
-        self._multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default
+        bias = torch.cat(biases).detach() if biases else None
+        given = levels, steps, 1 / layers[0].spread, bias
+        ours = None if _fbgemm_is_exact() else kernels()
+        self._multiply = ByFBGEMM(*given) if ours is None else ByOurs(ours, *given)
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         """The product of states ``[..., in]``, in their dtype.
@@ -80,6 +81,40 @@ class Int8Product:
                 "The base holds its weights in int8, through which nothing can be trained",
                 remedy="Load it with plain weights to train; what is trained on them is served from either.",
             )
+        return self._multiply(states)
+
+    def levels(self) -> list[torch.Tensor]:
+        """Each layer's own again, int8 ``[out, in]``."""
+        # Levels that share their memory would be held as long as any of them.
+        parts = self._multiply.levels().split(self._widths)  # type: ignore[no-untyped-call]
+        return [part.clone() for part in parts]
+
+
+class ByFBGEMM:
+    """The product by FBGEMM."""
+
+    def __init__(
+        self, levels: torch.Tensor, steps: torch.Tensor, narrower: torch.Tensor, bias: torch.Tensor | None
+    ) -> None:
+        """Lay the weights out.
+
+        Args:
+            levels: int8 ``[out, in]``.
+            steps: float32 ``[out]``.
+            narrower: one by the spread, float32 ``[in]``.
+            bias: ``[out]``.
+        """
+        self._narrower, self._bias = narrower, bias
+        zeros = torch.zeros(len(steps), dtype=torch.int64)
+        with warnings.catch_warnings():
+            # It says that such tensors are to leave torch.
+            warnings.simplefilter("ignore")
+            weight = torch._make_per_channel_quantized_tensor(levels, steps.double(), zeros, 0)
+        self._weight = torch.ops.quantized.linear_prepack(weight, None)
+        self._multiply = torch.ops.quantized.linear_with_input_q_dq_qweight_dq_output_fp32.default
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        """The product of states ``[..., in]``, in their dtype."""
         given = states * self._narrower
         most = given.abs().amax(-1, keepdim=True)
         # Between -1 and 1 in every token, so that one step fits all. Of zeros alone there are no such numbers; whatever
@@ -89,25 +124,67 @@ class Int8Product:
             return torch.addcmul(self._bias, summed, most.float()).to(states.dtype)
         return summed.mul_(most.float()).to(states.dtype)
 
-    def levels(self) -> list[torch.Tensor]:
-        """Each layer's own again, int8 ``[out, in]``."""
+    def levels(self) -> torch.Tensor:
+        """They again, ``[out, in]``."""
         weight, _ = torch.ops.quantized.linear_unpack(self._weight)
-        # Levels that share their memory would be held as long as any of them.
-        return [part.clone() for part in weight.int_repr().split(self._widths)]
+        levels: torch.Tensor = weight.int_repr()
+        return levels
+
+
+class ByOurs:
+    """The product by a kernel of ours."""
+
+    def __init__(
+        self,
+        ours: Kernels,
+        levels: torch.Tensor,
+        steps: torch.Tensor,
+        narrower: torch.Tensor,
+        bias: torch.Tensor | None,
+    ) -> None:
+        """Lay the weights out, which are as `ByFBGEMM` is given them."""
+        self._ours, (self._out, self._in) = ours, levels.shape
+        self._steps, self._narrower, self._bias = steps, narrower, bias
+        self._levels = ours.laid_out(levels)
+
+    def __call__(self, states: torch.Tensor) -> torch.Tensor:
+        """The product of states ``[..., in]``, in their dtype."""
+        if states.shape[-1] != self._in:
+            # The kernel would read beyond their end; torch says what is wrong with them.
+            return torch.nn.functional.linear(states, self.levels().to(states.dtype))
+        given = states if states.dtype in self._ours.dtypes else states.float()
+        bias = None if self._bias is None else self._bias.to(given.dtype)
+        product = self._ours.multiply_int8(given, self._narrower, self._levels, self._steps, bias)
+        return product.to(states.dtype)
+
+    def levels(self) -> torch.Tensor:
+        """They again, ``[out, in]``."""
+        return self._ours.plain(self._levels, self._out, self._in)
 
 
 def multiplies_int8(device: str) -> bool:
-    """Whether a device multiplies in int8 exactly: a CPU with VNNI, without which sums are cut off at sixteen bits."""
+    """Whether a device multiplies in int8 exactly: a CPU with VNNI, or one that kernels can be compiled for."""
+    if not device.startswith("cpu"):
+        return False
+    # Which takes a compiler, and its time.
+    return _fbgemm_is_exact() or ((ours := kernels()) is not None and bool(ours.multiplied))
+
+
+def _fbgemm_is_exact() -> bool:
     exact = torch.cpu.get_capabilities().get("avx512_vnni", False)
-    return bool(exact) and device.startswith("cpu") and torch.backends.quantized.engine in _ENGINES
+    return bool(exact) and torch.backends.quantized.engine in _ENGINES
 
 
 def hold_int8(model: Any, ids: torch.Tensor) -> None:
     """Have the linear layers of a model hold their weights in int8 from now on, if they are given its width or less.
 
+    Those that are not called stay as they are: nothing is known of their states, or a module multiplies by the weight
+    itself.
+
     Args:
         model: as transformers made it.
-        ids: token ids ``[1, tokens]`` that are read to see which channels of states are large.
+        ids: token ids ``[1, tokens]`` that are read to see which layers are called, and which channels of states are
+            large.
 
     Raises:
         UnsupportedBase: it has no such layer but its head.
@@ -116,11 +193,7 @@ def hold_int8(model: Any, ids: torch.Tensor) -> None:
     linears = [module for module in model.modules() if type(module) is torch.nn.Linear]
     width = model.get_input_embeddings().weight.shape[1]
     layers = [layer for layer in linears if layer.in_features <= width]
-    if not any(layer is not head for layer in layers):
-        raise UnsupportedBase(
-            f"{type(model).__name__} has no linear layer but its head to hold in int8",
-            remedy="Leave out the choice of int8 weights, or use a base built like Llama.",
-        )
+    readers = WeightReaders(layers)
     largest: dict[torch.nn.Module, torch.Tensor] = {}
 
     def see(layer: torch.nn.Module, given: tuple[torch.Tensor, ...]) -> None:
@@ -128,18 +201,24 @@ def hold_int8(model: Any, ids: torch.Tensor) -> None:
 
     handles = [layer.register_forward_pre_hook(see) for layer in layers]
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), readers:
             model(input_ids=ids, use_cache=False)
     finally:
         for handle in handles:
             handle.remove()
+    layers = [layer for layer in layers if layer in readers.called]
+    if not any(layer is not head for layer in layers):
+        raise UnsupportedBase(
+            f"{type(model).__name__} has no linear layer but its head to hold in int8",
+            remedy="Leave out the choice of int8 weights, or use a base built like Llama.",
+        )
     for layer in layers:
-        seen = largest.get(layer, torch.ones(layer.in_features)).clone()
+        seen = largest[layer].clone()
         # Of a layer that was given zeros alone nothing is known.
         spread = (seen / seen.max()).nan_to_num(1.0).clamp(min=_LEAST).sqrt()
         levels, steps = rounded(layer.weight.detach().float() * spread)
         for name, value in (("levels", levels), ("steps", steps), ("spread", spread)):
             layer.register_buffer(name, value, persistent=False)
-        if layer is not head:
+        if layer is not head and layer not in readers.read:
             layer.weight.data = layer.weight.new_empty(0)
         layer.__class__ = Int8Linear

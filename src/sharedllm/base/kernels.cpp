@@ -3,10 +3,17 @@
 // What torch's operations round to the base's dtype on their way is rounded here, too. Nobody's numbers are read for
 // another's answer, and a row's sums are grouped alike whoever else is there.
 
+#include <atomic>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
-#include <vector>
+#include <memory>
+#include <new>
+#include <type_traits>
+
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
 
 namespace {
 
@@ -69,6 +76,15 @@ inline float exponential(float x) {
     float scale;
     std::memcpy(&scale, &bits, sizeof scale);
     return power * scale;
+}
+
+// Zeros to compute in. Nothing may be thrown out of threads, nor out of a library that C calls: where memory runs out it is
+// noted, and whoever asked does nothing.
+template <typename T>
+inline std::unique_ptr<T[]> scratch(int64_t count, std::atomic<bool>& lacking) {
+    std::unique_ptr<T[]> memory(new (std::nothrow) T[count]());
+    if (!memory) lacking = true;
+    return memory;
 }
 
 // Numbers that are computed with at once, however many of them a processor takes.
@@ -197,12 +213,13 @@ inline void fetch(const T* from, int64_t count) {
     for (int64_t i = 0; i < count; i += 64 / int64_t(sizeof(T))) __builtin_prefetch(from + i);
 }
 
-// One token of each request; WIDTH is 0 where it is known when this runs alone.
+// One token of each request; WIDTH is 0 where it is known when this runs alone. Gives whether there was memory enough.
 template <typename T, int64_t WIDTH>
-void attend(const T* query, int64_t head_row, int64_t token_row, const T* keys, const T* values, T* out, const Asked& asked) {
+bool attend(const T* query, int64_t head_row, int64_t token_row, const T* keys, const T* values, T* out, const Asked& asked) {
     using A = Wide<T>;
     const int64_t width = WIDTH ? WIDTH : asked.width, value_width = WIDTH ? WIDTH : asked.value_width;
     const int64_t group = asked.group, heads = asked.key_heads;
+    std::atomic<bool> lacking(false);
 #pragma omp parallel for collapse(2) schedule(dynamic) if (asked.requests * asked.longest * heads * group * width > FEW)
     for (int64_t request = 0; request < asked.requests; ++request) {
         for (int64_t head = 0; head < heads; ++head) {
@@ -210,8 +227,9 @@ void attend(const T* query, int64_t head_row, int64_t token_row, const T* keys, 
             const int64_t first = asked.window && held > asked.window ? held - asked.window : 0, count = held - first;
             const int64_t* places = asked.places + request * asked.longest + first;
             const T *own_keys = keys + head * width, *own_values = values + head * value_width;
-            std::vector<A> memory(group * (width + count));
-            A *queries = memory.data(), *scores = queries + group * width;
+            const auto memory = scratch<A>(group * (width + count), lacking);
+            if (!memory) continue;
+            A *queries = memory.get(), *scores = queries + group * width;
             for (int64_t g = 0; g < group; ++g) {
                 const T* from = query + (head * group + g) * head_row + token * token_row;
                 for (int64_t i = 0; i < width; ++i) queries[g * width + i] = wide(from[i]) * A(asked.scale);
@@ -239,9 +257,299 @@ void attend(const T* query, int64_t head_row, int64_t token_row, const T* keys, 
             }
         }
     }
+    return !lacking;
+}
+
+// Products of tokens' states with weights. Weights lie in panels of so many outputs, `[out / PANEL, in / DEPTH, PANEL,
+// DEPTH]`: one token reads a panel from one end to the other, and many pass over a block of it while it is in the
+// nearest cache (Goto and van de Geijn 2008). Each output of each token is one sum that begins with the first input and
+// ends with the last, however many tokens there are.
+
+#if defined(__AVX512F__)
+constexpr int64_t NATIVE = 16, TOKENS = 12, FEW_TOKENS = TOKENS;
+#else
+// Of sixteen registers, twelve hold sums: those of three tokens in two panels, or of six tokens in one.
+constexpr int64_t NATIVE = 8, TOKENS = 6, FEW_TOKENS = 3;
+#endif
+constexpr int64_t PANEL = 16, PARTS = PANEL / NATIVE;
+// Of a panel, as much as half of the nearest cache; and how far before it is read it is fetched where it is read once.
+constexpr int64_t BLOCK_BYTES = 18432, AHEAD_BYTES = 1024;
+
+template <typename A>
+using Native = typename Vector<A, NATIVE>::type;
+
+template <typename V>
+inline V loaded(const void* from) {
+    V found;
+    std::memcpy(&found, from, sizeof found);
+    return found;
+}
+// Less nothing, which is the number itself, whatever it is.
+inline Native<float> everywhere(float x) { return x - Native<float>{}; }
+
+template <int64_t COUNT, int64_t WIDTH, typename Sum>
+inline void add(const float* states, int64_t row, const Sum (&read)[WIDTH], Sum (&sums)[COUNT][WIDTH]) {
+    for (int64_t token = 0; token < COUNT; ++token) {
+        const Sum state = everywhere(states[token * row]);
+        for (int64_t i = 0; i < WIDTH; ++i) sums[token][i] += state * read[i];
+    }
+}
+
+// Each kind's `step` adds what DEPTH inputs give, from panels that begin so many weights apart.
+struct InFloat32 {
+    using Weight = float;
+    using State = float;
+    using Sum = Native<float>;
+    static constexpr int64_t DEPTH = 1;
+
+    template <int64_t COUNT, int64_t WIDTH>
+    static inline void step(
+        const float* states, int64_t row, const float* weights, int64_t apart, Sum (&sums)[COUNT][WIDTH]) {
+        Sum read[WIDTH];
+        for (int64_t i = 0; i < WIDTH; ++i) read[i] = loaded<Sum>(weights + i / PARTS * apart + i % PARTS * NATIVE);
+        add(states, row, read, sums);
+    }
+};
+
+// Two inputs of an output side by side are one number whose lower half is the first and whose upper half is the second.
+struct InBfloat16 {
+    using Weight = bfloat16;
+    using State = float;
+    using Sum = Native<float>;
+    static constexpr int64_t DEPTH = 2;
+
+    template <int64_t COUNT, int64_t WIDTH>
+    static inline void step(
+        const float* states, int64_t row, const bfloat16* weights, int64_t apart, Sum (&sums)[COUNT][WIDTH]) {
+        using Pairs = Native<std::uint32_t>;
+        Sum read[WIDTH];
+        auto pairs = [=](int64_t i) { return loaded<Pairs>(weights + i / PARTS * apart + i % PARTS * NATIVE * DEPTH); };
+        for (int64_t i = 0; i < WIDTH; ++i) read[i] = (Sum)(pairs(i) << 16);
+        add(states, row, read, sums);
+        for (int64_t i = 0; i < WIDTH; ++i) read[i] = (Sum)(pairs(i) & 0xffff0000u);
+        add(states + 1, row, read, sums);
+    }
+};
+
+// Weights in eight bits and states in as many, which are held in sixteen: what two inputs give is added up without a sign
+// being lost or a sum cut off.
+struct InInt8 {
+    using Weight = std::int8_t;
+    using State = std::int16_t;
+    using Sum = Native<std::int32_t>;
+    using Pairs = typename Vector<std::int16_t, 2 * NATIVE>::type;
+    static constexpr int64_t DEPTH = 2;
+
+    // What compilers make of the same loops takes twice as many instructions.
+#if defined(__AVX512BW__)
+    static inline Pairs signed_from(const Weight* from) {
+        return (Pairs)_mm512_cvtepi8_epi16(loaded<__m256i>(from));
+    }
+    static inline Sum products(const Pairs& left, const Pairs& right) {
+        return (Sum)_mm512_madd_epi16((__m512i)left, (__m512i)right);
+    }
+#elif defined(__AVX2__)
+    static inline Pairs signed_from(const Weight* from) {
+        return (Pairs)_mm256_cvtepi8_epi16(loaded<__m128i>(from));
+    }
+    static inline Sum products(const Pairs& left, const Pairs& right) {
+        return (Sum)_mm256_madd_epi16((__m256i)left, (__m256i)right);
+    }
+#else
+    static inline Pairs signed_from(const Weight* from) {
+        return __builtin_convertvector(loaded<typename Vector<Weight, 2 * NATIVE>::type>(from), Pairs);
+    }
+    static inline Sum products(const Pairs& left, const Pairs& right) {
+        Sum found;
+        for (int64_t i = 0; i < NATIVE; ++i) found[i] = left[2 * i] * right[2 * i] + left[2 * i + 1] * right[2 * i + 1];
+        return found;
+    }
+#endif
+
+    template <int64_t COUNT, int64_t WIDTH>
+    static inline void step(
+        const State* states, int64_t row, const Weight* weights, int64_t apart, Sum (&sums)[COUNT][WIDTH]) {
+        Pairs read[WIDTH];
+        for (int64_t i = 0; i < WIDTH; ++i)
+            read[i] = signed_from(weights + i / PARTS * apart + i % PARTS * NATIVE * DEPTH);
+        for (int64_t token = 0; token < COUNT; ++token) {
+            const Pairs state = (Pairs)(loaded<std::int32_t>(states + token * row) - Sum{});
+            for (int64_t i = 0; i < WIDTH; ++i) sums[token][i] += products(state, read[i]);
+        }
+    }
+};
+
+// Sums over a block of inputs, which go on where those of the block before have ended.
+template <typename Kind, int64_t COUNT, int64_t WIDTH>
+void pass(const typename Kind::State* states, int64_t row, const typename Kind::Weight* weights, int64_t apart,
+    int64_t inputs, typename Kind::Sum* kept, bool first, int64_t ahead) {
+    typename Kind::Sum sums[COUNT][WIDTH];
+    constexpr int64_t STEP = PANEL * Kind::DEPTH * sizeof *weights;
+    for (int64_t token = 0; token < COUNT; ++token)
+        for (int64_t i = 0; i < WIDTH; ++i) sums[token][i] = first ? typename Kind::Sum{} : kept[token * WIDTH + i];
+    for (int64_t i = 0; i < inputs; i += Kind::DEPTH) {
+        const auto* own = weights + i * PANEL;
+        if (ahead)
+            for (int64_t panel = 0; panel < WIDTH / PARTS; ++panel)
+                for (int64_t line = 0; line < STEP; line += 64)
+                    __builtin_prefetch(reinterpret_cast<const char*>(own + panel * apart) + ahead + line);
+        Kind::template step<COUNT, WIDTH>(states + i, row, own, apart, sums);
+    }
+    for (int64_t token = 0; token < COUNT; ++token)
+        for (int64_t i = 0; i < WIDTH; ++i) kept[token * WIDTH + i] = sums[token][i];
+}
+
+template <typename Kind, int64_t WIDTH, int64_t COUNT>
+inline void pass_of(int64_t count, const typename Kind::State* states, int64_t row, const typename Kind::Weight* weights,
+    int64_t apart, int64_t inputs, typename Kind::Sum* kept, bool first, int64_t ahead) {
+    if (count == COUNT)
+        pass<Kind, COUNT, WIDTH>(states, row, weights, apart, inputs, kept, first, ahead);
+    else if constexpr (COUNT > 1)
+        pass_of<Kind, WIDTH, COUNT - 1>(count, states, row, weights, apart, inputs, kept, first, ahead);
+}
+
+// So many panels side by side, from one on; `put` as in `multiply`.
+template <typename Kind, int64_t SIDE, int64_t MOST, typename Put>
+inline void panels(const typename Kind::State* states, const typename Kind::Weight* weights, int64_t tokens,
+    int64_t inputs, int64_t outputs, int64_t panel, typename Kind::Sum* kept, const Put& put) {
+    constexpr int64_t WIDTH = SIDE * PARTS, BLOCK = BLOCK_BYTES / (PANEL * sizeof *weights);
+    const int64_t passes = (tokens + MOST - 1) / MOST, block = passes > 1 ? BLOCK : inputs;
+    for (int64_t begin = 0; begin < inputs; begin += block) {
+        const int64_t here = inputs - begin < block ? inputs - begin : block;
+        for (int64_t number = 0; number < passes; ++number) {
+            // As many in each as in the others.
+            const int64_t token = tokens * number / passes, count = tokens * (number + 1) / passes - token;
+            // What the first pass fetches is the next block, for the others to find this one.
+            const int64_t ahead = number ? 0 : passes > 1 ? here * PANEL * int64_t(sizeof *weights) : AHEAD_BYTES;
+            pass_of<Kind, WIDTH, MOST>(count, states + token * inputs + begin, inputs,
+                weights + (panel * inputs + begin) * PANEL, inputs * PANEL, here, kept + token * WIDTH, begin == 0, ahead);
+        }
+    }
+    for (int64_t token = 0; token < tokens; ++token)
+        for (int64_t i = 0; i < WIDTH; ++i) {
+            const int64_t output = panel * PANEL + i * NATIVE, left = outputs - output;
+            if (left > 0) put(token, output, kept[token * WIDTH + i], left < NATIVE ? left : NATIVE);
+        }
+}
+
+// `put(token, output, sums, count)` is given the sums of so many outputs of a token, from one on. Gives whether there was
+// memory enough.
+template <typename Kind, typename Put>
+bool multiply(const typename Kind::State* states, const typename Kind::Weight* weights, int64_t tokens, int64_t inputs,
+    int64_t outputs, Put put) {
+    const int64_t count = (outputs + PANEL - 1) / PANEL;
+    std::atomic<bool> lacking(false);
+#pragma omp parallel if (tokens * inputs * outputs > FEW)
+    {
+        const auto memory = scratch<typename Kind::Sum>(tokens * 2 * PARTS, lacking);
+        auto* kept = memory.get();
+#pragma omp for
+        for (int64_t panel = 0; panel < count; panel += 2) {
+            if (!kept) continue;
+            if (tokens <= FEW_TOKENS || FEW_TOKENS == TOKENS) {
+                if (panel + 1 < count)
+                    panels<Kind, 2, FEW_TOKENS>(states, weights, tokens, inputs, outputs, panel, kept, put);
+                else
+                    panels<Kind, 1, FEW_TOKENS>(states, weights, tokens, inputs, outputs, panel, kept, put);
+            } else {
+                for (int64_t own = panel; own < count && own < panel + 2; ++own)
+                    panels<Kind, 1, TOKENS>(states, weights, tokens, inputs, outputs, own, kept, put);
+            }
+        }
+    }
+    return !lacking;
+}
+
+// States in single precision, so many of each token: zeros where there are fewer.
+template <typename T>
+inline const float* widened(const T* states, int64_t tokens, int64_t inputs, int64_t row, std::unique_ptr<float[]>& memory,
+    std::atomic<bool>& lacking) {
+    if constexpr (std::is_same_v<T, float>)
+        if (row == inputs) return states;
+    memory = scratch<float>(tokens * row, lacking);
+    if (lacking) return nullptr;
+    for (int64_t token = 0; token < tokens; ++token)
+        for (int64_t i = 0; i < inputs; ++i) memory[token * row + i] = wide(states[token * inputs + i]);
+    return memory.get();
+}
+
+template <typename Kind, typename T>
+bool product(const T* states, const typename Kind::Weight* weights, const T* bias, T* out, int64_t tokens, int64_t inputs,
+    int64_t outputs) {
+    std::unique_ptr<float[]> memory;
+    std::atomic<bool> lacking(false);
+    const int64_t row = (inputs + Kind::DEPTH - 1) / Kind::DEPTH * Kind::DEPTH;
+    const float* from = widened(states, tokens, inputs, row, memory, lacking);
+    return !lacking && multiply<Kind>(from, weights, tokens, row, outputs,
+        [=](int64_t token, int64_t output, const Native<float>& sums, int64_t count) {
+            T* to = out + token * outputs + output;
+            for (int64_t i = 0; i < count; ++i) to[i] = narrow<T>(bias ? sums[i] + wide(bias[output + i]) : sums[i]);
+        });
+}
+
+// Of each token states times `narrower` as whole numbers of steps of its own, of which 127 are its largest; see
+// `int8_weights.py`. Steps of what is no number are none, and so is whatever is multiplied by them.
+template <typename T>
+void rounded_states(const T* states, const float* narrower, std::int16_t* levels, float* sizes, int64_t tokens,
+    int64_t inputs, int64_t row) {
+#pragma omp parallel for if (tokens * inputs > FEW)
+    for (int64_t token = 0; token < tokens; ++token) {
+        const T* in = states + token * inputs;
+        std::int16_t* to = levels + token * row;
+        // As whole numbers what is larger has larger bits, and what is no number has the largest.
+        std::uint32_t largest = 0;
+#pragma omp simd reduction(max : largest)
+        for (int64_t i = 0; i < inputs; ++i) {
+            const float given = std::fabs(float(wide(in[i])) * narrower[i]);
+            std::uint32_t bits;
+            std::memcpy(&bits, &given, sizeof bits);
+            largest = bits > largest ? bits : largest;
+        }
+        float most;
+        std::memcpy(&most, &largest, sizeof most);
+        sizes[token] = most / 127.0f;
+#pragma omp simd
+        for (int64_t i = 0; i < inputs; ++i) {
+            const float level = std::nearbyint(float(wide(in[i])) * narrower[i] / most * 127.0f);
+            to[i] = std::int16_t(level > -127.0f ? (level < 127.0f ? level : 127.0f) : -127.0f);
+        }
+    }
+}
+
+template <typename T>
+bool int8_product(const T* states, const float* narrower, const std::int8_t* weights, const float* steps, const T* bias,
+    T* out, int64_t tokens, int64_t inputs, int64_t outputs) {
+    const int64_t row = inputs + inputs % InInt8::DEPTH;
+    std::atomic<bool> lacking(false);
+    const auto levels = scratch<std::int16_t>(tokens * row, lacking);
+    const auto memory = scratch<float>(tokens, lacking);
+    if (lacking) return false;
+    rounded_states(states, narrower, levels.get(), memory.get(), tokens, inputs, row);
+    const float* sizes = memory.get();
+    return multiply<InInt8>(levels.get(), weights, tokens, row, outputs,
+        [=](int64_t token, int64_t output, const Native<std::int32_t>& sums, int64_t count) {
+            T* to = out + token * outputs + output;
+            for (int64_t i = 0; i < count; ++i) {
+                const float product = float(sums[i]) * (sizes[token] * steps[output + i]);
+                to[i] = narrow<T>(bias ? product + wide(bias[output + i]) : product);
+            }
+        });
 }
 
 }  // namespace
+
+extern "C" bool product_float32(const float* states, const float* weights, const float* bias, float* out, int64_t tokens,
+    int64_t inputs, int64_t outputs) {
+    return product<InFloat32>(states, weights, bias, out, tokens, inputs, outputs);
+}
+extern "C" bool narrow_product_float32(const float* states, const bfloat16* weights, const float* bias, float* out,
+    int64_t tokens, int64_t inputs, int64_t outputs) {
+    return product<InBfloat16>(states, weights, bias, out, tokens, inputs, outputs);
+}
+extern "C" bool product_bfloat16(const bfloat16* states, const bfloat16* weights, const bfloat16* bias, bfloat16* out,
+    int64_t tokens, int64_t inputs, int64_t outputs) {
+    return product<InBfloat16>(states, weights, bias, out, tokens, inputs, outputs);
+}
 
 #define KERNELS(T, name)                                                                                              \
     extern "C" void norm_##name(                                                                                      \
@@ -254,7 +562,7 @@ void attend(const T* query, int64_t head_row, int64_t token_row, const T* keys, 
         rotate(query, query_row, key, key_row, value, value_row, cosines, sines, written, queries, keys, values,      \
             tokens, heads, key_heads, width, value_width);                                                            \
     }                                                                                                                 \
-    extern "C" void attend_##name(const T* query, int64_t head_row, int64_t token_row, const T* keys,                 \
+    extern "C" bool attend_##name(const T* query, int64_t head_row, int64_t token_row, const T* keys,                 \
         const T* values, T* out, const int64_t* tokens, const int64_t* places, const int64_t* held,                   \
         int64_t requests, int64_t longest, int64_t key_heads, int64_t group, int64_t width, int64_t value_width,      \
         int64_t window, double scale) {                                                                               \
@@ -264,7 +572,11 @@ void attend(const T* query, int64_t head_row, int64_t token_row, const T* keys, 
             : width == 64                   ? attend<T, 64>                                                           \
             : width == 128                  ? attend<T, 128>                                                          \
                                             : attend<T, 0>;                                                           \
-        attends(query, head_row, token_row, keys, values, out, asked);                                                \
+        return attends(query, head_row, token_row, keys, values, out, asked);                                         \
+    }                                                                                                                 \
+    extern "C" bool int8_product_##name(const T* states, const float* narrower, const std::int8_t* weights,           \
+        const float* steps, const T* bias, T* out, int64_t tokens, int64_t inputs, int64_t outputs) {                 \
+        return int8_product(states, narrower, weights, steps, bias, out, tokens, inputs, outputs);                    \
     }
 
 KERNELS(bfloat16, bfloat16)

@@ -1,12 +1,11 @@
-"""Products with the frozen weights on a CPU, from weights kept in the layout that oneDNN multiplies from.
+"""Products with the frozen weights on a CPU, from weights kept in the layout that they are multiplied from.
 
-torch lays a bfloat16 weight out anew for every product, and with the few tokens of a decoding batch that takes longer
-than the product itself. The results are the same. Two operations reached for here are private to torch;
-`tests/base/test_prepacked_weights.py` fails when they move.
+torch lays a weight out anew for every product, and with the few tokens of a decoding batch that takes longer than the
+product itself. Which layout it is, `weight_layouts.py` says.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -15,10 +14,16 @@ import torch
 
 from sharedllm.base.int8_weights import Int8Linear, Int8Product
 from sharedllm.base.loading import Base
+from sharedllm.base.weight_layouts import LaidOut, LaysOut, layout_for
+from sharedllm.base.weight_readers import WeightReaders
 from sharedllm.errors import InvalidInput
 
 Coordinates = Callable[[torch.Tensor], torch.Tensor | None]
 """From states ``[batch, tokens, in]`` to what multiplies the components of frames there; None where nothing does."""
+
+_KINDS = (torch.nn.Linear, Int8Linear)
+_TOKENS = 8
+"""That are read to see who reads which weight."""
 
 _SAME_STATES = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Children of one module that read the same states."""
@@ -27,15 +32,15 @@ _SAME_STATES = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 class Prepacked:
     """A base whose linear layers multiply from such weights until `remove`; for inference alone.
 
-    Does nothing where torch would not gain by it: with plain weights on another device, or in another dtype than
-    bfloat16. Layers that read the same states, as those to queries, keys and values do, are one product.
+    Plain weights that there is no layout for are left alone, as on another device, and layers that a pass does not
+    call. Layers that read the same states, as those to queries, keys and values do, are one product.
 
-    The plain weights are given up meanwhile, so that nothing is held twice but the head, whose plain weight `Base.head`
-    gives. If the memory for that runs out, the error leaves every layer as it was.
+    The plain weights are given up meanwhile, so that nothing is held twice but what others read than the layer itself,
+    as `Base.head` does the head's. If the memory for that runs out, the error leaves every layer as it was.
 
     Where coordinates of frames are added, ``W x + B (d * (A x))`` is one product, ``[W | B]`` with ``x`` and its scaled
     components behind one another: to add what ``B`` gives afterwards would read and write every output once more.
-    Beside weights in int8 it is added afterwards all the same, in bfloat16.
+    Beside weights in int8 it is added afterwards all the same.
     """
 
     def __init__(self, base: Base, within: Callable[[Sequence[Any]], Coordinates | None] | None = None) -> None:
@@ -47,19 +52,21 @@ class Prepacked:
                 `Injection.hand_over` does; None where none are, or are by somebody else.
         """
         self._products: list[_Product] = []
-        bfloat16 = base.device.type == "cpu" and base.dtype == torch.bfloat16 and multiplies_bfloat16()
-        if not (bfloat16 or base.weights == "int8"):
+        layout = layout_for(base)
+        if layout is None and base.weights != "int8":
             return
-        head = base.model.get_output_embeddings()
+        called, read = _readers(base)
         with ExitStack() as undo:
             undo.callback(self.remove)
-            for layers in _together(base.model):
-                int8 = type(layers[0]) is Int8Linear
-                if not (int8 or bfloat16):
+            for layers in _together(base.model, called):
+                coordinates = within(layers) if within is not None and layout is not None else None
+                if type(layers[0]) is Int8Linear:
+                    self._products.append(_InInt8(layers, coordinates, layout))
+                elif layout is not None and layers[0].weight.dtype == base.dtype:
+                    self._products.append(_Plain(layers, coordinates, layout))
+                else:
                     continue
-                coordinates = within(layers) if within is not None and bfloat16 else None
-                self._products.append((_InInt8 if int8 else _InBfloat16)(layers, coordinates))
-                self._products[-1].take_over(head)
+                self._products[-1].take_over(read)
             undo.pop_all()
 
     def remove(self) -> None:
@@ -85,10 +92,6 @@ class _Product(ABC):
     def __init__(self, layers: Sequence[Any], coordinates: Coordinates | None) -> None:
         self._layers, self._coordinates = layers, coordinates
         self._widths = [layer.out_features for layer in layers]
-        self._reorder = torch.ops.mkldnn._reorder_linear_weight
-        self._linear = torch.ops.mkldnn._linear_pointwise.default
-        if coordinates is not None:
-            self._into = self._reorder(torch.cat([layer.frame_into for layer in layers]), None)
         self._states: torch.Tensor | None = None
         self._kept: dict[int, torch.Tensor] = {}
 
@@ -114,21 +117,19 @@ class _Product(ABC):
     def _multiply(self, states: torch.Tensor, coordinates: torch.Tensor | None) -> torch.Tensor:
         """What all layers give, side by side, with what the coordinates add."""
 
-    def _components(self, states: torch.Tensor, coordinates: torch.Tensor) -> torch.Tensor:
-        """The states' components times the coordinates."""
-        components: torch.Tensor = self._linear(states, self._into, None, "none", [], "")
-        return components * coordinates
-
     def forget(self) -> None:
         """Keep nothing for anybody."""
         self._states, self._kept = None, {}
 
-    def take_over(self, head: Any) -> None:
-        """Stand in for the layers, and give their own weights up, but for the head's."""
+    def take_over(self, read: Set[Any]) -> None:
+        """Stand in for the layers, and have them give up what they hold themselves.
+
+        Args:
+            read: those whose weights others read, too.
+        """
         for number, layer in enumerate(self._layers):
             layer.forward = partial(self, number)
-            if layer is not head:
-                layer.weight.data = layer.weight.new_empty(0)
+        self._give_weights_up(read)
 
     def give_back(self) -> None:
         """Leave the layers as they were."""
@@ -137,63 +138,71 @@ class _Product(ABC):
             vars(layer).pop("forward", None)
 
     @abstractmethod
+    def _give_weights_up(self, read: Set[Any]) -> None:
+        """Have the layers hold nothing that nobody reads any more."""
+
+    @abstractmethod
     def _give_weights_back(self) -> None:
         """Give the layers those of their weights that they gave up."""
 
 
-class _InBfloat16(_Product):
+class _Plain(_Product):
     """Of plain weights."""
 
-    def __init__(self, layers: Sequence[Any], coordinates: Coordinates | None) -> None:
+    def __init__(self, layers: Sequence[Any], coordinates: Coordinates | None, layout: LaysOut) -> None:
         super().__init__(layers, coordinates)
         biases: list[torch.Tensor] = [layer.bias for layer in layers if layer.bias is not None]
         self._bias = torch.cat(biases).detach() if biases else None
         weights: list[torch.Tensor] = [layer.weight.detach() for layer in layers]
         weight = torch.cat(weights)
         if coordinates is not None:
-            weight = torch.cat([weight, _frames_out(layers)], dim=1)
-        self._weight = self._reorder(weight, None)
+            self._into, out = _frames(layers, layout)
+            self._rank = len(out[0])
+            weight = torch.cat([weight, out], dim=1)
+        self._weight = layout(weight)
 
     def _multiply(self, states: torch.Tensor, coordinates: torch.Tensor | None) -> torch.Tensor:
         given = states
         if coordinates is not None:
-            given = torch.cat([states, self._components(states, coordinates)], dim=-1)
+            given = torch.cat([states, self._into(states) * coordinates], dim=-1)
         elif self._coordinates is not None:
             # The same product as beside others with coordinates, so that it rounds alike.
-            given = torch.nn.functional.pad(states, (0, self._into.shape[0]))
-        product: torch.Tensor = self._linear(given, self._weight, self._bias, "none", [], "")
-        return product
+            given = torch.nn.functional.pad(states, (0, self._rank))
+        return self._weight(given, self._bias)
+
+    def _give_weights_up(self, read: Set[Any]) -> None:
+        for layer in self._layers:
+            if layer not in read:
+                layer.weight.data = layer.weight.new_empty(0)
 
     def _give_weights_back(self) -> None:
-        # The head has kept its own.
         if not all(layer.weight.numel() for layer in self._layers):
-            parts = self._weight.to_dense().split(self._widths)
+            parts = self._weight.plain().split(self._widths)  # type: ignore[no-untyped-call]
             for layer, own in zip(self._layers, parts, strict=True):
-                # Weights that share their memory could not be saved.
-                layer.weight.data = own[:, : layer.in_features].clone()
+                if not layer.weight.numel():
+                    # Weights that share their memory could not be saved.
+                    layer.weight.data = own[:, : layer.in_features].clone()
 
 
 class _InInt8(_Product):
-    """Of weights in int8; what coordinates add is multiplied in bfloat16."""
+    """Of weights in int8; what coordinates add is multiplied in what the base computes in."""
 
-    def __init__(self, layers: Sequence[Any], coordinates: Coordinates | None) -> None:
+    def __init__(self, layers: Sequence[Any], coordinates: Coordinates | None, layout: LaysOut | None) -> None:
         super().__init__(layers, coordinates)
         self._own = Int8Product(layers)
-        if coordinates is not None:
-            self._out = self._reorder(_frames_out(layers), None)
-            self._add = torch.ops.mkldnn._linear_pointwise.binary
+        if coordinates is not None and layout is not None:
+            self._into, out = _frames(layers, layout)
+            self._out = layout(out)
 
     def _multiply(self, states: torch.Tensor, coordinates: torch.Tensor | None) -> torch.Tensor:
         product = self._own(states)
         if coordinates is None:
             # Coordinates of zero add nothing, to the bit.
             return product
-        components = self._components(states, coordinates)
-        together: torch.Tensor = self._add(components, product, self._out, None, "add")
-        return together
+        return self._out.added(product, self._into(states) * coordinates)
 
-    def take_over(self, head: Any) -> None:
-        super().take_over(head)
+    def _give_weights_up(self, read: Set[Any]) -> None:
+        # Whatever plain weight there is by now is one that somebody reads.
         for layer in self._layers:
             layer.levels = layer.levels.new_empty(0)
 
@@ -202,31 +211,37 @@ class _InInt8(_Product):
             layer.levels = levels
 
 
-def _frames_out(layers: Sequence[Any]) -> torch.Tensor:
-    """The frames' matrices to what each of the layers gives, zeros for the others' components."""
+def _frames(layers: Sequence[Any], layout: LaysOut) -> tuple[LaidOut, torch.Tensor]:
+    """The frames' matrices: to all components, and to what each layer gives, zeros for the others' components."""
+    into = layout(torch.cat([layer.frame_into for layer in layers]))
     out: torch.Tensor = torch.block_diag(*(layer.frame_out for layer in layers))  # type: ignore[no-untyped-call]
-    return out
+    return into, out
 
 
-def _together(model: Any) -> Iterator[list[Any]]:
-    """Every linear layer, beside those that are given the same states."""
-    kinds = (torch.nn.Linear, Int8Linear)
+def _readers(base: Base) -> tuple[Set[Any], Set[Any]]:
+    """The linear layers that are called, and those whose weights others read, too."""
+    readers = WeightReaders(module for module in base.model.modules() if type(module) in _KINDS)
+    ids = torch.arange(_TOKENS, device=base.device)[None] % base.tokens.rows
+    with torch.no_grad(), readers:
+        base.model(input_ids=ids, use_cache=False)
+    # One in int8 lays its weight out anew in every call, until it is taken over.
+    in_int8 = {module for module in base.model.modules() if type(module) is Int8Linear}
+    return readers.called | in_int8, readers.read | {base.model.get_output_embeddings()}
+
+
+def _together(model: Any, among: Set[Any]) -> Iterator[list[Any]]:
+    """Every linear layer among these modules, beside those that are given the same states."""
     seen: set[torch.nn.Module] = set()
     for module in model.modules():
-        children = ((name, child) for name, child in module.named_children() if child not in seen)
-        linears = {name: child for name, child in children if type(child) in kinds}
+        children = ((name, child) for name, child in module.named_children() if type(child) in _KINDS)
+        linears = {name: child for name, child in children if child in among and child not in seen}
         seen.update(linears.values())
         for names in _SAME_STATES:
             if not set(names) <= set(linears):
                 continue
             layers = [linears[name] for name in names]
             # Either all of them have a bias or none.
-            if len({(layer.in_features, layer.bias is None) for layer in layers}) == 1:
+            kinds = {(type(layer), layer.in_features, layer.weight.dtype, layer.bias is None) for layer in layers}
+            if len(kinds) == 1:
                 yield [linears.pop(name) for name in names]
         yield from ([layer] for layer in linears.values())
-
-
-def multiplies_bfloat16() -> bool:
-    """Whether torch was built with oneDNN, and oneDNN multiplies bfloat16 on this processor."""
-    built: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return built and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
