@@ -1,9 +1,9 @@
 """Serving speed: many users in one batch, against the base alone, plain `generate`, and PEFT. SmolLM2-135M, greedy.
 
-    python -m benchmarks.serving                # ended before its time, the same command goes on where it was
-    python -m benchmarks.serving serving_small  # of another machine, into results/serving_small.json
+    python -m benchmarks.serving    # ended before its time, the same command goes on where it was
 
-Every request has a prompt of 64 tokens of general text and gets 64 new ones. Contenders are processes of their own
+Every request has a prompt of 64 tokens of general text and gets 64 new ones; of what our engine is asked nothing has
+been read before. Contenders are processes of their own
 (`serving_contenders.py`) and take turns, and a ratio is the median over the rounds of what two of them did in the same
 round. So all of them see the same machine, however its speed wanders.
 
@@ -27,18 +27,17 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from benchmarks.plots import write_curve
+from benchmarks.processors import result_path
 from benchmarks.turns import Ask, contender
 from sharedllm.base.cpu_attention import NAME as STACKED
 from sharedllm.reporting.environment import describe
 
-RESULTS = Path(__file__).parent / "results"
-USERS, ROUNDS, REPEATS, PAIRS = 32, 4, 3, 32
+USERS, ROUNDS, REPEATS, PAIRS = 32, 4, 3, 16
 CURVE = (1, 2, 4, 8, 16, 32, 64)
 ATTENTIONS = ("sdpa", STACKED)
 
@@ -58,7 +57,7 @@ Find = Callable[[str], Ask]
 
 def main() -> None:
     """Measure what is not yet there, a part at a time, each kept as soon as it is whole."""
-    path = RESULTS / f"{sys.argv[1] if len(sys.argv) > 1 else 'serving'}.json"
+    path = result_path("serving")
     result: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     if "summary" in result:
         result = {}

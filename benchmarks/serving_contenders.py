@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,9 +57,11 @@ def _engine(users: int) -> Orders:
     # As a server does.
     move_to_huge_pages()
     prompts, rows = made_prompts(base, users), made_rows(engine.layout.size, users)
+    turns = count()
 
     def run(users: int, adapted: bool) -> dict[str, float]:
-        seconds, first = _ask(engine, prompts[:users], rows if adapted else None)
+        asked = never_read(prompts[:users], next(turns))
+        seconds, first = _ask(engine, asked, rows if adapted else None)
         return {"rate": users * NEW / seconds, "first": first}
 
     def beside(users: int) -> dict[str, float]:
@@ -277,6 +280,11 @@ def made_prompts(base: Any, count: int) -> list[list[int]]:
 
     ids = base.encode(sample_text("general")[:200_000])
     return [ids[place * PROMPT : (place + 1) * PROMPT] for place in range(count)]
+
+
+def never_read(prompts: list[list[int]], turn: int) -> list[list[int]]:
+    """The prompts with another token at their heads in every turn: an engine keeps what it has read for a person."""
+    return [[turn, *prompt[1:]] for prompt in prompts]
 
 
 def made_rows(width: int, count: int) -> Any:

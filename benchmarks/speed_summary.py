@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.int8_summary import int8_figures, int8_speed, texts_cost
 from benchmarks.processors import IN_FLOAT32, RESULTS
+from benchmarks.serving_summary import serving_figures
 from benchmarks.training_summary import training_figures
 
 
@@ -32,6 +33,8 @@ def _in_float32() -> Iterator[str]:
         yield _trace(found["trace"], "float32")
     if "kernels" in found:
         yield _products(found["kernels"]["products"]) + _runs(found["kernels"])
+    if "serving" in found:
+        yield f"32 users there, prompts of 64 tokens, 64 new ones, greedy:\n\n{serving_figures(found['serving'])}"
     if "speculation" in found:
         yield f"What a pass of several tokens costs there:\n\n{_costs(found['speculation']['costs'])}"
     if "int8_weights" in found:
