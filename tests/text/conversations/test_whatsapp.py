@@ -421,6 +421,11 @@ def test_a_document_that_an_export_without_media_only_names_is_nobodys_words(lef
         "13/03/2024, 20:57 - Bob: his words\nand more of his",
         "Bob, [13.03.2024 20:57]\nhis words",
         "see: [13/03, 20:57] Bob: his words",
+        "[13.3., 20:57] Eve: her words",
+        "[2024/3/13 下午8:57] Eve: her words",
+        "[오후 8:57, 2024. 3. 13.] Eve: her words",
+        "[13/3/2024 8:57 μ.μ.] Eve: her words",
+        "[13.3.2024 klo 20.57] Eve: her words",
         "\u200e[13/03, 20:57] Bob: his words",
     ],
 )

@@ -106,3 +106,11 @@ def test_subtitles_in_another_encoding_are_named(tmp_path):
     (tmp_path / "a.vtt").write_bytes("WEBVTT\n\n00:01.000 --> 00:02.000\nhis words\n".encode("utf-16"))
     documents, (unread,) = read(tmp_path / "a.vtt")
     assert documents == [] and "it is a transcript or subtitles" in unread.error.message
+
+
+def test_what_xml_says_of_its_encoding_was_true_before_it_was_read(tmp_path):
+    said = '<sms address="1" date="1710363300000" type="2" body="hi"/>'
+    sms = f'<?xml version="1.0" encoding="UTF-16"?><smses count="1">{said}</smses>'
+    (tmp_path / "sms.xml").write_bytes(sms.encode("utf-16"))
+    (document,), unread = read(tmp_path / "sms.xml")
+    assert unread == [] and [turn.text for turn in document.turns] == ["hi"]

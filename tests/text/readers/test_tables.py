@@ -237,3 +237,32 @@ def test_json_objects_with_a_text_are_a_table_and_others_are_named(tmp_path):
         path.write_text(json.dumps(other))
         documents, (unread,) = read(tmp_path)
         assert documents == [] and "is JSON " in unread.error.message and unread.error.remedy
+
+
+@pytest.mark.parametrize("column", ["Display Name", "Full Name", "Who", "role", "Nick", "Wer"])
+def test_who_wrote_is_in_a_column_of_many_names(column, tmp_path):
+    found = table(
+        tmp_path / "m.csv", ["Date", column, "Message"], ["2024-02-26", "Ann", "a"], ["2024-02-27", "Bob", "b"]
+    )
+    assert [(turn.author, turn.text) for turn in found.turns] == [("Ann", "a"), ("Bob", "b")]
+
+
+@pytest.mark.parametrize("header", [["prompt", "response"], ["Instruction", "Output"], ["prompt", "completion"]])
+def test_what_a_model_was_asked_and_answered_is_not_one_persons(header, tmp_path):
+    answer = "A drink that is made of leaves and hot water, and of little else. Many like it."
+    (tmp_path / "m.csv").write_text(",".join(header) + f"\nwhat is tea,{answer}\n" * 3)
+    documents, (unread,) = read(tmp_path)
+    assert documents == [] and "what a model was asked" in unread.error.message
+
+
+def test_excels_line_on_its_sign_is_none_of_the_table(tmp_path):
+    (tmp_path / "m.csv").write_text("sep=;\nAuthor;Text\nAnn;hello, you\nBob;hi\n")
+    ((document,), unread) = read(tmp_path / "m.csv")
+    assert unread == [] and [turn.author for turn in document.turns] == ["Ann", "Bob"]
+
+
+def test_a_row_that_is_a_chat_of_several_is_left_out_and_counted(tmp_path):
+    chat = "You said:\nwhat is tea\nChatGPT said:\nA drink."
+    found = table(tmp_path / "m.csv", ["text"], ["I was there all day."], [chat], ["And so was he, the whole day."])
+    assert [turn.text for turn in found.turns] == ["I was there all day.", "And so was he, the whole day."]
+    assert found.left_out["pasted chats"] == len(chat)

@@ -12,6 +12,7 @@ from sharedllm.errors import TextError
 from sharedllm.text.documents import Document, Turn
 
 SYSTEM = "system lines"
+PASTED = "pasted chats"
 ATTACHMENTS = "attachments"
 FORWARDED = "forwarded text"
 QUOTED = "quoted text"

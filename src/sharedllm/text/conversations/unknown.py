@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from sharedllm.text.conversations.gathering import shown_name
+from sharedllm.text.conversations.model_chats import speakers_in
 from sharedllm.text.conversations.whatsapp_phrases import MARKERS
 
 _CLOCK = re.compile(
@@ -25,28 +26,14 @@ _EDGES = " \t,;.:·|()[]{}<>«»*_#=~+-–—'\"/\\"
 _LEVELS = re.compile(r"(?:INFO|DEBUG|TRACE|WARN|WARNING|ERROR|FATAL|CRITICAL|NOTICE)\b", re.IGNORECASE)
 _NO_NAME = frozenset('<>=%{}\\"`;')
 _NICK = re.compile(r"[ \t]*<[@+%&~! ]?([^<>\s]{1,30})> \S")
-_ROLE = re.compile(
-    r"[\W_]{0,12}(?P<name>(?P<own>(?:you|user|human|me|prompt|du|sie|vous|tu|tú|você|用户|用戶|あなた|ユーザー|사용자)"
-    r"(?: said| hast gesagt| sagten| haben gesagt| avez dit| as dit| dijiste| disse| hai detto| zei)?|dijiste)"
-    r"|assistant|response|ai|bot|(?:(?:chat)?gpt|claude|gemini|copilot|llama|mistral|deepseek|grok)"
-    r"(?:[ \-][\w.]{1,8}){0,3})[*_]{0,3}(?:\s?:(?=[\s*_]|$)|：|\s{0,3}$)",
-    re.IGNORECASE,
-)
-"""Who speaks in a chat with a model, as people copy it, at the head of a line or on one of its own: the owner, who is
-called by a word for that, or the model."""
-
-_HEADING = re.compile(r"[\W_]{0,12}([^\W\d_][\w.' \-]{0,40})[*_]{0,3}(?:\s?:(?=[\s*_]|$)|：)")
-_TEMPLATE = re.compile(
-    r"\s{0,12}(?:<s>|<\|begin_of_text\|>)?\s{0,3}"
-    r"(?:<\|(?:\w{1,20}\|>)?(?:system|user|assistant)(?:\|>|<\||\s|$)|<start_of_turn>(?:user|model)(?:\s|$)|\[INST\])"
-)
-"""A chat as models are given it, at the head of a line; within one it may be of a program."""
+_JOINED = re.compile(r"[ \t]*(?:\*|-!-|-->|<--)")
+"""A line of a log that nobody said."""
 
 _NAME_ENDS = re.compile(r"[:：](?:\s|$)|>")
 _CLOCK_WITHIN, _LONGEST_NAME, _LONGEST_LINE = 60, 60, 48
 _MOST_LINES = 20_000
 _FEWEST = 4
-_LOOKED_FOR = 20
+_LOOKED_FOR, _CLOSED_SELDOM = 20, 8
 _SHARE_OF_LINES, _SHARE_OF_HEADS = 0.04, 0.6
 
 
@@ -67,34 +54,10 @@ def _without_times(lines: Sequence[str]) -> list[str]:
     """Who writes in a chat that was copied without times: nicks in angle brackets, or somebody and a model."""
     nicks = Counter(found[1] for line in lines if (found := _NICK.match(line)))
     several = [name for name, count in nicks.most_common() if count > 1]
-    is_markup = any(f"</{name}" in line for line in lines if "</" in line for name in several[:_LOOKED_FOR])
-    if len(several) > 1 and not is_markup and nicks.total() >= max(_FEWEST, _SHARE_OF_HEADS * len(lines)):
-        return several
-    if any(_TEMPLATE.match(line) for line in lines):
-        return ["user", "assistant"]
-    roles = [found for line in lines if (found := _ROLE.match(line))]
-    own, models = (
-        Counter(found["name"] for found in roles if (found["own"] is None) is is_one) for is_one in (False, True)
-    )
-    # Models write at length, so that few lines begin so; of one question and its answer the first does.
-    fewest = 1 if lines and _ROLE.match(lines[0]) else 2
-    if not own and len(models) == 1:
-        # Beside one model somebody may go by a name; beside several there are opinions of them.
-        own, fewest = _asking(lines, next(iter(models))), 2
-    return [*own, *models] if min(own.total(), models.total()) >= fewest else []
-
-
-def _asking(lines: Sequence[str], model: str) -> Counter[str]:
-    """The name at the head of the line that most often comes next before one of a model's, with how often."""
-    before: Counter[str] = Counter()
-    last = ""
-    for line in lines:
-        if found := _HEADING.match(line):
-            name = found[1].strip()
-            if name == model and last:
-                before[last] += 1
-            last = "" if name == model else name
-    return Counter(dict(before.most_common(1)))
+    closed = sum(f"</{name}" in line for line in lines if "</" in line for name in several[:_LOOKED_FOR])
+    said = sum(not _JOINED.match(line) for line in lines)
+    is_log = closed * _CLOSED_SELDOM < nicks.total() >= max(_FEWEST, _SHARE_OF_HEADS * said)
+    return several if len(several) > 1 and is_log else speakers_in(lines)
 
 
 def _people(heads: Sequence[tuple[str, str]], lines: int) -> list[str]:

@@ -6,13 +6,12 @@ from collections.abc import Container, Sequence
 from datetime import datetime
 
 from sharedllm.text.conversations import whatsapp_phrases as phrases
-from sharedllm.text.conversations.gathering import ATTACHMENTS, DELETED, POLLS, SYSTEM, Gathering, shown_name
+from sharedllm.text.conversations.gathering import ATTACHMENTS, DELETED, PASTED, POLLS, SYSTEM, Gathering, shown_name
 from sharedllm.text.conversations.names import kept, parted
 from sharedllm.text.conversations.whatsapp_spelling import COLON, Spelling, decide, split, stamp_of
 from sharedllm.text.documents import Document
 
 KIND = "WhatsApp chat"
-PASTED = "pasted chats"
 
 _LINE_ENDS = re.compile("\r\n?")
 _ISOLATES = dict.fromkeys([0x2068, 0x2069])
@@ -28,10 +27,11 @@ _MARKS = (_LRM, "\u200f")
 
 _EDGES = "\u200e\u200f\u202a\u202c \u00a0\u202f\t\n\r"
 _LEVELS = re.compile(r"(?:INFO|DEBUG|TRACE|WARN|WARNING|ERROR|FATAL|CRITICAL|NOTICE)\b", re.IGNORECASE)
-_CLOCK = r"\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[ \u202f]?[AaPp]\.?[ \u00a0\u202f]?[Mm]\.?)?"
-_DAY = r"\d{1,4}[./\-]\d{1,2}(?:[./\-]\d{2,4})?"
+_CLOCK = r"(?:[^\W\d]{1,4} ?)?\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[ \u00a0\u202f]?[^\W\d][^\[\]:]{0,6})?"
+_DAY = r"\d{1,4}[./\-] ?\d{1,2}(?:\.|[./\-] ?\d{2,4}\.?)?"
 _COPIED = re.compile(
-    rf"\[(?:{_DAY},? {_CLOCK}|{_CLOCK}, {_DAY})\] ?[^\n]{{1,80}}?: |^[^\n]{{1,60}}, \[{_DAY},? {_CLOCK}\]:?\s{{0,9}}$"
+    rf"\[(?:{_DAY},? (?:klo )?{_CLOCK}|{_CLOCK}, {_DAY})\] ?[^\n]{{1,80}}?:(?: |$)"
+    rf"|^[^\n]{{1,60}}, \[{_DAY},? {_CLOCK}\]:?\s{{0,9}}$"
 )
 """A line as WhatsApp and Telegram put it on the clipboard when messages are copied, the former anywhere in a line."""
 

@@ -20,6 +20,7 @@ from sharedllm.errors import MissingExtra, TextError
 from sharedllm.extras import need
 from sharedllm.printable import printable
 from sharedllm.text.conversations import people_in
+from sharedllm.text.conversations.gathering import PASTED
 from sharedllm.text.documents import Document, Turn, normalise_newlines
 from sharedllm.text.readers.blobs import BLOBS, without_blobs
 from sharedllm.text.readers.checkouts import Checkouts
@@ -268,8 +269,13 @@ class Dispatch:
         turns = [turn for turn in turns if turn.text.strip()]
         if not turns:
             raise _wordless(+left_out)
-        if len(turns) == 1 and turns[0].author is None and (people := people_in(turns[0].text)):
-            raise _unknown_chat(people)
+        of_many = {
+            at: people for at, turn in enumerate(turns) if turn.author is None and (people := people_in(turn.text))
+        }
+        if len(of_many) == len(turns):
+            raise _unknown_chat(of_many[0])
+        left_out[PASTED] += sum(len(turns[at].text) for at in of_many)
+        turns = [turn for at, turn in enumerate(turns) if at not in of_many]
         self._room -= sum(len(turn.text.encode("utf-8", "replace")) for turn in turns)
         if self._room < 0:
             raise TooMuchText("exceeds what there is room for", remedy="Give less.")

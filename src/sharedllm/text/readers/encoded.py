@@ -1,5 +1,6 @@
 """Files of text in another encoding than UTF-8, or that were once read in a wrong one, of whichever kind they are."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
@@ -19,6 +20,8 @@ need("text")
 import ftfy  # noqa: E402
 
 _HEAD_BYTES = 65_536
+_DECLARED = re.compile(r"""\A(\s{0,9}<\?xml[^<>]{0,99}?)\sencoding=(["'])[^"'<>]{0,40}\2""")
+"""What XML says of its encoding, which is another once it is read."""
 
 
 def read(file: BinaryIO, source: str) -> Iterator[ReadResult]:
@@ -50,7 +53,7 @@ def read(file: BinaryIO, source: str) -> Iterator[ReadResult]:
 
 def _of_its_kind(text: str, source: str) -> list[ReadResult]:
     """What the reader of a text's kind finds in it, as of a table or an export; nothing where it is of none."""
-    data = text.encode()
+    data = _DECLARED.sub(r"\1", text).encode()
     kind = kind_of(data[:_HEAD_BYTES], source)
     if kind is None or kind is ENCODED:
         return list(exports.read(BytesIO(data), source)) if may_be_export(source, text) else []

@@ -26,12 +26,13 @@ _TEXT = (
 _AUTHORS = ("author", "sender", "from", "from_name", "user", "username", "user_name", "screen_name", "name")
 _WHO = {
     *("author", "sender", "from", "user", "u", "username", "nickname", "speaker", "writer", "creator", "by"),
-    *("contact", "participant", "kontakt", "teilnehmer"),
+    *("contact", "participant", "member", "person", "who", "role", "nick", "handle", "kontakt", "teilnehmer", "wer"),
     *("von", "absender", "autor", "autorin", "verfasser", "expéditeur", "auteur", "remitente", "autora", "mittente"),
     *("autore", "remetente", "afzender", "nadawca", "отправитель", "автор", "送信者", "发件人", "보낸사람"),
 }
 """Words in the name of a column that says who wrote; of several columns those that hold names go before addresses."""
 
+_NAMES = ({"first", "name"}, {"full", "name"}, {"display", "name"})
 _NO_NAMES = {"id", "url", "link", "email", "mail", "phone", "number", "avatar", "type", "count"}
 _SENT = {"outgoing", "sent", "out", "outbound", "gesendet", "ausgehend", "envoyé", "enviado", "inviato", "verzonden"}
 _RECEIVED = {
@@ -72,6 +73,10 @@ _CHATS = (
 _TITLES = ("conversation title", "chat title", "thread title", "title", "chat name")
 """Columns that say of which chat a row is, and what that is called."""
 
+_OF_MODELS = ({"prompt", "response"}, {"prompt", "completion"}, {"instruction", "output"}, {"instruction", "response"})
+"""Columns of what a model was asked and what it answered."""
+
+_SEPARATOR = re.compile(r"\Asep=.\r?\n")
 _PROSE = 40
 _LOOKED_AT = 5_000
 _SURELY = 3
@@ -156,6 +161,8 @@ def _cell(name: str, value: Any) -> str:
 
 def _rows(text: str, ending: str) -> list[dict[str, str]]:
     csv.field_size_limit(len(text) + 1)
+    # Excel says so which sign it is.
+    text = _SEPARATOR.sub("", text)
     first = text[: text.find("\n")] if "\n" in text else text
     delimiter = "\t" if ending == ".tsv" else max(",;\t|", key=first.count)
     return named_rows(csv.reader(StringIO(text, newline=""), delimiter=delimiter))
@@ -210,6 +217,12 @@ def tables_of(rows: Sequence[dict[str, str]], source: str) -> list[Document]:
     owners = ((name, _of_owner(name, [row.get(name, "") for row in said], sizes.keys())) for name in sizes)
     direction, mine = next(((name, found) for name, found in owners if found), (None, frozenset()))
     author = _author_column([name for name in sizes if name not in (column, direction) and sizes[name]])
+    called = {name.strip().casefold() for name in sizes}
+    if author is None and direction is None and any(pair <= called for pair in _OF_MODELS):
+        raise Unreadable(
+            "has what a model was asked beside what it answered, and does not say which is whose",
+            remedy="Keep the column of what you wrote, called 'text'.",
+        )
     by_name = {name.casefold(): name for name in sizes}
     when = next((by_name[name] for name in _TIMES if name in by_name and by_name[name] != column), None)
     when = when or next((name for name in sizes if name != column and {"date", "time"} & _words(name)), None)
@@ -270,7 +283,7 @@ def _author_column(names: Sequence[str]) -> str | None:
     called = next((by_name[name] for name in _AUTHORS if name in by_name), None)
     if called is not None:
         return called
-    some = [name for name in names if _WHO & _words(name) or _words(name) == {"first", "name"}]
+    some = [name for name in names if _WHO & _words(name) or _words(name) in _NAMES]
     return min(some, key=lambda name: bool(_NO_NAMES & _words(name)), default=None)
 
 
