@@ -135,7 +135,7 @@ def _beside_one(plain: Sequence[str], heads: Sequence[_Head]) -> list[str]:
     # Beside several models there are opinions of them.
     if not owners and len({_family(head.name) for head in models}) == 1:
         # A model's name that people bear, too, is one's of two who speak by turns.
-        by_turns = len({name for _, name in named}) == len(("one", "other")) and all(
+        by_turns = len({name for _, name in named}) == 2 and all(
             one != other for (_, one), (_, other) in pairwise(named)
         )
         surely = [head for head in models if head.tells == "sure" or (head.tells == "person" and by_turns)]
