@@ -23,16 +23,6 @@ def close(found, expected, roundings=2):
 
 
 @pytest.fixture
-def numbers():
-    generator = torch.Generator().manual_seed(0)
-
-    def numbers(*shape, dtype):
-        return torch.randn(*shape, generator=generator).to(dtype)
-
-    return numbers
-
-
-@pytest.fixture
 def afresh():
     """Kernels that are looked for anew."""
     kernels.cache_clear()

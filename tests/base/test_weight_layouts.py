@@ -18,16 +18,6 @@ SIZES = [(1, 1), (7, 33), (33, 70), (577, 50), (576, 97), (1536, 15), (2049, 16)
 MOST = 40
 
 
-@pytest.fixture
-def numbers():
-    generator = torch.Generator().manual_seed(0)
-
-    def numbers(*shape, dtype):
-        return torch.randn(*shape, generator=generator).to(dtype)
-
-    return numbers
-
-
 def test_the_operations_are_called_as_torch_declares_them():
     assert str(torch.ops.mkldnn._reorder_linear_weight.default._schema) == (
         "mkldnn::_reorder_linear_weight(Tensor self, int? batch_size=None) -> Tensor Y"

@@ -204,19 +204,7 @@ class Kernels:
             out: how many outputs there are.
             bias: ``[out]``, of the same dtype.
         """
-        states = states.contiguous()
-        found = states.new_empty(*states.shape[:-1], out)
-        name = "product" if weight.dtype is states.dtype else "narrow_product"
-        self._called[name][states.dtype](
-            states.data_ptr(),
-            weight.data_ptr(),
-            None if bias is None else bias.data_ptr(),
-            found.data_ptr(),
-            found.numel() // out,
-            states.shape[-1],
-            out,
-        )
-        return found
+        return self._product("product" if weight.dtype is states.dtype else "narrow_product", states, out, weight, bias)
 
     def multiply_int8(
         self,
@@ -235,14 +223,14 @@ class Kernels:
             steps: float32 ``[out]``.
             bias: ``[out]``, of the states' dtype.
         """
-        states, out = states.contiguous(), len(steps)
+        return self._product("int8_product", states, len(steps), narrower, levels, steps, bias)
+
+    def _product(self, name: str, states: "torch.Tensor", out: int, *read: "torch.Tensor | None") -> "torch.Tensor":
+        states = states.contiguous()
         found = states.new_empty(*states.shape[:-1], out)
-        self._called["int8_product"][states.dtype](
+        self._called[name][states.dtype](
             states.data_ptr(),
-            narrower.data_ptr(),
-            levels.data_ptr(),
-            steps.data_ptr(),
-            None if bias is None else bias.data_ptr(),
+            *(None if each is None else each.data_ptr() for each in read),
             found.data_ptr(),
             found.numel() // out,
             states.shape[-1],
