@@ -35,6 +35,15 @@ window.setTimeout = (work, wait, ...rest) => soon(work, wait === undefined ? 150
 """
 """What a page puts off to a moment when there is time comes as late as on a busy machine, in every test."""
 
+DICE = """
+let thrown = 0;
+crypto.getRandomValues = (numbers) => {
+  for (const at of numbers.keys()) numbers[at] = Math.imul(++thrown, 2654435761);
+  return numbers;
+};
+"""
+"""A page's dice fall alike in every run: by other dice the base now and then says what a release says, or nothing."""
+
 
 @pytest.fixture(scope="module")
 def chromium():
@@ -59,7 +68,7 @@ def visit(chromium):
         contexts.append(context)
         asked = []
         context.on("request", lambda request: asked.append(request.url))
-        context.add_init_script(LATE)
+        context.add_init_script(LATE + DICE)
         page = context.new_page()
 
         def complain(what):
