@@ -261,6 +261,120 @@ def test_excels_line_on_its_sign_is_none_of_the_table(tmp_path):
     assert unread == [] and [turn.author for turn in document.turns] == ["Ann", "Bob"]
 
 
+ROWS = [("Zoë", SAID[0]), ("Bob", SAID[1]), ("Zoë", "So do I."), ("Bob", 'He said "no", and left.')]
+
+
+def as_text(path, header, rows=ROWS, *, sign="\t", encoding="utf-8", lead="", end="\r\n"):
+    """A table as a spreadsheet saves it as text; every cell of the rows is quoted."""
+    quoted = [sign.join('"{}"'.format(cell.replace('"', '""')) for cell in row) for row in rows]
+    path.write_bytes((lead + end.join([sign.join(header), *quoted, ""])).encode(encoding))
+    documents, unread = read(path)
+    assert not unread
+    (document,) = documents
+    return document
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+@pytest.mark.parametrize("sign", list("\t;,|"))
+def test_a_table_that_a_spreadsheet_saved_as_text_is_a_table(sign, encoding, tmp_path):
+    found = as_text(tmp_path / "m.txt", ["Autorin", "Nachricht"], sign=sign, encoding=encoding)
+    assert [(turn.author, turn.text) for turn in found.turns] == ROWS
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        ["Direction", "Text"],
+        ["AuthorName", "Message"],
+        ["Display Name", "Comment"],
+        ["Absender", "Bericht"],
+        ["Отправитель", "Текст"],
+        ["送信者", "本文"],
+        ["Benutzer", "Beitrag"],
+        ["User ID", "Content"],
+    ],
+)
+def test_its_columns_are_called_in_many_languages(header, tmp_path):
+    rows = ROWS if header[0] != "Direction" else [("sent", SAID[0]), ("received", SAID[1])]
+    found = as_text(tmp_path / "m.txt", header, rows)
+    assert (found.kind, [turn.text for turn in found.turns]) == ("table", [text for _, text in rows])
+    assert all(turn.author for turn in found.turns)
+
+
+@pytest.mark.parametrize(("lead", "end"), [("\r\n", "\r\n"), ("sep=\t\n", "\n"), (" \n\n", "\n"), ("", "\r")])
+def test_what_is_above_its_header_and_how_its_lines_end_makes_no_difference(lead, end, tmp_path):
+    found = as_text(tmp_path / "m.txt", ["Sender", "Text"], lead=lead, end=end)
+    assert [(turn.author, turn.text) for turn in found.turns] == ROWS
+
+
+def test_columns_without_a_name_and_texts_of_several_lines_are_of_a_table_too(tmp_path):
+    rows = [(f"{number}", text.replace(" ", "\n", 1), who, "") for number, (who, text) in enumerate(ROWS)]
+    found = as_text(tmp_path / "m.txt", ["", "text", "author", ""], rows)
+    assert authors(found) == [who for who, _ in ROWS]
+
+
+MINE = "All of this long paragraph is mine, and I wrote it myself, on a Sunday, in the rain.\n" * 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Text\n" + MINE,
+        "Dear diary, today I sent a message\n" + MINE,
+        "Notes, time and again\nI was there, all day, and it rained.\nThen, nothing.\n",
+        "Review, by Anna Schmidt\n\nI went to see it on Monday, and it was long.\nThe first act, though, is good.\n",
+        "Note, from Paris\n" + MINE,
+        "Message\tand more\n" + MINE,
+        "Comment|Reply\nOne thing|another\n",
+        "1. Text, 2. Author\n" + MINE,
+        "Sender\tText\n" + MINE,
+        "Text;Author\n" + MINE,
+        "Author | Note\n--- | ---\nAnn | Sea\nBob | Rain\n",
+        "Author | Text\nAnn | Sea\n\n# What I think of it\n\n" + MINE,
+        "Name | Notes\nRosa | the woman from the bakery, who hums\nEmil | her brother, a sailor\n",
+        "author\ttext\n1\tAnn\tSea\n2\tBob\tRain\n",
+        "Date\tNote\n2024-01-01\tWent to the sea.\n2024-01-02\tRain.\n",
+    ],
+)
+def test_a_text_that_only_begins_as_a_table_is_one(text, tmp_path):
+    (tmp_path / "m.txt").write_text(text)
+    (document,), _ = read(tmp_path)
+    assert document.kind == "plain text"
+    assert "".join(turn.text for turn in document.turns) == text
+
+
+@pytest.mark.parametrize("sign", list("\t|;"))
+def test_who_wrote_stands_before_the_text_in_its_own_cell_and_the_table_is_refused(sign, tmp_path):
+    for ending in ("txt", "csv"):
+        lines = [f"2024-01-01 10:{10 + at}{sign}{'Ann' if at % 2 else 'Bob'}: {SAID[at % 2]}" for at in range(8)]
+        (tmp_path / f"m.{ending}").write_text("\n".join([f"Time{sign}Message", *lines]))
+    documents, unread = read(tmp_path)
+    assert not documents
+    assert all("'Ann'" in str(each.error) or "'Bob'" in str(each.error) for each in unread)
+
+
+@pytest.mark.parametrize(("column", "found"), [("Direction", ["->", "<-"]), ("Outgoing", ["X", "Y"])])
+def test_a_column_that_says_whose_rows_are_in_unknown_words_is_refused(column, found, tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text(f"{column},Text\n{found[0]},{SAID[0].replace(',', '')}\n{found[1]},So do I\n")
+    documents, unread = read(path)
+    assert not documents
+    assert column in str(unread[0].error)
+
+
+@pytest.mark.parametrize(("yes", "no"), [("WAHR", "FALSCH"), ("VRAI", "FAUX"), ("VERDADERO", "FALSO")])
+def test_a_spreadsheets_own_words_for_yes_and_no_are_known(yes, no, tmp_path):
+    document = table(tmp_path / "m.csv", ["Outgoing", "Text"], [yes, SAID[0]], [no, SAID[1]])
+    assert (authors(document), document.me) == (["Me", "other"], "Me")
+
+
+def test_a_quotation_mark_that_is_never_closed_keeps_no_rows_together(tmp_path):
+    (tmp_path / "m.csv").write_text('Author\tText\nMe\t"No way\nBob\tyour secret is safe with me\nMe\tok\n')
+    (document,), _ = read(tmp_path)
+    told = [("Me", '"No way'), ("Bob", "your secret is safe with me"), ("Me", "ok")]
+    assert [(turn.author, turn.text) for turn in document.turns] == told
+
+
 def test_a_row_that_is_a_chat_of_several_is_left_out_and_counted(tmp_path):
     chat = "You said:\nwhat is tea\nChatGPT said:\nA drink."
     found = table(tmp_path / "m.csv", ["text"], ["I was there all day."], [chat], ["And so was he, the whole day."])

@@ -24,7 +24,17 @@ from sharedllm.text.conversations.gathering import PASTED
 from sharedllm.text.documents import Document, Turn, normalise_newlines
 from sharedllm.text.readers.blobs import BLOBS, without_blobs
 from sharedllm.text.readers.checkouts import Checkouts
-from sharedllm.text.readers.file_kinds import ENCODED, EXPORT, MAIL, WHOLE, FileKind, kind_of, may_be_export
+from sharedllm.text.readers.file_kinds import (
+    ENCODED,
+    EXPORT,
+    MAIL,
+    TABLE,
+    WHOLE,
+    FileKind,
+    kind_of,
+    may_be_export,
+    may_be_table,
+)
 from sharedllm.text.readers.found import LARGEST_FILE, InnerFile, Taken, TooMuchText, Unread, Unreadable
 from sharedllm.text.readers.garbled import looks_garbled
 from sharedllm.text.readers.mail_authors import one_mailbox
@@ -200,6 +210,10 @@ class Dispatch:
             else:
                 yield from self._encoded(data, source, depth)
                 return
+        if may_be_table(name, text):
+            with memory_file(data) as file:
+                yield from self._by_process(TABLE, file, source, depth)
+            return
         if may_be_export(name, text):
             with memory_file(data) as file:
                 found = list(self._by_process(EXPORT, file, source, depth))

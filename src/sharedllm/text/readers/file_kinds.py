@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import PurePath
 
+from sharedllm.text.readers.column_names import is_table
+
 
 @dataclass(frozen=True)
 class FileKind:
@@ -94,10 +96,10 @@ _ZIPPED = (
 _HTML = FileKind("an HTML page", "Open it in a browser, and save what stands there as plain text.", "web_pages")
 _SUBTITLES = FileKind("a transcript or subtitles", "Leave it out, or give what you said in it as plain text.")
 _SMS = FileKind("a backup of text messages", WHOLE, "sms_backups")
-_TABLE = FileKind("a table", "Give a table with a column named text, or the text itself.", "tables")
+TABLE = FileKind("a table", "Give a table with a column named text, or the text itself.", "tables")
 _ENDINGS = {
     **dict.fromkeys((".html", ".htm", ".xhtml"), _HTML),
-    **dict.fromkeys((".csv", ".tsv", ".jsonl", ".ndjson"), _TABLE),
+    **dict.fromkeys((".csv", ".tsv", ".jsonl", ".ndjson"), TABLE),
     ".ipynb": FileKind("a notebook", WHOLE, "notebooks"),
     ".eml": MAIL,
     ".mbox": MAILBOX,
@@ -174,6 +176,16 @@ def utf_16_without_mark(data: bytes) -> str | None:
         return None
     text = head.decode(encoding, "replace")
     return None if any(sign < " " and sign not in "\t\n\r\f" for sign in text) else encoding
+
+
+def may_be_table(name: str, text: str) -> bool:
+    """Whether a text is a table all the same, as a spreadsheet saves one as text.
+
+    Args:
+        name: of the file.
+        text: all of it.
+    """
+    return PurePath(name).suffix.lower() in _EXPORT_ENDINGS and is_table(text)
 
 
 def may_be_export(name: str, text: str) -> bool:

@@ -1,13 +1,10 @@
 """Tables (csv, tsv) and JSON lines: the column that holds text, with who wrote it and when where that is said."""
 
-import csv
 import json
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from io import StringIO
 from itertools import pairwise
 from pathlib import PurePath
 from typing import Any, BinaryIO
@@ -16,24 +13,19 @@ from sharedllm.text.conversations import people_in, recognise
 from sharedllm.text.conversations.gathering import moment, told_apart
 from sharedllm.text.documents import Document, Turn
 from sharedllm.text.readers.charsets import decode
+from sharedllm.text.readers.column_names import (
+    TEXT,
+    TIMES,
+    author_column,
+    cells_of,
+    may_be_a_name,
+    names_author,
+    says_direction,
+    says_whose,
+    words_of,
+)
 from sharedllm.text.readers.found import Unreadable, whole
 
-_TEXT = (
-    *("text", "body", "content", "message", "comment", "post", "selftext", "full_text", "tweet", "caption", "entry"),
-    *("review", "reply", "answer", "note", "notes", "description", "nachricht", "inhalt", "kommentar", "texto"),
-    *("mensaje", "comentario", "texte", "contenu", "commentaire", "testo", "messaggio", "commento", "tekst"),
-)
-_AUTHORS = ("author", "sender", "from", "from_name", "user", "username", "user_name", "screen_name", "name")
-_WHO = {
-    *("author", "sender", "from", "user", "u", "username", "nickname", "speaker", "writer", "creator", "by"),
-    *("contact", "participant", "member", "person", "who", "role", "nick", "handle", "kontakt", "teilnehmer", "wer"),
-    *("von", "absender", "autor", "autorin", "verfasser", "expéditeur", "auteur", "remitente", "autora", "mittente"),
-    *("autore", "remetente", "afzender", "nadawca", "отправитель", "автор", "送信者", "发件人", "보낸사람"),
-}
-"""Words in the name of a column that says who wrote; of several columns those that hold names go before addresses."""
-
-_NAMES = ({"first", "name"}, {"full", "name"}, {"display", "name"})
-_NO_NAMES = {"id", "url", "link", "email", "mail", "phone", "number", "avatar", "type", "count"}
 _SENT = {"outgoing", "sent", "out", "outbound", "gesendet", "ausgehend", "envoyé", "enviado", "inviato", "verzonden"}
 _RECEIVED = {
     "incoming",
@@ -51,15 +43,13 @@ ME, OTHER, NAMELESS = "Me", "other", "(no name)"
 """Who wrote the rows of which a column says that they were sent, those that were received where no name is, and those
 beside which others have names: a program may leave out the owner's, and what it tells itself has none."""
 
-_FLAGS = {"true", "false", "1", "0", "yes", "no"}
-_SET = {"true", "1", "yes"}
-_MINE = {"me", "mine", "outgoing"}
+_SET = {"true", "1", "yes", "wahr", "ja", "vrai", "oui", "verdadero", "sí", "vero", "sì", "verdadeiro", "sim", "waar"}
+_FLAGS = {*_SET, "false", "0", "no", "falsch", "nein", "faux", "non", "falso", "não", "onwaar", "nee"}
 _OF_ANDROID = {"1", "2", "3", "4", "5", "6"}
 """Types of text messages in its own tables: received, sent, a draft, and what is not sent yet or could not be."""
 
 _CALLED = ("name", "display_name", "displayName", "full_name", "nickname", "username", "first_name", "login", "email")
 
-_TIMES = ("date", "datetime", "time", "timestamp", "created_at", "created_utc", "created", "when", "sent", "sent_at")
 _CHATS = (
     "conversation id",
     "conversation_id",
@@ -76,7 +66,6 @@ _TITLES = ("conversation title", "chat title", "thread title", "title", "chat na
 _OF_MODELS = ({"prompt", "response"}, {"prompt", "completion"}, {"instruction", "output"}, {"instruction", "response"})
 """Columns of what a model was asked and what it answered."""
 
-_SEPARATOR = re.compile(r"\Asep=.\r?\n")
 _PROSE = 40
 _LOOKED_AT = 5_000
 _SURELY = 3
@@ -94,21 +83,29 @@ def read(file: BinaryIO, source: str) -> Iterator[Document]:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         text, _ = decode(data, error)
-    is_lines = PurePath(source).suffix.lower() in (".jsonl", ".ndjson")
-    rows = _objects(text) if is_lines else _rows(text, PurePath(source).suffix.lower())
+    ending = PurePath(source).suffix.lower()
+    is_lines = ending in (".jsonl", ".ndjson")
+    rows = _objects(text) if is_lines else named_rows(cells_of(text, "\t" if ending == ".tsv" else None))
     tables = tables_of(rows, source)
     _check_author(tables[0], rows)
     yield from tables
 
 
 def _check_author(table: Document, rows: Sequence[Mapping[str, str]]) -> None:
-    """Refuse a table without names of its columns that has names beside its times.
+    """Refuse a table that does not say who wrote its rows and has names beside its times, or before its text.
 
     Raises:
         Unreadable: it has.
     """
-    told = bool(table.authors) or any(name != _by_number(place) for row in rows[:1] for place, name in enumerate(row))
-    people = [] if told else people_in("\n".join("\t".join(row.values()) for row in rows[:_LOOKED_AT]))
+    if table.authors:
+        return
+    if any(name != _by_number(place) for row in rows[:1] for place, name in enumerate(row)):
+        # What other columns are called they hold, and it is nobody's name.
+        firsts = [(turn.when, turn.text.partition("\n")[0]) for turn in table.turns]
+        lines = [f"{when:%d.%m.%Y %H:%M} {line}" if when else line for when, line in firsts]
+    else:
+        lines = ["\t".join(row.values()) for row in rows]
+    people = people_in("\n".join(lines[:_LOOKED_AT]))
     if people:
         raise Unreadable(
             f"has names beside its times, like {people[0]!r}, and does not say whether they are of who wrote",
@@ -139,7 +136,7 @@ def objects_tables(rows: Iterable[Mapping[str, Any]], source: str) -> list[Docum
         Unreadable: none is.
     """
     cells = _of_text(rows)
-    if not any(name.strip().casefold() in _TEXT and value for row in cells for name, value in row.items()):
+    if not any(name.strip().casefold() in TEXT and value for row in cells for name, value in row.items()):
         raise Unreadable(
             "is JSON in which nothing is called the text",
             remedy="Call what you wrote 'text', or give it as plain text.",
@@ -150,22 +147,13 @@ def objects_tables(rows: Iterable[Mapping[str, Any]], source: str) -> list[Docum
 def _cell(name: str, value: Any) -> str:
     """A value as text: of an object that says who wrote the name in it, of others nothing."""
     if isinstance(value, bool):
-        return str(value).lower() if _says_whose(name) else ""
+        return str(value).lower() if says_whose(name) else ""
     if isinstance(value, str | int | float):
         return str(value)
-    if not value or not (name.casefold() in _AUTHORS or _WHO & _words(name)):
+    if not value or not names_author(name):
         return ""
     called = [value.get(each) for each in _CALLED] if isinstance(value, dict) else []
     return next((each for each in called if each and isinstance(each, str)), json.dumps(value, sort_keys=True))
-
-
-def _rows(text: str, ending: str) -> list[dict[str, str]]:
-    csv.field_size_limit(len(text) + 1)
-    # Excel says so which sign it is.
-    text = _SEPARATOR.sub("", text)
-    first = text[: text.find("\n")] if "\n" in text else text
-    delimiter = "\t" if ending == ".tsv" else max(",;\t|", key=first.count)
-    return named_rows(csv.reader(StringIO(text, newline=""), delimiter=delimiter))
 
 
 def named_rows(table: Iterable[Sequence[str]]) -> list[dict[str, str]]:
@@ -180,7 +168,7 @@ def named_rows(table: Iterable[Sequence[str]]) -> list[dict[str, str]]:
             header = [cell.strip() for cell in cells]
             if not any(header):
                 continue
-            is_header = any(name.casefold() in _TEXT for name in header) or all(map(_may_be_a_name, header))
+            is_header = any(name.casefold() in TEXT for name in header) or all(map(may_be_a_name, header))
             known = {name: place for place, name in reversed(list(enumerate(header)))} if is_header else {}
             names = [
                 name if name and known.get(name) == place else _by_number(place) for place, name in enumerate(header)
@@ -194,10 +182,6 @@ def named_rows(table: Iterable[Sequence[str]]) -> list[dict[str, str]]:
 
 def _by_number(place: int) -> str:
     return f"column {place + 1}"
-
-
-def _may_be_a_name(cell: str) -> bool:
-    return 0 < len(cell) <= 30 and not any(character.isdigit() for character in cell[:1])
 
 
 def tables_of(rows: Sequence[dict[str, str]], source: str) -> list[Document]:
@@ -216,16 +200,18 @@ def tables_of(rows: Sequence[dict[str, str]], source: str) -> list[Document]:
     said = [row for row in rows if row.get(column, "").strip()]
     owners = ((name, _of_owner(name, [row.get(name, "") for row in said], sizes.keys())) for name in sizes)
     direction, mine = next(((name, found) for name, found in owners if found), (None, frozenset()))
-    author = _author_column([name for name in sizes if name not in (column, direction) and sizes[name]])
+    author = author_column([name for name in sizes if name not in (column, direction) and sizes[name]])
     called = {name.strip().casefold() for name in sizes}
     if author is None and direction is None and any(pair <= called for pair in _OF_MODELS):
         raise Unreadable(
             "has what a model was asked beside what it answered, and does not say which is whose",
             remedy="Keep the column of what you wrote, called 'text'.",
         )
+    if author is None and direction is None:
+        _check_direction(said, sizes)
     by_name = {name.casefold(): name for name in sizes}
-    when = next((by_name[name] for name in _TIMES if name in by_name and by_name[name] != column), None)
-    when = when or next((name for name in sizes if name != column and {"date", "time"} & _words(name)), None)
+    when = next((by_name[name] for name in TIMES if name in by_name and by_name[name] != column), None)
+    when = when or next((name for name in sizes if name != column and {"date", "time"} & words_of(name)), None)
 
     def wrote(row: Mapping[str, str]) -> str | None:
         name = row.get(author, "").strip() if author else ""
@@ -258,6 +244,21 @@ def tables_of(rows: Sequence[dict[str, str]], source: str) -> list[Document]:
     return [replace(found[0], left_out={_OTHERS: sizes.total() - sizes[column]}), *found[1:]]
 
 
+def _check_direction(rows: Sequence[Mapping[str, str]], names: Iterable[str]) -> None:
+    """Refuse a table of which a column says whose rows are, in words that are not known.
+
+    Raises:
+        Unreadable: one does.
+    """
+    for name in filter(says_direction, names):
+        found = {row.get(name, "") for row in rows}
+        if len(found) > 1:
+            raise Unreadable(
+                f"says by {name!r} which rows are whose, and what stands there is not known: {sorted(found)[:3]}",
+                remedy="Write 'sent' and 'received' there, or keep your own rows alone.",
+            )
+
+
 def _is_newest_first(chats: Iterable[Sequence[Turn]]) -> bool:
     """Whether times go back from row to row of a chat rather than on."""
     steps: Counter[bool] = Counter()
@@ -277,27 +278,6 @@ def _in_time(turns: list[Turn], *, is_newest_first: bool) -> list[Turn]:
     )
 
 
-def _author_column(names: Sequence[str]) -> str | None:
-    """The column that says who wrote a row: called so, or else with such a word in its name."""
-    by_name = {name.casefold(): name for name in names}
-    called = next((by_name[name] for name in _AUTHORS if name in by_name), None)
-    if called is not None:
-        return called
-    some = [name for name in names if _WHO & _words(name) or _words(name) in _NAMES]
-    return min(some, key=lambda name: bool(_NO_NAMES & _words(name)), default=None)
-
-
-def _words(name: str) -> set[str]:
-    """The words of a column's name, parted by signs, spaces or capitals."""
-    return {word.casefold() for word in re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name))}
-
-
-def _says_whose(name: str) -> bool:
-    """Whether a column is called as one that says of each row whether it is the owner's, like ``is_from_me``."""
-    words = _words(name)
-    return bool(words & _MINE) or words in ({"is", "sender"}, {"is", "sent"})
-
-
 def _of_owner(name: str, cells: Sequence[str], beside: Collection[str]) -> frozenset[str]:
     """What stands in a column where the owner wrote a row; empty where it says no such thing.
 
@@ -305,7 +285,7 @@ def _of_owner(name: str, cells: Sequence[str], beside: Collection[str]) -> froze
     was sent. Other rows of it are what a program tells, and nobody's.
     """
     found = Counter(cell.casefold() for cell in cells)
-    if _says_whose(name) and found.keys() <= _FLAGS:
+    if says_whose(name) and found.keys() <= _FLAGS:
         return frozenset(_SET)
     if name.casefold() == "type" and "address" in beside and found.keys() <= _OF_ANDROID:
         return frozenset(_OF_ANDROID - {"1"})
@@ -321,7 +301,7 @@ def _text_column(rows: Sequence[dict[str, str]], sizes: Counter[str]) -> str:
     Raises:
         Unreadable: there is none, or there are several.
     """
-    named = [name for name in sizes if name.strip().casefold() in _TEXT and sizes[name]]
+    named = [name for name in sizes if name.strip().casefold() in TEXT and sizes[name]]
     if named:
         return max(named, key=lambda name: sizes[name])
     prose = [name for name in sizes if _is_prose([row[name] for row in rows if row.get(name)])]
