@@ -32,7 +32,8 @@ from sharedllm.base.compiled_kernels import kernels
 from sharedllm.base.frames import rounded
 from sharedllm.base.huge_pages import move_to_huge_pages
 from sharedllm.base.int8_weights import ByFBGEMM, ByOurs
-from sharedllm.base.weight_layouts import InPanels, multiplies_bfloat16
+from sharedllm.base.weight_grids import BLOCK, Grids
+from sharedllm.base.weight_layouts import InPanels, OnGrids, multiplies_bfloat16
 from sharedllm.reporting.environment import describe
 from sharedllm.serving.attention import cpu
 
@@ -102,7 +103,19 @@ def _ours(x: torch.Tensor, weights: list[torch.Tensor]) -> Iterator[Way]:
             lambda each: each(wide),
             [InPanels(ours, w.float()) for w in weights],
         )
+        for bits in (4, 8):
+            yield (
+                f"ours, float32, weights on grids of {bits} bits",
+                lambda each: each(wide),
+                [OnGrids(ours, _grids(each, bits)) for each in weights],
+            )
     yield "torch, float32", lambda each: torch.nn.functional.linear(wide, each), few
+
+
+def _grids(weight: torch.Tensor, bits: int) -> Grids:
+    """Any levels of a weight's size: how long a product takes does not depend on them."""
+    steps = torch.full((len(weight), weight.shape[1] // BLOCK), 0.01)
+    return Grids(torch.randint(0, 2**bits, weight.shape, dtype=torch.uint8), steps, -steps, bits, None)
 
 
 def _in_int8(x: torch.Tensor, weights: list[torch.Tensor]) -> Iterator[Way]:

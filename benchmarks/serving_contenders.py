@@ -34,6 +34,7 @@ def _engine(users: int) -> Orders:
 
     And the ``rate`` of users beside one more with a long prompt; and the bytes of the weights that a pass reads.
     """
+    from benchmarks.weights_read import bytes_read
     from sharedllm.base.huge_pages import move_to_huge_pages
     from sharedllm.base.loading import load_base
     from sharedllm.serving.cache import places
@@ -41,8 +42,7 @@ def _engine(users: int) -> Orders:
     from sharedllm.serving.request import Limits
 
     base = load_base(BARE_BASE)
-    # Before the engine keeps them in another layout. The head has the embedding's, so that all of them are read.
-    weights = sum(each.numel() * each.element_size() for each in base.model.parameters())
+    weights = bytes_read(base)
     usual = Limits()
     # Room for all of them, and for the long one.
     room = max(usual.cache_tokens, users * places(PROMPT + NEW) + places(LONG + 4 * NEW))

@@ -29,6 +29,8 @@ def _in_float32() -> Iterator[str]:
     found = {name: json.loads(path.read_text()) for name, path in paths.items()}
     if "compiled" in found:
         yield _products_beside(found["compiled"])
+        if "grids" in found["compiled"]:
+            yield _on_grids(found["compiled"]["grids"])
     if "trace" in found:
         yield _trace(found["trace"], "float32")
     if "kernels" in found:
@@ -68,6 +70,21 @@ thread; the load of the machine beside them {compiled["others"]:.0f}.
 
 | people | ms a pass, by torch | by other kernels | by all | of it products | times as fast as by torch | as by others |
 |---|---|---|---|---|---|---|
+{body}"""
+
+
+def _on_grids(grids: dict[str, Any]) -> str:
+    rows = []
+    for base, counts in grids.items():
+        for people, each in counts.items():
+            found = each["summary"]
+            times = f"{found['times_as_fast']:.2f} ({found['interval'][0]:.2f} to {found['interval'][1]:.2f})"
+            rows.append(f"| {base} | {people} | {found['float32_ms']:.1f} | {found['grids_ms']:.1f} | {times} |")
+    body = "\n".join(rows)
+    return f"""Weights as their quantised file has them beside the same numbers in float32, likewise:
+
+| base | people | ms a pass, float32 | on grids | times as fast |
+|---|---|---|---|---|
 {body}"""
 
 

@@ -28,6 +28,7 @@ from torch.profiler import record_function
 
 from benchmarks.processors import NATIVE, result_path
 from benchmarks.serving_contenders import made_prompts, made_rows
+from benchmarks.weights_read import bytes_read
 from sharedllm.base.compiled_kernels import kernels
 from sharedllm.base.context_length import steady_context
 from sharedllm.base.loading import Weights, load_base
@@ -57,12 +58,12 @@ MEMORY_BYTES, MATRIX = 2**28, 2048
 class Side:
     """Requests that draw a token in each pass, driven pass by pass."""
 
-    def __init__(self, count: int, rows: bool, temperature: float, weights: Weights = "plain") -> None:
+    def __init__(
+        self, count: int, rows: bool, temperature: float, weights: Weights = "plain", base_name: str = BARE_BASE
+    ) -> None:
         """Let them in and read their prompts."""
-        base = load_base(BARE_BASE, device="cpu", weights=weights)
-        self.weights = list(base.model.parameters())
-        self.bytes = sum(each.numel() * each.element_size() for each in self.weights)
-        self.operations = 2 * sum(each.numel() for each in self.weights if each.ndim == 2) * count
+        base = load_base(base_name, device="cpu", weights=weights)
+        self.operations = 2 * sum(each.numel() for each in base.model.parameters() if each.ndim == 2) * count
         limits = Limits(running=count, cache_tokens=256 * count)
         self._runner = Runner(base, limits, format="norm")
         table, cache = self._runner.table, self._runner.cache
@@ -150,13 +151,14 @@ def main() -> None:
     torch.set_num_threads(1)
     memory, products = [], []
     sides: dict[str, Any] = {}
+    read = bytes_read(load_base(BARE_BASE, device="cpu"))
     for name, settings in SIDES.items():
         print(name, "…", file=sys.stderr)
         side = Side(*settings)
         memory.append(_rate(_reading(), MEMORY_BYTES))
         products.append(_rate(_multiplying(), 2 * MATRIX**3))
         passes = [side.step() for _ in range(PASSES)]
-        sides[name] = {"bytes": side.bytes, "operations": side.operations, "passes": passes, "small": _small(side)}
+        sides[name] = {"bytes": read, "operations": side.operations, "passes": passes, "small": _small(side)}
         side.close()
     result = {"environment": describe() | {"threads": 1}, "others": os.getloadavg()[0]}
     result |= {"memory_bytes_a_second": memory, "product_operations_a_second": products, "sides": sides}

@@ -1,5 +1,6 @@
 """Prepacked weights give what plain ones do."""
 
+import gguf
 import pytest
 import torch
 from tests import models
@@ -8,7 +9,7 @@ from sharedllm.adapters.injection import Injection
 from sharedllm.adapters.layouts import layout_of
 from sharedllm.base.loading import load_base
 from sharedllm.base.prepacked_weights import Prepacked
-from sharedllm.base.weight_layouts import ByOneDNN, InPanels, layout_for
+from sharedllm.base.weight_layouts import ByOneDNN, InPanels, OnGrids, layout_for
 from sharedllm.errors import InvalidInput
 
 
@@ -27,12 +28,12 @@ def base(request, folder_of):
 
 def kind(base):
     """The class that its weights are laid out by."""
-    return ByOneDNN if layout_for(base) is ByOneDNN else InPanels
+    return ByOneDNN if layout_for(base).ours is None else InPanels
 
 
-def same(found, expected):
+def same(found, expected, times=1):
     """But for how the base's dtype rounds."""
-    unit = 0.02 if expected.dtype is torch.bfloat16 else 1e-5
+    unit = times * (0.02 if expected.dtype is torch.bfloat16 else 1e-5)
     torch.testing.assert_close(found, expected, rtol=unit, atol=unit)
 
 
@@ -278,4 +279,69 @@ def test_other_dtypes_are_left_alone(base):
     base = base(dtype=torch.float64)
     prepacked = Prepacked(base)
     assert all("forward" not in vars(layer) and layer.weight.numel() for layer in linears(base))
+    prepacked.remove()
+
+
+@pytest.fixture
+def quantised(tmp_path):
+    """A small base whose weights are as a file of four bits has them, with or without frames folded into them."""
+
+    def quantised(architecture):
+        sizes = {"hidden_size": 64, "intermediate_size": 96}
+        folder = models.ARCHITECTURES[architecture](tmp_path, **sizes)
+        base = load_base(str(folder), dtype=torch.float32, device="cpu")
+        if layout_for(base) is None:
+            pytest.skip("weights in float32 are left as they are here")
+        kind = gguf.GGMLQuantizationType.Q4_1
+        for layer in linears(base):
+            frame = getattr(layer, "frame", None)
+            own = layer.weight.data if frame is None else layer.weight.data - frame.product
+            own = torch.from_numpy(gguf.dequantize(gguf.quantize(own.numpy(), kind), kind))
+            layer.weight.data = own.contiguous() if frame is None else own + frame.product
+        return base
+
+    return quantised
+
+
+@pytest.mark.parametrize("architecture", ["llama", "adapted"])
+def test_weights_of_a_quantised_file_are_read_as_it_has_them_and_given_back_to_the_bit(quantised, architecture):
+    base = quantised(architecture)
+    plain, before = logits(base), [layer.weight.clone() for layer in linears(base)]
+    prepacked = Prepacked(base)
+    products = prepacked._products
+    assert {type(getattr(each, "_before", getattr(each, "_weight", None))) for each in products} == {OnGrids}
+    same(logits(base), plain, times=5)
+    prepacked.remove()
+    assert all(torch.equal(layer.weight, own) for layer, own in zip(linears(base), before, strict=True))
+
+
+@pytest.mark.parametrize("format", ["bank", "norm+bank"])
+def test_coordinates_multiply_within_the_frames_of_a_quantised_file_and_zeros_not_at_all(quantised, inject, format):
+    base = quantised("adapted")
+    alone = Prepacked(base)
+    plain = logits(base)
+    alone.remove()
+    injection = inject(base, format)
+    rows, size = torch.tensor([0, 1]), injection.layout.size
+    table = torch.randn(2, size, generator=torch.Generator().manual_seed(1)) * torch.tensor([[0.5], [0.0]])
+    with injection.rows(table, rows):
+        hooked = logits(base)
+    prepacked = Prepacked(base, injection.hand_over)
+    assert torch.equal(logits(base), plain)
+    with injection.rows(table, rows):
+        together = logits(base)
+    assert torch.equal(together[1], plain[1])
+    same(together, hooked, times=5)
+    assert (together[0] - plain[0]).abs().max() > 0.1
+    prepacked.remove()
+
+
+def test_frames_at_some_projections_of_a_quantised_file_are_left_to_the_hooks(quantised):
+    base = quantised("adapted")
+    plain = logits(base)
+    for name, layer in base.model.named_modules():
+        if name.endswith(("q_proj", "up_proj")):
+            layer.frame_into = None
+    prepacked = Prepacked(base)
+    same(logits(base), plain, times=5)
     prepacked.remove()

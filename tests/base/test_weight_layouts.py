@@ -4,14 +4,15 @@ import pytest
 import torch
 
 from sharedllm.base.compiled_kernels import kernels
-from sharedllm.base.weight_layouts import ByOneDNN, InPanels, multiplies_bfloat16
+from sharedllm.base.weight_grids import Grids
+from sharedllm.base.weight_layouts import ByOneDNN, InPanels, Layout, OnGrids, multiplies_bfloat16
 
 ours = kernels()
 needs_ours = pytest.mark.skipif(ours is None or not ours.multiplied, reason="no products of ours here")
 DTYPES = [torch.bfloat16, torch.float32]
 LAYOUTS = [
     pytest.param(ByOneDNN, marks=pytest.mark.skipif(not multiplies_bfloat16(), reason="oneDNN has no bfloat16 here")),
-    pytest.param(lambda weight: InPanels(ours, weight), marks=needs_ours),
+    pytest.param(Layout(ours), marks=needs_ours),
 ]
 SIZES = [(1, 1), (7, 33), (33, 70), (577, 50), (576, 97), (1536, 15), (2049, 16)]
 """In and out: less than a panel and not a whole number of them, odd, and more than a block."""
@@ -118,3 +119,61 @@ def test_a_bias_in_another_dtype_is_refused(numbers):
     product, states = InPanels(ours, numbers(20, 8, dtype=torch.float32)), numbers(2, 8, dtype=torch.float32)
     with pytest.raises(RuntimeError):
         product(states, numbers(20, dtype=torch.bfloat16))
+
+
+GRIDS = [(32, 1), (64, 15), (96, 33), (576, 97), (1536, 16)]
+"""In and out of weights on grids: one block and many, whole panels and not."""
+
+
+def grids(numbers, out, into, bits):
+    steps = (numbers(out, into // 32, dtype=torch.float32) / 50).half().float()
+    levels = torch.randint(0, 2**bits, (out, into), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    return Grids(levels, steps, (-(2 ** (bits - 1)) * steps).half().float(), bits, None)
+
+
+@needs_ours
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize(("into", "out"), GRIDS)
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_weight_on_grids_gives_what_its_numbers_do_to_the_bit(numbers, bits, into, out, biased):
+    found = grids(numbers, out, into, bits)
+    product, wide = OnGrids(ours, found), ours.laid_out(found.weight)
+    assert torch.equal(product.plain(), found.weight)
+    # Whoever saves them asks for that.
+    assert product.plain().is_contiguous()
+    states, bias = numbers(MOST, into, dtype=torch.float32), numbers(out, dtype=torch.float32) if biased else None
+    for count in range(1, MOST + 1):
+        assert torch.equal(product(states[:count], bias), ours.multiply(states[:count], wide, out, bias))
+    loud = torch.cat([states[:5], 1000 * states[5:], torch.full_like(states[:1], torch.nan)])
+    assert torch.equal(product(loud, bias)[:5], product(states[:5], bias))
+
+
+@needs_ours
+@pytest.mark.parametrize("bits", [4, 8])
+@pytest.mark.parametrize(("into", "out"), GRIDS)
+@pytest.mark.parametrize("more", [1, 16, 49])
+def test_more_inputs_beside_a_weight_on_grids_are_added_last(numbers, bits, into, out, more):
+    found, beside = grids(numbers, out, into, bits), numbers(out, more, dtype=torch.float32)
+    product, wide = OnGrids(ours, found, beside), ours.laid_out(torch.cat([found.weight, beside], dim=1))
+    states, others = numbers(2, MOST, into, dtype=torch.float32), numbers(2, MOST, more, dtype=torch.float32)
+    bias = numbers(out, dtype=torch.float32)
+    for count in (1, 3, 4, 7, MOST):
+        both = states[:, :count], others[:, :count]
+        expected = ours.multiply(torch.cat(both, dim=-1), wide, out, bias)
+        assert torch.equal(product.and_more(*both, bias), expected)
+    with pytest.raises(TypeError, match="not its own"):
+        product.and_more(states, others[..., :-1])
+    with pytest.raises(TypeError, match="not its own"):
+        product.and_more(states, others.double())
+    with pytest.raises(TypeError, match="not its own"):
+        product.and_more(states, others[:, 1:])
+    with pytest.raises(TypeError, match="not its own"):
+        OnGrids(ours, found).and_more(states, others)
+
+
+@needs_ours
+def test_a_weight_is_laid_out_on_grids_where_it_lies_on_some(numbers):
+    found = grids(numbers, 20, 64, 4)
+    found.levels[:, ::32], found.levels[:, 1::32] = 0, 15
+    assert type(Layout(ours)(found.weight)) is OnGrids
+    assert type(Layout(ours)(numbers(20, 64, dtype=torch.float32))) is InPanels

@@ -23,6 +23,8 @@ from sharedllm.files import replace_private
 if TYPE_CHECKING:
     import torch
 
+    from sharedllm.base.weight_grids import Grids
+
 _SOURCE = Path(__file__).with_name("kernels.cpp")
 _OPTIONS = ("-std=c++17", "-O3", "-fopenmp", "-fPIC", "-fno-math-errno", "-fno-trapping-math")
 _PROCESSORS = {
@@ -43,10 +45,11 @@ _GIVEN = {
     "attend": [_POINTER, *[_COUNT] * 2, *[_POINTER] * 6, *[_COUNT] * 7, ctypes.c_double],
     "product": [*[_POINTER] * 4, *[_COUNT] * 3],
     "narrow_product": [*[_POINTER] * 4, *[_COUNT] * 3],
+    "grids_product": [*[_POINTER] * 6, *[_COUNT] * 5],
     "int8_product": [*[_POINTER] * 6, *[_COUNT] * 3],
 }
 
-_COMPUTE_IN = ("attend", "product", "narrow_product", "int8_product")
+_COMPUTE_IN = ("attend", "product", "narrow_product", "grids_product", "int8_product")
 """What takes memory of its own, and says whether there was enough."""
 
 log = logging.getLogger("sharedllm.base")
@@ -68,7 +71,8 @@ class Kernels:
         self.dtypes = (torch.bfloat16, torch.float32, torch.float64)
         measured = torch.backends.cpu.get_cpu_capability() in _PROCESSORS
         self.multiplied = (torch.bfloat16, torch.float32) if measured else ()
-        kinds = {"product": (torch.bfloat16, torch.float32), "narrow_product": (torch.float32,)}
+        wide = (torch.float32,)
+        kinds = {"product": (torch.bfloat16, torch.float32), "narrow_product": wide, "grids_product": wide}
         self._called = {
             name: {
                 dtype: getattr(library, f"{name}_{str(dtype).removeprefix('torch.')}")
@@ -206,6 +210,65 @@ class Kernels:
         """
         return self._product("product" if weight.dtype is states.dtype else "narrow_product", states, out, weight, bias)
 
+    def laid_out_grids(self, grids: "Grids") -> "torch.Tensor":
+        """A weight on grids in the order that `multiply_grids` reads it in, uint8 ``[panels, blocks, bytes]``."""
+        import torch
+
+        out, blocks = grids.steps.shape
+        panels = -(-out // _PANEL)
+        levels = torch.nn.functional.pad(grids.levels, (0, 0, 0, -out % _PANEL))
+        levels = levels.view(panels, _PANEL, blocks, -1).permute(0, 2, 3, 1)
+        if grids.bits == 4:
+            levels = levels[:, :, ::2] | levels[:, :, 1::2] << 4
+        heads = [
+            torch.nn.functional.pad(each, (0, 0, 0, -out % _PANEL)).view(panels, _PANEL, blocks).transpose(1, 2)
+            for each in (grids.steps, grids.lowest)
+        ]
+        return torch.cat([*(each.contiguous().view(torch.uint8) for each in heads), levels.flatten(2)], dim=2)
+
+    def grids(self, weight: "torch.Tensor", out: int, bits: int, zero: int | None) -> "Grids":
+        """A weight on grids that was laid out as it was before."""
+        import torch
+
+        from sharedllm.base.weight_grids import Grids
+
+        head = 4 * _PANEL
+        levels = weight[:, :, 2 * head :].view(*weight.shape[:2], -1, _PANEL)
+        if bits == 4:
+            levels = torch.stack([levels & 15, levels >> 4], dim=3).flatten(2, 3)
+        steps, lowest = (
+            each.contiguous().view(torch.float32).transpose(1, 2).flatten(0, 1)[:out]
+            for each in (weight[:, :, :head], weight[:, :, head : 2 * head])
+        )
+        levels = levels.permute(0, 3, 1, 2).flatten(0, 1).flatten(1)[:out].contiguous()
+        return Grids(levels, steps, lowest, bits, zero)
+
+    def multiply_grids(
+        self,
+        states: "torch.Tensor",
+        weight: "torch.Tensor",
+        out: int,
+        bits: int,
+        bias: "torch.Tensor | None" = None,
+        beside: "tuple[torch.Tensor, torch.Tensor] | None" = None,
+    ) -> "torch.Tensor":
+        """What `multiply` gives of the same numbers in float32, to the bit.
+
+        Args:
+            states: float32 ``[..., in]``.
+            weight: as `laid_out_grids` gives it.
+            out: how many outputs there are.
+            bits: of a level.
+            bias: float32 ``[out]``.
+            beside: more states ``[..., more]`` and their weights ``[out, more]`` as `laid_out` gives them, in float32,
+                as if they stood behind the others.
+        """
+        if beside is None:
+            return self._product("grids_product", states, out, weight, bias, None, None, counts=(0, bits))
+        more, weights = beside
+        more = more.contiguous()
+        return self._product("grids_product", states, out, weight, bias, more, weights, counts=(more.shape[-1], bits))
+
     def multiply_int8(
         self,
         states: "torch.Tensor",
@@ -225,7 +288,14 @@ class Kernels:
         """
         return self._product("int8_product", states, len(steps), narrower, levels, steps, bias)
 
-    def _product(self, name: str, states: "torch.Tensor", out: int, *read: "torch.Tensor | None") -> "torch.Tensor":
+    def _product(
+        self,
+        name: str,
+        states: "torch.Tensor",
+        out: int,
+        *read: "torch.Tensor | None",
+        counts: tuple[int, ...] = (),
+    ) -> "torch.Tensor":
         states = states.contiguous()
         found = states.new_empty(*states.shape[:-1], out)
         self._called[name][states.dtype](
@@ -235,6 +305,7 @@ class Kernels:
             found.numel() // out,
             states.shape[-1],
             out,
+            *counts,
         )
         return found
 

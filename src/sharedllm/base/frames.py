@@ -168,6 +168,8 @@ def write_frames(frames: Frames, path: Path) -> None:
 def attach_frames(model: Any, frames: Frames, folder: Path) -> None:
     """Give each framed projection its matrices as buffers ``frame_into`` and ``frame_out``, in the layer's dtype.
 
+    The ``frame`` itself is kept beside them: what it added to the weight is known from it to the bit.
+
     Args:
         model: as transformers made it.
         frames: of its folder.
@@ -187,6 +189,7 @@ def attach_frames(model: Any, frames: Frames, folder: Path) -> None:
             )
         for side, matrix in zip(("frame_into", "frame_out"), frame.matrices, strict=True):
             layer.register_buffer(side, matrix.to(layer.weight.device, layer.weight.dtype), persistent=False)
+        layer.frame = frame
 
 
 def framed(model: Any) -> dict[str, Any]:

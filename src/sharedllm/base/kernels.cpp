@@ -295,35 +295,36 @@ inline void add(const float* states, int64_t row, const Sum (&read)[WIDTH], Sum 
     }
 }
 
-// Each kind's `step` adds what DEPTH inputs give, from panels that begin so many weights apart.
+// Each kind's `step` adds what DEPTH inputs give, which take BYTES of a panel, from panels that begin so many bytes apart.
+// A block that is passed over more often than once is read in the kind that is called so.
 struct InFloat32 {
-    using Weight = float;
     using State = float;
     using Sum = Native<float>;
-    static constexpr int64_t DEPTH = 1;
+    using Often = InFloat32;
+    static constexpr int64_t DEPTH = 1, BYTES = PANEL * sizeof(float);
 
     template <int64_t COUNT, int64_t WIDTH>
     static inline void step(
-        const float* states, int64_t row, const float* weights, int64_t apart, Sum (&sums)[COUNT][WIDTH]) {
+        const float* states, int64_t row, const char* weights, int64_t apart, Sum (&sums)[COUNT][WIDTH]) {
         Sum read[WIDTH];
-        for (int64_t i = 0; i < WIDTH; ++i) read[i] = loaded<Sum>(weights + i / PARTS * apart + i % PARTS * NATIVE);
+        for (int64_t i = 0; i < WIDTH; ++i) read[i] = loaded<Sum>(weights + i / PARTS * apart + i % PARTS * sizeof(Sum));
         add(states, row, read, sums);
     }
 };
 
 // Two inputs of an output side by side are one number whose lower half is the first and whose upper half is the second.
 struct InBfloat16 {
-    using Weight = bfloat16;
     using State = float;
     using Sum = Native<float>;
-    static constexpr int64_t DEPTH = 2;
+    using Often = InBfloat16;
+    static constexpr int64_t DEPTH = 2, BYTES = PANEL * DEPTH * sizeof(bfloat16);
 
     template <int64_t COUNT, int64_t WIDTH>
     static inline void step(
-        const float* states, int64_t row, const bfloat16* weights, int64_t apart, Sum (&sums)[COUNT][WIDTH]) {
+        const float* states, int64_t row, const char* weights, int64_t apart, Sum (&sums)[COUNT][WIDTH]) {
         using Pairs = Native<std::uint32_t>;
         Sum read[WIDTH];
-        auto pairs = [=](int64_t i) { return loaded<Pairs>(weights + i / PARTS * apart + i % PARTS * NATIVE * DEPTH); };
+        auto pairs = [=](int64_t i) { return loaded<Pairs>(weights + i / PARTS * apart + i % PARTS * sizeof(Pairs)); };
         for (int64_t i = 0; i < WIDTH; ++i) read[i] = (Sum)(pairs(i) << 16);
         add(states, row, read, sums);
         for (int64_t i = 0; i < WIDTH; ++i) read[i] = (Sum)(pairs(i) & 0xffff0000u);
@@ -331,33 +332,93 @@ struct InBfloat16 {
     }
 };
 
+// Numbers that lie on a grid of their own in every block of 32 inputs of an output, as files of four and eight bits have
+// them: its step, its lowest number, and for each input its level, two of them in a byte where four bits are enough. Steps
+// and lowest numbers come before a block's levels.
+template <int64_t BITS>
+struct OnGrids {
+    using State = float;
+    using Sum = Native<float>;
+    using Often = InFloat32;
+    static constexpr int64_t DEPTH = 32, HEAD = 2 * PANEL * sizeof(float), BYTES = HEAD + DEPTH * PANEL * BITS / 8;
+    using Bytes = typename Vector<std::uint8_t, NATIVE>::type;
+    using Whole = Native<std::int32_t>;
+
+    static inline Whole bytes(const char* from) {
+#if defined(__AVX512F__)
+        return (Whole)_mm512_cvtepu8_epi32(loaded<__m128i>(from));
+#elif defined(__AVX2__)
+        return (Whole)_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(from)));
+#else
+        return __builtin_convertvector(loaded<Bytes>(from), Whole);
+#endif
+    }
+
+    // The weights of a pair of inputs.
+    static inline void read(const char* block, int64_t pair, int64_t part, Sum& first, Sum& second) {
+        const char* from = block + HEAD + pair * PANEL * BITS / 4 + part * NATIVE;
+        const Whole even = bytes(from), odd = BITS == 4 ? even >> 4 : bytes(from + PANEL);
+        const Sum step = loaded<Sum>(block + part * sizeof(Sum));
+        const Sum low = loaded<Sum>(block + HEAD / 2 + part * sizeof(Sum));
+        first = __builtin_convertvector(BITS == 4 ? even & 15 : even, Sum) * step + low;
+        second = __builtin_convertvector(odd, Sum) * step + low;
+    }
+
+    template <int64_t COUNT, int64_t WIDTH>
+    static inline void step(
+        const float* states, int64_t row, const char* weights, int64_t apart, Sum (&sums)[COUNT][WIDTH]) {
+        for (int64_t pair = 0; pair < DEPTH / 2; ++pair)
+            for (int64_t i = 0; i < WIDTH; ++i) {
+                Sum first, second;
+                read(weights + i / PARTS * apart, pair, i % PARTS, first, second);
+                for (int64_t token = 0; token < COUNT; ++token) {
+                    const float* own = states + token * row + 2 * pair;
+                    sums[token][i] += everywhere(own[0]) * first;
+                    sums[token][i] += everywhere(own[1]) * second;
+                }
+            }
+    }
+
+    // So many inputs of a panel, as `InFloat32` has them.
+    static inline void write(const char* weights, int64_t inputs, char* to) {
+        for (; inputs > 0; inputs -= DEPTH, weights += BYTES)
+            for (int64_t pair = 0; pair < DEPTH / 2; ++pair, to += 2 * InFloat32::BYTES)
+                for (int64_t part = 0; part < PARTS; ++part) {
+                    Sum both[2];
+                    read(weights, pair, part, both[0], both[1]);
+                    std::memcpy(to + part * sizeof(Sum), &both[0], sizeof(Sum));
+                    std::memcpy(to + InFloat32::BYTES + part * sizeof(Sum), &both[1], sizeof(Sum));
+                }
+    }
+};
+
 // Weights in eight bits and states in as many, which are held in sixteen: what two inputs give is added up without a sign
 // being lost or a sum cut off.
 struct InInt8 {
-    using Weight = std::int8_t;
     using State = std::int16_t;
     using Sum = Native<std::int32_t>;
+    using Often = InInt8;
     using Pairs = typename Vector<std::int16_t, 2 * NATIVE>::type;
-    static constexpr int64_t DEPTH = 2;
+    static constexpr int64_t DEPTH = 2, BYTES = PANEL * DEPTH;
 
     // What compilers make of the same loops takes twice as many instructions.
 #if defined(__AVX512BW__)
-    static inline Pairs signed_from(const Weight* from) {
+    static inline Pairs signed_from(const char* from) {
         return (Pairs)_mm512_cvtepi8_epi16(loaded<__m256i>(from));
     }
     static inline Sum products(const Pairs& left, const Pairs& right) {
         return (Sum)_mm512_madd_epi16((__m512i)left, (__m512i)right);
     }
 #elif defined(__AVX2__)
-    static inline Pairs signed_from(const Weight* from) {
+    static inline Pairs signed_from(const char* from) {
         return (Pairs)_mm256_cvtepi8_epi16(loaded<__m128i>(from));
     }
     static inline Sum products(const Pairs& left, const Pairs& right) {
         return (Sum)_mm256_madd_epi16((__m256i)left, (__m256i)right);
     }
 #else
-    static inline Pairs signed_from(const Weight* from) {
-        return __builtin_convertvector(loaded<typename Vector<Weight, 2 * NATIVE>::type>(from), Pairs);
+    static inline Pairs signed_from(const char* from) {
+        return __builtin_convertvector(loaded<typename Vector<std::int8_t, 2 * NATIVE>::type>(from), Pairs);
     }
     static inline Sum products(const Pairs& left, const Pairs& right) {
         Sum found;
@@ -368,7 +429,7 @@ struct InInt8 {
 
     template <int64_t COUNT, int64_t WIDTH>
     static inline void step(
-        const State* states, int64_t row, const Weight* weights, int64_t apart, Sum (&sums)[COUNT][WIDTH]) {
+        const State* states, int64_t row, const char* weights, int64_t apart, Sum (&sums)[COUNT][WIDTH]) {
         Pairs read[WIDTH];
         for (int64_t i = 0; i < WIDTH; ++i)
             read[i] = signed_from(weights + i / PARTS * apart + i % PARTS * NATIVE * DEPTH);
@@ -381,18 +442,17 @@ struct InInt8 {
 
 // Sums over a block of inputs, which go on where those of the block before have ended.
 template <typename Kind, int64_t COUNT, int64_t WIDTH>
-void pass(const typename Kind::State* states, int64_t row, const typename Kind::Weight* weights, int64_t apart,
-    int64_t inputs, typename Kind::Sum* kept, bool first, int64_t ahead) {
+void pass(const typename Kind::State* states, int64_t row, const char* weights, int64_t apart, int64_t inputs,
+    typename Kind::Sum* kept, bool first, int64_t ahead) {
     typename Kind::Sum sums[COUNT][WIDTH];
-    constexpr int64_t STEP = PANEL * Kind::DEPTH * sizeof *weights;
     for (int64_t token = 0; token < COUNT; ++token)
         for (int64_t i = 0; i < WIDTH; ++i) sums[token][i] = first ? typename Kind::Sum{} : kept[token * WIDTH + i];
     for (int64_t i = 0; i < inputs; i += Kind::DEPTH) {
-        const auto* own = weights + i * PANEL;
+        const char* own = weights + i / Kind::DEPTH * Kind::BYTES;
         if (ahead)
             for (int64_t panel = 0; panel < WIDTH / PARTS; ++panel)
-                for (int64_t line = 0; line < STEP; line += 64)
-                    __builtin_prefetch(reinterpret_cast<const char*>(own + panel * apart) + ahead + line);
+                for (int64_t line = 0; line < Kind::BYTES; line += 64)
+                    __builtin_prefetch(own + panel * apart + ahead + line);
         Kind::template step<COUNT, WIDTH>(states + i, row, own, apart, sums);
     }
     for (int64_t token = 0; token < COUNT; ++token)
@@ -400,31 +460,65 @@ void pass(const typename Kind::State* states, int64_t row, const typename Kind::
 }
 
 template <typename Kind, int64_t WIDTH, int64_t COUNT>
-inline void pass_of(int64_t count, const typename Kind::State* states, int64_t row, const typename Kind::Weight* weights,
-    int64_t apart, int64_t inputs, typename Kind::Sum* kept, bool first, int64_t ahead) {
+inline void pass_of(int64_t count, const typename Kind::State* states, int64_t row, const char* weights, int64_t apart,
+    int64_t inputs, typename Kind::Sum* kept, bool first, int64_t ahead) {
     if (count == COUNT)
         pass<Kind, COUNT, WIDTH>(states, row, weights, apart, inputs, kept, first, ahead);
     else if constexpr (COUNT > 1)
         pass_of<Kind, WIDTH, COUNT - 1>(count, states, row, weights, apart, inputs, kept, first, ahead);
 }
 
+// All tokens over a block of inputs, of which the first pass fetches what comes so many bytes ahead.
+template <typename Kind, int64_t WIDTH, int64_t MOST>
+inline void over(const typename Kind::State* states, int64_t tokens, int64_t row, const char* weights, int64_t apart,
+    int64_t inputs, typename Kind::Sum* kept, bool first, int64_t ahead) {
+    const int64_t passes = (tokens + MOST - 1) / MOST;
+    for (int64_t number = 0; number < passes; ++number) {
+        // As many in each as in the others.
+        const int64_t token = tokens * number / passes, count = tokens * (number + 1) / passes - token;
+        pass_of<Kind, WIDTH, MOST>(count, states + token * row, row, weights, apart, inputs, kept + token * WIDTH, first,
+            number ? 0 : ahead);
+    }
+}
+
+// More inputs of the same outputs, with weights in single precision: what they give is added last. None by default.
+struct Beside {
+    const float* states = nullptr;
+    const char* weights = nullptr;
+    int64_t inputs = 0;
+};
+
 // So many panels side by side, from one on; `put` as in `multiply`.
 template <typename Kind, int64_t SIDE, int64_t MOST, typename Put>
-inline void panels(const typename Kind::State* states, const typename Kind::Weight* weights, int64_t tokens,
+inline void panels(const typename Kind::State* states, const char* weights, const Beside& beside, int64_t tokens,
     int64_t inputs, int64_t outputs, int64_t panel, typename Kind::Sum* kept, const Put& put) {
-    constexpr int64_t WIDTH = SIDE * PARTS, BLOCK = BLOCK_BYTES / (PANEL * sizeof *weights);
+    using Often = typename Kind::Often;
+    constexpr int64_t WIDTH = SIDE * PARTS, BLOCK = BLOCK_BYTES / Often::BYTES * Often::DEPTH;
     const int64_t passes = (tokens + MOST - 1) / MOST, block = passes > 1 ? BLOCK : inputs;
     for (int64_t begin = 0; begin < inputs; begin += block) {
         const int64_t here = inputs - begin < block ? inputs - begin : block;
-        for (int64_t number = 0; number < passes; ++number) {
-            // As many in each as in the others.
-            const int64_t token = tokens * number / passes, count = tokens * (number + 1) / passes - token;
-            // What the first pass fetches is the next block, for the others to find this one.
-            const int64_t ahead = number ? 0 : passes > 1 ? here * PANEL * int64_t(sizeof *weights) : AHEAD_BYTES;
-            pass_of<Kind, WIDTH, MOST>(count, states + token * inputs + begin, inputs,
-                weights + (panel * inputs + begin) * PANEL, inputs * PANEL, here, kept + token * WIDTH, begin == 0, ahead);
+        const char* own = weights + (panel * inputs + begin) / Kind::DEPTH * Kind::BYTES;
+        int64_t apart = inputs / Kind::DEPTH * Kind::BYTES;
+        if constexpr (!std::is_same_v<Kind, Often>) {
+            static_assert(BLOCK % Kind::DEPTH == 0);
+            if (passes > 1) {
+                alignas(64) char written[SIDE * BLOCK_BYTES];
+                for (int64_t side = 0; side < SIDE; ++side)
+                    Kind::write(own + side * apart, here, written + side * BLOCK_BYTES);
+                over<Often, WIDTH, MOST>(states + begin, tokens, inputs, written, BLOCK_BYTES, here, kept, begin == 0, 0);
+                continue;
+            }
         }
+        // What the first pass fetches is the next block, for the others to find this one.
+        const int64_t ahead = passes > 1 ? here / Kind::DEPTH * Kind::BYTES : AHEAD_BYTES;
+        over<Kind, WIDTH, MOST>(states + begin, tokens, inputs, own, apart, here, kept, begin == 0, ahead);
     }
+    if constexpr (std::is_same_v<typename Kind::State, float>)
+        if (beside.inputs) {
+            const int64_t apart = beside.inputs * InFloat32::BYTES;
+            over<InFloat32, WIDTH, MOST>(beside.states, tokens, beside.inputs, beside.weights + panel * apart, apart,
+                beside.inputs, kept, false, 0);
+        }
     for (int64_t token = 0; token < tokens; ++token)
         for (int64_t i = 0; i < WIDTH; ++i) {
             const int64_t output = panel * PANEL + i * NATIVE, left = outputs - output;
@@ -435,8 +529,8 @@ inline void panels(const typename Kind::State* states, const typename Kind::Weig
 // `put(token, output, sums, count)` is given the sums of so many outputs of a token, from one on. Gives whether there was
 // memory enough.
 template <typename Kind, typename Put>
-bool multiply(const typename Kind::State* states, const typename Kind::Weight* weights, int64_t tokens, int64_t inputs,
-    int64_t outputs, Put put) {
+bool multiply(const typename Kind::State* states, const char* weights, const Beside& beside, int64_t tokens,
+    int64_t inputs, int64_t outputs, Put put) {
     const int64_t count = (outputs + PANEL - 1) / PANEL;
     std::atomic<bool> lacking(false);
 #pragma omp parallel if (tokens * inputs * outputs > FEW)
@@ -448,12 +542,12 @@ bool multiply(const typename Kind::State* states, const typename Kind::Weight* w
             if (!kept) continue;
             if (tokens <= FEW_TOKENS || FEW_TOKENS == TOKENS) {
                 if (panel + 1 < count)
-                    panels<Kind, 2, FEW_TOKENS>(states, weights, tokens, inputs, outputs, panel, kept, put);
+                    panels<Kind, 2, FEW_TOKENS>(states, weights, beside, tokens, inputs, outputs, panel, kept, put);
                 else
-                    panels<Kind, 1, FEW_TOKENS>(states, weights, tokens, inputs, outputs, panel, kept, put);
+                    panels<Kind, 1, FEW_TOKENS>(states, weights, beside, tokens, inputs, outputs, panel, kept, put);
             } else {
                 for (int64_t own = panel; own < count && own < panel + 2; ++own)
-                    panels<Kind, 1, TOKENS>(states, weights, tokens, inputs, outputs, own, kept, put);
+                    panels<Kind, 1, TOKENS>(states, weights, beside, tokens, inputs, outputs, own, kept, put);
             }
         }
     }
@@ -474,13 +568,13 @@ inline const float* widened(const T* states, int64_t tokens, int64_t inputs, int
 }
 
 template <typename Kind, typename T>
-bool product(const T* states, const typename Kind::Weight* weights, const T* bias, T* out, int64_t tokens, int64_t inputs,
-    int64_t outputs) {
+bool product(const T* states, const char* weights, const T* bias, T* out, int64_t tokens, int64_t inputs,
+    int64_t outputs, const Beside& beside = {}) {
     std::unique_ptr<float[]> memory;
     std::atomic<bool> lacking(false);
     const int64_t row = (inputs + Kind::DEPTH - 1) / Kind::DEPTH * Kind::DEPTH;
     const float* from = widened(states, tokens, inputs, row, memory, lacking);
-    return !lacking && multiply<Kind>(from, weights, tokens, row, outputs,
+    return !lacking && multiply<Kind>(from, weights, beside, tokens, row, outputs,
         [=](int64_t token, int64_t output, const Native<float>& sums, int64_t count) {
             T* to = out + token * outputs + output;
             for (int64_t i = 0; i < count; ++i) to[i] = narrow<T>(bias ? sums[i] + wide(bias[output + i]) : sums[i]);
@@ -517,8 +611,8 @@ void rounded_states(const T* states, const float* narrower, std::int16_t* levels
 }
 
 template <typename T>
-bool int8_product(const T* states, const float* narrower, const std::int8_t* weights, const float* steps, const T* bias,
-    T* out, int64_t tokens, int64_t inputs, int64_t outputs) {
+bool int8_product(const T* states, const float* narrower, const char* weights, const float* steps, const T* bias, T* out,
+    int64_t tokens, int64_t inputs, int64_t outputs) {
     const int64_t row = inputs + inputs % InInt8::DEPTH;
     std::atomic<bool> lacking(false);
     const auto levels = scratch<std::int16_t>(tokens * row, lacking);
@@ -526,7 +620,7 @@ bool int8_product(const T* states, const float* narrower, const std::int8_t* wei
     if (lacking) return false;
     rounded_states(states, narrower, levels.get(), memory.get(), tokens, inputs, row);
     const float* sizes = memory.get();
-    return multiply<InInt8>(levels.get(), weights, tokens, row, outputs,
+    return multiply<InInt8>(levels.get(), weights, {}, tokens, row, outputs,
         [=](int64_t token, int64_t output, const Native<std::int32_t>& sums, int64_t count) {
             T* to = out + token * outputs + output;
             for (int64_t i = 0; i < count; ++i) {
@@ -538,17 +632,20 @@ bool int8_product(const T* states, const float* narrower, const std::int8_t* wei
 
 }  // namespace
 
-extern "C" bool product_float32(const float* states, const float* weights, const float* bias, float* out, int64_t tokens,
-    int64_t inputs, int64_t outputs) {
-    return product<InFloat32>(states, weights, bias, out, tokens, inputs, outputs);
-}
-extern "C" bool narrow_product_float32(const float* states, const bfloat16* weights, const float* bias, float* out,
-    int64_t tokens, int64_t inputs, int64_t outputs) {
-    return product<InBfloat16>(states, weights, bias, out, tokens, inputs, outputs);
-}
-extern "C" bool product_bfloat16(const bfloat16* states, const bfloat16* weights, const bfloat16* bias, bfloat16* out,
-    int64_t tokens, int64_t inputs, int64_t outputs) {
-    return product<InBfloat16>(states, weights, bias, out, tokens, inputs, outputs);
+#define PRODUCT(Kind, T, name)                                                                                        \
+    extern "C" bool name(const T* states, const char* weights, const T* bias, T* out, int64_t tokens, int64_t inputs, \
+        int64_t outputs) {                                                                                            \
+        return product<Kind>(states, weights, bias, out, tokens, inputs, outputs);                                    \
+    }
+
+PRODUCT(InFloat32, float, product_float32)
+PRODUCT(InBfloat16, float, narrow_product_float32)
+PRODUCT(InBfloat16, bfloat16, product_bfloat16)
+
+extern "C" bool grids_product_float32(const float* states, const char* weights, const float* bias, const float* more,
+    const char* beside, float* out, int64_t tokens, int64_t inputs, int64_t outputs, int64_t inputs_beside, int64_t bits) {
+    const auto multiplied = bits == 4 ? product<OnGrids<4>, float> : product<OnGrids<8>, float>;
+    return multiplied(states, weights, bias, out, tokens, inputs, outputs, {more, beside, inputs_beside});
 }
 
 #define KERNELS(T, name)                                                                                              \
@@ -574,7 +671,7 @@ extern "C" bool product_bfloat16(const bfloat16* states, const bfloat16* weights
                                             : attend<T, 0>;                                                           \
         return attends(query, head_row, token_row, keys, values, out, asked);                                         \
     }                                                                                                                 \
-    extern "C" bool int8_product_##name(const T* states, const float* narrower, const std::int8_t* weights,           \
+    extern "C" bool int8_product_##name(const T* states, const float* narrower, const char* weights,                  \
         const float* steps, const T* bias, T* out, int64_t tokens, int64_t inputs, int64_t outputs) {                 \
         return int8_product(states, narrower, weights, steps, bias, out, tokens, inputs, outputs);                    \
     }

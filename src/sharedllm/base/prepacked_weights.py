@@ -14,7 +14,7 @@ import torch
 
 from sharedllm.base.int8_weights import Int8Linear, Int8Product
 from sharedllm.base.loading import Base
-from sharedllm.base.weight_layouts import LaidOut, LaysOut, layout_for
+from sharedllm.base.weight_layouts import LaidOut, Layout, OnGrids, layout_for
 from sharedllm.base.weight_readers import WeightReaders
 from sharedllm.errors import InvalidInput
 
@@ -63,7 +63,8 @@ class Prepacked:
                 if type(layers[0]) is Int8Linear:
                     self._products.append(_InInt8(layers, coordinates, layout))
                 elif layout is not None and layers[0].weight.dtype == base.dtype:
-                    self._products.append(_Plain(layers, coordinates, layout))
+                    over_frames = _OverFrames.of(layers, coordinates, layout)
+                    self._products.append(over_frames or _Plain(layers, coordinates, layout))
                 else:
                     continue
                 self._products[-1].take_over(read)
@@ -146,15 +147,34 @@ class _Product(ABC):
         """Give the layers those of their weights that they gave up."""
 
 
-class _Plain(_Product):
+class _OfWeights(_Product):
     """Of plain weights."""
 
-    def __init__(self, layers: Sequence[Any], coordinates: Coordinates | None, layout: LaysOut) -> None:
+    def _give_weights_up(self, read: Set[Any]) -> None:
+        for layer in self._layers:
+            if layer not in read:
+                layer.weight.data = layer.weight.new_empty(0)
+
+    def _give_weights_back(self) -> None:
+        if not all(layer.weight.numel() for layer in self._layers):
+            parts = self._weights().split(self._widths)  # type: ignore[no-untyped-call]
+            for layer, own in zip(self._layers, parts, strict=True):
+                if not layer.weight.numel():
+                    # Weights that share their memory could not be saved.
+                    layer.weight.data = own[:, : layer.in_features].clone()
+
+    @abstractmethod
+    def _weights(self) -> torch.Tensor:
+        """All layers' weights below one another, to the bit, and whatever may stand beside them."""
+
+
+class _Plain(_OfWeights):
+    """Of the weights as they are, with what coordinates add in the same product."""
+
+    def __init__(self, layers: Sequence[Any], coordinates: Coordinates | None, layout: Layout) -> None:
         super().__init__(layers, coordinates)
-        biases: list[torch.Tensor] = [layer.bias for layer in layers if layer.bias is not None]
-        self._bias = torch.cat(biases).detach() if biases else None
-        weights: list[torch.Tensor] = [layer.weight.detach() for layer in layers]
-        weight = torch.cat(weights)
+        self._bias = _biases(layers)
+        weight = _below_one_another(layers)
         if coordinates is not None:
             self._into, out = _frames(layers, layout)
             self._rank = len(out[0])
@@ -170,24 +190,45 @@ class _Plain(_Product):
             given = torch.nn.functional.pad(states, (0, self._rank))
         return self._weight(given, self._bias)
 
-    def _give_weights_up(self, read: Set[Any]) -> None:
-        for layer in self._layers:
-            if layer not in read:
-                layer.weight.data = layer.weight.new_empty(0)
+    def _weights(self) -> torch.Tensor:
+        return self._weight.plain()
 
-    def _give_weights_back(self) -> None:
-        if not all(layer.weight.numel() for layer in self._layers):
-            parts = self._weight.plain().split(self._widths)  # type: ignore[no-untyped-call]
-            for layer, own in zip(self._layers, parts, strict=True):
-                if not layer.weight.numel():
-                    # Weights that share their memory could not be saved.
-                    layer.weight.data = own[:, : layer.in_features].clone()
+
+class _OverFrames(_OfWeights):
+    """Of what the weights were before frames were folded into them: ``W x + B ((1 + d) * (A x))``.
+
+    What lay on grids does so no longer once something was added to it.
+    """
+
+    def __init__(self, layers: Sequence[Any], coordinates: Coordinates | None, into: LaidOut, before: OnGrids) -> None:
+        super().__init__(layers, coordinates)
+        self._bias, self._into, self._before = _biases(layers), into, before
+
+    @classmethod
+    def of(cls, layers: Sequence[Any], coordinates: Coordinates | None, layout: Layout) -> "_OverFrames | None":
+        """None if the layers have no frames, or their weights lay on no grids."""
+        framed = all(getattr(layer, "frame_into", None) is not None for layer in layers)
+        if layout.ours is None or layers[0].weight.dtype != torch.float32 or not framed:
+            return None
+        into, out = _frames(layers, layout)
+        before = layout.before(_below_one_another(layers), _folded(layers), out)
+        return None if before is None else cls(layers, coordinates, into, before)
+
+    def _multiply(self, states: torch.Tensor, coordinates: torch.Tensor | None) -> torch.Tensor:
+        within = self._into(states)
+        if coordinates is not None:
+            # Coordinates of zero leave it as it is, to the bit.
+            within = torch.addcmul(within, within, coordinates)
+        return self._before.and_more(states, within, self._bias)
+
+    def _weights(self) -> torch.Tensor:
+        return self._before.plain() + _folded(self._layers)
 
 
 class _InInt8(_Product):
     """Of weights in int8; what coordinates add is multiplied in what the base computes in."""
 
-    def __init__(self, layers: Sequence[Any], coordinates: Coordinates | None, layout: LaysOut | None) -> None:
+    def __init__(self, layers: Sequence[Any], coordinates: Coordinates | None, layout: Layout | None) -> None:
         super().__init__(layers, coordinates)
         self._own = Int8Product(layers)
         if coordinates is not None and layout is not None:
@@ -211,7 +252,21 @@ class _InInt8(_Product):
             layer.levels = levels
 
 
-def _frames(layers: Sequence[Any], layout: LaysOut) -> tuple[LaidOut, torch.Tensor]:
+def _biases(layers: Sequence[Any]) -> torch.Tensor | None:
+    biases: list[torch.Tensor] = [layer.bias for layer in layers if layer.bias is not None]
+    return torch.cat(biases).detach() if biases else None
+
+
+def _below_one_another(layers: Sequence[Any]) -> torch.Tensor:
+    return torch.cat([layer.weight.detach() for layer in layers])
+
+
+def _folded(layers: Sequence[Any]) -> torch.Tensor:
+    """What was added to the layers' weights for their frames, below one another."""
+    return torch.cat([layer.frame.product for layer in layers])
+
+
+def _frames(layers: Sequence[Any], layout: Layout) -> tuple[LaidOut, torch.Tensor]:
     """The frames' matrices: to all components, and to what each layer gives, zeros for the others' components."""
     into = layout(torch.cat([layer.frame_into for layer in layers]))
     out: torch.Tensor = torch.block_diag(*(layer.frame_out for layer in layers))  # type: ignore[no-untyped-call]
