@@ -5,14 +5,14 @@ import torch
 
 from sharedllm.base.compiled_kernels import kernels
 from sharedllm.base.weight_grids import Grids
-from sharedllm.base.weight_layouts import ByOneDNN, InPanels, Layout, OnGrids, multiplies_bfloat16
+from sharedllm.base.weight_layouts import ByOneDNN, InPanels, OnGrids, WeightLayout, multiplies_bfloat16
 
 ours = kernels()
 needs_ours = pytest.mark.skipif(ours is None or not ours.multiplied, reason="no products of ours here")
 DTYPES = [torch.bfloat16, torch.float32]
 LAYOUTS = [
     pytest.param(ByOneDNN, marks=pytest.mark.skipif(not multiplies_bfloat16(), reason="oneDNN has no bfloat16 here")),
-    pytest.param(Layout(ours), marks=needs_ours),
+    pytest.param(WeightLayout(ours), marks=needs_ours),
 ]
 SIZES = [(1, 1), (7, 33), (33, 70), (577, 50), (576, 97), (1536, 15), (2049, 16)]
 """In and out: less than a panel and not a whole number of them, odd, and more than a block."""
@@ -175,5 +175,5 @@ def test_more_inputs_beside_a_weight_on_grids_are_added_last(numbers, bits, into
 def test_a_weight_is_laid_out_on_grids_where_it_lies_on_some(numbers):
     found = grids(numbers, 20, 64, 4)
     found.levels[:, ::32], found.levels[:, 1::32] = 0, 15
-    assert type(Layout(ours)(found.weight)) is OnGrids
-    assert type(Layout(ours)(numbers(20, 64, dtype=torch.float32))) is InPanels
+    assert type(WeightLayout(ours)(found.weight)) is OnGrids
+    assert type(WeightLayout(ours)(numbers(20, 64, dtype=torch.float32))) is InPanels

@@ -14,7 +14,7 @@ import torch
 
 from sharedllm.base.int8_weights import Int8Linear, Int8Product
 from sharedllm.base.loading import Base
-from sharedllm.base.weight_layouts import LaidOut, Layout, OnGrids, layout_for
+from sharedllm.base.weight_layouts import LaidOut, OnGrids, WeightLayout, layout_for
 from sharedllm.base.weight_readers import WeightReaders
 from sharedllm.errors import InvalidInput
 
@@ -171,7 +171,7 @@ class _OfWeights(_Product):
 class _Plain(_OfWeights):
     """Of the weights as they are, with what coordinates add in the same product."""
 
-    def __init__(self, layers: Sequence[Any], coordinates: Coordinates | None, layout: Layout) -> None:
+    def __init__(self, layers: Sequence[Any], coordinates: Coordinates | None, layout: WeightLayout) -> None:
         super().__init__(layers, coordinates)
         self._bias = _biases(layers)
         weight = _below_one_another(layers)
@@ -205,7 +205,7 @@ class _OverFrames(_OfWeights):
         self._bias, self._into, self._before = _biases(layers), into, before
 
     @classmethod
-    def of(cls, layers: Sequence[Any], coordinates: Coordinates | None, layout: Layout) -> "_OverFrames | None":
+    def of(cls, layers: Sequence[Any], coordinates: Coordinates | None, layout: WeightLayout) -> "_OverFrames | None":
         """None if the layers have no frames, or their weights lay on no grids."""
         framed = all(getattr(layer, "frame_into", None) is not None for layer in layers)
         if layout.ours is None or layers[0].weight.dtype != torch.float32 or not framed:
@@ -228,7 +228,7 @@ class _OverFrames(_OfWeights):
 class _InInt8(_Product):
     """Of weights in int8; what coordinates add is multiplied in what the base computes in."""
 
-    def __init__(self, layers: Sequence[Any], coordinates: Coordinates | None, layout: Layout | None) -> None:
+    def __init__(self, layers: Sequence[Any], coordinates: Coordinates | None, layout: WeightLayout | None) -> None:
         super().__init__(layers, coordinates)
         self._own = Int8Product(layers)
         if coordinates is not None and layout is not None:
@@ -266,7 +266,7 @@ def _folded(layers: Sequence[Any]) -> torch.Tensor:
     return torch.cat([layer.frame.product for layer in layers])
 
 
-def _frames(layers: Sequence[Any], layout: Layout) -> tuple[LaidOut, torch.Tensor]:
+def _frames(layers: Sequence[Any], layout: WeightLayout) -> tuple[LaidOut, torch.Tensor]:
     """The frames' matrices: to all components, and to what each layer gives, zeros for the others' components."""
     into = layout(torch.cat([layer.frame_into for layer in layers]))
     out: torch.Tensor = torch.block_diag(*(layer.frame_out for layer in layers))  # type: ignore[no-untyped-call]

@@ -135,7 +135,7 @@ def _is_narrow(weight: torch.Tensor) -> bool:
 
 
 @dataclass(frozen=True)
-class Layout:
+class WeightLayout:
     """How weights are laid out.
 
     Attributes:
@@ -157,14 +157,14 @@ class Layout:
         return None if self.ours is None or grids is None else OnGrids(self.ours, grids, beside)
 
 
-def layout_for(base: Base) -> Layout | None:
+def layout_for(base: Base) -> WeightLayout | None:
     """What a base's plain weights are best multiplied from; None where that is torch's own order."""
     if base.device.type != "cpu":
         return None
     if base.dtype == torch.bfloat16 and multiplies_bfloat16():
-        return Layout(None)
+        return WeightLayout(None)
     ours = kernels()
-    return Layout(ours) if ours is not None and base.dtype in ours.multiplied else None
+    return WeightLayout(ours) if ours is not None and base.dtype in ours.multiplied else None
 
 
 def multiplies_bfloat16() -> bool:
