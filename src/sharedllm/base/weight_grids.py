@@ -90,9 +90,13 @@ def _of_kind(kind: _Kind, weight: torch.Tensor, added: torch.Tensor | None) -> G
         more = None if added is None else added[begin : begin + _TOGETHER]
         blocks = (own if more is None else own - more).reshape(len(own), -1, BLOCK)
         steps, lowest = kind.grid(blocks)
-        # A block of zeros has no step, and whatever is no number gets a level that does not give it back.
-        levels = (blocks - lowest[..., None]) / steps.where(steps != 0, 1.0)[..., None]
-        levels = levels.round_().clamp_(0, kind.highest)
+        # What is no number gets a level that does not give it back.
+        flat = steps[..., None] == 0
+        levels = (blocks - lowest[..., None]) / steps[..., None].where(~flat, 1.0)
+        # Of a block of zeros, the level whose zeros have the sign that the file's have.
+        levels = (
+            levels.round_().clamp_(0, kind.highest).masked_fill_(flat, (kind.zero or 0) if kind.furthest > 0 else 0)
+        )
         bits = 4 if kind.highest < 16 else 8
         found = Grids(levels.to(torch.uint8).view(own.shape), steps, lowest, bits, kind.zero)
         if not _are_the_same_bits(found.weight if more is None else found.weight + more, own):
