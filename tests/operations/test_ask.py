@@ -95,7 +95,8 @@ def test_the_base_is_itself_again_afterwards(base_of, weights_hash):
     logits = base.model(ids).logits
     generate(base, [(ids[0].tolist(), rows(base, 2)[1])], max_tokens=2)
     assert weights_hash(base.model) == before
-    assert torch.equal(base.model(ids).logits, logits)
+    # Where weights lie in memory decides in which order torch adds up.
+    torch.testing.assert_close(base.model(ids).logits, logits, rtol=0, atol=1e-5)
 
 
 def test_an_answer_is_text_without_special_tokens_and_no_longer_than_asked(base_of):
