@@ -91,12 +91,14 @@ def test_zeros_are_the_base_itself(base_of, raw, architecture):
 def test_the_base_is_itself_again_afterwards(base_of, weights_hash):
     base = base_of("llama")
     before = weights_hash(base.model)
+    # Where weights begin in a line of memory decides in which order torch adds up: here as an engine leaves them.
+    for weight in base.model.parameters():
+        weight.data = weight.data.clone()
     ids = torch.tensor([base.encode(PROMPTS[0])])
     logits = base.model(ids).logits
     generate(base, [(ids[0].tolist(), rows(base, 2)[1])], max_tokens=2)
     assert weights_hash(base.model) == before
-    # Where weights lie in memory decides in which order torch adds up.
-    torch.testing.assert_close(base.model(ids).logits, logits, rtol=0, atol=1e-5)
+    assert torch.equal(base.model(ids).logits, logits)
 
 
 def test_an_answer_is_text_without_special_tokens_and_no_longer_than_asked(base_of):
