@@ -57,10 +57,7 @@ def _products_beside(compiled: dict[str, Any]) -> str:
         summary, kind = each["summary"], "torch's products"
         ways = [f"{summary[f'{way}_ms']:.1f}" for way in ("torch", kind, "compiled")]
         ways.append(f"{summary['parts_ms']['compiled']['products']:.1f}")
-        times = [
-            f"{found['times_as_fast']:.2f} ({found['interval'][0]:.2f} to {found['interval'][1]:.2f})"
-            for found in (summary, summary["beside"][kind])
-        ]
+        times = map(_times, (summary, summary["beside"][kind]))
         rows.append(f"| {people} | {' | '.join([*ways, *times])} |")
     body = "\n".join(rows)
     cpu, torch = environment["cpu"], environment["packages"]["torch"]
@@ -73,13 +70,18 @@ thread; the load of the machine beside them {compiled["others"]:.0f}.
 {body}"""
 
 
+def _times(found: dict[str, Any]) -> str:
+    return f"{found['times_as_fast']:.2f} ({found['interval'][0]:.2f} to {found['interval'][1]:.2f})"
+
+
 def _on_grids(grids: dict[str, Any]) -> str:
     rows = []
     for base, counts in grids.items():
         for people, each in counts.items():
             found = each["summary"]
-            times = f"{found['times_as_fast']:.2f} ({found['interval'][0]:.2f} to {found['interval'][1]:.2f})"
-            rows.append(f"| {base} | {people} | {found['float32_ms']:.1f} | {found['grids_ms']:.1f} | {times} |")
+            rows.append(
+                f"| {base} | {people} | {found['float32_ms']:.1f} | {found['grids_ms']:.1f} | {_times(found)} |"
+            )
     body = "\n".join(rows)
     return f"""Weights as their quantised file has them beside the same numbers in float32, likewise:
 

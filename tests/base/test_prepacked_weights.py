@@ -56,17 +56,24 @@ def test_logits_are_those_of_the_plain_weights(base, architecture):
     prepacked.remove()
 
 
-@pytest.mark.parametrize("format", ["bank", "norm+bank"])
-def test_coordinates_of_frames_round_no_more_than_by_hooks_and_zeros_not_at_all(base, folder_of, inject, format):
-    base = base("adapted")
+def somebody_and_nobody(base, inject, format):
+    """An injection and a table of a row of somebody's and one of zeros; logits prepacked alone, and by hooks."""
     alone = Prepacked(base)
     plain = logits(base)
     alone.remove()
     injection = inject(base, format)
-    rows, size = torch.tensor([0, 1]), injection.layout.size
-    table = torch.randn(2, size, generator=torch.Generator().manual_seed(1)) * torch.tensor([[0.5], [0.0]])
-    with injection.rows(table, rows):
+    size, chance = injection.layout.size, torch.Generator().manual_seed(1)
+    table = torch.randn(2, size, generator=chance) * torch.tensor([[0.5], [0.0]])
+    with injection.rows(table, torch.tensor([0, 1])):
         hooked = logits(base)
+    return injection, table, plain, hooked
+
+
+@pytest.mark.parametrize("format", ["bank", "norm+bank"])
+def test_coordinates_of_frames_round_no_more_than_by_hooks_and_zeros_not_at_all(base, folder_of, inject, format):
+    base = base("adapted")
+    injection, table, plain, hooked = somebody_and_nobody(base, inject, format)
+    rows = torch.tensor([0, 1])
     exact = exactly(folder_of("adapted"), format, table)
     before = [layer.weight.clone() for layer in linears(base)]
     prepacked = Prepacked(base, injection.hand_over)
@@ -318,14 +325,8 @@ def test_weights_of_a_quantised_file_are_read_as_it_has_them_and_given_back_to_t
 @pytest.mark.parametrize("format", ["bank", "norm+bank"])
 def test_coordinates_multiply_within_the_frames_of_a_quantised_file_and_zeros_not_at_all(quantised, inject, format):
     base = quantised("adapted")
-    alone = Prepacked(base)
-    plain = logits(base)
-    alone.remove()
-    injection = inject(base, format)
-    rows, size = torch.tensor([0, 1]), injection.layout.size
-    table = torch.randn(2, size, generator=torch.Generator().manual_seed(1)) * torch.tensor([[0.5], [0.0]])
-    with injection.rows(table, rows):
-        hooked = logits(base)
+    injection, table, plain, hooked = somebody_and_nobody(base, inject, format)
+    rows = torch.tensor([0, 1])
     prepacked = Prepacked(base, injection.hand_over)
     assert torch.equal(logits(base), plain)
     with injection.rows(table, rows):

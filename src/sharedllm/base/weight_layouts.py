@@ -153,8 +153,9 @@ class WeightLayout:
 
     def before(self, weight: torch.Tensor, added: torch.Tensor, beside: torch.Tensor) -> OnGrids | None:
         """What a weight ``[out, in]`` was before this was added to it, if it lay on grids, laid out beside another."""
-        grids = None if self.ours is None else grids_of(weight, added)
-        return None if self.ours is None or grids is None else OnGrids(self.ours, grids, beside)
+        if self.ours is None or (grids := grids_of(weight, added)) is None:
+            return None
+        return OnGrids(self.ours, grids, beside)
 
 
 def layout_for(base: Base) -> WeightLayout | None:

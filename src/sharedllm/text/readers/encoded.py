@@ -9,9 +9,9 @@ from typing import BinaryIO
 
 from sharedllm.extras import need
 from sharedllm.text.documents import Document, Turn
-from sharedllm.text.readers import exports
+from sharedllm.text.readers import exports, tables
 from sharedllm.text.readers.charsets import decode
-from sharedllm.text.readers.file_kinds import ENCODED, TABLE, kind_of, may_be_export, may_be_table, utf_16_without_mark
+from sharedllm.text.readers.file_kinds import ENCODED, kind_of, may_be_export, may_be_table, utf_16_without_mark
 from sharedllm.text.readers.found import FileReader, ReadResult, Unreadable, whole
 from sharedllm.text.readers.garbled import looks_garbled
 
@@ -55,9 +55,9 @@ def _of_its_kind(text: str, source: str) -> list[ReadResult]:
     """What the reader of a text's kind finds in it, as of a table or an export; nothing where it is of none."""
     data = _DECLARED.sub(r"\1", text).encode()
     kind = kind_of(data[:_HEAD_BYTES], source)
-    if (kind is None or kind is ENCODED) and may_be_table(source, text):
-        kind = TABLE
     if kind is None or kind is ENCODED:
+        if may_be_table(source, text):
+            return list(tables.read(BytesIO(data), source))
         return list(exports.read(BytesIO(data), source)) if may_be_export(source, text) else []
     if kind.reader is None:
         raise Unreadable(f"is not text of somebody; it is {kind.name}", remedy=kind.remedy)

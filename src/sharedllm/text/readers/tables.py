@@ -202,12 +202,12 @@ def tables_of(rows: Sequence[dict[str, str]], source: str) -> list[Document]:
     direction, mine = next(((name, found) for name, found in owners if found), (None, frozenset()))
     author = author_column([name for name in sizes if name not in (column, direction) and sizes[name]])
     called = {name.strip().casefold() for name in sizes}
-    if author is None and direction is None and any(pair <= called for pair in _OF_MODELS):
-        raise Unreadable(
-            "has what a model was asked beside what it answered, and does not say which is whose",
-            remedy="Keep the column of what you wrote, called 'text'.",
-        )
     if author is None and direction is None:
+        if any(pair <= called for pair in _OF_MODELS):
+            raise Unreadable(
+                "has what a model was asked beside what it answered, and does not say which is whose",
+                remedy="Keep the column of what you wrote, called 'text'.",
+            )
         _check_direction(said, sizes)
     by_name = {name.casefold(): name for name in sizes}
     when = next((by_name[name] for name in TIMES if name in by_name and by_name[name] != column), None)
