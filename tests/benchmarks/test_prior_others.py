@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from benchmarks.prior_others import ROWS, others, pairs, summary
+from benchmarks.prior_others import PARTS, ROWS, others, pairs, summary
 from benchmarks.prior_summary import FEWEST
 from tests.cli.conftest import writing
 
@@ -38,13 +38,17 @@ def test_nobody_reads_by_their_own_row_for_anothers_nor_by_one_of_their_kind_for
 
 
 def person(own, kin, stranger):
-    read = {"nothing": 1000, **dict(zip(ROWS, (own, kin, stranger), strict=True))}
-    return {"kind": "poet"} | {name: {"nats": [nats] * 8, "tokens": 255} for name, nats in read.items()}
+    by = {name: read(nats) for name, nats in zip(ROWS, (own, kin, stranger), strict=True)}
+    return {"kind": "poet", "nothing": read(1000), "parts": {f"{part}": by for part in PARTS}}
+
+
+def read(nats):
+    return {"nats": [nats] * 8, "tokens": 255}
 
 
 def test_what_is_ones_own_is_what_anothers_row_does_not_bring():
     people = {str(number): person(950, 970, 1010) for number in range(FEWEST)}
-    found = summary(people)
+    found = summary(people)["parts"]["0.5"]
     assert found["own"]["own_brings_more"]["median"] == 0
     assert found["kin"]["own_brings_more"]["median"] > 0
     assert found["stranger"]["gain"]["median"] < 0
@@ -55,7 +59,7 @@ def test_what_is_ones_own_is_what_anothers_row_does_not_bring():
 def test_of_few_people_no_interval_is_told():
     few = summary({"a": person(950, 970, 1010)})
     assert few["people"] == 1
-    assert few["own"]["gain"]["interval"] is None
+    assert few["parts"]["1.0"]["own"]["gain"]["interval"] is None
 
 
 @pytest.fixture
@@ -85,6 +89,7 @@ def test_everybody_reads_by_every_row_and_is_not_read_again(run, monkeypatch):
     assert found["summary"]["people"] == 4
     for user, each in found["people"].items():
         assert each["read_by"]["own"] == user
-        assert len({str(each[name]["nats"]) for name in ("nothing", *ROWS)}) == 4
+        read = [each["nothing"], *(by[name] for by in each["parts"].values() for name in ROWS)]
+        assert len({str(each["nats"]) for each in read}) == 1 + len(PARTS) * len(ROWS)
     monkeypatch.setattr(prior_others, "train_vectors", None)
     assert run()["people"] == found["people"]
