@@ -50,7 +50,7 @@ def main() -> None:
         rounds = _rounds(kind, {"before": before, "now": now})
         result[kind] = {
             "environment": describe(),
-            "before": _commit(before),
+            "before": commit(before),
             "summary": {row: _ratio(found) for row, found in rounds.items()},
             "rounds": rounds,
         }
@@ -82,7 +82,8 @@ def _ratio(found: list[dict[str, float]]) -> dict[str, Any]:
     return {"ratio": statistics.median(ratios), "interval": median_interval(ratios)}
 
 
-def _commit(folder: Path) -> str:
+def commit(folder: Path) -> str:
+    """What is checked out there."""
     command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 

@@ -1,6 +1,7 @@
 """Who has a turn in which pass, and what is left after it: an engine that is driven pass by pass."""
 
 import gc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -89,9 +90,61 @@ def test_one_owners_long_prompts_do_not_keep_anothers_short_one_waiting(engine_o
     flood = [ask(engine, [5 + n] * 200, max_tokens=2) for n in range(4)]
     passes(engine, lambda: engine.counters.batches)
     late = ask(engine, owner="bob", max_tokens=2)
-    # A pass reads 48 tokens: of the first prompt one pass is over, and bob's is in the one that reads the end of it.
-    assert passes(engine, lambda: late.tokens) == 4
+    assert passes(engine, lambda: late.tokens) == 1
     passes(engine, lambda: all(client.finished for client in flood))
+
+
+ROOMY = Limits(running=8, cache_tokens=4096, batch_tokens=256, table_bytes=0)
+"""Passes that are longer than what is read beside those who draw."""
+
+
+def reads(engine, client):
+    """How many tokens each pass reads of a prompt, until it is answered."""
+    read, begun = [], engine._scheduler.next
+
+    def followed():
+        plan = begun()
+        read.append(sum(each.end - each.begin for each in plan.chunks if each.sequence.number == client.number))
+        return plan
+
+    engine._scheduler.next = followed
+    passes(engine, lambda: client.tokens)
+    engine._scheduler.next = begun
+    return read
+
+
+def test_a_long_prompt_leaves_time_to_those_who_draw_by_heads(engine_of, ask):
+    engine = engine_of(limits=ROOMY, start=False)
+    prompt = np.random.default_rng(5).integers(3, 250, 400).tolist()
+    assert reads(engine, ask(engine, prompt, max_tokens=90)) == [256, 144]
+    others = [ask(engine, owner=f"{n}", max_tokens=90) for n in range(2)]
+    passes(engine, lambda: all(client.tokens for client in others))
+    # One of four reads, and so a fourth of the pass.
+    long = ask(engine, prompt[::-1], "late", max_tokens=1)
+    told = len(others[0].tokens)
+    assert reads(engine, long) == [64] * 6 + [16]
+    assert len(others[0].tokens) == told + 7
+
+
+def test_of_a_prompt_some_is_read_however_many_draw(engine_of, ask):
+    engine = engine_of(limits=ROOMY, start=False)
+    drawing = [ask(engine, owner=f"{n}", max_tokens=90) for n in range(7)]
+    passes(engine, lambda: all(client.tokens for client in drawing))
+    prompt = np.random.default_rng(5).integers(3, 250, 100).tolist()
+    assert reads(engine, ask(engine, prompt, "late", max_tokens=1)) == [48, 48, 4]
+
+
+def test_neither_does_a_short_prompt_wait_for_a_long_one_nor_that_for_many_short_ones(engine_of, ask):
+    engine = engine_of(limits=replace(ROOMY, batch_tokens=128), start=False)
+    long, *prompts = np.random.default_rng(5).integers(3, 250, (8, 500)).tolist()
+    first = ask(engine, long, "first", max_tokens=1)
+    passes(engine, lambda: engine.counters.batches)
+    short = ask(engine, prompts[0][:60], "second", max_tokens=1)
+    assert passes(engine, lambda: short.tokens) == 1
+    for number, prompt in enumerate(prompts):
+        ask(engine, prompt[:200], f"{number}", max_tokens=1)
+    # 128 and 68 of 500 are read. Half of two passes is its own, then it is the shortest.
+    assert passes(engine, lambda: first.tokens) == 4
 
 
 def test_short_prompts_fill_a_pass_whosever_they_are(engine_of, ask):

@@ -275,7 +275,14 @@ class Engine(Serving[Runner, Scheduler]):
         runner = Runner(self.base, self.limits, format=format)
         ends, rows, cache = self.base.end_tokens, runner.table, runner.cache
         scheduler = Scheduler(
-            rows, cache, self.limits, self.counters, ends=ends, original=original, speculates=self._speculates()
+            rows,
+            cache,
+            self.limits,
+            self.counters,
+            ends=ends,
+            original=original,
+            speculates=self._speculates(),
+            shares=self.base.device.type == "cpu",
         )
         return runner, scheduler, min(exact, cache.tokens)
 

@@ -22,6 +22,8 @@ _FEW_TOKENS = 6
 """A pass of so many, proposed ones among them, takes hardly longer than one of a single token."""
 _LEAST_PROPOSED = 2
 """oneDNN multiplies two tokens more slowly than three to six."""
+_LEAST_READ = 48
+"""Tokens of prompts that a pass reads at least, whoever else draws."""
 
 
 @dataclass
@@ -57,6 +59,7 @@ class Scheduler:
         ends: Collection[int],
         original: int,
         speculates: bool = False,
+        shares: bool = False,
     ) -> None:
         """Nothing waits or runs.
 
@@ -68,9 +71,11 @@ class Scheduler:
             ends: see above.
             original: texts of more tokens are read otherwise from their first token on, and in passes of their own.
             speculates: whether passes of few tokens read others beside them that may come next, see `Proposals`.
+            shares: whether what is read of prompts leaves time to those who draw beside them: for where a pass takes
+                longer the more tokens it has.
         """
         self._table, self._cache, self._limits, self._counters = table, cache, limits, counters
-        self._original, self._speculates = original, speculates
+        self._original, self._speculates, self._shares = original, speculates, shares
         # How a text is read would depend on what was read before it.
         self._prefixes = Prefixes(cache, keeps=not limits.deterministic)
         self.ends, self.capacity = ends, cache.tokens
@@ -257,21 +262,45 @@ class Scheduler:
         return [each for each in self._reading.values() if each.places is not None]
 
     def _chunks(self, there: list[Sequence]) -> list[Chunk]:
-        """Who reads how many tokens: whoever draws one each, and then the others in their order."""
+        """Who reads how many tokens: whoever draws one each, and then the others."""
         drawing = [each for each in there if each.read >= each.given]
-        chunks = self._drawing(drawing, sum(each.unread for each in there))
-        most, apart = self._limits.pass_tokens, self._limits.deterministic
-        left = most - (0 if apart else sum(chunk.end - chunk.begin for chunk in chunks))
-        for each in there:
-            if not left:
+        unread = [each for each in there if each.unread]
+        chunks = self._drawing(drawing, sum(each.unread for each in unread))
+        most = self._limits.pass_tokens
+        if self._limits.deterministic:
+            return chunks + self._apart(unread, most)
+        left = most - sum(chunk.end - chunk.begin for chunk in chunks)
+        if drawing and self._shares:
+            # By heads: where many wait they are soon read, and a long prompt of one holds up many others little.
+            left = min(left, max(_LEAST_READ, most * len(unread) // len(there)))
+        return chunks + self._together(unread, left)
+
+    @staticmethod
+    def _apart(unread: list[Sequence], left: int) -> list[Chunk]:
+        """Chunks whose lengths depend on nobody else, in order, as far as whole ones are room for."""
+        chunks = []
+        most = left
+        for each in unread:
+            whole = min(each.unread, most)
+            if whole > left:
                 break
-            if each.unread:
-                whole = min(each.unread, most)
-                if apart and whole > left:
-                    break
-                chunks.append(each.chunk(min(whole, left)))
-                left -= min(whole, left)
+            chunks.append(each.chunk(whole))
+            left -= whole
         return chunks
+
+    @staticmethod
+    def _together(unread: list[Sequence], left: int) -> list[Chunk]:
+        """Chunks of so many tokens in all: half for whoever came first, so that nobody waits for ever.
+
+        The rest is for the shortest, whose answers begin soonest; of the same length, for whoever came first.
+        """
+        lengths = Counter({each.number: min(each.unread, left - left // 2) for each in unread[:1]})
+        left -= lengths.total()
+        for each in sorted(unread, key=lambda each: each.unread):
+            more = min(each.unread - lengths[each.number], left)
+            lengths[each.number] += more
+            left -= more
+        return [each.chunk(lengths[each.number]) for each in unread if lengths[each.number]]
 
     def _drawing(self, drawing: list[Sequence], unread: int) -> list[Chunk]:
         """Of each its last token, and what may come after it where that and what others have unread are few tokens."""
