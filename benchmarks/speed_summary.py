@@ -31,6 +31,10 @@ def _in_float32() -> Iterator[str]:
         yield _products_beside(found["compiled"])
         if "grids" in found["compiled"]:
             yield _on_grids(found["compiled"]["grids"])
+    if "serving_peers" in found:
+        yield _peers(found["serving_peers"], "Beside peers there")
+    if "arrivals" in found:
+        yield _arrivals(found["arrivals"])
     if "trace" in found:
         yield _trace(found["trace"], "float32")
     if "kernels" in found:
@@ -90,14 +94,14 @@ def _on_grids(grids: dict[str, Any]) -> str:
 {body}"""
 
 
-def _peers(peers: dict[str, Any]) -> str:
+def _peers(peers: dict[str, Any], where: str = "Beside peers") -> str:
     environment, turns = peers["environment"], peers["turns"]
     others = [each["others"] for each in turns]
     rounds = 1 + max(each["round"] for each in turns)
     seconds = "seconds of the wall" if environment["threads"] > 1 else "seconds in which the process computed"
     tables = "\n\n".join(_load(load, found) for load, found in peers["summary"].items())
     load = f"{min(others):.0f} to {max(others):.0f}"
-    return f"""**Beside peers.** {environment["cpu"]}, {", ".join(environment["peers"])}.
+    return f"""**{where}.** {environment["cpu"]}, {", ".join(environment["peers"])}.
 Threads of each: {environment["threads"]}; {seconds}; rounds: {rounds}; the load of the machine beside them: {load}.
 
 {tables}"""
@@ -119,6 +123,22 @@ def _load(load: str, found: dict[str, Any]) -> str:
 
 
 _KINDS = ("first_token_ms", "between_tokens_ms")
+
+
+def _arrivals(found: dict[str, Any]) -> str:
+    rows = [
+        f"| {load} | {figure} | {before:,.2f} | {now:,.2f} | {ratio:.2f} |"
+        for load, figures in found["summary"].items()
+        for figure, (before, now, ratio) in figures.items()
+    ]
+    rounds, others = 1 + found["pairs"][-1]["round"], statistics.median(pair["others"] for pair in found["pairs"])
+    body, before = "\n".join(rows), found["versions"]["before"][:8]
+    return f"""**What prompts cost those who draw beside them**, there, in commit {before} and now. A row each, one
+thread, seconds in which it computed, medians of {rounds} rounds; the load of the machine beside it {others:.0f}.
+
+| load | | before | now | now / before |
+|---|---|---|---|---|
+{body}"""
 
 
 def _trace(trace: dict[str, Any], dtype: str = "bfloat16") -> str:

@@ -94,8 +94,13 @@ def test_one_owners_long_prompts_do_not_keep_anothers_short_one_waiting(engine_o
     passes(engine, lambda: all(client.finished for client in flood))
 
 
-ROOMY = Limits(running=8, cache_tokens=4096, batch_tokens=256, table_bytes=0)
+ROOMY = Limits(running=8, cache_tokens=4096, batch_tokens=512, table_bytes=0)
 """Passes that are longer than what is read beside those who draw."""
+
+
+def anything(length, seed=5):
+    """A prompt of which nothing was read before."""
+    return np.random.default_rng(seed).integers(3, 250, length).tolist()
 
 
 def reads(engine, client):
@@ -113,38 +118,50 @@ def reads(engine, client):
     return read
 
 
-def test_a_long_prompt_leaves_time_to_those_who_draw_by_heads(engine_of, ask):
+@pytest.mark.parametrize(("drawing", "read"), [(0, [400]), (1, [256, 144]), (3, [128, 128, 128, 16])])
+def test_a_long_prompt_leaves_time_to_those_who_draw_by_heads(engine_of, ask, drawing, read):
     engine = engine_of(limits=ROOMY, start=False)
-    prompt = np.random.default_rng(5).integers(3, 250, 400).tolist()
-    assert reads(engine, ask(engine, prompt, max_tokens=90)) == [256, 144]
-    others = [ask(engine, owner=f"{n}", max_tokens=90) for n in range(2)]
+    others = [ask(engine, owner=f"{n}", max_tokens=90) for n in range(drawing)]
     passes(engine, lambda: all(client.tokens for client in others))
-    # One of four reads, and so a fourth of the pass.
-    long = ask(engine, prompt[::-1], "late", max_tokens=1)
-    told = len(others[0].tokens)
-    assert reads(engine, long) == [64] * 6 + [16]
-    assert len(others[0].tokens) == told + 7
+    told = sum(len(client.tokens) for client in others)
+    assert reads(engine, ask(engine, anything(400), "late", max_tokens=1)) == read
+    assert sum(len(client.tokens) for client in others) == told + drawing * len(read)
 
 
-def test_of_a_prompt_some_is_read_however_many_draw(engine_of, ask):
+def test_of_prompts_some_is_read_however_many_draw(engine_of, ask):
     engine = engine_of(limits=ROOMY, start=False)
     drawing = [ask(engine, owner=f"{n}", max_tokens=90) for n in range(7)]
     passes(engine, lambda: all(client.tokens for client in drawing))
-    prompt = np.random.default_rng(5).integers(3, 250, 100).tolist()
-    assert reads(engine, ask(engine, prompt, "late", max_tokens=1)) == [48, 48, 4]
+    assert reads(engine, ask(engine, anything(300), "late", max_tokens=1)) == [128, 128, 44]
+
+
+def test_where_a_pass_takes_no_longer_the_more_it_reads_nothing_is_put_off(engine_of, ask):
+    engine = engine_of(limits=ROOMY, start=False)
+    engine._scheduler._shares = False
+    drawing = ask(engine, max_tokens=90)
+    passes(engine, lambda: drawing.tokens)
+    assert reads(engine, ask(engine, anything(400), "late", max_tokens=1)) == [400]
+
+
+def test_those_who_draw_have_their_share_of_passes_that_are_not_theirs(engine_of, ask):
+    engine = engine_of(limits=ROOMY, start=False)
+    engine._scheduler._original = 300
+    drawing = [ask(engine, owner=f"{n}", max_tokens=90) for n in range(7)]
+    passes(engine, lambda: all(client.tokens for client in drawing))
+    # A text of more tokens than the original context is read in passes of its own, between theirs.
+    assert reads(engine, ask(engine, anything(400), "late", max_tokens=1)) == [128, 0, 128, 0, 128, 0, 16]
 
 
 def test_neither_does_a_short_prompt_wait_for_a_long_one_nor_that_for_many_short_ones(engine_of, ask):
     engine = engine_of(limits=replace(ROOMY, batch_tokens=128), start=False)
-    long, *prompts = np.random.default_rng(5).integers(3, 250, (8, 500)).tolist()
-    first = ask(engine, long, "first", max_tokens=1)
+    first = ask(engine, anything(500), "first", max_tokens=1)
     passes(engine, lambda: engine.counters.batches)
-    short = ask(engine, prompts[0][:60], "second", max_tokens=1)
+    short = ask(engine, anything(60, 6), "second", max_tokens=1)
     assert passes(engine, lambda: short.tokens) == 1
-    for number, prompt in enumerate(prompts):
-        ask(engine, prompt[:200], f"{number}", max_tokens=1)
-    # 128 and 68 of 500 are read. Half of two passes is its own, then it is the shortest.
-    assert passes(engine, lambda: first.tokens) == 4
+    for seed in range(7):
+        ask(engine, anything(200, 10 + seed), f"{seed}", max_tokens=1)
+    # 128 and 68 of 500 are read; then half of every pass is its own, until it is the shortest.
+    assert reads(engine, first) == [64, 64, 64, 112]
 
 
 def test_short_prompts_fill_a_pass_whosever_they_are(engine_of, ask):

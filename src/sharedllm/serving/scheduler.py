@@ -22,7 +22,7 @@ _FEW_TOKENS = 6
 """A pass of so many, proposed ones among them, takes hardly longer than one of a single token."""
 _LEAST_PROPOSED = 2
 """oneDNN multiplies two tokens more slowly than three to six."""
-_LEAST_READ = 48
+_LEAST_READ = 128
 """Tokens of prompts that a pass reads at least, whoever else draws."""
 
 
@@ -121,7 +121,7 @@ class Scheduler:
         # Texts that are read otherwise have passes of their own, in turn.
         if {each.far for each in there} != {self._far}:
             self._far = not self._far
-        chunks = self._chunks([each for each in there if each.far == self._far])
+        chunks = self._chunks([each for each in there if each.far == self._far], there)
         if not chunks:
             return None
         self._counters.batches += 1
@@ -261,16 +261,15 @@ class Scheduler:
                     break
         return [each for each in self._reading.values() if each.places is not None]
 
-    def _chunks(self, there: list[Sequence]) -> list[Chunk]:
-        """Who reads how many tokens: whoever draws one each, and then the others."""
-        drawing = [each for each in there if each.read >= each.given]
-        unread = [each for each in there if each.unread]
-        chunks = self._drawing(drawing, sum(each.unread for each in unread))
+    def _chunks(self, reading: list[Sequence], there: list[Sequence]) -> list[Chunk]:
+        """Of those whose pass it is, who reads how many tokens: whoever draws one each, and then the others."""
+        unread = [each for each in reading if each.unread]
+        chunks = self._drawing([each for each in reading if not each.unread], sum(each.unread for each in unread))
         most = self._limits.pass_tokens
         if self._limits.deterministic:
             return chunks + self._apart(unread, most)
         left = most - sum(chunk.end - chunk.begin for chunk in chunks)
-        if drawing and self._shares:
+        if self._shares and not all(each.unread for each in there):
             # By heads: where many wait they are soon read, and a long prompt of one holds up many others little.
             left = min(left, max(_LEAST_READ, most * len(unread) // len(there)))
         return chunks + self._together(unread, left)
