@@ -217,7 +217,8 @@ class Limits:
         waiting: requests in the queue, of everybody together.
         waiting_per_owner: requests in the queue of one owner.
         cache_tokens: keys and values held, in tokens, over all running requests, and ended ones while there is room.
-        batch_tokens: tokens read in one pass; longer prompts take several.
+        batch_tokens: tokens read in one pass at most; longer prompts take several, and on a CPU others do while anybody
+            draws, see `Scheduler`.
         table_bytes: device memory for adapters.
         deterministic: read every request apart from the others, so that nothing of its answer depends on who else is
             there, to the last bit; with many at once that takes several times as long.
