@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv$(filter-out -python3,-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all test-rare test-clients test-wheel test-lowest test-vllm check docs format clean
+.PHONY: demo test test-all test-slow test-rare test-clients test-wheel test-lowest test-vllm check docs format clean
 
 demo: $(VENV)/installed
 	$(BIN)/sharedllm demo --out out/demo.html
@@ -15,7 +15,11 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfil
 test: $(VENV)/installed
 	$(PYTEST)
 
-# What `make test` leaves out, the slower and the rarer, one after the other.
+# What `make test` leaves out: what takes seconds each, mostly for processes and browsers of its own,
+test-slow: $(VENV)/installed
+	$(PYTEST) -m 'slow and not rare and not clients'
+
+# and real bases and the like, which take minutes, one after the other.
 test-rare: $(VENV)/installed
 	$(BIN)/pytest -m rare
 
@@ -23,7 +27,7 @@ test-rare: $(VENV)/installed
 test-clients: $(VENV)/installed
 	SHAREDLLM_WRITE_CLIENTS=1 $(BIN)/pytest -m "" tests/clients
 
-test-all: test test-rare
+test-all: test test-slow test-rare
 
 # Of those, the one that installs the wheel into an empty environment: train, gate, store, ask, serve.
 test-wheel: $(VENV)/installed

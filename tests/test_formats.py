@@ -141,6 +141,7 @@ def test_it_leaves_as_a_file_and_comes_back_and_where_it_does_not_fit_it_is_refu
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_http_takes_it_as_a_file_and_erases_it(trained, serve, tmp_path):
     server = serve()
     save_adapter(trained.store.served("alice").adapter, tmp_path / "alice.safetensors")
@@ -175,6 +176,7 @@ def test_http_trains_in_the_servers_format_where_its_process_knows_it(
         jobs.close()
 
 
+@pytest.mark.slow
 def test_when_it_is_gone_its_users_are_told_and_the_others_are_served(trained, serve, door, tmp_path):
     door.close()
     expected = r"'mlp-out' is not installed here" + (

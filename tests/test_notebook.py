@@ -64,6 +64,7 @@ def test_nothing_is_imported_from_below_the_front_door(cell):
     assert set(re.findall(r"\bsharedllm\.(\w+)", cell)) <= set(sharedllm.__all__)
 
 
+@pytest.mark.slow
 def test_a_question_is_answered_with_a_release_that_passed_its_gate_and_is_stored(notebook):
     out, names = notebook(BEGINNING)
     assert out.startswith("alice: release 1 passed: on validation text perplexity is ")
@@ -73,6 +74,7 @@ def test_a_question_is_answered_with_a_release_that_passed_its_gate_and_is_store
         assert names["answer"].decision.release.id == store.served("alice").id
 
 
+@pytest.mark.slow
 def test_two_people_are_trained_by_a_recipe_of_ones_own_and_measured_on_one_anothers_text(notebook):
     out, names = notebook(BEGINNING, STUDY)
     table = names["study"].confusion
@@ -86,6 +88,7 @@ def test_two_people_are_trained_by_a_recipe_of_ones_own_and_measured_on_one_anot
     assert Path("study.svg").read_text() == names["study"]._repr_svg_()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(find_spec("pandas") is None, reason="pandas is not installed")
 def test_the_matrix_is_a_data_frame(notebook):
     out, names = notebook(BEGINNING, STUDY, FRAME)
@@ -93,12 +96,14 @@ def test_the_matrix_is_a_data_frame(notebook):
     assert str(names["frame"]) in out
 
 
+@pytest.mark.slow
 def test_a_format_of_ones_own_is_trained_gated_stored_and_answers(notebook):
     out, names = notebook(BEGINNING, FORMAT)
     assert names["store"].served("carol").adapter.format == "mlp-out"
     assert "carol: release 1 passed" in out
 
 
+@pytest.mark.slow
 def test_text_that_is_in_memory_is_trained_on_and_given_again_to_be_measured(notebook):
     _, names = notebook(BEGINNING)
     place, store, text = names["place"], names["store"], writing("dora")
@@ -132,6 +137,7 @@ def test_what_is_neither_text_nor_a_path_is_refused_before_anybody_is_trained(no
         sharedllm.train(sharedllm.Workplace(), store, {"alice": wrote})
 
 
+@pytest.mark.slow
 def test_an_engine_answers_several_peoples_requests_with_their_own_rows(notebook):
     _, names = notebook(BEGINNING)
     base, release = names["place"].base, names["store"].served("alice")
@@ -159,6 +165,7 @@ def test_an_engine_answers_several_peoples_requests_with_their_own_rows(notebook
     assert (told["alice"], told["nobody"]) == (answer.text, answer.base_text)
 
 
+@pytest.mark.slow
 def test_whoever_is_erased_has_nothing_left_to_answer_with(notebook):
     _, names = notebook(BEGINNING)
     receipt = sharedllm.erase(names["store"], "alice")
@@ -167,6 +174,7 @@ def test_whoever_is_erased_has_nothing_left_to_answer_with(notebook):
         sharedllm.ask(names["place"], names["store"], "alice", "Hello?")
 
 
+@pytest.mark.slow
 def test_a_path_is_read_and_remembered(notebook):
     _, names = notebook(BEGINNING)
     (outcome,) = sharedllm.train(names["place"], names["store"], {"erin": Path("notes/a.md")})
@@ -174,6 +182,7 @@ def test_a_path_is_read_and_remembered(notebook):
     assert sharedllm.evaluate(names["place"], names["store"], ["erin"]).confusion.texts == ["erin"]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported_to_is_refused_by_name_and_nothing_is_written(notebook):
     _, names = notebook(BEGINNING)
     with pytest.raises(sharedllm.errors.UnknownName, match="'onnx'"):

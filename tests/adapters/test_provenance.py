@@ -127,6 +127,7 @@ def test_what_is_just_within_the_bounds_comes_in():
     assert parse_provenance(json.dumps(long), "file") == long
 
 
+@pytest.mark.slow
 def test_provenance_that_python_cannot_write_is_refused_when_it_is_saved(tmp_path):
     deep = Adapter("norm", "base-1", np.ones(2, np.float32), nested(100_000))
     with pytest.raises(InvalidInput, match="not JSON"):
@@ -143,6 +144,7 @@ def test_what_an_earlier_version_stored_too_deep_is_left_out_and_the_release_is_
                 assert recipe_in(said) is None
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(STATED, st.booleans())
 def test_neither_packing_nor_training_nor_a_report_acts_on_what_others_say(tmp_path_factory, stated, mixed):

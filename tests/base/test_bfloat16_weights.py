@@ -28,6 +28,7 @@ def logits(base):
         return base.model(input_ids=ids, use_cache=False).logits
 
 
+@pytest.mark.slow
 def test_every_linear_layer_and_frame_is_rounded_once_and_states_are_not(base):
     plain, narrow = base("plain"), base("bfloat16")
     assert narrow.dtype is torch.float32

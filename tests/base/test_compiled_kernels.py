@@ -193,6 +193,7 @@ def test_without_a_compiler_there_are_none_which_is_said_once(afresh, tmp_path, 
     ]
 
 
+@pytest.mark.slow
 @needs_kernels
 def test_they_are_compiled_once_and_never_run_from_where_others_may_write(afresh, tmp_path, monkeypatch):
     monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path))
@@ -211,6 +212,7 @@ def test_they_are_compiled_once_and_never_run_from_where_others_may_write(afresh
     assert len(compiled) == 2
 
 
+@pytest.mark.slow
 @needs_kernels
 def test_a_library_that_does_not_load_is_compiled_again(afresh, tmp_path, monkeypatch):
     monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path / "one"))
@@ -224,6 +226,7 @@ def test_a_library_that_does_not_load_is_compiled_again(afresh, tmp_path, monkey
     assert (tmp_path / "other" / "kernels" / kept.name).read_bytes() == kept.read_bytes()
 
 
+@pytest.mark.slow
 @needs_kernels
 def test_they_run_from_where_they_are_kept_where_temporary_files_may_not_be_run(afresh, tmp_path, monkeypatch):
     monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path))

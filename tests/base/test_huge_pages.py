@@ -18,6 +18,7 @@ needs_pages = pytest.mark.skipif(
 )
 
 
+@pytest.mark.slow
 @needs_pages
 def test_what_is_held_is_moved_and_stays_as_it_is():
     held = bytearray(os.urandom(1024**2) * (SIZE // 1024**2))

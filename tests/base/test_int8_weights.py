@@ -242,6 +242,7 @@ def test_a_layer_that_random_tokens_give_nothing_but_zeros_is_held_as_one_of_eve
     assert logits(own).isfinite().all()
 
 
+@pytest.mark.slow
 @needs_int8
 def test_a_weight_that_its_module_reads_itself_stays_plain(loaded, monkeypatch):
     def reads_gate(self, states):

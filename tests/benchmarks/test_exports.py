@@ -33,6 +33,7 @@ def test_of_what_programs_export_today_her_words_are_found_and_nobody_elses(made
     assert found["let_in"] == 0
 
 
+@pytest.mark.slow
 def test_of_mails_in_every_language_what_is_answered_is_left_out(tmp_path):
     for made in letters(tmp_path):
         found = measured(made, None)

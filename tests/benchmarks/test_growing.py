@@ -10,6 +10,8 @@ from tests.cli.conftest import writing
 from benchmarks import growing
 from sharedllm.text.people import Person
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def person(base_of, inject, monkeypatch):

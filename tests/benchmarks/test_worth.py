@@ -1,7 +1,10 @@
 """How a measure is said to follow perplexity."""
 
 import numpy as np
+import pytest
 from benchmarks.worth import MEASURES, READERS, summary
+
+pytestmark = pytest.mark.slow
 
 
 def person(name, gain, follows=1.0):

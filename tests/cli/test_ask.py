@@ -44,6 +44,7 @@ def test_the_same_question_has_the_same_answer(alice, ask):
     assert ask("alice", QUESTION).out == ask("alice", QUESTION).out
 
 
+@pytest.mark.slow
 def test_another_seed_draws_another_answer_and_no_temperature_the_likeliest(alice, ask):
     drawn = ["--temperature", "1.5", "--min-p", "0"]
     assert ask("alice", QUESTION, *drawn).out != ask("alice", QUESTION, *drawn, "--seed", "1").out
@@ -84,6 +85,7 @@ def test_json_says_who_answered(alice, ask):
     assert list(own) == ["user", "route", "answer"]
 
 
+@pytest.mark.slow
 def test_comparing_shows_both_answers_each_the_one_it_gives_alone(alice, ask):
     both = ask("alice", QUESTION, "--compare", "--json").json
     assert both["answer"] == ask("alice", QUESTION, "--json").json["answer"]

@@ -90,6 +90,7 @@ def adapting(folder, people, *options):
     return ("base", "adapt", folder, "--people", people, "--name", "ours", "--rank", "1", "--steps", "2", *options)
 
 
+@pytest.mark.slow
 def test_a_prior_is_made_listed_with_what_it_gains_and_trained_on_by_its_name(run, folder_of, people, notes):
     made = run(*adapting(folder_of("llama"), people, "--json"))
     assert made.code == 0
@@ -117,6 +118,7 @@ def test_making_a_prior_tells_a_person_what_it_does_and_who_was_left_out(run, fo
     assert "perplexity" in ran.out
 
 
+@pytest.mark.slow
 def test_an_erasure_lists_the_prior_and_the_list_of_bases_says_that_it_is_to_be_rebuilt(run, folder_of, people):
     run(*adapting(folder_of("llama"), people))
     erased = run("users", "erase", "alice", "--yes")

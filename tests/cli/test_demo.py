@@ -8,6 +8,8 @@ from sharedllm.cli import demo
 from sharedllm.reporting.report_data import Report
 from sharedllm.store import open_store
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def page(tmp_path):

@@ -14,6 +14,8 @@ from sharedllm.adapters.adapter_file import save_adapter
 from sharedllm.operations import compress, exchange
 from sharedllm.store import open_store
 
+pytestmark = pytest.mark.slow
+
 GOING_ON = WAITING.replace("time.sleep(300)", "\n        while not flag.with_suffix('.go').exists(): time.sleep(0.02)")
 """Goes on from its fifth step once there is a file for that."""
 

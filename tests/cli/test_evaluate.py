@@ -63,6 +63,7 @@ def test_worth_is_words_foretold_keystrokes_and_style_for_base_own_and_anothers(
     assert "HELD-OUT BASE OWN ADAPTER HIGHER BY BOB" in said
 
 
+@pytest.mark.slow
 def test_others_read_the_same_text(alice, run, notes):
     run("train", "bob", notes("bob"))
     run("train", "carol", notes("carol"))
@@ -93,6 +94,7 @@ def test_costs_and_what_flatters_stand_beside_the_gain(run, notes):
     assert ("general text gets clearly worse, by" in said) == (found["general"]["improvement"]["high"] < 0)
 
 
+@pytest.mark.slow
 def test_others_who_are_not_served_are_left_out(alice, run, notes, folder_of, tmp_path):
     run("train", "revoked", notes("bob"))
     run("users", "revoke", "revoked", "--reason", "left")

@@ -77,6 +77,7 @@ def trained(run, machine, here, folder_of, tmp_path):
     return report
 
 
+@pytest.mark.slow
 def test_a_page_and_a_summary_are_written(trained, machine, tmp_path):
     ran = trained("--out", tmp_path / "out" / "fleet.html")
     assert ran.code == 0
@@ -88,6 +89,7 @@ def test_a_page_and_a_summary_are_written(trained, machine, tmp_path):
     assert {path.parent.name for path in machine.checkpoints()} == {"fleet"}
 
 
+@pytest.mark.slow
 def test_programs_get_every_number_and_nothing_is_read_twice(trained, tmp_path, monkeypatch):
     first = trained("--json", "--out", tmp_path / "a.html").json
     monkeypatch.setattr("sharedllm.base.loading.load_base", lambda name: pytest.fail("the base was loaded again"))
@@ -98,6 +100,7 @@ def test_programs_get_every_number_and_nothing_is_read_twice(trained, tmp_path, 
     assert first["window"] == 64
 
 
+@pytest.mark.slow
 def test_who_is_missing_is_counted(trained, tmp_path):
     with trained.manifest.open("a") as stream:
         stream.write(json.dumps({"user": "chat/zed", "text": writing("zed")}) + "\n")
@@ -106,6 +109,7 @@ def test_who_is_missing_is_counted(trained, tmp_path):
     assert "1 of the manifest" in ran.out
 
 
+@pytest.mark.slow
 def test_erasing_somebody_takes_them_out_of_the_report(trained, run, machine, tmp_path):
     trained("--out", tmp_path / "a.html")
     assert run("users", "erase", "chat/bob", "--yes").code == 0

@@ -42,6 +42,7 @@ def test_a_package_that_is_broken_breaks_no_command(run, notes, tmp_path, monkey
     assert "bad 1.2 cannot be imported: ZeroDivisionError" in refused.err
 
 
+@pytest.mark.slow
 def test_a_strangers_format_is_trained_asked_for_packed_moved_and_erased(
     run, guest, notes, machine, folder_of, tmp_path
 ):
@@ -76,6 +77,7 @@ def test_a_strangers_format_is_trained_asked_for_packed_moved_and_erased(
     assert run("users", "erase", "alice", "--yes").code == 0
 
 
+@pytest.mark.slow
 def test_coordinates_of_a_prior_are_trained_asked_for_packed_moved_and_erased(
     run, notes, machine, folder_of, tmp_path, monkeypatch
 ):

@@ -75,6 +75,7 @@ def test_help_imports_nothing_heavy():
     assert json.loads(shown.stdout.splitlines()[-1]) == []
 
 
+@pytest.mark.slow
 def test_what_only_asks_a_store_waits_for_no_library_of_models(tmp_path):
     script = (
         "import json, sys\nfrom sharedllm.cli.main import sharedllm\n"

@@ -110,6 +110,7 @@ def end_with_a_receipt(run, machine, encrypted=False):
     return receipt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("step", "when"), MOMENTS)
 def test_an_erasure_that_is_killed_anywhere_ends_with_its_receipt(step, when, held, run):
     killed = process("-c", ENDING, *STEPS[step], when, str(int(signal.SIGKILL)), *ERASE)
@@ -125,6 +126,7 @@ def test_so_does_one_from_an_encrypted_store(step, when, sealed, run):
     end_with_a_receipt(run, sealed, encrypted=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["the rows", "the receipt"])
 def test_so_does_one_that_is_interrupted_from_the_keyboard(step, held, run):
     ended = process("-c", ENDING, *STEPS[step], "before", str(int(signal.SIGINT)), *ERASE)
@@ -142,6 +144,7 @@ def broken():
     return {"stdout": write, "stderr": subprocess.PIPE}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", [full, broken])
 def test_a_receipt_that_could_not_be_printed_is_an_error_and_is_given_again(output, held, run):
     failed = process("-m", "sharedllm", *ERASE, **output())
@@ -152,6 +155,7 @@ def test_a_receipt_that_could_not_be_printed_is_an_error_and_is_given_again(outp
     end_with_a_receipt(run, held)
 
 
+@pytest.mark.slow
 def test_nobody_is_erased_where_standard_output_is_closed(held, run):
     refused = subprocess.run(
         ["/bin/sh", "-c", '"$0" "$@" >&-', sys.executable, "-m", "sharedllm", *ERASE], capture_output=True, check=False
@@ -162,6 +166,7 @@ def test_nobody_is_erased_where_standard_output_is_closed(held, run):
     end_with_a_receipt(run, held)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [0, 512, 40_000, 200_000])
 def test_no_room_for_what_is_written_loses_no_receipt(limit, held, run, tmp_path):
     file = tmp_path / "receipt.json"

@@ -103,6 +103,7 @@ def test_a_store_that_cannot_be_opened_is_an_error(run, unloaded, tmp_path):
     assert "cannot be kept in memory" in run("serve", "--port", 0, "--store", ":memory:").err
 
 
+@pytest.mark.slow
 def test_without_a_key_it_starts_and_says_how_to_make_one(serving, machine):
     _, done = serving("--port", 0)
     assert "sharedllm keys create --user alice" in done.err
@@ -194,6 +195,7 @@ main()
 """Runs the command until torch is imported, and tells what torch would find in the environment."""
 
 
+@pytest.mark.slow
 def test_the_caches_of_torch_are_bounded_before_it_is_imported_unless_they_are_already(machine, folder_of, monkeypatch):
     monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
     monkeypatch.setenv("LRU_CACHE_CAPACITY", "7")
@@ -206,6 +208,7 @@ def test_a_base_that_does_not_exist_is_an_error(run):
     assert run("serve", "--port", 0, "--base", "/no/such/base").code == 2
 
 
+@pytest.mark.slow
 def test_it_answers_trains_and_ends_when_it_is_told_to(machine, folder_of):
     with open_keys(machine.store) as keys:
         secret, _ = keys.create(user="alice")

@@ -89,6 +89,7 @@ def test_control_characters_of_names_cannot_steer_a_terminal(run, tmp_path):
     assert "\x1b" not in run("text", "inspect", folder).out
 
 
+@pytest.mark.slow
 def test_training_on_exports_learns_her_words_alone_and_remembers_how_they_were_read(run, machine, exports):
     ran = run("train", "alice", exports, "--me", "Alice M.", "--mask")
     assert ran.code in (0, 3), ran.err
@@ -101,6 +102,7 @@ def test_training_on_exports_learns_her_words_alone_and_remembers_how_they_were_
     assert "nothing new" in again.err
 
 
+@pytest.mark.slow
 def test_an_evaluation_reads_the_text_as_it_was_read_wherever_it_is_now(run, exports):
     assert run("train", "alice", exports, "--me", "Alice M.", "--mask").code in (0, 3)
     exports.rename(exports.with_name("moved"))
@@ -109,6 +111,7 @@ def test_an_evaluation_reads_the_text_as_it_was_read_wherever_it_is_now(run, exp
     assert measured.json["heldout"]["windows"] >= 1
 
 
+@pytest.mark.slow
 def test_a_guess_is_not_taken_where_nobody_can_be_asked(run, machine, exports):
     (exports / "talk.txt").rename(exports / "WhatsApp Chat with Bob.txt")
     ran = run("train", "alice", exports)
@@ -122,6 +125,7 @@ def test_plain_text_is_trained_as_ever_without_a_question(run, notes):
     assert "taken for you" not in run("train", "alice", notes("alice")).err
 
 
+@pytest.mark.slow
 def test_of_a_manifest_each_line_says_who_is_meant_and_details_are_masked_unless_it_says_otherwise(
     run, machine, exports, tmp_path
 ):
@@ -149,6 +153,7 @@ def test_without_the_extra_it_says_what_was_not_looked_at(run, notes, monkeypatc
     assert "not looked at: languages, near-repeats and personal details (pip install 'sharedllm[text]')" in ran.out
 
 
+@pytest.mark.slow
 def test_what_is_given_away_across_the_split_is_said_in_the_words_in_which_training_says_it(run, tmp_path):
     (tmp_path / "twice.md").write_text(writing("alice", 16_000) * 3)
     (tmp_path / "often.md").write_text("".join(f"Tea at {hour}?\nYes.\n" for hour in range(9)) * 600)
@@ -186,6 +191,7 @@ def test_running_text_is_left_out_where_answers_are_learned_and_that_is_said_bef
     assert told in run("train", "alice", exports, "--learn", "answers", "--yes").err
 
 
+@pytest.mark.slow
 def test_a_manifest_says_of_each_what_is_learned_and_the_release_remembers_it(run, exports, machine):
     turns = [(role, writing(f"{role} {n}", 130).strip()) for n in range(60) for role in ("user", "assistant")]
     said = [{"role": role, "content": text} for role, text in turns]

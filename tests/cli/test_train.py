@@ -93,6 +93,7 @@ def test_files_folders_and_standard_input_are_one_text(run, tmp_path, notes):
     assert "nothing new in the text" in run("train", "alice", again).err
 
 
+@pytest.mark.slow
 def test_what_was_read_is_told_file_by_file_and_what_is_no_persons_words_is_doubted(run, tmp_path):
     folder = tmp_path / "diary"
     folder.mkdir()
@@ -510,6 +511,7 @@ main()
 """`sharedllm`, but the training writes a checkpoint after every step and waits in the fifth for what may come."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stopped_by", "status"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
 def test_a_stopped_training_leaves_nothing_half_written_and_resumes_to_the_same_bits(
     stopped_by, status, run, machine, notes, folder_of, tmp_path
@@ -599,6 +601,7 @@ def test_a_forgotten_user_is_not_the_first_file(run, machine, notes):
     assert not machine.users()
 
 
+@pytest.mark.slow
 def test_new_text_is_added_to_the_release_that_answers_and_the_old_text_is_not_needed(run, machine, notes):
     run("train", "alice", notes("alice"))
     notes("alice").unlink()

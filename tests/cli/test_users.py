@@ -278,6 +278,7 @@ def test_a_receipt_that_was_not_given_leaves_no_file_behind(store, tmp_path):
     assert json.loads(file.read_bytes())["removed"]
 
 
+@pytest.mark.slow
 def test_nobody_is_erased_while_a_fleet_is_in_training(store, tmp_path):
     receipt = tmp_path / "receipt.json"
     with in_training(checkpoint_folder()), pytest.raises(InTraining, match=str(checkpoint_folder())):
@@ -297,6 +298,7 @@ def test_an_unknown_user_is_an_error(store, name):
         run(name, "nobody", *(["--yes"] if name == "erase" else []))
 
 
+@pytest.mark.slow
 def test_an_error_is_one_line_and_status_2(tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "sharedllm", "users", "show", "nobody", "--store", tmp_path / "store.db"],

@@ -30,6 +30,7 @@ def marked(client):
     return pytest.param(client, id=client.name, marks=pytest.mark.rare if client.light else pytest.mark.clients)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("client", [marked(each) for each in CLIENTS])
 def test_a_client_passes_its_examples(client, served, tmp_path, pytestconfig):
     if client.name in SHAPES:

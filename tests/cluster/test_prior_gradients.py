@@ -155,6 +155,7 @@ def test_workers_who_are_lost_again_and_again_end_the_run_which_says_what_to_do(
     assert torch.equal(again, trained(base_of(), tmp_path / "whole", 2))
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_with_other_workers(base_of, tmp_path):
     base = base_of("llama", torch.float64)
 
@@ -220,6 +221,7 @@ def test_a_killed_worker_and_one_that_hangs_cost_nothing_and_stay_nowhere(tmp_pa
         assert torch.equal(stored.get_tensor("values"), undisturbed)
 
 
+@pytest.mark.slow
 def test_a_base_that_does_not_load_where_the_worker_is_ends_the_run_with_its_own_error(base_of, tmp_path, job):
     with LocalExecutor(replace(job, base=str(tmp_path))) as executor, pytest.raises(BaseError, match=str(tmp_path)):
         train_prior(base_of(), contributors(), RECIPE, gradient=SharedOut(executor, RECIPE).gradient)

@@ -179,6 +179,7 @@ def test_soft_bayes_goes_a_part_of_the_way_to_the_posterior():
     assert np.exp(mixture.log_probabilities) == pytest.approx([5 / 16, 13 / 80 + 7 / 40])
 
 
+@pytest.mark.slow
 @given(MEMBERS, st.floats(1e-4, 0.9999), st.data())
 def test_soft_bayes_never_loses_more_to_a_fixed_mixture_than_its_bound_says(predictors, rate, data):
     mixture = soft_bayes(predictors, rate)

@@ -346,6 +346,7 @@ def test_what_grew_from_what_harms_general_text_has_nowhere_to_go():
     assert outcome.figures == refused.figures
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(
     own=st.floats(-0.5, 0.1),

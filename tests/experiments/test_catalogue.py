@@ -55,6 +55,7 @@ def test_without_measurements_no_bet_has_a_verdict(bets, number):
     assert {tier: found["holds"] for tier, found in verdict.items()} == dict.fromkeys(verdict)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", NUMBERS)
 def test_every_bet_runs_and_measures_what_its_criteria_need(bets, quick, number):
     bet = bets[number]
@@ -65,11 +66,13 @@ def test_every_bet_runs_and_measures_what_its_criteria_need(bets, quick, number)
     json.dumps(result, allow_nan=False)
 
 
+@pytest.mark.slow
 def test_the_same_command_gives_the_same_numbers(bets, quick, tmp_path):
     first, second = (quick(bets["54"], out=tmp_path / name) for name in ("first", "second"))
     assert {key: first[key] for key in STABLE} == {key: second[key] for key in STABLE}
 
 
+@pytest.mark.slow
 def test_adapters_are_reused_and_give_the_same_numbers(bets, quick, tmp_path):
     said = []
     first = quick(bets["54"], say=said.append)
@@ -88,6 +91,7 @@ def test_adapters_are_reused_and_give_the_same_numbers(bets, quick, tmp_path):
     assert own[0] == own[1]
 
 
+@pytest.mark.slow
 def test_an_adapter_of_another_text_is_not_reused(bets, quick, made_up_text):
     quick(bets["54"])
     said = []
@@ -95,6 +99,7 @@ def test_an_adapter_of_another_text_is_not_reused(bets, quick, made_up_text):
     assert sum(line.startswith("training") for line in said) == 3
 
 
+@pytest.mark.slow
 def test_a_damaged_adapter_is_made_again(bets, quick, tmp_path):
     first = quick(bets["54"])
     path = tmp_path / "out" / "quick" / "49_norm_novelist-tuned.safetensors"
@@ -102,6 +107,7 @@ def test_a_damaged_adapter_is_made_again(bets, quick, tmp_path):
     assert quick(bets["54"])["measurements"] == first["measurements"]
 
 
+@pytest.mark.slow
 def test_a_full_copy_reads_the_same_from_its_file(bets, quick):
     first = quick(bets["49"])
     assert quick(bets["49"])["measurements"] == first["measurements"]
@@ -172,12 +178,14 @@ def test_a_bet_that_trains_once_refuses_several_seeds(bets, quick):
         quick(bets["54"], seeds=(0, 1))
 
 
+@pytest.mark.slow
 def test_a_tuned_baseline_tries_every_rate_and_keeps_the_best(bets, quick):
     about = quick(bets["49"])["world"]["adapters"]["49_lora_novelist-tuned.safetensors"]
     assert list(about["losses"]) == ["0.0002", "0.0005", "0.001"]
     assert about["losses"][repr(about["rate"])] == min(about["losses"].values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["49_adapter_shootout", "61_personalization_vs_regularization"])
 def test_the_documented_command_is_there(name):
     command = [sys.executable, "-m", f"experiments.bets.{name}", "--help"]

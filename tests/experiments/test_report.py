@@ -41,6 +41,7 @@ def page(bets, folder):
     return write_bets_page(bets, folder / "bets.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_what_the_catalogue_writes_is_read_as_it_was_measured(base_of, tmp_path):
     chance = random.Random(0)
     words = ["".join(chance.choices("abcdefgh", k=5)) for _ in range(40)]
@@ -62,6 +63,7 @@ def test_what_the_catalogue_writes_is_read_as_it_was_measured(base_of, tmp_path)
     assert read.runs["documented"].state == NOT_RUN
 
 
+@pytest.mark.slow
 def test_every_bet_and_every_flag_is_on_the_page(bets, tmp_path):
     outline = Outline(page(list(bets.values()), tmp_path))
     for bet in all_bets().values():
@@ -123,6 +125,7 @@ def test_without_any_result_every_bet_is_still_there(tmp_path):
     assert all(bet.claim in words for bet in all_bets().values())
 
 
+@pytest.mark.slow
 def test_readings_that_are_no_numbers_are_no_data_and_break_no_figure(tmp_path):
     numbers = set(all_bets())
     write_results(tmp_path, broken=numbers)
@@ -150,6 +153,7 @@ def test_a_result_of_other_criteria_has_numbers_and_no_flags(tmp_path):
     assert "judged by other criteria" in Outline(page([read], tmp_path)).words
 
 
+@pytest.mark.slow
 def test_nothing_in_a_result_becomes_markup(tmp_path):
     users = (f'"><img src=x>{HOSTILE}', *USERS[1:])
     write_results(tmp_path, {"49", "53", "61", "63"}, users=users)
@@ -297,6 +301,7 @@ def test_a_missing_bar_is_named_in_its_place():
     assert "ann: 2, no data" in drawn
 
 
+@pytest.mark.slow
 def test_a_page_is_the_same_for_the_same_results(complete, tmp_path):
     first, second = (page(read_bets(complete, RECORDED), tmp_path) for _ in range(2))
     assert first == second

@@ -7,6 +7,8 @@ from tests.experiments.bet_results import USERS, write_results
 from tests.experiments.test_report import RECORDED
 from tests.reporting.browser import CHARTS, measured, needs_chromium
 
+pytestmark = pytest.mark.slow
+
 LONG = ("a-person-with-quite-a-long-name-for-a-user", *USERS[1:])
 
 

@@ -46,6 +46,7 @@ def test_a_recorded_verdict_follows_from_the_recorded_losses(bet, protocol):
         assert found["holds"] == recorded["verdict"][tier]["holds"]
 
 
+@pytest.mark.slow
 def test_a_result_of_other_criteria_would_be_noticed(bets, small_run, tmp_path):
     _, result = small_run("54")
     moved = replace(bets["54"].criteria[0], bound=0.1)
@@ -53,6 +54,7 @@ def test_a_result_of_other_criteria_would_be_noticed(bets, small_run, tmp_path):
     assert result["criteria_sha256"] == bets["54"].criteria_sha256 != changed.criteria_sha256
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -87,6 +89,7 @@ def test_the_list_of_hashes_that_were_widened_is_closed():
     assert digest == "9e160d04c05147f11a8258bc61e582e4f97c05e2db66ba42e89557c04b77d647"
 
 
+@pytest.mark.slow
 def test_what_a_run_was_made_under_stays_in_its_file_when_another_protocol_is_recorded(
     bets, small_run, tmp_path, monkeypatch
 ):
@@ -101,6 +104,7 @@ def test_what_a_run_was_made_under_stays_in_its_file_when_another_protocol_is_re
     assert after["tuned"]["criteria_sha256"] == result["criteria_sha256"] == bets["54"].criteria_sha256
 
 
+@pytest.mark.slow
 def test_a_quick_run_is_written_nowhere_whatever_it_is_called(bets, quick, base_of, tmp_path, made_up_text):
     result = quick(bets["54"])
     assert not (tmp_path / "results").exists()
@@ -127,6 +131,7 @@ def small_run(bets, base_of, made_up_text, tmp_path, monkeypatch):
     return small_run
 
 
+@pytest.mark.slow
 def test_another_base_is_a_trial_and_lies_apart(small_run):
     folder, result = small_run("54")
     assert result["status"] == "trial"
@@ -135,6 +140,7 @@ def test_another_base_is_a_trial_and_lies_apart(small_run):
     assert load_result(path)["protocols"]["tuned"]["world"]["base"]["fingerprint"]
 
 
+@pytest.mark.slow
 def test_other_users_or_seeds_are_a_trial(small_run, monkeypatch):
     monkeypatch.setattr(results, "_is_committed", lambda path: True)
     for options in ({"users": ("ann", "bob")}, {"seeds": (7,)}):
@@ -142,12 +148,14 @@ def test_other_users_or_seeds_are_a_trial(small_run, monkeypatch):
         assert result["status"] == "trial"
 
 
+@pytest.mark.slow
 def test_criteria_that_are_not_committed_are_a_trial(small_run, monkeypatch):
     monkeypatch.setattr(results, "_is_committed", lambda path: False)
     _, result = small_run("54", base_name=BARE_BASE)
     assert result["status"] == "trial"
 
 
+@pytest.mark.slow
 def test_the_bets_own_set_up_is_official_and_carries_its_world(small_run, bets, monkeypatch):
     monkeypatch.setattr(results, "_is_committed", lambda path: True)
     folder, result = small_run("54", base_name=BARE_BASE)
@@ -183,6 +191,7 @@ def test_the_summary_has_every_bet_and_no_data_where_there_is_no_result(bets, tm
     assert table.count("| no data | no data | no data | not run |") == len(rows)
 
 
+@pytest.mark.slow
 def test_a_result_of_other_criteria_is_stale_in_the_summary(small_run, monkeypatch):
     monkeypatch.setattr(results, "_is_committed", lambda path: True)
     folder, _ = small_run("54", base_name=BARE_BASE)

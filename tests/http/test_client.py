@@ -166,6 +166,7 @@ def until(condition):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_the_model_is_listed(server):
     assert [model.id for model in server.of(USERS[0]).models.list()] == [server.model]
 
@@ -313,6 +314,7 @@ def test_a_service_key_gets_the_answer_of_the_user_it_names(server):
     assert tokens(server.complete("service", user=USERS[3])) == tokens(server.complete(USERS[3]))
 
 
+@pytest.mark.slow
 def test_users_at_once_get_what_each_gets_alone(server):
     alone = [server.complete(user) for user in USERS]
     assert len({str(tokens(each)) for each in alone}) == len(USERS)
@@ -320,6 +322,7 @@ def test_users_at_once_get_what_each_gets_alone(server):
     assert [user for user, one, other in zip(USERS, alone, together, strict=True) if not agree(one, other)] == []
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_leaves_clean_errors_and_a_whole_store(server, tmp_path):
     before = [tokens(server.complete(user)) for user in USERS[:4]]
     begun, stored = threading.Semaphore(0), []
@@ -368,6 +371,7 @@ def as_stored(adapter):
     return adapter.values.astype("f2").astype("f4")
 
 
+@pytest.mark.slow
 def test_a_server_that_is_told_to_end_finishes_its_answers_and_takes_no_more(server):
     begun = threading.Semaphore(0)
 

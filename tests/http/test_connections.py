@@ -152,6 +152,7 @@ def soon(true):
         time.sleep(0.01)
 
 
+@pytest.mark.slow
 def test_idle_connections_keep_nobody_out(small):
     address, _, server, _ = small()
     with contextlib.ExitStack() as idle:
@@ -162,6 +163,7 @@ def test_idle_connections_keep_nobody_out(small):
         assert len(server.server_state.connections) <= 4
 
 
+@pytest.mark.slow
 def test_heads_and_bodies_that_never_end_keep_nobody_out_and_end_no_answer(small, published):
     engine = FakeEngine(published.base)
     answer, may = engine.answer, threading.Event()
@@ -186,6 +188,7 @@ def test_heads_and_bodies_that_never_end_keep_nobody_out_and_end_no_answer(small
     assert told == [200]
 
 
+@pytest.mark.slow
 def test_what_waits_of_one_user_does_not_take_all_connections_of_an_address(small, published, monkeypatch):
     monkeypatch.setattr(turns_module, "WAITING_PER_OWNER", 1, raising=False)
     engine = FakeEngine(published.base)
@@ -208,6 +211,7 @@ def test_what_waits_of_one_user_does_not_take_all_connections_of_an_address(smal
     assert sorted({each.result() for each in hers}) == [200, 429]
 
 
+@pytest.mark.slow
 def test_where_everybody_is_being_answered_a_new_connection_is_told_to_come_back(small, published):
     engine = FakeEngine(published.base)
     engine.held = True
@@ -225,6 +229,7 @@ def test_where_everybody_is_being_answered_a_new_connection_is_told_to_come_back
     assert b'"too_many_connections"' in answer
 
 
+@pytest.mark.slow
 def test_of_requests_that_are_sent_ahead_only_the_first_is_answered(small):
     address, service, *_ = small()
     body = b'{"model": "%s", "prompt": "hi", "user": "alice"}' % service.model.encode()
@@ -237,6 +242,7 @@ def test_of_requests_that_are_sent_ahead_only_the_first_is_answered(small):
     assert len(service.engine.requests) == 1
 
 
+@pytest.mark.slow
 def test_an_answer_that_nobody_reads_ends_with_its_connection(small, monkeypatch):
     monkeypatch.setattr(Metrics, "text", lambda self: b"#" * 20_000_000)
     address, _, server, _ = small(send_seconds=0.3)
@@ -247,6 +253,7 @@ def test_an_answer_that_nobody_reads_ends_with_its_connection(small, monkeypatch
         soon(lambda: not server.server_state.connections and not server.server_state.tasks)
 
 
+@pytest.mark.slow
 def test_halves_of_bodies_take_bounded_memory_and_hold_up_nobody(small):
     address, service, *_ = small(bodies_bytes=1_000_000)
     body = {"model": service.model, "prompt": "hi", "user": "alice"}
@@ -266,6 +273,7 @@ def test_halves_of_bodies_take_bounded_memory_and_hold_up_nobody(small):
             assert b"too_many_bodies" in answer
 
 
+@pytest.mark.slow
 def test_many_long_bodies_at_once_are_answered_or_told_to_come_back(small, monkeypatch):
     monkeypatch.setattr(server_module, "connections_at_most", lambda: 200)
     address, service, *_ = small(bodies_bytes=1_000_000)
@@ -281,6 +289,7 @@ def test_many_long_bodies_at_once_are_answered_or_told_to_come_back(small, monke
     assert 400 in statuses
 
 
+@pytest.mark.slow
 def test_a_body_in_ever_so_many_chunks_is_not_read_and_one_in_many_is(small):
     address, *_ = small()
     chunked = HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -295,6 +304,7 @@ def test_a_body_in_ever_so_many_chunks_is_not_read_and_one_in_many_is(small):
     assert httpx.get(f"{address}/healthz").status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [b"/v1/completions", b"/nowhere"])
 def test_what_is_not_http_ends_its_connection_whatever_was_answered_before(small, caplog, path):
     address, _, server, _ = small()

@@ -1,10 +1,13 @@
 """Anything the description allows, and much that it does not, gets an answer that is not the server's fault."""
 
+import pytest
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from sharedllm.http.operator import TAG
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = 15
 

@@ -66,6 +66,7 @@ def begun(job):
     return job
 
 
+@pytest.mark.slow
 def test_a_text_becomes_a_release_that_has_been_judged_as_on_the_command_line(queue, machine):
     job = queue.submit("alice", writing("alice"), QUICK)
     assert job.over.wait(120)
@@ -82,6 +83,7 @@ def test_a_text_becomes_a_release_that_has_been_judged_as_on_the_command_line(qu
     assert not [path for path in files if writing("alice")[:40].encode() in path.read_bytes()]
 
 
+@pytest.mark.slow
 def test_a_training_that_takes_too_much_memory_is_a_failed_job_that_says_how_much_there_is(queue):
     queue._memory_bytes = 200 * 1024**2
     job = queue.submit("alice", writing("alice"), QUICK)
@@ -198,6 +200,7 @@ def test_what_a_process_gives_up_with_is_the_jobs_error(queue, worker):
     assert (job.state, job.error, job.release) == ("failed", "There is too little text.", None)
 
 
+@pytest.mark.slow
 def test_training_stops_with_its_server_and_leaves_whole_steps_to_go_on_from(queue, machine, base_of):
     job = begun(queue.submit("alice", writing("alice"), ENDLESS))
     # Until then it holds off their erasure, and nobody else's.

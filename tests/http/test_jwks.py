@@ -224,6 +224,7 @@ def test_a_new_key_is_fetched_when_a_token_names_it(issuer, monkeypatch):
     assert tokens.subject(token("p256", "ES256")) == "alice"
 
 
+@pytest.mark.slow
 def test_known_keys_stay_good_while_the_issuer_is_away_and_go_when_it_says_so(issuer, monkeypatch):
     monkeypatch.setattr(jwks, "AGAIN_SECONDS", 0.0)
     tokens = JWT(**WHOSE, jwks=issuer.address)
@@ -245,6 +246,7 @@ def test_an_answer_without_keys_is_no_fault_of_the_caller(monkeypatch, body):
     assert refused(JWT(**WHOSE, jwks="https://issuer.example/keys"), token("rsa", "RS256")) is ServingError
 
 
+@pytest.mark.slow
 def test_while_an_issuer_hangs_no_thread_is_held_and_keys_of_the_store_answer(issuer, serving):
     issuer.there.clear()
     server = serving()

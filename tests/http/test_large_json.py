@@ -17,6 +17,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(JSON, st.integers(0, 3 * ITEMS))
 def test_json_in_pieces_is_json(value, copies):

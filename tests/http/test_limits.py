@@ -6,6 +6,7 @@ import traceback
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 
 import httpx
+import pytest
 from tests.http.conftest import FakeEngine
 
 from sharedllm.http.error_responses import Refused
@@ -79,6 +80,7 @@ def test_whoever_gives_way_while_still_sending_is_answered_once_all_has_come_and
     assert not any(kept)
 
 
+@pytest.mark.slow
 def test_long_bodies_of_one_user_keep_out_nobody_else_at_their_address(listening, published):
     begun, may = threading.Semaphore(0), threading.Event()
     engine = FakeEngine(published.base)

@@ -31,6 +31,7 @@ def operators(app):
     return found
 
 
+@pytest.mark.slow
 def test_no_address_of_an_operator_answers_a_users_own_key_or_no_key(serving):
     server = serving()
     for method, path in operators(server.app):

@@ -42,6 +42,7 @@ def choices(**said):
     return {"X-SharedLLM-Choices": quote(json.dumps(said))}
 
 
+@pytest.mark.slow
 def test_one_file_is_looked_at_and_what_is_in_it_told_without_the_text(serving):
     response = serving().alice.post("/v1/users/alice/files/inspect", content=NOTES.encode())
     assert response.status_code == 200, response.text
@@ -52,6 +53,7 @@ def test_one_file_is_looked_at_and_what_is_in_it_told_without_the_text(serving):
     assert "lamp in the hall" not in response.text
 
 
+@pytest.mark.slow
 def test_several_come_as_an_archive_and_keep_their_names(serving):
     data = archive(notes_md=NOTES, photo_png=b"\x89PNG\r\n\x1a\n" + bytes(80))
     found = serving().alice.post("/v1/users/alice/files/inspect", content=data).json()
@@ -59,6 +61,7 @@ def test_several_come_as_an_archive_and_keep_their_names(serving):
     assert "photo.png" in found["not_read"][0]["source"]
 
 
+@pytest.mark.slow
 def test_who_is_meant_in_a_chat_is_asked_and_can_be_said(serving):
     server = serving()
     found = server.alice.post("/v1/users/alice/files/inspect", content=archive(chat_txt=CHAT)).json()

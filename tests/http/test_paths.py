@@ -83,6 +83,7 @@ def addresses(server):
     return [template.format(id="nobody", job="0", key="0") for template in templates]
 
 
+@pytest.mark.slow
 def test_no_address_is_ever_redirected_whatever_the_method_and_the_host(server):
     for method, path, odd in product(METHODS, addresses(server), ODD):
         target = path + odd

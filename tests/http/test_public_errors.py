@@ -97,6 +97,7 @@ def test_the_operators_log_has_no_text_of_an_unforeseen_error_but_the_file_of_a_
     assert str(tmp_path) in for_log(FileNotFoundError(2, "No such file", str(tmp_path)))["message"]
 
 
+@pytest.mark.slow
 def test_a_job_that_fails_tells_its_user_no_path_and_the_operator_all(tmp_path, monkeypatch, folder_of, lines):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     base = tmp_path / "bases" / "theirs"
@@ -116,6 +117,7 @@ def test_a_job_that_fails_tells_its_user_no_path_and_the_operator_all(tmp_path, 
     assert "alice" not in json.dumps(line)
 
 
+@pytest.mark.slow
 def test_a_job_whose_store_cannot_be_opened_says_so_without_naming_it(tmp_path, monkeypatch, folder_of, lines):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     jobs = Jobs(folder_of("llama"), "postgresql://nobody@127.0.0.1:1/none", share=1.0)

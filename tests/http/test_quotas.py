@@ -87,6 +87,7 @@ def test_a_loop_of_uploads_ends_with_429_before_the_body_is_read(server):
     assert server.alice.get("/v1/users/alice").status_code == 200
 
 
+@pytest.mark.slow
 def test_neither_does_a_loop_of_uploads_and_erasures_go_on(server):
     address = "/v1/users/alice"
     outcomes = []

@@ -40,6 +40,7 @@ def tokens(body):
     return [choice["logprobs"]["tokens"] for choice in body["choices"]]
 
 
+@pytest.mark.slow
 def test_users_at_once_get_what_each_gets_alone(server):
     alone = {client: tokens(ask(server, client)) for client in ("alice", "bob", "carol")}
     assert len({str(each) for each in alone.values()}) == 3
@@ -49,6 +50,7 @@ def test_users_at_once_get_what_each_gets_alone(server):
     assert all(each == alone[client] for client, each in together)
 
 
+@pytest.mark.slow
 def test_a_new_release_and_an_erasure_take_effect_on_the_next_request(server, published):
     base = tokens(ask(server, "carol"))
     first = tokens(ask(server))
@@ -69,6 +71,7 @@ def test_sampling_is_of_the_seed_and_the_choice(server):
     assert ask(server, temperature=1.5, seed=-1)["sharedllm"]["seed"] == -1
 
 
+@pytest.mark.slow
 def test_a_stream_is_the_whole_answer_in_pieces(server):
     whole = ask(server)["choices"][0]
     body = {"model": server.model, "prompt": PROMPT, "seed": 11, "max_tokens": 12, "stream": True}
@@ -150,6 +153,7 @@ def test_an_erasure_by_another_process_ends_what_runs_here_and_clears_the_row(se
     assert server.engine.counters.finished == {"erased": 1}
 
 
+@pytest.mark.slow
 def test_nothing_of_a_server_that_has_ended_stays_in_memory(published):
     engine = Engine(published.base, SMALL)
     left = weakref.ref(engine)

@@ -48,6 +48,7 @@ def prompts(engine):
     return [engine.base.tokenizer.decode(request.prompt) for request in engine.requests]
 
 
+@pytest.mark.slow
 def test_a_response_is_what_a_chat_answers(ask, published):
     answer = ask(Saying(published.base, "Well, hello."), instructions="Be kind.", metadata={"a": "b"})
     (message,) = answer.output
@@ -72,6 +73,7 @@ def test_a_response_says_in_its_headers_which_release_answered(serving, publishe
     assert (answer.headers["x-sharedllm-route"], answer.headers["x-sharedllm-release"]) == ("own", "1")
 
 
+@pytest.mark.slow
 def test_items_are_the_conversation_with_calls_and_their_results(ask, published):
     said = {"type": "output_text", "text": "Ringing.", "annotations": [], "logprobs": []}
     call = {"type": "function_call", "name": "ring", "arguments": '{"times": 2}', "status": "completed"}
@@ -93,6 +95,7 @@ def test_items_are_the_conversation_with_calls_and_their_results(ask, published)
     ]
 
 
+@pytest.mark.slow
 def test_calls_are_items_beside_what_is_said(ask, published):
     answer = ask(Saying(published.base, CALLS), tools=[RING, WAIT])
     message, ring, wait = answer.output
@@ -105,6 +108,7 @@ def test_calls_are_items_beside_what_is_said(ask, published):
     assert "Ring the bell." in prompts(ask.engine)[0]
 
 
+@pytest.mark.slow
 def test_a_stream_has_openais_events_in_order(ask, published):
     events = ask(Saying(published.base, "Hi."), stream=True)
     assert [event.type for event in events] == [
@@ -126,6 +130,7 @@ def test_a_stream_has_openais_events_in_order(ask, published):
     assert whole.model_extra["sharedllm"] == events[0].response.model_extra["sharedllm"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [CALLS, "", " \n", "a <tool and b", CALLS[:-3], "\n" + CALLS[6:]])
 def test_a_streamed_response_is_the_whole_one_in_pieces(ask, published, text):
     engine = Saying(published.base, text)
@@ -147,6 +152,7 @@ def spoken(item):
     return (item.name, item.arguments) if item.type == "function_call" else item.content[0].text
 
 
+@pytest.mark.slow
 def test_openais_stream_helper_reads_what_was_parsed(listening, published, monkeypatch):
     class Person(pydantic.BaseModel):
         kind: Literal["old", "young"]
@@ -160,6 +166,7 @@ def test_openais_stream_helper_reads_what_was_parsed(listening, published, monke
         assert stream.get_final_response().output_parsed == Person(kind="old")
 
 
+@pytest.mark.slow
 def test_an_answer_follows_the_schema(ask, published):
     class Person(pydantic.BaseModel, extra="forbid"):
         kind: Literal["old", "young"]
@@ -171,6 +178,7 @@ def test_an_answer_follows_the_schema(ask, published):
     assert ask(text={"format": {"type": "json_object"}}, max_output_tokens=9).output_text.startswith("{")
 
 
+@pytest.mark.slow
 def test_an_answer_that_was_cut_is_incomplete(ask):
     answer = ask(max_output_tokens=4)
     assert (answer.status, answer.incomplete_details.reason) == ("incomplete", "max_output_tokens")
@@ -178,6 +186,7 @@ def test_an_answer_that_was_cut_is_incomplete(ask):
     assert ask(max_output_tokens=4, stream=True)[-1].type == "response.incomplete"
 
 
+@pytest.mark.slow
 def test_log_probabilities_are_told_where_they_are_included(ask):
     asked = {"include": ["message.output_text.logprobs"], "top_logprobs": 2, "max_output_tokens": 3}
     (part,) = ask(**asked).output[0].content
@@ -189,6 +198,7 @@ def test_log_probabilities_are_told_where_they_are_included(ask):
     assert ask(max_output_tokens=3).output[0].content[0].logprobs == []
 
 
+@pytest.mark.slow
 def test_a_stream_that_fails_says_so_in_an_event(ask, published):
     engine = FakeEngine(published.base)
     engine.ending = "erased"
@@ -200,6 +210,7 @@ def test_a_stream_that_fails_says_so_in_an_event(ask, published):
     assert (refused.value.status_code, refused.value.code) == (410, "erased")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asked", "param"),
     [
@@ -228,6 +239,7 @@ def test_what_is_not_supported_is_refused_by_name(ask, asked, param):
     assert not ask.engine.requests
 
 
+@pytest.mark.slow
 def test_what_changes_nothing_is_taken(ask):
     ask(
         store=False,

@@ -19,6 +19,7 @@ from sharedllm.http.service import Service
 HEAD = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 
 
+@pytest.mark.slow
 def test_a_head_that_never_ends_is_cut_off_however_slowly_it_trickles(listening, monkeypatch):
     monkeypatch.setattr(server_module, "HEADER_SECONDS", 0.3)
     address, *_ = listening()
@@ -28,6 +29,7 @@ def test_a_head_that_never_ends_is_cut_off_however_slowly_it_trickles(listening,
         assert until_closed(slow) == b""
 
 
+@pytest.mark.slow
 def test_a_body_that_does_not_arrive_is_408_and_the_connection_ends(listening):
     address, *_ = listening(body_seconds=0.3)
     with connected(address) as slow:
@@ -37,6 +39,7 @@ def test_a_body_that_does_not_arrive_is_408_and_the_connection_ends(listening):
     assert b'"error"' in answer
 
 
+@pytest.mark.slow
 def test_a_body_that_says_it_is_too_long_is_refused_before_it_is_sent(listening):
     address, *_ = listening(body_bytes=1000)
     with connected(address) as big:
@@ -44,6 +47,7 @@ def test_a_body_that_says_it_is_too_long_is_refused_before_it_is_sent(listening)
         assert until_closed(big).startswith(b"HTTP/1.1 413")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/v1/completions", "/nowhere"])
 def test_a_client_that_sends_ten_megabytes_sees_why_they_were_refused(listening, path):
     address, *_ = listening()
@@ -51,6 +55,7 @@ def test_a_client_that_sends_ten_megabytes_sees_why_they_were_refused(listening,
     assert response.status_code == (413 if path != "/nowhere" else 404)
 
 
+@pytest.mark.slow
 def test_a_client_that_goes_away_while_it_sends_is_not_the_servers_error(listening):
     address, *_ = listening()
     with connected(address) as gone:
@@ -62,6 +67,7 @@ def test_a_client_that_goes_away_while_it_sends_is_not_the_servers_error(listeni
     assert 'endpoint="/v1/completions",route="none",status="499"' in metrics
 
 
+@pytest.mark.slow
 def test_a_connection_that_is_used_again_is_not_cut_off(listening, monkeypatch):
     monkeypatch.setattr(server_module, "HEADER_SECONDS", 0.3)
     address, *_ = listening()
@@ -71,6 +77,7 @@ def test_a_connection_that_is_used_again_is_not_cut_off(listening, monkeypatch):
             time.sleep(0.4)
 
 
+@pytest.mark.slow
 def test_without_keys_only_the_loopbacks_own_names_are_answered(listening):
     address, *_ = listening()
     assert httpx.get(f"{address}/healthz", headers={"Host": "evil.example"}).status_code == 400
@@ -83,6 +90,7 @@ def test_without_keys_the_server_does_not_leave_the_machine(published, host):
         serve(Service(FakeEngine(published.base), published.store), host, 0)
 
 
+@pytest.mark.slow
 def test_at_the_end_the_engine_is_drained_and_a_running_answer_is_completed(listening, published):
     engine = FakeEngine(published.base)
     engine.held = True
@@ -117,6 +125,7 @@ def test_at_the_end_the_engine_is_drained_and_a_running_answer_is_completed(list
     assert answers[0].json()["choices"][0]["text"].startswith("abc")
 
 
+@pytest.mark.slow
 def test_after_sigterm_it_says_that_it_will_end_while_it_still_answers_and_only_then_closes(listening):
     address, service, server, thread = listening(notice_seconds=1.0)
     assert httpx.get(f"{address}/readyz").status_code == 200
@@ -131,6 +140,7 @@ def test_after_sigterm_it_says_that_it_will_end_while_it_still_answers_and_only_
         httpx.get(f"{address}/readyz")
 
 
+@pytest.mark.slow
 def test_what_it_holds_is_moved_to_large_pages_once_it_takes_connections(listening, monkeypatch):
     moved = threading.Event()
     monkeypatch.setattr(server_module, "move_to_huge_pages", moved.set)
@@ -138,6 +148,7 @@ def test_what_it_holds_is_moved_to_large_pages_once_it_takes_connections(listeni
     assert moved.wait(20)
 
 
+@pytest.mark.slow
 def test_an_interrupt_gives_no_notice(listening):
     *_, server, thread = listening(notice_seconds=600)
     server.handle_exit(signal.SIGINT, None)
@@ -157,6 +168,7 @@ def test_an_address_that_a_name_has_and_the_machine_has_not_is_left_out(monkeypa
         listen("neither", 0)
 
 
+@pytest.mark.slow
 def test_threads_give_way_to_the_engines_while_it_serves(listening):
     before = sys.getswitchinterval()
     _, _, server, thread = listening()

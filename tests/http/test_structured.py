@@ -80,6 +80,7 @@ def test_text_is_what_an_answer_is_anyway(serving):
     assert server.engine.requests[0].grammar is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "ring"}}])
 def test_a_tool_that_has_to_be_called_is_called(server, monkeypatch, choice):
     # The small base's context has no room for more.
@@ -158,6 +159,7 @@ def test_the_base_is_told_of_the_tools_and_of_calls_and_results_as_text(serving,
     assert server.engine.requests[1].grammar is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "of",
     [{"type": "string", "pattern": "("}, {"allOf": [{"type": "string", "pattern": f"a.*b{n}"} for n in range(30)]}],

@@ -250,6 +250,7 @@ def test_what_is_no_adapter_of_this_base_is_refused_and_nothing_is_stored(server
     assert server.store.user("alice").releases == 1
 
 
+@pytest.mark.slow
 def test_a_training_is_queued_followed_and_cancelled(server):
     job = told(server.alice.post("/v1/users/alice/train", json={"text": writing("alice")}), 202)
     assert (job["user"], job["recipe"], job["steps"]["total"]) == ("alice", "default", 6)
@@ -402,6 +403,7 @@ def test_the_training_of_one_user_holds_off_nobody_elses_erasure(server, monkeyp
         told(server.bob.delete("/v1/users/bob"), 200)
 
 
+@pytest.mark.slow
 def test_a_receipt_names_the_snapshot_that_this_server_serves(server, tmp_path):
     pack(server.store, tmp_path / "monday", signing_key(), base=server.base.fingerprint, format="norm")
     server.store.publish("dora", adapter_of(server.base), PASSED)

@@ -68,6 +68,7 @@ def test_a_server_with_keys_of_its_own_gives_none_for_codes(serving):
     assert (response.status_code, response.json()["error"]["code"]) == (401, "unknown_key")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.getuid() != 0, reason="it takes root to be somebody else")
 @pytest.mark.parametrize(("family", "host"), [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::ffff:127.0.0.1")])
 def test_a_code_that_another_user_of_the_machine_has_read_among_a_browsers_arguments_gives_them_nothing(
@@ -98,6 +99,7 @@ def test_whose_a_connection_is_is_told_of_those_of_this_machine_and_of_no_others
         assert uid_of((host, 50000), ("testserver", 80)) is None
 
 
+@pytest.mark.slow
 def test_a_page_of_another_name_reaches_no_place_that_is_opened_by_a_code(listening):
     address, *_ = listening(visits=Visits("alice"))
     assert httpx.get(f"{address}/", headers={"Host": "evil.example"}).status_code == 400

@@ -161,6 +161,7 @@ def stopping(step):
     yield bar
 
 
+@pytest.mark.slow
 def test_an_interrupted_one_goes_on_to_the_same_base(base_of, place, people, tmp_path):
     whole = adapt(place, people, "whole", RECIPE)
     with stopping(4) as bar:
@@ -279,6 +280,7 @@ def test_one_process_makes_a_prior_at_a_time(place, people):
     adapt(place, people, "ours", RECIPE)
 
 
+@pytest.mark.slow
 def test_nobody_is_erased_while_a_prior_is_made(place, people):
     @contextmanager
     def erasing(what, total):
@@ -290,6 +292,7 @@ def test_nobody_is_erased_while_a_prior_is_made(place, people):
     adapt(place, people, "ours", RECIPE)
 
 
+@pytest.mark.slow
 def test_erasing_a_contributor_marks_the_prior_which_is_then_made_anew_without_them(place, people, manifest):
     made, gone = adapt(place, people, "ours", RECIPE), INSIDE[1]
     with open_store(":memory:") as store:
@@ -336,6 +339,7 @@ def test_a_prior_whose_contributors_cannot_be_listed_is_said_to_be_left_in_the_r
     assert derived.outcome.startswith("still to do: ")
 
 
+@pytest.mark.slow
 def test_an_unfinished_prior_of_other_texts_is_begun_again(place, people, manifest):
     with stopping(4) as bar:
         place.bar = bar
@@ -354,6 +358,7 @@ def test_an_unknown_base_is_named_with_those_made_here(place, people):
         resolve_base("theirs")
 
 
+@pytest.mark.slow
 def test_a_private_prior_says_its_epsilon_and_what_the_noise_costs(place, people):
     pytest.importorskip("opacus")
     plain = adapt(place, people, "plain", RECIPE)

@@ -82,6 +82,7 @@ def test_every_holder_has_a_place_in_the_order_and_every_place_a_holder():
     assert len(set(HOLDERS)) == len(HOLDERS)
 
 
+@pytest.mark.slow
 def test_whatever_is_named_after_users_is_some_holders():
     named = set()
     for name in modules():
@@ -196,6 +197,7 @@ def forgetting(monkeypatch):
     return asked, of_engine
 
 
+@pytest.mark.slow
 def test_nobody_has_anything_of_who_is_erased_and_the_receipt_says_what_each_had(place, base_of, folder_of, forgetting):
     base, text, events = base_of("llama"), writing("alice"), SimpleQueue()
     address = str(place / "store.db")

@@ -315,6 +315,7 @@ def test_a_page_that_teaches_nothing_is_held_back_as_not_yet_and_nothing_of_it_a
     assert store.user("alice").served is None
 
 
+@pytest.mark.slow
 def test_a_page_that_harms_general_text_alone_is_served_scaled_down(base_of, tmp_path, store):
     general = writing("general").upper()
     with Workplace(base_of("llama"), folder=tmp_path / "training", general=general) as workplace:

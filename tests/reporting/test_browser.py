@@ -10,6 +10,8 @@ from sharedllm.reporting.report_data import Report
 from .browser import measured, needs_chromium
 from .reports import make_report
 
+pytestmark = pytest.mark.slow
+
 MEASURE = """
 <script>
 addEventListener("load", () => {

@@ -96,6 +96,7 @@ def test_nobody_is_read_with_their_own_adapter_as_a_control():
         assert len(set(others)) == count
 
 
+@pytest.mark.slow
 def test_a_gain_that_another_persons_adapter_brings_as_well_is_not_theirs():
     own = report()
     assert own.everyone.over_other.value == pytest.approx(1 - math.log(0.98) / math.log(0.85))
@@ -184,6 +185,7 @@ def test_two_people_and_equal_rows_have_a_map():
     assert list(draw_map(np.eye(2, 5, dtype=np.float32)).nearest) == [1, 0]
 
 
+@pytest.mark.slow
 def test_near_rows_are_of_the_same_kind_where_kinds_differ():
     found = make_report(24)
     assert found.agreement.value == 1

@@ -7,6 +7,8 @@ from sharedllm.reporting.fleet.page import write_fleet_page
 from .browser import CHARTS, measured, needs_chromium
 from .fleets import make_report
 
+pytestmark = pytest.mark.slow
+
 LONG = "مرحبا بالعالم/{kind}-" + "x" * 300 + "{number}"
 
 

@@ -11,6 +11,7 @@ def written(report, folder):
     return write_fleet_page(report, folder / "out" / "fleet.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_every_question_is_answered(tmp_path):
     report = make_report(24, missing={"chat/zed": "there is nothing of theirs"})
     source = written(report, tmp_path)
@@ -37,6 +38,7 @@ def test_every_question_is_answered(tmp_path):
     assert ("lang", "en") in outline.attributes
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_but_itself(tmp_path):
     source = written(make_report(), tmp_path)
     outline = Outline(source)
@@ -57,12 +59,14 @@ def test_nothing_untrusted_becomes_markup(tmp_path):
     assert "\u202e" not in source
 
 
+@pytest.mark.slow
 def test_a_fleet_of_one_kind_has_one_row_a_table(tmp_path):
     one, several = (written(make_report(9, kinds=kinds), tmp_path).count("<tr") for kinds in (("person",), ("a", "b")))
     # Each of three tables has a row for everybody and one for each kind.
     assert several - one == 3 * 2
 
 
+@pytest.mark.slow
 def test_a_broken_adapter_does_not_hide_the_others(tmp_path):
     source = written(make_report(18, broken=True), tmp_path)
     assert "−400.0%" in source
@@ -70,6 +74,7 @@ def test_a_broken_adapter_does_not_hide_the_others(tmp_path):
     assert "−100%" not in source
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", [False, True])
 def test_the_headline_is_as_true_for_a_failure(broken):
     said = headline(make_report(18, broken=broken))

@@ -156,6 +156,7 @@ def test_a_computation_that_looks_at_numbers_is_found_before_it_is_recorded(look
         unseen(lambda: {"found": looks(torch.ones(3))})
 
 
+@pytest.mark.slow
 def test_as_many_requests_as_there_may_be_take_few_recordings(engine_of, ask, row, recorded):
     engine = engine_of(start=False)
     # When it was made, others were for the check of the base.

@@ -23,6 +23,7 @@ BASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "dtype", "weights"), BASES)
 def test_a_seed_gives_the_same_answer_and_the_same_figures_alone_and_among_others(
     engine_of, ask, row, architecture, dtype, weights

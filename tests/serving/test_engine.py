@@ -175,6 +175,7 @@ def test_the_pieces_of_text_make_the_whole_text(engine_of, ask):
     assert client.text == engine.base.decode(client.ids)
 
 
+@pytest.mark.slow
 def test_a_seed_gives_the_same_answer_in_any_company(engine_of, ask, row):
     engine = engine_of()
     drawn = {
@@ -250,6 +251,7 @@ def test_a_prompt_that_does_not_fit_is_refused_with_the_numbers(engine_of, ask):
             ask(engine, prompt, max_tokens=new)
 
 
+@pytest.mark.slow
 def test_more_than_the_cache_holds_is_answered_one_after_the_other(engine_of, ask, row):
     engine = engine_of(limits=Limits(running=8, cache_tokens=128, batch_tokens=16, table_bytes=0))
     values = row(engine.layout.size, 1)
@@ -275,6 +277,7 @@ def test_one_owners_flood_does_not_fill_everybodys_queue(engine_of, ask):
     ask(engine, owner="bob")
 
 
+@pytest.mark.slow
 def test_one_owners_flood_does_not_keep_others_waiting(engine_of, ask):
     engine = engine_of(start=False)
     flood = [ask(engine, max_tokens=60) for _ in range(30)]
@@ -285,6 +288,7 @@ def test_one_owners_flood_does_not_keep_others_waiting(engine_of, ask):
     assert all(client.wait().finished.reason == "length" for client in flood)
 
 
+@pytest.mark.slow
 def test_one_owners_long_requests_do_not_fill_the_cache(engine_of, ask):
     engine = engine_of(limits=Limits(running=16, cache_tokens=512, batch_tokens=64))
     flood = [ask(engine, [5 + n] * 100, max_tokens=200) for n in range(6)]
@@ -312,6 +316,7 @@ def test_a_request_that_is_cancelled_ends_waiting_or_running(engine_of, ask):
     assert ask(engine).wait().finished.reason == "length"
 
 
+@pytest.mark.slow
 def test_a_deadline_ends_a_request_that_waits_or_runs(engine_of, ask):
     engine = engine_of(limits=Limits(running=2, cache_tokens=1024))
     blocking = ask(engine, max_tokens=400)
@@ -371,6 +376,7 @@ def test_what_draining_has_no_time_for_ends_with_shutdown(engine_of, ask):
     assert {client.wait().finished.reason for client in clients} == {"shutdown"}
 
 
+@pytest.mark.slow
 def test_nothing_is_kept_of_a_request_that_has_ended(engine_of, ask):
     engine = engine_of()
     prompt = np.random.default_rng(5).integers(3, 250, 60).tolist()

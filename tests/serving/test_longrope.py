@@ -47,6 +47,7 @@ def everybody(base, row):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [1, pytest.param(-1, marks=pytest.mark.rare)])
 @pytest.mark.parametrize(
     "limits",
@@ -72,6 +73,7 @@ def test_neighbours_on_both_sides_of_the_limit_get_what_whole_passes_of_their_ow
     assert [clients[number].wait().ids for number in range(len(people))] == expected
 
 
+@pytest.mark.slow
 def test_so_they_do_where_passes_are_recorded(base, start, ask, row, monkeypatch):
     people = everybody(base, row)
     expected = [alone(base, *each) for each in people]
@@ -85,6 +87,7 @@ def test_so_they_do_where_passes_are_recorded(base, start, ask, row, monkeypatch
     assert [client.wait().ids for client in clients] == expected
 
 
+@pytest.mark.slow
 def test_what_is_told_of_given_and_new_tokens_is_what_whole_passes_say(base, start, ask, row):
     people = everybody(base, row)
     expected = [alone(base, *each) for each in people]
@@ -125,6 +128,7 @@ def test_log_probabilities_of_new_tokens_follow_the_text_as_long_as_it_was_then(
             assert client.logprobs[before] == pytest.approx(float(told[client.ids[before]]))
 
 
+@pytest.mark.slow
 def test_whoever_is_erased_or_cancelled_while_read_again_leaves_others_alone(base, start, ask, row):
     people = everybody(base, row)
     expected = [alone(base, *each) for each in people]

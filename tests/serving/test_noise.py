@@ -34,6 +34,7 @@ def test_it_stays_what_it_was():
         assert keys_of([Sampling(seed=seed, choice=choice)], [position])[0].tolist() == expected
 
 
+@pytest.mark.slow
 def test_variables_are_exponential_and_those_of_different_tokens_and_places_have_nothing_to_do_with_one_another():
     found = of_all(keys(2000, seed=3), 200).numpy()
     # The mean and the share below some bounds, for each token of its own.

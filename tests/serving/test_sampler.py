@@ -62,6 +62,7 @@ def test_no_token_is_drawn_that_is_not_among_the_likeliest(top_k, size):
     assert top_k > 1 or found.max() == 1
 
 
+@pytest.mark.slow
 def test_every_bound_is_of_the_whole_distribution():
     logits = torch.tensor([0.4, 0.3, 0.2, 0.1], dtype=torch.float64).log()
     assert set(np.flatnonzero(many(logits, top_k=3, top_p=0.65))) == {0, 1}

@@ -36,6 +36,7 @@ def test_logits_are_computed_for_what_is_scored_or_drawn_from_alone(base_of):
     assert places(1) == [[8], [], [8]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["llama", "gemma3"])
 def test_after_an_erasure_nothing_waits_for_the_next_request_to_be_overwritten(engine_of, ask, row, architecture):
     engine = engine_of(architecture, start=False)

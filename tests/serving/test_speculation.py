@@ -98,6 +98,7 @@ def test_everybody_gets_what_whole_forward_passes_of_their_own_row_give(
     assert 0 < engine.counters.accepted_tokens < engine.counters.proposed_tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("architecture", "seed"), [("llama", 20), ("llama", 21), ("gemma3", 22), ("adapted", 23)])
 def test_random_requests_are_told_the_same_with_and_without(base_of, row, architecture, seed, eager):
     base, answers = base_of(architecture, torch.float64), []
@@ -178,6 +179,7 @@ def test_an_answer_ends_where_it_does_without_in_the_middle_of_what_was_accepted
     assert told(found) == told(ask(engine, REPEATED, **{"max_tokens": 40, **options}).wait())
 
 
+@pytest.mark.slow
 def test_a_text_is_read_ahead_no_farther_than_the_original_context(loaded, ask, eager):
     base, found = loaded(phi3, torch.float64), []
     for limits in (SMALL, AHEAD):

@@ -157,6 +157,7 @@ def test_an_interrupted_batch_leaves_nothing(store):
 # Values
 
 
+@pytest.mark.slow
 @one_store
 @given(values=st.lists(st.floats(-65504, 65504, width=32), min_size=1, max_size=50))
 def test_values_come_back_as_their_nearest_float16(store, values):
@@ -206,6 +207,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @one_store
 @given(provenance=st.dictionaries(st.text(max_size=5), JSON, max_size=3))
 def test_provenance_is_any_json(store, provenance):
@@ -231,6 +233,7 @@ def test_ids_that_merely_look_alike_are_different_people(store):
         assert store.served(user).adapter.values.tolist() == [position]
 
 
+@pytest.mark.slow
 @one_store
 @given(user=IDS, other=IDS)
 def test_nobody_is_ever_served_for_somebody_else(store, user, other):
@@ -366,6 +369,7 @@ def test_people_are_found_by_a_part_of_their_id(store, search, expected):
     assert [user for page in pages(store, search=search, limit=2) for user in page] == expected
 
 
+@pytest.mark.slow
 @one_store
 @given(users=st.lists(IDS, min_size=1, max_size=4, unique=True), search=IDS)
 def test_a_search_finds_the_same_people_in_every_store(store, users, search):
@@ -718,6 +722,7 @@ def test_each_has_an_account_of_their_own(store):
     assert [store.note_erasure(user, []).receipt for user in ("alice", "Alice")] == [{"id": "alice"}, {"id": "Alice"}]
 
 
+@pytest.mark.slow
 def test_several_who_erase_somebody_at_once_have_one_receipt(store):
     def erase(turn):
         store.note_erasure("alice", [])

@@ -91,6 +91,7 @@ def test_a_window_without_targets_is_never_drawn_nor_counted(passages):
         assert ((cut[:, 1:] >= 0).sum(axis=1) > 0).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(people(("own", "other")), st.integers(0, 999))
 def test_what_others_say_changes_no_cut_and_no_number_of_targets(passages, word):

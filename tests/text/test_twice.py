@@ -146,6 +146,7 @@ def test_time_zones_are_minded():
     assert [len(each.turns) for each in each_once([one, other])] == [1, 0]
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.lists(
@@ -163,6 +164,7 @@ def test_every_character_is_kept_or_counted_and_nothing_is_lost_whole(given_turn
     assert {text for each in documents for text in texts(each)} == {text for each in found for text in texts(each)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("same", [True, False])
 def test_it_takes_time_in_proportion(same):
     documents = [

@@ -102,6 +102,7 @@ def test_every_block_is_read_by_a_row_that_has_not_seen_it(train, page, base):
         injection.remove()
 
 
+@pytest.mark.slow
 def test_pages_and_long_texts_train_in_one_batch_as_alone(train, page, text_of):
     texts = [text_of("carol", window=64), page("alice"), text_of("dan", window=64), page("bob", 2_700)]
     together = train(texts)
@@ -135,6 +136,7 @@ def test_training_ends_when_steps_were_doubled_without_reading_better(train, pag
     assert found.adapter.provenance["steps"] == 1
 
 
+@pytest.mark.slow
 @settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(2_000, 8_000), st.integers(0, 5))
 def test_any_little_text_is_trained(train, base, characters, seed):
@@ -148,6 +150,7 @@ def test_any_little_text_is_trained(train, base, characters, seed):
 # Resuming
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [1, pytest.param(2, marks=pytest.mark.rare), 5])
 def test_an_interrupted_run_ends_with_the_same_bits(train, page, tmp_path, step):
     texts = [page("alice"), page("bob", 2_600)]
@@ -182,6 +185,7 @@ def test_a_page_alone_that_was_killed_ends_with_the_same_bits(train, page, tmp_p
     assert same_bits(resumed, expected)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_folds_is_trained_over(train, page, tmp_path):
     text, checkpoints = page("alice"), Checkpoints(tmp_path, "base-1")
     expected = train([text])["alice"]

@@ -56,6 +56,7 @@ train(sys.argv[3], Path(sys.argv[2]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("when", "first"),
     [

@@ -99,11 +99,13 @@ def test_each_persons_gradient_is_what_is_bounded_in_a_training(base_of, monkeyp
     assert all(after <= 0.01 * (1 + 1e-5) for _, after in lengths)
 
 
+@pytest.mark.slow
 def test_two_private_trainings_of_the_same_people_have_noise_of_their_own(base_of):
     one, other = (train_prior(base_of(), contributors(), NOISY) for _ in range(2))
     assert not same(one, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [1, 11])
 def test_an_interrupted_private_training_goes_on_to_the_same_bits(base_of, tmp_path, monkeypatch, steps):
     monkeypatch.setattr("sharedllm.training.prior.secrets.randbits", lambda bits: 2**127 + 5)

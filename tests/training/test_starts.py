@@ -65,6 +65,7 @@ def test_a_row_of_zeros_is_the_base(train, base):
     assert np.array_equal(plain.adapter.values, begun.adapter.values)
 
 
+@pytest.mark.slow
 def test_training_goes_on_where_it_was_and_others_begin_at_the_base(train, start):
     alone = train(["bob", "carol"])
     grown = train(["bob", "carol"], starts={"bob": start})
@@ -73,6 +74,7 @@ def test_training_goes_on_where_it_was_and_others_begin_at_the_base(train, start
     assert near < far
 
 
+@pytest.mark.slow
 def test_what_was_learnt_is_kept_better_than_by_beginning_anew(train, start, base, inject, text_of):
     """Bob's text comes to Alice's row, and Alice's own is gone."""
     again = train(["bob"], replace(RECIPE, steps=20))["bob"].adapter

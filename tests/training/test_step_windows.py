@@ -56,6 +56,7 @@ def test_the_global_generator_is_neither_read_nor_moved():
     assert np.array_equal(step_windows(counting(300), RECIPE, 3), first)
 
 
+@pytest.mark.slow
 @given(st.integers(16, 400), st.integers(1, 5))
 def test_an_epoch_reads_no_token_twice_and_almost_all_of_them(tokens, count):
     text, recipe = counting(tokens), replace(RECIPE, windows_per_step=count)

@@ -159,6 +159,7 @@ def test_who_the_others_are_does_not_change_a_bit(train):
     assert same_bits(first["alice"], second["alice"])
 
 
+@pytest.mark.slow
 def test_many_users_pass_through_few_slots_and_are_read_when_there_is_room(train, text_of, base_of, inject, slots):
     slots(3)
     users = [f"user {number}" for number in range(20)]

@@ -291,6 +291,7 @@ def test_a_folder_with_something_in_it_is_not_touched(llama, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+@pytest.mark.slow
 def test_the_real_base_gives_our_logits_in_peft(tmp_path):
     base = load_base(dtype=torch.float32, device="cpu")
     layout = layout_of(base)

@@ -60,6 +60,7 @@ def kill_workers(how=signal.SIGKILL):
         os.kill(process.pid, how)
 
 
+@pytest.mark.slow
 def test_a_killed_worker_costs_nobody_their_adapter(store, plan, job):
     states = {}
     for result in start(store, plan, job):
@@ -74,6 +75,7 @@ def test_a_killed_worker_costs_nobody_their_adapter(store, plan, job):
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_closing_a_run_leaves_checkpoints_and_no_processes_behind(store, plan, job):
     running = start(store, plan, job)
     first = next(news for news in running if isinstance(news, Result))
@@ -109,6 +111,7 @@ def meet(base, folder):
     raise RuntimeError("the others have not come")
 
 
+@pytest.mark.slow
 def test_workers_load_their_bases_at_the_same_time(store, tmp_path, job, monkeypatch):
     meeting = tmp_path / "meeting"
     meeting.mkdir()
@@ -122,6 +125,7 @@ def test_workers_load_their_bases_at_the_same_time(store, tmp_path, job, monkeyp
     assert len(list(meeting.iterdir())) == 2
 
 
+@pytest.mark.slow
 def test_a_base_that_does_not_load_ends_the_run_with_its_own_error(store, plan, job, tmp_path):
     with pytest.raises(BaseError, match=re.escape(str(tmp_path))):
         list(start(store, plan, replace(job, base=str(tmp_path))))

@@ -10,6 +10,8 @@ from sharedllm.store import open_store
 
 from .conftest import USERS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def away(server):

@@ -58,6 +58,7 @@ def test_everyone_gets_one_release_that_says_where_it_came_from(eight):
     assert not list(eight.checkpoints.rglob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_what_is_learned_of_each_is_said_by_their_line_and_kept_with_the_release(fleet, tmp_path):
     turns = [(role, writing(f"{role} {n}", 130).strip()) for n in range(30) for role in ("user", "assistant")]
     asked = [{"role": role, "content": text} for role, text in turns]
@@ -106,6 +107,7 @@ def test_somebody_of_whom_the_store_holds_what_is_damaged_keeps_nobody_else(eigh
 # Nobody else matters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_a_users_adapter_depends_on_nobody_else(fleet, slots, seed):
     """Random fleets: texts of all lengths, early stopping, any order, shard size, batch size and number of workers."""
@@ -130,6 +132,7 @@ def test_a_users_adapter_depends_on_nobody_else(fleet, slots, seed):
         assert fleet.store.release(user, 1).adapter.provenance["steps"] == steps
 
 
+@pytest.mark.slow
 def test_batches_of_the_same_shape_give_the_same_bits(eight, slots):
     """One row a pass, whoever is before and after it, in whichever shard of whichever worker."""
     slots(1)
@@ -143,6 +146,7 @@ def test_batches_of_the_same_shape_give_the_same_bits(eight, slots):
     assert all(np.array_equal(eight.values(user), first[user]) for user in USERS)
 
 
+@pytest.mark.slow
 def test_no_more_than_a_shards_texts_are_ever_held(eight, monkeypatch):
     held = most = 0
     read = manifests.Entry.read
@@ -165,6 +169,7 @@ def test_no_more_than_a_shards_texts_are_ever_held(eight, monkeypatch):
     assert most == 3
 
 
+@pytest.mark.slow
 def test_long_texts_are_handed_over_a_few_at_a_time(eight, monkeypatch):
     monkeypatch.setattr(run, "_LARGEST_WORK", 6_000)
     eight.size = 8
@@ -175,6 +180,7 @@ def test_long_texts_are_handed_over_a_few_at_a_time(eight, monkeypatch):
 # Interrupted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("results", [1, 4, 7])
 def test_a_run_that_ends_early_goes_on_where_it_was_with_the_same_adapters(eight, slots, results):
     slots(1)
@@ -195,6 +201,7 @@ def test_a_run_that_ends_early_goes_on_where_it_was_with_the_same_adapters(eight
     assert not list(eight.checkpoints.rglob("*.safetensors"))
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_the_steps_that_were_taken(eight, monkeypatch):
     taken = []
     original = vectors._Batch._step
@@ -233,6 +240,7 @@ def test_who_cannot_be_trained_is_listed_with_the_reason_and_nobody_else_is_harm
     assert {user.user for user in eight.store.users()} == set(results) - set(failed)
 
 
+@pytest.mark.slow
 def test_a_text_too_short_for_the_recipes_windows_is_cross_validated(fleet):
     fleet.recipe = replace(RECIPE, window=64)
     fleet.write({"alice": writing("alice", 8_000), "bob": writing("bob", 2_100), "carol": writing("carol", 8_000)})
@@ -243,6 +251,7 @@ def test_a_text_too_short_for_the_recipes_windows_is_cross_validated(fleet):
     assert "cross_validated" not in fleet.store.release("alice", 1).adapter.provenance
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deadly", [["user 0"], ["user 7"], ["user 2", "user 3"]])
 @pytest.mark.parametrize("size", [1, 8])
 def test_a_user_whom_workers_die_of_is_found_and_everyone_else_is_trained(eight, deadly, size):
@@ -280,6 +289,7 @@ def test_workers_that_never_start_end_the_run_instead_of_failing_everyone(eight)
     assert len(eight.executors[-1].handed_out) == 3
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_and_loses_nothing(eight, monkeypatch):
     def full(descriptor):
         raise OSError(errno.ENOSPC, "No space left on device")

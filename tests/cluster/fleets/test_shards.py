@@ -81,6 +81,7 @@ def test_users_whose_digests_are_equal_are_still_two_users(manifest, monkeypatch
         plan_fleet(manifest(*people(3), {"user": "user 1", "text": "more"}), 2)
 
 
+@pytest.mark.slow
 def test_looking_for_users_with_two_lines_takes_what_is_reckoned_with(manifest):
     users = 40_000
     path = manifest(*people(users))

@@ -15,6 +15,7 @@ def test_everything_of_the_page_weighs_less_than_300_kb():
     assert 10_000 < sum(map(len, assets().values())) < WEIGHT
 
 
+@pytest.mark.slow
 def test_every_file_is_served_under_the_policy_and_to_whoever_asks(serving):
     nobody = serving().nobody
     for address in ("/", *(f"/console/{name}" for name in assets())):

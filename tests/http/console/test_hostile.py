@@ -23,6 +23,7 @@ class Hostile(FakeEngine):
         deliver(Finished("stop", "", len(request.prompt), 1, (), (Scored(5, -0.5, (), -0.75),), None))
 
 
+@pytest.mark.slow
 def test_names_and_answers_never_become_markup(site, published, visit):
     published.store.publish(NAME, published.adapter(3), PASSED)
     published.store.revoke(NAME, f"{NAME} {SAID}")
@@ -43,6 +44,7 @@ def test_names_and_answers_never_become_markup(site, published, visit):
         page.evaluate(broken)
 
 
+@pytest.mark.slow
 def test_a_paste_of_a_hundred_thousand_characters_is_refused_in_words_and_the_page_goes_on(site, visit):
     site = site()
     page = enter(visit(site.address), site.secrets["alice"])
@@ -55,6 +57,7 @@ def test_a_paste_of_a_hundred_thousand_characters_is_refused_in_words_and_the_pa
     page.locator(".exchange").nth(1).locator(".said").last.wait_for()
 
 
+@pytest.mark.slow
 def test_text_that_is_written_from_right_to_left_stands_so(site, visit):
     site = site()
     page = enter(visit(site.address), site.secrets["alice"])
@@ -65,6 +68,7 @@ def test_text_that_is_written_from_right_to_left_stands_so(site, visit):
     assert page.evaluate("getComputedStyle(document.querySelector('.exchange h2')).direction") == "rtl"
 
 
+@pytest.mark.slow
 def test_a_place_that_is_chosen_as_soon_as_it_can_be_is_shown(site, visit):
     """On a busy machine that is long before the page does what comes after drawing."""
     site = site()
@@ -76,6 +80,7 @@ def test_a_place_that_is_chosen_as_soon_as_it_can_be_is_shown(site, visit):
     page.get_by_role("heading", name="Releases", level=1).wait_for()
 
 
+@pytest.mark.slow
 def test_a_place_that_comes_late_does_not_take_the_place_of_the_one_that_was_chosen_after_it(site, visit):
     site, held = site(), []
     page = visit(site.address)
@@ -92,6 +97,7 @@ def test_a_place_that_comes_late_does_not_take_the_place_of_the_one_that_was_cho
     assert page.get_by_role("heading", name="Releases", level=1).is_visible()
 
 
+@pytest.mark.slow
 def test_a_second_tab_is_somebody_elses_place_if_they_log_in_there(site, visit):
     site = site()
     page = enter(visit(site.address), site.secrets["alice"])
@@ -141,6 +147,7 @@ def test_no_place_has_barriers_or_scrolls_sideways(site, published, training, vi
     check(page, axe, "the receipt")
 
 
+@pytest.mark.slow
 def test_everything_is_reached_by_keyboard(site, published, visit):
     site = site(FakeEngine(published.base))
     page = visit(site.address)

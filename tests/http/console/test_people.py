@@ -8,6 +8,8 @@ from tests.http.console.conftest import enter
 
 from sharedllm.adapters.adapter import GateOutcome
 
+pytestmark = pytest.mark.slow
+
 NASTY = "<img src=x onerror=alert(1)>"
 ARABIC = "مرحبا بالعالم"
 

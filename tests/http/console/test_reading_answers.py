@@ -7,6 +7,8 @@ from tests.http.conftest import FakeEngine
 from tests.http.console.conftest import enter
 from tests.http.console.test_texts import opened
 
+pytestmark = pytest.mark.slow
+
 OPENINGS = "\n\n".join(
     f"On the day number {day} she walked to the river and counted the boats that had come in since the morning,"
     f" {day} of them with red sails and a dog. Then she went home again, as slowly as she could."

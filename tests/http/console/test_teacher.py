@@ -19,6 +19,8 @@ from sharedllm.errors import UnknownUser
 from sharedllm.http.jobs import Jobs
 from sharedllm.training.recipes import RECIPES
 
+pytestmark = pytest.mark.slow
+
 PUPILS = [
     *("Ada", "Björn", "Chloé", "Đorđe", "Eun-ji", "فاطمة"),
     *("Grace", "Hanna", "Ігор", "José", "Krzysztof", "<img src=x onerror=alert(1)>"),

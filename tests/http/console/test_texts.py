@@ -3,10 +3,13 @@
 import json
 from urllib.parse import unquote
 
+import pytest
 from tests.http.console.conftest import enter
 from tests.http.test_own_files import CHAT, NOTES
 
 from sharedllm.adapters.adapter import GateOutcome
+
+pytestmark = pytest.mark.slow
 
 
 def opened(page, place):

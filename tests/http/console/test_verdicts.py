@@ -1,5 +1,6 @@
 """What came of a training, in words for whoever never heard of the test, in a real browser."""
 
+import pytest
 from tests.evaluation.test_cross_validation import GENERAL, falling
 from tests.evaluation.test_gate import grown, pair
 from tests.http.console.conftest import enter
@@ -9,6 +10,8 @@ from tests.http.test_own_files import NOTES
 from sharedllm.adapters.adapter import UNTESTED, GateOutcome
 from sharedllm.evaluation.gate import Gate, mind_repeats
 from sharedllm.text.repeats import Repeats
+
+pytestmark = pytest.mark.slow
 
 BY_PARTS = falling(0.1, noise=8.0)
 HELPS, HARMS_GENERAL = Gate().decide(pair(-0.1), pair(0.0)), Gate().decide(pair(-0.1), pair(+0.2))

@@ -1,11 +1,14 @@
 """Logging in and asking, in a real browser."""
 
+import pytest
 from tests.http.conftest import FakeEngine
 from tests.http.console.conftest import enter
 from tests.http.test_jwt import SECRET, WHOSE, signed
 
 from sharedllm.http.jwt import JWT
 from sharedllm.http.visits import Visits
+
+pytestmark = pytest.mark.slow
 
 
 def ask(page, prompt="Who came?"):

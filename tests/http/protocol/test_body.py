@@ -78,6 +78,7 @@ def long_body(before, piece, after, size=1_000_000):
     return b'{"model": "m", ' + before + b",".join(pieces) + after + b"}"
 
 
+@pytest.mark.slow
 def test_refusing_a_body_costs_a_small_multiple_of_its_size_whatever_is_in_it():
     done = subprocess.run([sys.executable, "-c", COSTS], check=False, capture_output=True, text=True)
     costs = json.loads(done.stdout or "0")

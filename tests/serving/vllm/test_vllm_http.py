@@ -12,6 +12,8 @@ from tests.serving.vllm.test_vllm_engine import TOLERANCE, rows_with_something
 from sharedllm.http.erased import stop_erased
 from sharedllm.serving.engine import Engine
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["published", "serving"]
 PROMPT = "Who came to the door?"
 

@@ -142,6 +142,7 @@ def test_a_killed_erasure_is_finished_when_the_store_is_opened_and_still_ends_wi
         assert kept(where, private) == (1, 1, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_one_that_was_killed_without_an_account_as_of_an_earlier_version_ends_with_a_receipt(
     where, private, monkeypatch, step, tmp_path
@@ -162,6 +163,7 @@ def test_a_minute_is_left_to_whoever_is_erasing(where, private, monkeypatch):
     assert kept(where, private) == (2, 2, 1)
 
 
+@pytest.mark.slow
 def test_a_process_that_stays_up_finishes_it_with_the_next_erasure(where, private, monkeypatch):
     with open_store(where) as store:
         with failing(store, "rows", monkeypatch, BUSY), pytest.raises(StoreBusy):
@@ -198,6 +200,7 @@ def test_nothing_is_stored_of_somebody_who_is_being_erased(where, private, monke
     assert kept(where, private) == (1, 2, 1)
 
 
+@pytest.mark.slow
 def test_somebody_may_come_back_before_anybody_asks_for_the_receipt(where, private, monkeypatch):
     with open_store(where) as store:
         with failing(store, "end", monkeypatch, BUSY), pytest.raises(StoreBusy):

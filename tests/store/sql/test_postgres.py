@@ -120,6 +120,7 @@ def test_a_store_of_a_newer_version_is_refused(server, address):
 # Others who write
 
 
+@pytest.mark.slow
 def test_stores_that_publish_and_roll_back_the_same_users_leave_a_history_without_gaps(address):
     def work(turn):
         with open_store(address) as store:
@@ -235,6 +236,7 @@ def test_a_change_cut_off_after_it_was_committed_is_not_made_again(opened, publi
     assert history(opened, "alice") == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_change_whose_outcome_nobody_can_tell_is_an_error_that_says_so(server, opened, impatient):
     opened.publish("alice", adapter(1), BETTER)
     try:
@@ -250,6 +252,7 @@ def test_a_change_whose_outcome_nobody_can_tell_is_an_error_that_says_so(server,
     assert history(opened, "alice") in ([1], [1, 2])
 
 
+@pytest.mark.slow
 def test_nothing_is_lost_or_doubled_when_the_server_crashes_and_comes_back(server, opened):
     going = Event()
     confirmed = []
@@ -411,6 +414,7 @@ def test_more_threads_than_connections_wait_their_turn(opened):
 # Erasure
 
 
+@pytest.mark.slow
 def test_erasure_leaves_nothing_to_be_read_and_after_a_rewrite_no_byte_in_the_tables(server, address, opened):
     user = "alice ⁂ the one who leaves"
     mine = adapter(*np.random.default_rng(7).normal(0, 0.01, 3000), trace="c0ffee" * 10)

@@ -88,6 +88,7 @@ def test_a_value_takes_two_bytes(path):
 # Crashes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["before the insert", "before the commit", "after the commit"])
 def test_a_process_that_dies_while_publishing_leaves_the_old_release_or_the_new(path, moment):
     with open_store(path) as store:
@@ -117,6 +118,7 @@ os._exit(9)
         assert store.publish("alice", adapter(), BETTER).number == expected + 1
 
 
+@pytest.mark.slow
 def test_a_process_killed_at_any_time_leaves_whole_releases(path):
     for attempt in range(4):
         publisher = python(
@@ -156,6 +158,7 @@ def test_an_erasure_cut_short_is_finished_at_the_next_opening(path):
 # Other processes
 
 
+@pytest.mark.slow
 def test_processes_that_create_and_write_the_same_store_all_succeed(path):
     publish = (
         "with open_store(path) as store:\n"
@@ -289,6 +292,7 @@ def test_rows_renumbered_within_a_user_are_noticed(path):
                 ask("alice", 1)
 
 
+@pytest.mark.slow
 def test_any_damaged_byte_gives_the_right_release_or_an_error(path):
     with open_store(path) as store:
         for user in ("alice", "bob"):
@@ -357,6 +361,7 @@ def test_a_log_cut_short_gives_back_the_last_whole_release(path, tmp_path):
 # Disks
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_what_there_was(path):
     filler = python(
         """
@@ -441,6 +446,7 @@ def test_after_an_erasure_no_byte_of_the_user_is_left(path):
     assert not [trace for trace in traces if trace in everything(path)]
 
 
+@pytest.mark.slow
 def test_no_trace_stays_in_pages_that_were_split_or_merged(path):
     """Deleting rows is not enough: b-trees leave copies behind when they move rows between pages."""
     chance = random.Random(1)
@@ -516,6 +522,7 @@ def log_of(path):
     return path.with_name("store.db-wal")
 
 
+@pytest.mark.slow
 def test_a_revocation_holds_without_the_log(path):
     killed(path, "store.publish('alice', adapter(1), better); store.revoke('alice', 'left')")
     for suffix in ("-wal", "-shm", "-mark"):
@@ -524,6 +531,7 @@ def test_a_revocation_holds_without_the_log(path):
         store.served("alice")
 
 
+@pytest.mark.slow
 def test_a_revocation_that_a_reader_keeps_in_the_log_is_not_undone_without_a_word(path):
     with open_store(path) as store:
         store.publish("alice", adapter(1), BETTER)
@@ -541,6 +549,7 @@ def test_a_revocation_that_a_reader_keeps_in_the_log_is_not_undone_without_a_wor
         open_store(path)
 
 
+@pytest.mark.slow
 def test_whatever_happens_to_the_log_no_confirmed_change_is_undone_without_a_word(path, tmp_path):
     killed(path, "for turn in range(3): store.publish('alice', adapter(turn, 4), better)")
     log, shared, noted = log_of(path).read_bytes(), path.read_bytes(), path.with_name("store.db-mark").read_bytes()
@@ -688,6 +697,7 @@ def test_reads_need_no_room_on_the_disk(path, code, closed):
         assert store.publish("alice", adapter(), BETTER).number == 2
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only the superuser can become another")
 def test_a_folder_that_is_read_only_is_read(tmp_path):
     with tempfile.TemporaryDirectory() as folder:

@@ -117,6 +117,7 @@ SPELLINGS = [
 ]
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(
     spelling=st.sampled_from(SPELLINGS),

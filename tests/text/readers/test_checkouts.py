@@ -117,6 +117,7 @@ def test_a_text_that_is_huge_in_its_commit_is_not_blamed(checkout):
     assert "huge.txt' is larger in its commit than 5 MB" in unread.error.message
 
 
+@pytest.mark.slow
 def test_a_checkout_at_which_git_hangs_is_waited_for_once(checkout, monkeypatch):
     monkeypatch.setattr(checkouts, "SECONDS", 2)
     (checkout / ".git" / "HEAD").unlink()

@@ -68,6 +68,7 @@ def test_a_zip_bomb_ends_where_an_archive_may_not_go_on(tmp_path, monkeypatch):
     assert "is larger than 256 MB" in unread[0]
 
 
+@pytest.mark.slow
 def test_archives_in_archives_are_read_to_a_depth(tmp_path):
     data = zipped([("note.txt", OWN[0].encode())])
     for _ in range(2):
@@ -81,6 +82,7 @@ def test_archives_in_archives_are_read_to_a_depth(tmp_path):
     assert "in 4 others; it goes no deeper" in unread[0]
 
 
+@pytest.mark.slow
 def test_an_archive_of_too_many_files_is_given_up_and_what_was_read_stays(tmp_path, monkeypatch):
     monkeypatch.setattr(dispatch, "MOST_MEMBERS", 5)
     data = zipped([(f"{number}.txt", f"Number {number}.".encode()) for number in range(9)])
@@ -106,6 +108,7 @@ def test_paths_in_archives_lead_nowhere_and_links_in_them_are_no_files(tmp_path)
     assert "is a link or a device" in unread[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "data"),
     [

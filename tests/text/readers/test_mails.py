@@ -354,6 +354,7 @@ def test_lines_that_only_a_width_had_broken_are_joined(tmp_path):
     assert document.turns[0].text == "One two three.\n\nFour."
 
 
+@pytest.mark.slow
 def test_a_mail_in_any_encoding_that_it_names_is_read(tmp_path):
     for number, charset in enumerate(("iso-8859-1", "koi8-r", "iso-2022-jp", "utf-7")):
         text = {"koi8-r": "Привет, как дела?", "iso-2022-jp": "こんにちは"}.get(charset, "Grüße")

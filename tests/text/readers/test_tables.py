@@ -122,6 +122,7 @@ def test_a_column_of_other_words_is_no_direction(tmp_path):
     assert (authors(document), document.me) == ([None, None], None)
 
 
+@pytest.mark.slow
 def test_a_table_of_names_and_times_that_does_not_say_who_wrote_is_named(tmp_path):
     rows = [
         ["26/02/2024", f"08:0{at}:11", ("Bob", "Alice M.")[at % 2], "+4915112345678", SAID[at % 2]] for at in range(9)
@@ -226,6 +227,7 @@ def test_a_long_film_among_text_messages_costs_no_message(tmp_path):
     assert [turn.text for turn in document.turns] == ["mine"] and document.left_out["attachments"] == 10_500_000
 
 
+@pytest.mark.slow
 def test_json_objects_with_a_text_are_a_table_and_others_are_named(tmp_path):
     path = tmp_path / "m.json"
     path.write_text(
