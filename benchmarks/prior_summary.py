@@ -21,6 +21,8 @@ def prior_figures() -> str:
 
 {_control(_load("prior_control"))}
 
+{_others(_load("prior_others"))}
+
 {_sweep(_load("prior_sweep"))}
 
 {_time(_load("time_to_quality"))}
@@ -115,6 +117,35 @@ that were read again here it differs by up to {found["bare_differs_by"]:.1f} nat
 | trained on | gain (95 % interval) | lowest tenth | less than the first | gain less | share of it | general text |
 |---|---|---|---|---|---|---|
 {_lines(rows)}"""
+
+
+def _others(found: dict[str, Any]) -> str:
+    told, recipe = found["summary"], found["recipe"]
+    rows = []
+    for part, by in told["parts"].items():
+        for name, each in by.items():
+            more = "" if name == "own" else _told(each["own_brings_more"])
+            better = "" if name == "own" else f"{each['own_better']} of {told['people']}"
+            whose = f"{_WHOSE[name]}, {float(part):.0%} of it"
+            rows.append(
+                f"| {whose} | {_told(each['gain'])} | {each['better_than_nothing']} of {told['people']} | {more} |"
+                f" {better} |"
+            )
+    said = f"""Is that a person's own? {told["people"]} people of {told["kinds"]} kinds, on the prior: rows of
+{_size(found["bytes"])} each after {recipe["steps"]} steps, by which nobody had chosen how far to go, nor any gate
+looked. How much lower than with no row the perplexity of their held-out text is."""
+    return f"""{textwrap.fill(said, 118, break_on_hyphens=False)}
+
+| read by | gain (95 % interval) | better than nothing | their own brings more | does so for |
+|---|---|---|---|---|
+{_lines(rows)}"""
+
+
+_WHOSE = {"own": "their own row", "kin": "one of their kind", "stranger": "one of another kind"}
+
+
+def _told(found: dict[str, Any]) -> str:
+    return _with_interval(found["median"], found["interval"], ".1%")
 
 
 _TRAINED_ON = {
