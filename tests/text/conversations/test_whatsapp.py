@@ -33,6 +33,8 @@ EVENING = {
     "Android, Croatian": "13.03.2024. 21:05 - {}: {}",
     "Android, Dutch": "13-03-2024 21:05 - {}: {}",
     "Android, Thai": "13/3/2567 21:05 - {}: {}",
+    "Android, Canadian French": "2024-03-13 21 h 05 - {}: {}",
+    "iOS, Canadian French": "[2024-03-13, 21\u202fh\u202f05\u202fmin\u202f33\u202fs] {}: {}",
     "old Android": "13 Mar 2024, 21:05 - {}: {}",
     "old Android, American": "Mar 13, 2024, 9:05 PM - {}: {}",
     "old iOS": "13/03/24 21:05:33: {}: {}",
@@ -294,6 +296,20 @@ LOCAL = {
         "Bu mesajı sildiniz",
         "<Bu mesaj düzenlendi>",
     ),
+    "Hindi": (
+        "फ़ाइल अटैच की गई",
+        "<मीडिया छोड़ा गया>",
+        "यह मैसेज मिटाया गया",
+        "आपने यह मैसेज मिटाया",
+        "<यह मैसेज एडिट किया गया>",
+    ),
+    "Swedish": (
+        "bifogad fil",
+        "<Media har utelämnats>",
+        "Det här meddelandet har tagits bort",
+        "Du tog bort det här meddelandet",
+        "<Det här meddelandet har redigerats>",
+    ),
 }
 
 
@@ -441,3 +457,42 @@ def test_a_place_raises_no_doubt_and_a_missed_call_at_the_end_is_nobodys():
     said = ["Bob: hi", "Bob: Standort: https://maps.google.com/?q=1,2", "Bob: canlı konum paylaşıldı", "Alice: ok"]
     document = read("\n".join(f"13/03/2024, 21:05 - {each}" for each in [*said, "Missed voice call"]))
     assert turns(document) == [("Bob", "hi"), ("Alice", "ok")] and not document.doubts
+
+
+@pytest.mark.parametrize("place", ["lokasi", "localisation ", "लोकेशन", "LOKALIZACJA"])
+def test_a_place_is_nobodys_words_in_any_language(place):
+    said = ["Bob: hi", f"Bob: {place}: https://maps.google.com/?q=-6.2,106.8", "Alice: ok"]
+    document = read("\n".join(f"13/03/2024, 21:05 - {each}" for each in said))
+    assert turns(document) == [("Bob", "hi"), ("Alice", "ok")] and not document.doubts
+
+
+def test_a_poll_is_nobodys_words_in_any_language_and_a_list_with_a_heading_is_somebodys():
+    poll = "POLLING:\nKapan?\nOPSI: Senin (1 suara)\nOPSI: Selasa (0 suara)"
+    listed = "Who comes:\nall of us\nBob: Monday\nEve: Tuesday (2)"
+    said = [f"Bob: {poll}", f"Alice: {listed}", "Bob: ok", "Alice: well"]
+    document = read("\n".join(f"13/03/2024, 21:05 - {each}" for each in said))
+    assert turns(document) == [("Alice", listed), ("Bob", "ok"), ("Alice", "well")]
+    assert document.left_out["polls"] == len(poll)
+
+
+def test_what_is_said_of_edits_is_known_in_any_language_by_what_ends_several_messages():
+    mark = "<এই মেসেজটি এডিট করা হয়েছে>"
+    said = [f"Alice: one {mark}", f"Alice: two {mark}", "Bob: three <once only>", "Alice: a <b>", "Bob: a <b>"]
+    document = read("\n".join(f"13/03/2024, 21:05 - {each}" for each in said))
+    assert turns(document) == [
+        *(("Alice", "one"), ("Alice", "two"), ("Bob", "three <once only>"), ("Alice", "a <b>"), ("Bob", "a <b>"))
+    ]
+
+
+def test_many_attachments_whose_word_no_list_knows_are_no_names():
+    sent = [f"<załączono: {at:08}-PHOTO.jpg>" for at in range(4)]
+    said = [*(f"Żaneta: \u200e{each}" for each in sent), "Bob: hi", "Żaneta: ok", "Eve: no"]
+    document = read("\n".join(f"[13.03.2024, 21:05:0{at}] {each}" for at, each in enumerate(said)))
+    assert turns(document) == [("Bob", "hi"), ("Żaneta", "ok"), ("Eve", "no")] and not document.doubts
+    assert document.left_out["attachments"]
+
+
+@pytest.mark.parametrize("told", ["This message was deleted by admin Eve.", "Diese Nachricht wurde von Admin Eve gelöscht"])
+def test_what_an_admin_deleted_is_nobodys_words(told):
+    document = read(f"13/03/2024, 21:05 - Bob: {told}\n13/03/2024, 21:06 - Alice: who deleted it?")
+    assert turns(document) == [("Alice", "who deleted it?")] and document.left_out["deleted messages"]

@@ -14,7 +14,7 @@ from sharedllm.text.conversations.whatsapp_phrases import MARKERS
 
 _CLOCK = re.compile(
     r"(?<![\d:.,])\d{1,2}:\d{2}(?::\d{2})?(?:[.,]\d{1,6})?(?!:?\d)(?: ?[AaPp]\.? ?[Mm]\.?(?![^\W\d_]))?"
-    r"|(\d{1,4}[./\-]\d{1,2}[./\-]\d{1,4}),? (?:klo |kl\.? )?\d{1,2}[.h]\d{2}(?![\d.])"
+    r"|(\d{1,4}[./\-]\d{1,2}[./\-]\d{1,4}),? (?:klo |kl\.? )?\d{1,2}(?:[.h]| h )\d{2}(?![\d.])"
 )
 """With a dot or an h it is one only after a date: else it may be a price, or a train."""
 

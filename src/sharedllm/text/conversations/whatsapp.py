@@ -27,7 +27,7 @@ _MARKS = (_LRM, "\u200f")
 
 _EDGES = "\u200e\u200f\u202a\u202c \u00a0\u202f\t\n\r"
 _LEVELS = re.compile(r"(?:INFO|DEBUG|TRACE|WARN|WARNING|ERROR|FATAL|CRITICAL|NOTICE)\b", re.IGNORECASE)
-_CLOCK = r"(?:[^\W\d]{1,4} ?)?\d{1,2}[:.]\d{2}(?:[:.]\d{2})?(?:[ \u00a0\u202f]?[^\W\d][^\[\]:]{0,6})?"
+_CLOCK = r"(?:[^\W\d]{1,4} ?)?\d{1,2}(?:[:.]|\s?h\s?)\d{2}(?:[:.]\d{2})?(?:[ \u00a0\u202f]?[^\W\d][^\[\]:]{0,6})?"
 _DAY = r"\d{1,4}[./\-] ?\d{1,2}(?:\.|[./\-] ?\d{2,4}\.?)?"
 _COPIED = re.compile(
     rf"\[(?:{_DAY},? (?:klo )?{_CLOCK}|{_CLOCK}, {_DAY})\] ?[^\n]{{1,80}}?:(?: |$)"
@@ -56,9 +56,13 @@ def text_documents(source: str, text: str) -> list[Document] | None:
         tells=phrases.SYSTEM_VERBS.search,
         stands_for=_stands_for,
     )
-    marks = _marks_programs([each.text for each in said if each.author], on_ios=spelling.heads[0].shape[0] is not None)
+    texts = [each.text for each in said if each.author]
+    marks = _marks_programs(texts, on_ios=spelling.heads[0].shape[0] is not None)
+    edits = _marks_of_edits(texts)
     owner: set[str] = set()
     for number, author, body in kept(read, said):
+        body, mark = _without_mark_of_edit(body, edits)
+        read.leave_out(SYSTEM, mark)
         _take(read, author, body, spelling.times[number], number, owner, marks)
     me = owner.pop() if len(owner) == 1 else None
     return [read.document(source, KIND, me=me, doubts=[*spelling.doubts, *doubts])]
@@ -155,8 +159,6 @@ def _marks_programs(texts: Sequence[str], *, on_ios: bool) -> tuple[str, ...]:
 def _take(
     read: Gathering, author: str, body: str, when: datetime | None, number: int, owner: set[str], marks: tuple[str, ...]
 ) -> None:
-    body, mark = _without_mark_of_edit(body)
-    read.leave_out(SYSTEM, mark)
     marked = body.startswith(marks)
     body = body.strip(_EDGES)
     first, _, rest = body.partition("\n")
@@ -165,9 +167,9 @@ def _take(
     if not rest and plain in phrases.DELETED_BY_OWNER:
         owner.add(author)
         read.leave_out(DELETED, body)
-    elif not rest and plain in phrases.DELETED:
+    elif not rest and (plain in phrases.DELETED or phrases.DELETED_BY_ADMIN.fullmatch(plain)):
         read.leave_out(DELETED, body)
-    elif plain and phrases.POLL.fullmatch(first) and any(map(phrases.OPTION.match, rest.split("\n"))):
+    elif plain and rest and _is_poll(first, rest):
         read.leave_out(POLLS, body)
     elif plain and _stands_for_a_file(first, marked):
         read.leave_out(ATTACHMENTS, first)
@@ -193,19 +195,36 @@ def _is_of_the_program(body: str, plain: str, number: int) -> bool:
     return plain != "" and (phrases.CALL.fullmatch(plain) or phrases.OTHER.fullmatch(plain)) is not None
 
 
-def _without_mark_of_edit(body: str) -> tuple[str, str]:
+def _is_poll(first: str, rest: str) -> bool:
+    known = phrases.POLL.fullmatch(first) and any(map(phrases.OPTION.match, rest.split("\n")))
+    return bool(known) or phrases.VOTES.fullmatch(f"{first}\n{rest}") is not None
+
+
+def _marks_of_edits(texts: Sequence[str]) -> Container[str]:
+    """What ends two messages and more of which it is not all, in brackets: what is said of edits in any language."""
+    tags = Counter(_end_in_tags(text)[1] for text in texts)
+    return {tag for tag, count in tags.items() if count > 1 and phrases.IN_TAGS.fullmatch(tag)}
+
+
+def _without_mark_of_edit(body: str, known: Container[str]) -> tuple[str, str]:
     """A text and what stands after it if it was edited."""
-    end = body.rstrip()
-    if not end.endswith(">"):
+    text, tag = _end_in_tags(body)
+    if not tag or not (tag in known or phrases.EDITED.fullmatch(f"{text[-1:]}{tag}".lstrip())):
         return body, ""
-    start = end.rfind("<", -_LONGEST_NOTE)
-    if start < 0 or not phrases.EDITED.fullmatch(end[max(0, start - 1) :].lstrip()):
-        return body, ""
-    return end[:start].removesuffix(_LRM), end[start:]
+    return text.removesuffix(_LRM), tag
+
+
+def _end_in_tags(text: str) -> tuple[str, str]:
+    """A text before and in the brackets that it ends with; nothing in them where it ends otherwise, or is no more."""
+    end = text.rstrip()
+    start = end.rfind("<", -_LONGEST_NOTE) if end.endswith(">") else -1
+    return (end[:start], end[start:]) if start >= 0 and end[:start].strip(_EDGES) else (text, "")
 
 
 def _stands_for(text: str) -> bool:
-    return phrases.OTHER.fullmatch(text.strip(_EDGES)) is not None
+    text = text.strip(_EDGES)
+    tag = phrases.ATTACHED_TAG.search(text)
+    return phrases.OTHER.fullmatch(text) is not None or (tag is not None and ":" not in text[: tag.start()])
 
 
 def _stands_for_a_file(line: str, marked: bool) -> bool:

@@ -168,7 +168,32 @@ _DELETED = (
     "tin nhắn này đã bị xóa",
     "tin nhắn đã bị xóa",
     "ข้อความนี้ถูกลบแล้ว",
+    "यह मैसेज मिटाया गया",
+    "यह मैसेज मिटा दिया गया",
+    "এই মেসেজটি মুছে ফেলা হয়েছে",
+    "یہ پیغام حذف کر دیا گیا",
+    "이 메시지는 삭제되었습니다",
+    "det här meddelandet har tagits bort",
+    "det här meddelandet raderades",
+    "ova je poruka izbrisana",
+    "ova poruka je obrisana",
+    "ова порука је избрисана",
+    "to sporočilo je bilo izbrisano",
+    "ši žinutė buvo ištrinta",
+    "šī ziņa tika dzēsta",
+    "see sõnum on kustutatud",
+    "hierdie boodskap is geskrap",
+    "ujumbe huu ulifutwa",
 )
+
+_DELETED_BY_ADMIN = (
+    r"this message was deleted by (?:an )?admin.{0,60}|diese nachricht wurde (?:von|durch) (?:einem )?(?:gruppen)?admin"
+    r".{0,60} gelöscht|un administrador eliminó este mensaje|(?:el administrador|el admin\.?) .{0,60} eliminó este mensaje"
+    r"|(?:o admin|um admin).{0,60} apagou esta mensagem|mensagem apagada (?:por|pelo) .{0,60}admin.{0,60}"
+    r"|ce message a été supprimé par (?:un |l.)?admin.{0,60}|questo messaggio è stato eliminato da.{0,20}admin.{0,60}"
+    r"|dit bericht is verwijderd door .{0,20}beheerder.{0,60}|данное сообщение удалено админ.{0,60}"
+)
+"""An admin may delete anybody's, which then stands there as if its author had said so."""
 
 _DELETED_BY_OWNER = (
     "you deleted this message",
@@ -227,6 +252,24 @@ _DELETED_BY_OWNER = (
     "has eliminat aquest missatge",
     "bạn đã xóa tin nhắn này",
     "คุณลบข้อความนี้แล้ว",
+    "आपने यह मैसेज मिटाया",
+    "आपने यह मैसेज मिटा दिया है",
+    "আপনি এই মেসেজটি মুছে ফেলেছেন",
+    "آپ نے یہ پیغام حذف کر دیا",
+    "삭제한 메시지입니다",
+    "나에 의해 삭제된 메시지입니다",
+    "du hast diese nachricht als admin gelöscht",
+    "ai șters acest mesaj",
+    "izbrisali ste ovu poruku",
+    "obrisali ste ovu poruku",
+    "избрисали сте ову поруку",
+    "izbrisali ste to sporočilo",
+    "изтрихте това съобщение",
+    "jūs ištrynėte šią žinutę",
+    "jūs izdzēsāt šo ziņu",
+    "kustutasid selle sõnumi",
+    "jy het hierdie boodskap geskrap",
+    "ulifuta ujumbe huu",
 )
 
 _EDITED = (
@@ -270,6 +313,7 @@ _OTHER = (
     r"null|waiting for this message\. this may take a while\.?|warten auf diese nachricht.*|"
     r"you received a view once (?:photo|video|message).*|this message can'?t be displayed.*|"
     r"esperando este mensaje.*|aguardando (?:esta )?mensagem.*|en attente de ce message.*|"
+    r"[^\n:<>]{2,40}: ?https?://maps\.google\.com/\?q=\S+|"
     r"(?:live )?(?:location|standort|ubicaci[óo]n|localiza[çc][ãa]o|posizione|locatie|position|konum|"
     r"lokalizacja|sijainti|plats|"
     r"местоположение|位置|위치|מיקום|الموقع) ?: ?https?://\S+|live location shared|live-standort wird geteilt|"
@@ -338,12 +382,18 @@ NOTICE = re.compile(_ENCRYPTED, re.IGNORECASE)
 CALL = re.compile(_CALLS, re.IGNORECASE)
 OTHER = re.compile(_OTHER, re.IGNORECASE)
 POLL = re.compile(_POLL, re.IGNORECASE)
+VOTES = re.compile(
+    r"[^\n:]{2,24}:\s?\n[^\n]+(?:\n\W{0,2}[^\n:]{2,24}: [^\n]* \([\u200e\u200f]?\d+ ?[^\W\d][^\n()]{0,20}\)){1,20}"
+)
+"""A whole poll, in any language: what it is called, the question, and behind each answer how many chose it."""
+
 OPTION = re.compile(rf"[\u200e ]*{_OPTION}", re.IGNORECASE)
 NAMED = re.compile(_NAMED, re.IGNORECASE)
 """What WhatsApp calls a file: the one group that matches is whom, or which group, the chat is with."""
 
 FILE_ATTACHED = tuple(each.casefold() for each in _FILE_ATTACHED)
 DELETED = frozenset(_DELETED)
+DELETED_BY_ADMIN = re.compile(_DELETED_BY_ADMIN, re.IGNORECASE)
 DELETED_BY_OWNER = frozenset(_DELETED_BY_OWNER)
 
 _BEFORE_NOON = [

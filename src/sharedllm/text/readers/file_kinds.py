@@ -118,7 +118,7 @@ _IS_SUBTITLES = re.compile(rb"WEBVTT\b|\s*\d+\r?\n\d\d:\d\d:\d\d,\d{3} --> \d\d:
 _IS_JAPANESE = re.compile(rb"\x1b\$[@B][!-~]+\x1b\([BJ]")
 """ISO-2022-JP, whose bytes are all ASCII."""
 
-_MAY_BE_EXPORT = re.compile(r"^[^\n]{0,70}?\d[:.]\d\d|\A\s*[\[{]", re.MULTILINE)
+_MAY_BE_EXPORT = re.compile(r"^[^\n]{0,70}?\d(?:[:.]|\s?h\s?)\d\d|\A\s*[\[{]", re.MULTILINE)
 _EXPORT_ENDINGS = {".txt", ".json", ".text", ".md", ".log", ""}
 _LOOKED_AT = 65_536
 _FEWEST_NUL = 0.1
