@@ -105,3 +105,52 @@ OTHER_TEXT = {
 @pytest.mark.parametrize("text", OTHER_TEXT.values(), ids=OTHER_TEXT.keys())
 def test_other_text_is_no_export(text):
     assert recognise("other.txt", text.encode()) is None
+
+
+def told_in(told, author="Zoë Müller"):
+    """What is left of a chat of Messenger in which the program told something as if somebody had said it."""
+    messages = [
+        {"sender_name": who, "timestamp_ms": at, "content": text}
+        for at, (who, text) in enumerate([(author, "hello"), ("Bob", "hi"), (author, told)])
+    ]
+    (document,) = recognise("x", json.dumps({"participants": [], "messages": messages}, ensure_ascii=False).encode())
+    return [turn.text for turn in document.turns]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        *("Du hast ein Bild gesendet.", "Du hast Bob zur Gruppe hinzugefügt.", "Du hast eine Umfrage erstellt: Wohin?"),
+        *("Vous avez nommé le groupe Amis.", "Enviaste una foto.", "Você saiu do grupo.", "Hai abbandonato il gruppo."),
+        *(
+            "Je hebt een foto verzonden.",
+            "Zoë Müller hat Ömer als Gruppenadmin hinzugefügt.",
+            "Zoë Müller zmieniła temat.",
+        ),
+    ],
+)
+def test_what_messenger_tells_of_the_owner_or_by_name_is_nobodys_words_in_other_languages(told):
+    assert told_in(told) == ["hello", "hi"]
+
+
+@pytest.mark.parametrize("said", ["Du hast das Bild gesendet?", "Zoë Müller\nElmstreet 5.", "Vous avez raison."])
+def test_what_people_say_stays_in_messenger(said):
+    assert told_in(said) == ["hello", "hi", said]
+
+
+def test_kakaotalks_table_of_a_mac_is_read_as_its_texts_are():
+    rows = ["Alice,hello", "Bob,사진", 'Alice,"two\nlines"', "Bob,삭제된 메시지입니다.", "Bob,Bob님이 나갔습니다."]
+    text = "Date,User,Message\n" + "\n".join(f"2024-03-09 08:0{at}:00,{row}" for at, row in enumerate(rows))
+    (document,) = recognise("x.csv", text.encode())
+    assert [(turn.author, turn.text) for turn in document.turns] == [("Alice", "hello"), ("Alice", "two\nlines")]
+    assert document.kind == "KakaoTalk chat" and document.turns[0].when.minute == 0
+
+
+def test_of_an_imessage_that_was_edited_the_last_version_is_read_and_no_path_of_a_file():
+    text = (
+        "Mar 12, 2024  9:00:00 AM\nMe\n/Users/a/imessage_export/attachments/10/x.heic\nlook\n\n"
+        "Mar 12, 2024  9:05:00 AM\nBob\nfirst\nEdited 12 seconds later: second\nEdited 1 minute later: third\n"
+    )
+    (document,) = recognise("Bob.txt", text.encode())
+    assert [(turn.author, turn.text) for turn in document.turns] == [("Me", "look"), ("Bob", "third")]
+    assert document.left_out["deleted messages"] == len("firstsecond") and document.left_out["attachments"]

@@ -87,3 +87,9 @@ def test_a_name_that_nobody_or_several_have_is_refused_with_the_authors_and_thei
         choose_me([chat("alice", "ALICE")], "Alice")
     with pytest.raises(TextError, match="Nobody is called ''"):
         choose_me([chat("Alice", "👋")], "")
+
+
+def test_whoever_is_in_all_is_a_friend_where_one_says_who_its_owner_is():
+    pairs = [chat("Alice", "Bob"), chat("Bob", "Carol"), chat("Bob", "Eve")]
+    assert {guess.author for guess in guess_me(pairs)} == {"Bob"}
+    assert {guess.author for guess in guess_me([*pairs, chat("Me", "Bob", me="Me")])[:3]} == {None}

@@ -212,3 +212,10 @@ def test_a_day_in_hours_is_no_chat_of_line(tmp_path):
     (tmp_path / "day.txt").write_text(text)
     (document,) = read_documents([tmp_path], unread=pytest.fail)
     assert document.turns[0].text == text
+
+
+@pytest.mark.parametrize("time", ["8:0{} AM", "Yesterday at 8:0{} AM", "3/9/24, 8:0{} AM", "09.03.2024 08:0{}"])
+def test_names_above_times_are_of_a_chat(time):
+    said = [("Alice M.", "hello"), ("Bob", "the ladder is back"), ("Alice M.", "thanks\nreally"), ("Bob", "bye")]
+    text = "\n".join(f"{who}\n{time.format(at)}\n{words}" for at, (who, words) in enumerate(said))
+    assert people_in(text) == ["Alice M", "Bob"]

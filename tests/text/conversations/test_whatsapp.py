@@ -492,7 +492,9 @@ def test_many_attachments_whose_word_no_list_knows_are_no_names():
     assert document.left_out["attachments"]
 
 
-@pytest.mark.parametrize("told", ["This message was deleted by admin Eve.", "Diese Nachricht wurde von Admin Eve gelöscht"])
+@pytest.mark.parametrize(
+    "told", ["This message was deleted by admin Eve.", "Diese Nachricht wurde von Admin Eve gelöscht"]
+)
 def test_what_an_admin_deleted_is_nobodys_words(told):
     document = read(f"13/03/2024, 21:05 - Bob: {told}\n13/03/2024, 21:06 - Alice: who deleted it?")
     assert turns(document) == [("Alice", "who deleted it?")] and document.left_out["deleted messages"]

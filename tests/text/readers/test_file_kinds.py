@@ -79,3 +79,15 @@ def test_comments_at_a_files_beginning_cost_no_more_than_their_length(end, reade
     kind = kind_of(b"<!---->" * 24 + end)
     assert time.process_time() - began < 5
     assert (kind.reader if kind else None) == reader
+
+
+@pytest.mark.parametrize(
+    ("head", "what"),
+    [
+        (b'window.YTD.direct_messages.part0 = [\n  {"dmConversation": {}}]', "archive of Twitter"),
+        (b"<?xml version='1.0' encoding='UTF-8'?>\n<!--File Created By-->\n<calls count=\"1\">", "telephone calls"),
+    ],
+)
+def test_what_holds_others_words_or_none_is_named(head, what):
+    kind = kind_of(head, "tweets.js")
+    assert what in kind.name and kind.reader is None and kind.remedy

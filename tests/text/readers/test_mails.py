@@ -361,3 +361,36 @@ def test_a_mail_in_any_encoding_that_it_names_is_read(tmp_path):
         head = f"From: a@x.org\nContent-Type: text/plain; charset={charset}\nContent-Transfer-Encoding: 8bit\n\n"
         (document,), _ = read(tmp_path, head.encode() + text.encode(charset), f"{number}.eml")
         assert document.turns[0].text == text
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        "------- Original Message -------\nOn Saturday, March 9th, 2024 at 8:03 AM, Bob <bob@example.org> wrote:\n\n> ",
+        "-------- Original-Nachricht --------\nAm 9. März 2024, 08:03, schrieb Bob <bob@example.org>:\n\n",
+        "\u202bבתאריך שבת, 9 במרץ 2024 ב-8:03 מאת \u202aBob\u202c\u200f <\u202ab@x.org\u202c\u200f>:\u202c\n\n> ",
+        "W dniu 9.03.2024 o\u00a008:03, Bob pisze:\n",
+        "Début du message réexpédié :\n\nDe: Bob <b@x.org>\nObjet: Ladder\nDate: 9 mars 2024\nÀ: a@x.org\n\n",
+        *(
+            f"{device}\n\nOn 2024-03-09 08:03, Bob wrote:\n> "
+            for device in (
+                "iPhone'umdan gönderildi",
+                "发自我的iPhone",
+                "Verstuurd vanaf mijn iPhone",
+                "Holen Sie sich Outlook für Android",
+                "Outlook für iOS beziehen",
+                "Mit Proton Mail sicheren E-Mails gesendet.",
+                "נשלח מה-iPhone שלי",
+            )
+        ),
+    ],
+)
+def test_what_leads_in_a_quote_goes_with_it(before):
+    assert own_words(f"Fine by me.\n\n{before}his words")[0] == "Fine by me."
+
+
+def test_answers_between_quotes_stay_below_a_heading_of_the_original_message():
+    mail = (
+        "------- Original Message -------\nOn March 9th, 2024, Bob <bob@example.org> wrote:\n\n> one\n\nmine\n\n> two\n"
+    )
+    assert own_words(mail)[0].strip() == "mine"

@@ -104,6 +104,45 @@ def test_a_chat_as_a_web_page_is_refused_since_it_would_be_taken_for_one_persons
     assert "JSON, and give that" in unread.error.remedy
 
 
+@pytest.mark.parametrize(
+    ("program", "page"),
+    [
+        (
+            "Facebook",
+            '<div class="pam uiBoxWhite noborder"><div class="_3-96 _2lek _2lel">Bob</div>'
+            '<div class="_3-96 _2let">hi</div><div class="_3-94 _2lem">Mar 9, 2024 8:03 am</div></div>',
+        ),
+        ("Snapchat", "<h3>Chat History with bob</h3><h4>bob</h4><p>hi</p><h6>2024-03-09 08:00:00 UTC</h6>"),
+        ("VK", '<div class="message"><div class="message__header">Bob, 9 мар 2024</div><div>hi</div></div>'),
+        ("Google Voice", '<div class="hChatLog hfeed"><cite class="sender vcard"><a>Bob</a></cite>: <q>hi</q></div>'),
+        ("Google", '<div class="outer-cell mdl-cell"><div>Prompted hi<br>Mar 9, 2024<br><p>Hello!</p></div></div>'),
+        ("imessage-exporter", '<span class="sender">Bob</span><div class="message_part"><span>hi</span></div>'),
+    ],
+)
+def test_a_chat_of_one_message_is_known_by_how_its_program_writes_pages(program, page, tmp_path):
+    (tmp_path / "page.html").write_text(f"<html><body>{page}</body></html>")
+    documents, (unread,) = read(tmp_path)
+    assert documents == []
+    assert f"is a chat as {program}" in unread.error.message and "ive " in unread.error.remedy
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        "<p class=msg><span class=sender>{}</span> <span class=body>some words</span></p>",
+        '<article>mine</article><div class="comment"><cite class="comment-author"><a href="/x">{}</a></cite> no</div>',
+        '<span class="mx_DisambiguatedProfile_displayName" dir="auto">{}</span> words',
+    ],
+)
+def test_a_page_on_which_several_write_is_refused_and_one_of_one_author_is_not(page, tmp_path):
+    (tmp_path / "page.html").write_text(f"<html><body>{page.format('Bob')}{page.format('Ann &amp; Lee')}</body></html>")
+    documents, (unread,) = read(tmp_path)
+    assert documents == []
+    assert "several write, like 'Bob' and 'Ann & Lee'" in unread.error.message
+    (tmp_path / "page.html").write_text(f"<html><body>{page.format('Bob')}{page.format('Bob')}</body></html>")
+    assert [len(found) for found in read(tmp_path)] == [1, 0]
+
+
 def test_of_a_pdf_the_table_of_contents_is_left_out(tmp_path):
     paper = fpdf.FPDF()
     paper.set_font("Helvetica", size=12)

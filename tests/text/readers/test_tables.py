@@ -382,3 +382,21 @@ def test_a_row_that_is_a_chat_of_several_is_left_out_and_counted(tmp_path):
     found = table(tmp_path / "m.csv", ["text"], ["I was there all day."], [chat], ["And so was he, the whole day."])
     assert [turn.text for turn in found.turns] == ["I was there all day.", "And so was he, the whole day."]
     assert found.left_out["pasted chats"] == len(chat)
+
+
+def test_emoji_of_text_messages_are_read_also_where_they_are_spelled_as_no_xml_may(tmp_path):
+    bodies = ["ok &#55357;&#56834;&#55357;&#56834;", "&#xD83D;&#xDE02; no", "half &#55357;", "&#54620; &amp; &#128514;"]
+    messages = "".join(f"<sms address='1' type='2' date='{at}' body='{body}'/>" for at, body in enumerate(bodies))
+    (tmp_path / "sms.xml").write_text(f"<?xml version='1.0' encoding='UTF-8'?>\n<smses count='4'>{messages}</smses>")
+    ((document,), _) = read(tmp_path)
+    assert [turn.text for turn in document.turns] == ["ok 😂😂", "😂 no", "half", "한 & 😂"]
+
+
+def test_what_is_quoted_in_a_cell_is_nobodys_words(tmp_path):
+    path = tmp_path / "comments.csv"
+    path.write_text(
+        'id,date,body\na,2024-03-09,"> their words\n\nmy answer"\nb,2024-03-09,a > b\nc,2024-03-09,> theirs\n'
+    )
+    ((document,), _) = read(path)
+    assert [turn.text.strip() for turn in document.turns] == ["my answer", "a > b"]
+    assert document.left_out["quoted text"] == len("> their words> theirs")

@@ -109,7 +109,10 @@ def _discord_package(members: Mapping[str, Read]) -> tuple[list[Document], set[s
         if rows is not None:
             documents.append(discord.package_document(path.rpartition("/")[0], list(rows), owner))
             taken.add(path)
-            taken |= {f"{path.rpartition('/')[0]}/channel.json"} & members.keys()
+            folder = path.rpartition("/")[0]
+            below = folder.rpartition("/")[0]
+            readme = "/".join([*below.split("/")[:-1], "README.txt"])
+            taken |= {f"{folder}/channel.json", f"{below}/index.json", readme} & members.keys()
     return documents, taken | profile if taken else set()
 
 

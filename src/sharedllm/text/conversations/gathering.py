@@ -43,14 +43,9 @@ class Gathering:
 
     def say_without_quotes(self, author: str, text: str, when: datetime | None) -> None:
         """The same where a line that begins with ``> `` is quoted, and everything after ``>>> ``."""
-        said: list[str] = []
-        quoted: list[str] = []
-        to_the_end = False
-        for line in _LINE_ENDS.sub("\n", text).split("\n"):
-            to_the_end = to_the_end or _QUOTE_TO_THE_END.match(line) is not None
-            (quoted if to_the_end or _QUOTE.match(line) else said).append(line)
-        self.leave_out(QUOTED, "\n".join(quoted))
-        self.say(author, "\n".join(said), when)
+        said, quoted = parted_quotes(text)
+        self.leave_out(QUOTED, quoted)
+        self.say(author, said, when)
 
     def leave_out(self, why: str, text: str) -> None:
         """Count what is in the file and becomes no turn."""
@@ -81,6 +76,19 @@ class Gathering:
         if not in_order and all(turn.when is not None for turn in turns):
             turns = sorted(turns, key=lambda turn: turn.when.timestamp() if turn.when else 0.0)
         return Document(source, kind, tuple(turns), me, dict(self.left_out), tuple(doubts))
+
+
+def parted_quotes(text: str) -> tuple[str, str]:
+    """The lines that somebody wrote and those that they quoted, after ``> `` or from ``>>> `` on."""
+    if ">" not in text:
+        return text, ""
+    said: list[str] = []
+    quoted: list[str] = []
+    to_the_end = False
+    for line in _LINE_ENDS.sub("\n", text).split("\n"):
+        to_the_end = to_the_end or _QUOTE_TO_THE_END.match(line) is not None
+        (quoted if to_the_end or _QUOTE.match(line) else said).append(line)
+    return ("\n".join(said), "\n".join(quoted)) if quoted else (text, "")
 
 
 def shown_name(name: str) -> str:

@@ -14,8 +14,11 @@ _TOLD = re.compile(rf" *{_TIME} \S.*")
 _ASIDE = re.compile(
     r"This message responded to an earlier message\.|Sent with (?:Confetti|Echo|Fireworks|Balloons|Hearts?|Lasers"
     r"|Shooting Star|Sparkles|Spotlight|Slam|Loud|Gentle|Invisible Ink)"
-    r"|(?:~|/)?/?[^\n]{0,200}/?Attachments/[^\n]{1,200}|Attachment missing!|Edited .{1,40} later: .*"
+    r"|[^\s](?:[^\n]{0,200}/)?[Aa]ttachments/[^\n]{1,200}|[Aa]ttachments/[^\n]{1,200}|Attachment missing!"
 )
+_EDITED = re.compile(r"Edited .{1,40} later: (.*)")
+"""The next version of a message, below the one before."""
+
 _REACTIONS = re.compile(r" *(?:Tapbacks|Reactions):")
 _REACTION = re.compile(r" *(?:\S.{0,30} by .{1,80}|Sticker from .{1,200})")
 """A line below the former, where alone it is one: people write *drop by tomorrow* as well."""
@@ -54,10 +57,13 @@ def _take(read: Gathering, author: str, lines: list[str], when: datetime | None)
         reacted = _REACTIONS.fullmatch(line) is not None or (reacted and _REACTION.fullmatch(line) is not None)
         if reacted:
             read.leave_out(SYSTEM, line)
+        elif edited := _EDITED.fullmatch(line):
+            read.leave_out(DELETED, "\n".join(said))
+            said = [edited[1]]
         elif _GONE.fullmatch(line):
             read.leave_out(DELETED, line)
         elif _ASIDE.fullmatch(line):
-            read.leave_out(ATTACHMENTS if "Attachment" in line else SYSTEM, line)
+            read.leave_out(ATTACHMENTS if "ttachment" in line else SYSTEM, line)
         else:
             said.append(line)
     if author:

@@ -40,7 +40,8 @@ def guess_me(documents: Sequence[Document]) -> tuple[Guess, ...]:
     for document in documents:
         if document.authors:
             chats[document.kind].append(document)
-    common = {kind: _in_all(alike) for kind, alike in chats.items()}
+    # Where one of them says who its owner is, whoever else is in all of them is a friend.
+    common = {kind: _in_all(alike) for kind, alike in chats.items() if all(each.me is None for each in alike)}
     owners = {document.me for document in documents if document.me is not None}
     return tuple(_guess(document, common.get(document.kind), owners) for document in documents)
 

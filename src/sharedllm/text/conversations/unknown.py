@@ -31,6 +31,9 @@ _JOINED = re.compile(r"[ \t]*(?:\*|-!-|-->|<--)")
 
 _NAME_ENDS = re.compile(r"[:：](?:\s|$)|>")
 _CLOCK_WITHIN, _LONGEST_NAME, _LONGEST_LINE = 60, 60, 48
+_MOST_BESIDE = 3
+"""Words beside a time, like *Yesterday at*, with which it still stands alone."""
+
 _MOST_LINES = 20_000
 _FEWEST = 4
 _LOOKED_FOR, _CLOSED_SELDOM = 20, 8
@@ -41,13 +44,24 @@ def people_in(text: str) -> list[str]:
     """The names that recur at the heads of a text's lines beside times, the most frequent first; none in no chat.
 
     There are two and more on some day: what stands beside the times of a diary, like a day of the week or a place, is
-    one for each day. Levels of a log are no names. Names stand before the time or after it. Without times they are told
-    by angle brackets, and in a chat with a model by what such chats call both.
+    one for each day. Levels of a log are no names. Names stand before the time, after it or above it. Without times
+    they are told by angle brackets, and in a chat with a model by what such chats call both.
     """
     lines = [line for line in text.split("\n", _MOST_LINES)[:_MOST_LINES] if line.strip()]
-    heads = [head for number, line in enumerate(lines) if (head := _head(line, lines[number + 1 : number + 3]))]
-    before = _people([(day, name) for day, name, _ in heads], len(lines))
-    return before or _people([(day, name) for day, _, name in heads], len(lines)) or _without_times(lines)
+    found = [(number, _head(line, lines[number + 1 : number + 3])) for number, line in enumerate(lines)]
+    heads = [(number, head) for number, head in found if head]
+    before = _people([(day, name) for _, (day, name, _) in heads], len(lines))
+    after = before or _people([(day, name) for _, (day, _, name) in heads], len(lines))
+    above = after or _people([(day, _above(lines, number)) for number, (day, _, _) in heads], len(lines))
+    return above or _without_times(lines)
+
+
+def _above(lines: Sequence[str], number: int) -> str:
+    """The name above a line that is a time and nothing else."""
+    line = shown_name(lines[number][: _LONGEST_LINE + 1])
+    rest = _DATE.sub(" ", _CLOCK.sub(" ", line, count=1), count=1)
+    alone = len(line) <= _LONGEST_LINE and not any(map(str.isdigit, rest)) and len(rest.split()) <= _MOST_BESIDE
+    return _if_name(shown_name(lines[number - 1]).strip(_EDGES)) if alone and number else ""
 
 
 def _without_times(lines: Sequence[str]) -> list[str]:

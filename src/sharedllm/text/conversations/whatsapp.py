@@ -60,8 +60,8 @@ def text_documents(source: str, text: str) -> list[Document] | None:
     marks = _marks_programs(texts, on_ios=spelling.heads[0].shape[0] is not None)
     edits = _marks_of_edits(texts)
     owner: set[str] = set()
-    for number, author, body in kept(read, said):
-        body, mark = _without_mark_of_edit(body, edits)
+    for number, author, whole in kept(read, said):
+        body, mark = _without_mark_of_edit(whole, edits)
         read.leave_out(SYSTEM, mark)
         _take(read, author, body, spelling.times[number], number, owner, marks)
     me = owner.pop() if len(owner) == 1 else None

@@ -188,7 +188,7 @@ _DELETED = (
 
 _DELETED_BY_ADMIN = (
     r"this message was deleted by (?:an )?admin.{0,60}|diese nachricht wurde (?:von|durch) (?:einem )?(?:gruppen)?admin"
-    r".{0,60} gelöscht|un administrador eliminó este mensaje|(?:el administrador|el admin\.?) .{0,60} eliminó este mensaje"
+    r".{0,60} gelöscht|un administrador eliminó este mensaje|el admin.{0,70} eliminó este mensaje"
     r"|(?:o admin|um admin).{0,60} apagou esta mensagem|mensagem apagada (?:por|pelo) .{0,60}admin.{0,60}"
     r"|ce message a été supprimé par (?:un |l.)?admin.{0,60}|questo messaggio è stato eliminato da.{0,20}admin.{0,60}"
     r"|dit bericht is verwijderd door .{0,20}beheerder.{0,60}|данное сообщение удалено админ.{0,60}"

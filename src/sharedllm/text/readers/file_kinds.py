@@ -57,6 +57,8 @@ _BEGINNINGS = (
     (_OLD_OFFICE, FileKind("an old Office document", _OLD)),
     (b"BEGIN:VCARD", FileKind("an address book", _NOBODYS)),
     (b"BEGIN:VCALENDAR", FileKind("a calendar", _NOBODYS)),
+    (b"window.YTD.", FileKind("a part of an archive of Twitter or X", "Give what you wrote in it, as plain text.")),
+    (b"window.__THAR_CONFIG", FileKind("a part of an archive of Twitter or X", _NOBODYS)),
     (b"bplist00", FileKind("a list of settings or a web archive of a Mac", _NOBODYS)),
     (b"\x89PNG", FileKind("a PNG image", _LEAVE_OUT)),
     (b"GIF8", FileKind("a GIF image", _LEAVE_OUT)),
@@ -114,6 +116,9 @@ _IS_SETTINGS = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!DOCTYPE plist[^>]*>\s*)
 _IS_SMS = re.compile(
     rb"\s*(?:<\?xml[^>]*>\s*)?(?:" + _COMMENT + rb")*(?:<\?xml-stylesheet[^>]*>\s*)?<smses[\s>]", re.DOTALL
 )
+_IS_CALLS = re.compile(
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?:" + _COMMENT + rb")*(?:<\?xml-stylesheet[^>]*>\s*)?<calls[\s>]", re.DOTALL
+)
 _IS_SUBTITLES = re.compile(rb"WEBVTT\b|\s*\d+\r?\n\d\d:\d\d:\d\d,\d{3} --> \d\d:\d\d:\d\d,\d{3}")
 _IS_JAPANESE = re.compile(rb"\x1b\$[@B][!-~]+\x1b\([BJ]")
 """ISO-2022-JP, whose bytes are all ASCII."""
@@ -154,6 +159,8 @@ def kind_of(head: bytes, name: str = "") -> FileKind | None:
         return _SETTINGS
     if _IS_SMS.match(plain):
         return _SMS
+    if _IS_CALLS.match(plain):
+        return FileKind("a list of telephone calls", _NOBODYS)
     if _IS_SUBTITLES.match(plain):
         return _SUBTITLES
     if _IS_HTML.match(plain):
@@ -198,7 +205,7 @@ def may_be_export(name: str, text: str) -> bool:
     return PurePath(name).suffix.lower() in _EXPORT_ENDINGS and _MAY_BE_EXPORT.search(text, 0, _LOOKED_AT) is not None
 
 
-_OF_PROGRAMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx"}
+_OF_PROGRAMS = {"thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "archive_browser.html"}
 
 
 def is_hidden(name: str) -> bool:

@@ -13,7 +13,7 @@ FORWARDED = "forwarded text"
 SIGNATURES = "signatures"
 
 _WROTE = (
-    r"wrote|writes|schrieb|a écrit|écrit|escribió|ha scritto|scrisse|escreveu|schreef|skrev|napisał|napisał\(a\)"
+    r"wrote|writes|pisze|schrieb|a écrit|écrit|escribió|ha scritto|scrisse|escreveu|schreef|skrev|napisał|napisał\(a\)"
     r"|написал|пише|yazdı|kirjoitti|napsal|írta|έγραψε|写道|写到|:写道|さんは書きました|作成|님이 작성"
 )
 _LEAD_IN = re.compile(rf"(?:{_WROTE})[^\n]{{0,60}}[:：]?\s*$", re.IGNORECASE)
@@ -28,7 +28,7 @@ _SEPARATOR = re.compile(
 )
 _FORWARD = re.compile(
     r"forward|weitergeleitet|transfér|transmis|reenviad|inoltrat|encaminhad|doorgestuurd|vidarebefordra|videresend"
-    r"|przekazan|пересылаем|iletilen|転送|转发|fwd",
+    r"|réexpédi|reencaminhad|przekazan|пересылаем|iletilen|転送|转发|fwd",
     re.IGNORECASE,
 )
 _DELIMITER = re.compile(r"--\s?$")
@@ -38,12 +38,16 @@ _DEVICE = re.compile(
     r" |Diese Nachricht wurde von meinem|Envoyé (?:de|depuis|à partir d)|Enviado (?:desde|do|de) (?:mi|meu) "
     r"|Inviato da|Verzonden (?:vanaf|met|via) |Skickat från (?:min|mitt) |Sendt fra min |Wysłane z "
     r"|Отправлено (?:с|из) |Lähetetty |Odesláno z "
-    r"|iPhoneから送信|从我的 ?.{2,20}发送|나의 iPhone에서 보냄)[^\n]{0,60}$",
+    r"|iPhoneから送信|从我的 ?.{2,20}发送|나의 iPhone에서 보냄|发自我的|發自我的|從我的 ?.{2,20}傳送|Verstuurd vanaf "
+    r"|Στάλθηκε από |נשלח מה|تم الإرسال من |أُ?رسلت من |Надіслано з |Trimis de pe |Poslano s |Enviat des d"
+    r"|Đã gửi từ |ส่งจาก |Dikirim dari |(?:iPhone|iPad).{0,6} gönderildi|Az (?:iPhone|iPad).{0,8} küldve"
+    r"|(?:Holen Sie sich|Obtenir|Obtener|Obter|Obter o|Ottieni|Scarica|Hämta|Hent|Pobierz|Download) Outlook "
+    r"|Outlook für \w+ beziehen|(?:Mit|Von) (?:Proton|Yahoo) ?Mail .{2,40}gesendet)[^\n]{0,60}$",
     re.IGNORECASE,
 )
 _SIGNED = re.compile(r"-----BEGIN PGP SIGNATURE-----.*?(?:-----END PGP SIGNATURE-----|\Z)", re.DOTALL)
 _SIGNED_HEAD = re.compile(r"^-----BEGIN PGP SIGNED MESSAGE-----\n(?:[A-Za-z]+: .*\n)*\n?", re.MULTILINE)
-_LEAD_LINES = 3
+_LEAD_LINES, _LONGEST_LEAD_IN, _LONGEST_INTRODUCTION = 3, 300, 60
 _EDGES = " \t\r\u00a0\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
@@ -100,12 +104,22 @@ def _drop_lead_in(kept: list[str]) -> int:
             begin = end - count
             if begin < 0 or not all(line.strip() for line in kept[begin:end]):
                 continue
-            lead = " ".join(line.strip() for line in kept[begin:end])
-            if not (lead.endswith((":", "：")) and len(lead) < 300 and (_LEAD_IN.search(lead) or _DATED.search(lead))):
+            lead = " ".join(line.strip(_EDGES) for line in kept[begin:end])
+            if not (
+                lead.endswith((":", "："))
+                and len(lead) < _LONGEST_LEAD_IN
+                and (_LEAD_IN.search(lead) or _DATED.search(lead))
+            ):
                 continue
             begins = begin == 0 or not kept[begin - 1].strip()
-            found = {"date": _DATE_FIRST.match(kept[begin]), "paragraph": begins, "any": _DATED.search(kept[begin])}
+            found = {
+                "date": _DATE_FIRST.match(kept[begin].strip(_EDGES)),
+                "paragraph": begins,
+                "any": _DATED.search(kept[begin]),
+            }
             if found[first]:
+                above = next((at for at in range(begin - 1, -1, -1) if kept[at].strip()), begin)
+                begin = above if _SEPARATOR.match(kept[above]) else begin
                 removed = _length(kept[begin:])
                 del kept[begin:]
                 return removed
@@ -126,20 +140,31 @@ def _begins_another(lines: list[str], place: int, forwarded: bool) -> str | None
     if not line:
         return None
     if _SEPARATOR.match(line):
-        following = [each for each in lines[place + 1 : place + 4] if each.strip()]
-        if following and _headers(lines, place + 1):
+        following = next((at for at, each in enumerate(lines[place + 1 : place + 4], place + 1) if each.strip()), 0)
+        if following and (_headers(lines, place + 1) or _leads_in(lines, following)):
             return FORWARDED if forwarded or _FORWARD.search(line) else QUOTED
         return None
+    introduces = line.endswith((":", "：")) and len(line) < _LONGEST_INTRODUCTION and _FORWARD.search(line)
+    if introduces and _headers(lines, place + 1):
+        return FORWARDED
     if _headers(lines, place):
         return FORWARDED if forwarded else QUOTED
-    lead = " ".join(each.strip(_EDGES) for each in lines[place : place + 2])
-    for candidate in (line, lead):
-        names = _ADDRESSED.search(candidate) or _LEAD_IN.search(candidate)
-        if candidate.endswith((":", "：")) and names and _DATED.search(candidate):
-            after = lines[place + (1 if candidate == line else 2) :]
-            if len(candidate) < 300 and not _quote_follows(after):
-                return FORWARDED if forwarded else QUOTED
+    if _leads_in(lines, place):
+        return FORWARDED if forwarded else QUOTED
     return None
+
+
+def _leads_in(lines: list[str], place: int) -> bool:
+    """Whether that line, alone or with the next one, leads in a quote without signs."""
+    return any(
+        _is_lead_in(lines[place : place + count]) and not _quote_follows(lines[place + count :]) for count in (1, 2)
+    )
+
+
+def _is_lead_in(lines: list[str]) -> bool:
+    lead = " ".join(each.strip(_EDGES) for each in lines)
+    names = _ADDRESSED.search(lead) or _LEAD_IN.search(lead)
+    return lead.endswith((":", "：")) and bool(names and _DATED.search(lead)) and len(lead) < _LONGEST_LEAD_IN
 
 
 def _quote_follows(lines: list[str]) -> bool:

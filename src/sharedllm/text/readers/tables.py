@@ -10,7 +10,7 @@ from pathlib import PurePath
 from typing import Any, BinaryIO
 
 from sharedllm.text.conversations import people_in, recognise
-from sharedllm.text.conversations.gathering import moment, told_apart
+from sharedllm.text.conversations.gathering import QUOTED, moment, parted_quotes, told_apart
 from sharedllm.text.documents import Document, Turn
 from sharedllm.text.readers.charsets import decode
 from sharedllm.text.readers.column_names import (
@@ -225,11 +225,15 @@ def tables_of(rows: Sequence[dict[str, str]], source: str) -> list[Document]:
     title = next((by_name[name] for name in _TITLES if name in by_name and by_name[name] != column), None)
     chats: dict[str, list[Turn]] = {}
     titles: dict[str, str] = {}
+    quoted = 0
     for row in said:
         which = row.get(chat, "") if chat else ""
         titles.setdefault(which, (row.get(title, "").strip() if title else "") or which)
-        turn = Turn(row[column], wrote(row), _moment(row.get(when)) if when else None)
-        chats.setdefault(which, []).append(turn)
+        text, quote = parted_quotes(row[column])
+        quoted += len(quote)
+        if text.strip():
+            turn = Turn(text, wrote(row), _moment(row.get(when)) if when else None)
+            chats.setdefault(which, []).append(turn)
     titles = told_apart(titles.items())
     is_newest_first = _is_newest_first(chats.values())
     found = [
@@ -241,7 +245,8 @@ def tables_of(rows: Sequence[dict[str, str]], source: str) -> list[Document]:
         )
         for which, turns in chats.items()
     ] or [Document(source, "table", ())]
-    return [replace(found[0], left_out={_OTHERS: sizes.total() - sizes[column]}), *found[1:]]
+    left_out = +Counter({_OTHERS: sizes.total() - sizes[column], QUOTED: quoted})
+    return [replace(found[0], left_out=left_out), *found[1:]]
 
 
 def _check_direction(rows: Sequence[Mapping[str, str]], names: Iterable[str]) -> None:

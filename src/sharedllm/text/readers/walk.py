@@ -126,7 +126,7 @@ def _below(folder: Path) -> list[FoundFile | Unread]:
 
 
 def _tells(path: Path) -> bool:
-    return path.suffix == ".json" or path.name == "messages.csv"
+    return path.suffix == ".json" or path.name in ("messages.csv", "README.txt")
 
 
 def _files(folder: Path) -> list[Path]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 from sharedllm.extras import need
+from sharedllm.text.conversations.gathering import shown_name
 from sharedllm.text.documents import Document, Turn
 from sharedllm.text.readers.charsets import decode
 from sharedllm.text.readers.found import Unreadable, whole
@@ -41,6 +42,8 @@ _SPACED = frozenset(("p", "h1", "h2", "h3", "h4", "h5", "h6", "blockquote", "pre
 _DECLARED = re.compile(
     rb"<meta[^>]{0,200}charset=[\"']?([\w-]{2,20})|<\?xml[^>]{0,100}encoding=[\"']([\w-]{2,20})", re.I
 )
+_OWN_ALONE = "Give what you wrote in it, as plain text."
+_FACEBOOK, _AS_JSON = "Facebook or Instagram", "Download it again with the format JSON, and give that."
 _CHATS = (
     (
         re.compile(rb"class=\"message default clearfix[^>]*>[\s\S]{0,2000}class=\"from_name\""),
@@ -54,10 +57,27 @@ _CHATS = (
     ),
     (
         re.compile(rb"class=\"[^\"]*\b_a6-g\b[^\"]*\"[\s\S]{0,4000}class=\"[^\"]*\b_a6-[hp]\b"),
-        "Facebook or Instagram",
-        "Download it again with the format JSON, and give that.",
+        _FACEBOOK,
+        _AS_JSON,
     ),
 )
+_CLASSES_OF_CHATS = (
+    ({"uiBoxWhite", "_2let"}, _FACEBOOK, _AS_JSON),
+    ({"message_header", "user", "meta"}, _FACEBOOK, _AS_JSON),
+    ({"hChatLog"}, "Google Voice", _OWN_ALONE),
+    ({"outer-cell", "mdl-cell"}, "Google (My Activity)", _OWN_ALONE),
+    ({"message_part"}, "imessage-exporter", "Export it again as text (txt), and give that."),
+    ({"message__header"}, "VK", _OWN_ALONE),
+)
+"""Classes of elements that all are on a chat's page."""
+
+_IS_SNAPCHAT = "//*[self::h1 or self::h2 or self::h3][starts-with(normalize-space(.), 'Chat History with ')]"
+_NAMES_SOMEBODY = re.compile(
+    r"(?:\S*[-_])?(?:sender|author|nick|(?:user|nick|from|sender|author)[-_]?name|\S+[-_]displayname)", re.IGNORECASE
+)
+"""What pages call what holds the name of whoever wrote a message or a comment."""
+
+_LONGEST_NAME = 60
 _WHITE = re.compile(r"[ \t\n\f\r]+")
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 
@@ -65,14 +85,51 @@ _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 def read(file: BinaryIO, source: str) -> Iterator[Document]:
     """One document of one turn, without tags, scripts and navigation."""
     data = whole(file)
+    # Of a chat's page nothing would say whose words are whose, and all of them would be learned.
     for sign, program, remedy in _CHATS:
         if sign.search(data):
-            # Of a page nothing would say whose words are whose, and all of them would be learned.
-            raise Unreadable(
-                f"is a chat as {program} writes it as a web page, and who wrote what is not read of that", remedy=remedy
-            )
-    text, left_out = words_of(_decoded(data))
+            raise _chat(program, remedy)
+    page = _decoded(data)
+    _check_authors(page)
+    text, left_out = words_of(page)
     yield Document(source, "HTML page", (Turn(text),), left_out=left_out)
+
+
+def _chat(program: str, remedy: str) -> Unreadable:
+    return Unreadable(
+        f"is a chat as {program} writes it as a web page, and who wrote what is not read of that", remedy=remedy
+    )
+
+
+def _check_authors(page: str) -> None:
+    """Refuse a page that names several beside what they wrote, as chats and comments do, or that is known for a chat's.
+
+    Raises:
+        Unreadable: it is such a page.
+    """
+    if not page.strip():
+        return
+    root = _parsed(page)
+    classed = [(each, (each.get("class") or "").split()) for each in root.xpath("//*[@class]")]
+    known = {name for _, classes in classed for name in classes}
+    for signs, program, remedy in _CLASSES_OF_CHATS:
+        if signs <= known:
+            raise _chat(program, remedy)
+    if root.xpath(_IS_SNAPCHAT):
+        raise _chat("Snapchat", _OWN_ALONE)
+    naming = {name for name in known if _NAMES_SOMEBODY.fullmatch(name)}
+    firsts = (
+        next((text for text in map(shown_name, each.itertext()) if text), "")
+        for each, classes in classed
+        if not naming.isdisjoint(classes)
+    )
+    people = [name for name in dict.fromkeys(firsts) if len(name) <= _LONGEST_NAME and any(map(str.isalnum, name))]
+    if len(people) > 1:
+        raise Unreadable(
+            f"is a page on which several write, like {people[0]!r} and {people[1]!r}, and whose words are whose is not"
+            " read of it",
+            remedy=_OWN_ALONE,
+        )
 
 
 def words_of(page: str, quotes: str | None = None) -> tuple[str, Counter[str]]:
@@ -86,14 +143,9 @@ def words_of(page: str, quotes: str | None = None) -> tuple[str, Counter[str]]:
         Unreadable: it is nested more than 256 deep.
     """
     left_out: Counter[str] = Counter()
-    # A declaration that the text came with is of its bytes, which these are no more.
-    page = re.sub(r"^\s*<\?xml[^>]*>", "", page)
     if not page.strip():
         return "", left_out
-    parser = html.HTMLParser(remove_comments=True, remove_pis=True, no_network=True)
-    root = html.document_fromstring(page, parser=parser)
-    if any("depth" in error.message for error in parser.error_log):
-        raise Unreadable("is nested too deeply", remedy="Open it in a browser, and save what stands there as text.")
+    root = _parsed(page)
     for each in root.xpath(quotes) if quotes else ():
         left_out["quoted mail"] += len("".join(each.itertext()))
         tail, each.tail = each.tail, None
@@ -104,6 +156,16 @@ def words_of(page: str, quotes: str | None = None) -> tuple[str, Counter[str]]:
     text = _laid_out("".join(pieces))
     left_out["tags"] = max(0, len(page) - len(text) - left_out.total())
     return text, +left_out
+
+
+def _parsed(page: str) -> Any:
+    # A declaration that the text came with is of its bytes, which these are no more.
+    page = re.sub(r"^\s*<\?xml[^>]*>", "", page)
+    parser = html.HTMLParser(remove_comments=True, remove_pis=True, no_network=True)
+    root = html.document_fromstring(page or "<p></p>", parser=parser)
+    if any("depth" in error.message for error in parser.error_log):
+        raise Unreadable("is nested too deeply", remedy="Open it in a browser, and save what stands there as text.")
+    return root
 
 
 def _decoded(data: bytes) -> str:
