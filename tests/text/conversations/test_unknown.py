@@ -146,6 +146,9 @@ def test_names_with_signs_in_them_are_names():
 LEVELS = ("INFO", "ERROR", "WARN")
 PROSE = {
     "diary": "".join(f"{1 + day}.03.2024, 21:0{day} - rain again\nAll day: rain.\n\n" for day in range(9)),
+    "a diary of hours below weekdays": "".join(
+        f"{day}\n8:00\nran along river {at}\n\n" for at, day in enumerate(["Monday", "Dienstag", "mercredi"] * 4)
+    ),
     "diary by weekdays": "".join(
         f"{name}, {number} March 2024, 21:05\nRain again, and no letter.\n\n"
         for number, name in zip(range(1, 22), itertools.cycle(("Monday", "Tuesday", "Friday")), strict=False)

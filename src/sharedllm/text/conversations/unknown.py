@@ -34,6 +34,15 @@ _CLOCK_WITHIN, _LONGEST_NAME, _LONGEST_LINE = 60, 60, 48
 _MOST_BESIDE = 3
 """Words beside a time, like *Yesterday at*, with which it still stands alone."""
 
+_WEEKDAY = re.compile(
+    r"(?:mon|tues|wednes|thurs|fri|satur|sun)day|(?:mon|diens|donners|frei|sams|sonn)tag|mittwoch|sonnabend"
+    r"|(?:lun|mar|mercre|jeu|vendre|same)di|dimanche|lunes|martes|miércoles|jueves|viernes|sábado|domingo"
+    r"|(?:lune|marte|mercole|giove|vener)dì|sabato|domenica|(?:segunda|terça|quarta|quinta|sexta)-feira"
+    r"|(?:maan|dins|woens|donder|vrij|zater|zon)dag",
+    re.IGNORECASE,
+)
+"""What stands above the times of a diary."""
+
 _MOST_LINES = 20_000
 _FEWEST = 4
 _LOOKED_FOR, _CLOSED_SELDOM = 20, 8
@@ -61,7 +70,8 @@ def _above(lines: Sequence[str], number: int) -> str:
     line = shown_name(lines[number][: _LONGEST_LINE + 1])
     rest = _DATE.sub(" ", _CLOCK.sub(" ", line, count=1), count=1)
     alone = len(line) <= _LONGEST_LINE and not any(map(str.isdigit, rest)) and len(rest.split()) <= _MOST_BESIDE
-    return _if_name(shown_name(lines[number - 1]).strip(_EDGES)) if alone and number else ""
+    name = shown_name(lines[number - 1]).strip(_EDGES) if alone and number else ""
+    return "" if _WEEKDAY.fullmatch(name) else _if_name(name)
 
 
 def _without_times(lines: Sequence[str]) -> list[str]:
