@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Container, Sequence
 from datetime import datetime
 
+from sharedllm.text.conversations import whatsapp_deletions as deletions
 from sharedllm.text.conversations import whatsapp_phrases as phrases
 from sharedllm.text.conversations.gathering import ATTACHMENTS, DELETED, PASTED, POLLS, SYSTEM, Gathering, shown_name
 from sharedllm.text.conversations.names import kept, parted
@@ -164,10 +165,10 @@ def _take(
     first, _, rest = body.partition("\n")
     first = first.strip(_EDGES)
     plain = first.casefold().strip(" .🚫ⓘ\ufe0f") if len(first) <= _LONGEST_NOTE else ""
-    if not rest and plain in phrases.DELETED_BY_OWNER:
+    if not rest and plain in deletions.DELETED_BY_OWNER:
         owner.add(author)
         read.leave_out(DELETED, body)
-    elif not rest and (plain in phrases.DELETED or phrases.DELETED_BY_ADMIN.fullmatch(plain)):
+    elif not rest and (plain in deletions.DELETED or deletions.DELETED_BY_ADMIN.fullmatch(plain)):
         read.leave_out(DELETED, body)
     elif plain and rest and _is_poll(first, rest):
         read.leave_out(POLLS, body)
