@@ -133,17 +133,25 @@ def test_what_messenger_tells_of_the_owner_or_by_name_is_nobodys_words_in_other_
     assert told_in(told) == ["hello", "hi"]
 
 
-@pytest.mark.parametrize("said", ["Du hast das Bild gesendet?", "Zoë Müller\nElmstreet 5.", "Vous avez raison."])
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("Du hast das Bild gesendet?", "Zoë Müller\nElmstreet 5.", "Vous avez raison.", "Du hast das Thema verfehlt."),
+        *("Enviaste una foto?", "Tu as quitté le groupe?", "Sie haben das Design wirklich toll gemacht."),
+    ],
+)
 def test_what_people_say_stays_in_messenger(said):
     assert told_in(said) == ["hello", "hi", said]
 
 
-def test_kakaotalks_table_of_a_mac_is_read_as_its_texts_are():
-    rows = ["Alice,hello", "Bob,사진", 'Alice,"two\nlines"', "Bob,삭제된 메시지입니다.", "Bob,Bob님이 나갔습니다."]
-    text = "Date,User,Message\n" + "\n".join(f"2024-03-09 08:0{at}:00,{row}" for at, row in enumerate(rows))
-    (document,) = recognise("x.csv", text.encode())
-    assert [(turn.author, turn.text) for turn in document.turns] == [("Alice", "hello"), ("Alice", "two\nlines")]
-    assert document.kind == "KakaoTalk chat" and document.turns[0].when.minute == 0
+def test_whoever_is_called_like_a_verb_may_begin_with_it():
+    assert told_in("Will do that tomorrow.", "Will") == ["hello", "hi", "Will do that tomorrow."]
+
+
+def test_an_address_and_an_edit_that_is_told_are_said_in_imessage():
+    said = "see https://example.org/attachments/1/cat.png now\nEdited the video later: it is short"
+    (document,) = recognise("Bob.txt", f"Mar 12, 2024  9:00:00 AM\nMe\n{said}\n".encode())
+    assert [turn.text for turn in document.turns] == [said]
 
 
 def test_of_an_imessage_that_was_edited_the_last_version_is_read_and_no_path_of_a_file():

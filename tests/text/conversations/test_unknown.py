@@ -146,6 +146,9 @@ def test_names_with_signs_in_them_are_names():
 LEVELS = ("INFO", "ERROR", "WARN")
 PROSE = {
     "diary": "".join(f"{1 + day}.03.2024, 21:0{day} - rain again\nAll day: rain.\n\n" for day in range(9)),
+    "meals and their hours": "".join(
+        f"Breakfast\n08:0{day}\ntoast, jam {day}\n\nDinner\n19:0{day}\nsoup again {day}\n\n" for day in range(6)
+    ),
     "a diary of hours below weekdays": "".join(
         f"{day}\n8:00\nran along river {at}\n\n" for at, day in enumerate(["Monday", "Dienstag", "mercredi"] * 4)
     ),

@@ -475,6 +475,18 @@ def test_a_poll_is_nobodys_words_in_any_language_and_a_list_with_a_heading_is_so
     assert document.left_out["polls"] == len(poll)
 
 
+def test_a_list_with_numbers_in_brackets_is_no_poll():
+    listed = "Einkauf:\nFür Samstag\nMilch: fettarm (2 Liter)\nEier: bio (10 Stück)"
+    document = read(f"13/03/2024, 21:05 - Alice: {listed}\n13/03/2024, 21:06 - Bob: ok")
+    assert turns(document) == [("Alice", listed), ("Bob", "ok")]
+
+
+def test_a_line_whose_time_is_spelled_with_an_h_begins_no_message_where_none_else_does():
+    quoted = "look:\n13/03/2024, 15h30 - Ann: brings the cake"
+    document = read(f"13/03/2024, 21:05 - Bob: {quoted}\n13/03/2024, 21:06 - Alice: ok\n13/03/2024, 21:07 - Bob: well")
+    assert "Ann" not in {author for author, _ in turns(document)}
+
+
 def test_what_is_said_of_edits_is_known_in_any_language_by_what_ends_several_messages():
     mark = "<এই মেসেজটি এডিট করা হয়েছে>"
     said = [f"Alice: one {mark}", f"Alice: two {mark}", "Bob: three <once only>", "Alice: a <b>", "Bob: a <b>"]

@@ -389,6 +389,19 @@ def test_what_leads_in_a_quote_goes_with_it(before):
     assert own_words(f"Fine by me.\n\n{before}his words")[0] == "Fine by me."
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Cześć,\nMama pisze, że będzie o 18:30 i prosi o kilka rzeczy:\n- chleb\n- mleko",
+        *("Hi,\nDownload Outlook first, then log in.", "Hai,\nDikirim dari Jakarta kemarin sore."),
+        *("Hi,\nנשלח מהר את המסמכים", "Hi,\niPhone dün gönderildi, yarın gelir."),
+        "Please forward this to all:\nWhat: a walk\nWhen: noon",
+    ],
+)
+def test_what_resembles_it_is_her_own(said):
+    assert own_words(said)[0].strip() == said
+
+
 def test_answers_between_quotes_stay_below_a_heading_of_the_original_message():
     mail = (
         "------- Original Message -------\nOn March 9th, 2024, Bob <bob@example.org> wrote:\n\n> one\n\nmine\n\n> two\n"

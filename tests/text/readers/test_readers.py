@@ -126,6 +126,14 @@ def test_a_chat_of_one_message_is_known_by_how_its_program_writes_pages(program,
     assert f"is a chat as {program}" in unread.error.message and "ive " in unread.error.remedy
 
 
+def test_a_page_that_names_its_author_twice_and_others_beside_it_is_one_persons(tmp_path):
+    (tmp_path / "page.html").write_text(
+        '<p class="author">By Zoë Müller</p><p>mine</p><b class="author">Zoë</b><i class="book-author">Bob</i>'
+        f'<aside><i class="author">Eve</i></aside><b class="{"-" * 100_000}">too</b>'
+    )
+    assert [len(found) for found in read(tmp_path)] == [1, 0]
+
+
 @pytest.mark.parametrize(
     "page",
     [

@@ -396,7 +396,8 @@ def test_what_is_quoted_in_a_cell_is_nobodys_words(tmp_path):
     path = tmp_path / "comments.csv"
     path.write_text(
         'id,date,body\na,2024-03-09,"> their words\n\nmy answer"\nb,2024-03-09,a > b\nc,2024-03-09,> theirs\n'
+        'd,2024-03-09,">>> 1 + 1\n2, and so on"\n'
     )
     ((document,), _) = read(path)
-    assert [turn.text.strip() for turn in document.turns] == ["my answer", "a > b"]
-    assert document.left_out["quoted text"] == len("> their words> theirs")
+    assert [turn.text.strip() for turn in document.turns] == ["my answer", "a > b", "2, and so on"]
+    assert document.left_out["quoted text"] == len("> their words> theirs>>> 1 + 1")

@@ -78,16 +78,16 @@ class Gathering:
         return Document(source, kind, tuple(turns), me, dict(self.left_out), tuple(doubts))
 
 
-def parted_quotes(text: str) -> tuple[str, str]:
-    """The lines that somebody wrote and those that they quoted, after ``> `` or from ``>>> `` on."""
+def parted_quotes(text: str, *, to_the_end: bool = True) -> tuple[str, str]:
+    """The lines that somebody wrote and those that they quoted, after ``> `` and, where asked for, from ``>>> `` on."""
     if ">" not in text:
         return text, ""
     said: list[str] = []
     quoted: list[str] = []
-    to_the_end = False
+    ends = False
     for line in _LINE_ENDS.sub("\n", text).split("\n"):
-        to_the_end = to_the_end or _QUOTE_TO_THE_END.match(line) is not None
-        (quoted if to_the_end or _QUOTE.match(line) else said).append(line)
+        ends = ends or (to_the_end and _QUOTE_TO_THE_END.match(line) is not None)
+        (quoted if ends or _QUOTE.match(line) else said).append(line)
     return ("\n".join(said), "\n".join(quoted)) if quoted else (text, "")
 
 

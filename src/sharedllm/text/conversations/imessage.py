@@ -14,9 +14,9 @@ _TOLD = re.compile(rf" *{_TIME} \S.*")
 _ASIDE = re.compile(
     r"This message responded to an earlier message\.|Sent with (?:Confetti|Echo|Fireworks|Balloons|Hearts?|Lasers"
     r"|Shooting Star|Sparkles|Spotlight|Slam|Loud|Gentle|Invisible Ink)"
-    r"|[^\s](?:[^\n]{0,200}/)?[Aa]ttachments/[^\n]{1,200}|[Aa]ttachments/[^\n]{1,200}|Attachment missing!"
+    r"|(?:(?![^\n]{0,200}://)[^\s](?:[^\n]{0,200}/)?)?[Aa]ttachments/[^\n]{1,200}|Attachment missing!"
 )
-_EDITED = re.compile(r"Edited .{1,40} later: (.*)")
+_EDITED = re.compile(r"Edited \d.{0,39} later: (.*)")
 """The next version of a message, below the one before."""
 
 _REACTIONS = re.compile(r" *(?:Tapbacks|Reactions):")

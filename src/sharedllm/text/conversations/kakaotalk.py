@@ -1,20 +1,9 @@
 """KakaoTalk, *Export chat*: as its program for computers writes it, with brackets, and as telephones do."""
 
-import csv
-import io
 import re
 from datetime import datetime
 
-from sharedllm.text.conversations.gathering import (
-    ATTACHMENTS,
-    DELETED,
-    SYSTEM,
-    Gathering,
-    moment,
-    on_day,
-    shown_name,
-    words,
-)
+from sharedllm.text.conversations.gathering import ATTACHMENTS, DELETED, SYSTEM, Gathering, on_day, shown_name
 from sharedllm.text.conversations.names import Parted, kept, parted
 from sharedllm.text.documents import Document
 
@@ -32,9 +21,6 @@ _TELLS = re.compile(
     r".{1,100}(?:님이 (?:.{0,100}초대했습니다|나갔습니다|들어왔습니다)|님을 내보냈습니다"
     r"|메시지가 삭제되었습니다)\.?.{0,40}"
 )
-_TABLE = re.compile(r"\ufeff?Date,User,Message\r?\n")
-"""How its program for a Mac begins, which writes a table."""
-
 _FILE = re.compile(
     r"(?:사진|동영상|이모티콘|음성메시지|Photo|Video|Emoticons)(?: \d+장)?|(?:보이스톡|페이스톡).{0,20}|샵검색: .+"
     r"|(?:파일|File): .+"
@@ -44,8 +30,6 @@ _GONE = ("삭제된 메시지입니다.", "This message was deleted.")
 
 def text_documents(source: str, text: str) -> list[Document] | None:
     """One document; None where a text is no chat as KakaoTalk saves it."""
-    if _TABLE.match(text):
-        return [_of_table(source, text)]
     lines = text.replace("\r\n", "\n").split("\n")
     if not (_HEAD.match(lines[0]) and any(_SAVED.match(line) for line in lines[1:4])):
         return None
@@ -77,17 +61,6 @@ def text_documents(source: str, text: str) -> list[Document] | None:
     for number, author, body in kept(read, said):
         _take(read, author, body, messages[number][2])
     return [read.document(source, KIND, doubts=doubts)]
-
-
-def _of_table(source: str, text: str) -> Document:
-    read = Gathering()
-    for row in csv.DictReader(io.StringIO(text.removeprefix("\ufeff"), newline="")):
-        said = words(row.get("Message"))
-        if _TELLS.fullmatch(said):
-            read.leave_out(SYSTEM, said)
-        else:
-            _take(read, shown_name(words(row.get("User"))), said, moment(row.get("Date")))
-    return read.document(source, KIND)
 
 
 def _when(day: tuple[int, int, int] | None, half: str | None, hours: str, minutes: str) -> datetime | None:

@@ -54,27 +54,29 @@ _OF_THE_OWNER = re.compile(
     r"(?:(?:Du hast|Sie haben) (?:ein(?:e|en)? (?:Anhang|Bild|Foto|Video|Sticker|GIF|Link|Standort|Sprachnachricht)"
     r" (?:gesendet|geteilt)|.{1,80} (?:zur Gruppe|als (?:Gruppen)?admin) hinzugefügt|.{1,80} aus der Gruppe entfernt"
     r"|die Gruppe .{0,80}(?:verlassen|genannt|erstellt)|(?:den Gruppennamen|das Gruppenfoto|das (?:Chat-)?Thema"
-    r"|das Design|das Emoji|den Spitznamen) .{1,100}|eine Umfrage erstellt.{0,200}"
+    r"|das Design|das Emoji|den Spitznamen) .{0,90}(?:geändert|festgelegt|gesetzt|entfernt)"
     r"|einen .{0,30}(?:[Aa]nruf|[Cc]hat) .{0,80}(?:gestartet|beendet|verpasst))"
     r"|(?:Vous avez|Tu as) (?:envoyé (?:une? (?:pièce jointe|photo|vidéo|sticker|GIF|lien|message vocal))"
     r"|(?:nommé|quitté|créé) le groupe.{0,80}|(?:ajouté|supprimé|retiré) .{1,80} (?:au|du) groupe"
     r"|(?:modifié|changé|défini) (?:la photo du groupe|le thème|le nom du groupe|l.emoji|le pseudo).{0,80}"
-    r"|créé un sondage.{0,200}|(?:démarré|manqué) un .{0,20}appel.{0,80})"
+    r"|(?:démarré|manqué) un .{0,20}appel.{0,80})"
     r"|(?:Enviaste una? (?:archivo adjunto|foto|video|sticker|GIF|enlace|mensaje de voz)"
     r"|Nombraste (?:al|el) grupo .{1,80}"
     r"|(?:Agregaste|Añadiste|Eliminaste) a .{1,80} (?:al|del) grupo|(?:Saliste del|Abandonaste el) grupo"
     r"|(?:Cambiaste|Estableciste) (?:la foto del grupo|el tema|el nombre del grupo|el emoji|el apodo).{0,80}"
-    r"|Creaste una encuesta.{0,200}|Iniciaste una? .{0,20}(?:llamada|chat).{0,20})"
+    r"|Iniciaste una? .{0,20}(?:llamada|chat).{0,20})"
     r"|Você (?:enviou uma? (?:anexo|foto|vídeo|figurinha|GIF|link|mensagem de voz)|deu ao grupo o nome .{1,80}"
     r"|(?:adicionou|removeu) .{1,80} (?:ao|do) grupo|saiu do grupo"
     r"|(?:mudou|alterou|definiu) (?:a foto do grupo|o tema|o nome do grupo|o emoji|o apelido).{0,80}"
-    r"|criou uma enquete.{0,200}|iniciou uma .{0,20}(?:ligação|chamada).{0,20})"
+    r"|iniciou uma .{0,20}(?:ligação|chamada).{0,20})"
     r"|Hai (?:inviato una? (?:allegato|foto|video|sticker|GIF|link|messaggio vocale)|chiamato il gruppo .{1,80}"
     r"|(?:aggiunto|rimosso) .{1,80} (?:al|dal) gruppo|abbandonato il gruppo"
     r"|(?:cambiato|modificato|impostato) (?:la foto del gruppo|il tema|il nome del gruppo|l.emoji|il soprannome).{0,80}"
-    r"|creato un sondaggio.{0,200}|avviato una .{0,20}chiamata.{0,20})"
+    r"|avviato una .{0,20}chiamata.{0,20})"
     r"|(?:Je|U) hebt (?:een (?:bijlage|foto|video|sticker|gif|link|spraakbericht) verzonden|de groep .{1,80} genoemd"
-    r"|.{1,80} (?:aan|uit) de groep (?:toegevoegd|verwijderd)|de groep verlaten))[.?!]\s*",
+    r"|.{1,80} (?:aan|uit) de groep (?:toegevoegd|verwijderd)|de groep verlaten))\.\s*"
+    r"|(?:Du hast eine Umfrage erstellt|(?:Vous avez|Tu as) créé un sondage|Creaste una encuesta|Você criou uma enquete"
+    r"|Hai creato un sondaggio)\b.{0,200}",
     re.IGNORECASE,
 )
 """What the program tells the owner of what they did; of others it begins with their names."""
@@ -183,7 +185,7 @@ def _reading(piece: Mapping[str, Any]) -> Any:
 def _is_of_the_program(text: str, author: str) -> bool:
     """Whether it tells what somebody did, and begins with their name, or with a word for the owner."""
     told = text.rstrip()
-    if author and told.startswith(f"{author} ") and told.endswith(".") and len(told) <= _LONGEST_OF_NAMED:
+    if " " in author and told.startswith(f"{author} ") and told.endswith(".") and len(told) <= _LONGEST_OF_NAMED:
         # In any language: of oneself nobody speaks by one's whole name.
         return "\n" not in told
     if _OF_THE_OWNER.fullmatch(text):

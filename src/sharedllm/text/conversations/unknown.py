@@ -61,8 +61,9 @@ def people_in(text: str) -> list[str]:
     heads = [(number, head) for number, head in found if head]
     before = _people([(day, name) for _, (day, name, _) in heads], len(lines))
     after = before or _people([(day, name) for _, (day, _, name) in heads], len(lines))
-    above = after or _people([(day, _above(lines, number)) for number, (day, _, _) in heads], len(lines))
-    return above or _without_times(lines)
+    above = [] if after else _people([(day, _above(lines, number)) for number, (day, _, _) in heads], len(lines))
+    # Headings of one word stand above the times of plans and diaries, too.
+    return after or (above if any(" " in name for name in above) else []) or _without_times(lines)
 
 
 def _above(lines: Sequence[str], number: int) -> str:

@@ -17,7 +17,7 @@ KIND = "WhatsApp chat"
 _LINE_ENDS = re.compile("\r\n?")
 _ISOLATES = dict.fromkeys([0x2068, 0x2069])
 _MOST_ONCE = 12
-_LONGEST_NOTE = 250
+_SHORTEST_NOTE, _LONGEST_NOTE = 14, 250
 _LONGEST_NOTICE = 600
 _FIRST = 4
 """Messages among which WhatsApp says that they are encrypted: later on people may speak of that."""
@@ -204,7 +204,8 @@ def _is_poll(first: str, rest: str) -> bool:
 def _marks_of_edits(texts: Sequence[str]) -> Container[str]:
     """What ends two messages and more of which it is not all, in brackets: what is said of edits in any language."""
     tags = Counter(_end_in_tags(text)[1] for text in texts)
-    return {tag for tag, count in tags.items() if count > 1 and phrases.IN_TAGS.fullmatch(tag)}
+    long = (tag for tag, count in tags.items() if count > 1 and len(tag) >= _SHORTEST_NOTE)
+    return {tag for tag in long if phrases.IN_TAGS.fullmatch(tag)}
 
 
 def _without_mark_of_edit(body: str, known: Container[str]) -> tuple[str, str]:

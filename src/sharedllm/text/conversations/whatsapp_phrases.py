@@ -148,7 +148,7 @@ _OTHER = (
     r"null|waiting for this message\. this may take a while\.?|warten auf diese nachricht.*|"
     r"you received a view once (?:photo|video|message).*|this message can'?t be displayed.*|"
     r"esperando este mensaje.*|aguardando (?:esta )?mensagem.*|en attente de ce message.*|"
-    r"[^\n:<>]{2,40}: ?https?://maps\.google\.com/\?q=\S+|"
+    r"[^\s:<>]{2,20}(?: [^\s:<>]{1,15})? ?: ?https?://maps\.google\.com/\?q=\S+|"
     r"(?:live )?(?:location|standort|ubicaci[óo]n|localiza[çc][ãa]o|posizione|locatie|position|konum|"
     r"lokalizacja|sijainti|plats|"
     r"местоположение|位置|위치|מיקום|الموقع) ?: ?https?://\S+|live location shared|live-standort wird geteilt|"
@@ -218,7 +218,8 @@ CALL = re.compile(_CALLS, re.IGNORECASE)
 OTHER = re.compile(_OTHER, re.IGNORECASE)
 POLL = re.compile(_POLL, re.IGNORECASE)
 VOTES = re.compile(
-    r"[^\n:]{2,24}:\s?\n[^\n]+(?:\n\W{0,2}[^\n:]{2,24}: [^\n]* \([\u200e\u200f]?\d+ ?[^\W\d][^\n()]{0,20}\)){1,20}"
+    r"[^\n:]{2,24}:\s?\n[^\n]+\n\W{0,2}([^\W\d][^\n:]{1,23}): [^\n]* \([\u200e\u200f]?\d+ ?[^\W\d][^\n()]{0,20}\)"
+    r"(?:\n\W{0,2}\1: [^\n]* \([\u200e\u200f]?\d+ ?[^\W\d][^\n()]{0,20}\)){1,20}"
 )
 """A whole poll, in any language: what it is called, the question, and behind each answer how many chose it."""
 

@@ -31,6 +31,7 @@ _PLAIN = (
 )
 
 _DATE = r"(\d{1,4}) ?([./\-]|년|年) ?(\d{1,2}) ?(?:[./\-]|월|月) ?(\d{1,4})(?:\.|일|日)?(?: ?г\.?| ?y\.)?"
+_HOURLY = re.compile(r"\d ?h ?\d")
 _TIME = r"(\d{1,2})(?:[:.]| ?h ?)(\d{2})(?:(?:[:.]| ?min ?)(\d{2})(?: ?s)?)?"
 _MARKER = r"([^\W\d](?:[^\d\[\]:,\-–]{0,13}[^\s\d\[\]:,\-–])?)"
 _DATE_FIRST = (
@@ -139,7 +140,8 @@ def stamp_of(number: int, line: str) -> Stamp | None:
         kept += line[end : end + 1].translate(_MARKS) != ""
         end += 1
     year = 0 if len(first) == 4 else 2 if len(third) == 4 else 1
-    shape = (bracket, bool(dash), colon, sign, seconds is None, place, year, rest[0] is not None)
+    hourly = _HOURLY.search(found[0]) is not None
+    shape = (bracket, bool(dash), (colon, hourly), sign, seconds is None, place, year, rest[0] is not None)
     time = int(hours), int(minutes), int(seconds or 0)
     return Stamp(number, (int(first), int(second), int(third)), time, marker, american, shape, end)
 

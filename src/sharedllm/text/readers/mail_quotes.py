@@ -13,8 +13,8 @@ FORWARDED = "forwarded text"
 SIGNATURES = "signatures"
 
 _WROTE = (
-    r"wrote|writes|pisze|schrieb|a écrit|écrit|escribió|ha scritto|scrisse|escreveu|schreef|skrev|napisał|napisał\(a\)"
-    r"|написал|пише|yazdı|kirjoitti|napsal|írta|έγραψε|写道|写到|:写道|さんは書きました|作成|님이 작성"
+    r"wrote|writes|schrieb|a écrit|écrit|escribió|ha scritto|scrisse|escreveu|schreef|skrev|napisał|napisał\(a\)"
+    r"|написал|пише|yazdı|kirjoitti|napsal|írta|έγραψε|\bpisze(?=[:：])|写道|写到|:写道|さんは書きました|作成|님이 작성"
 )
 _LEAD_IN = re.compile(rf"(?:{_WROTE})[^\n]{{0,60}}[:：]?\s*$", re.IGNORECASE)
 _DATED = re.compile(r"\d{1,4}[./\-年 ]\s?(?:\d|\w{3,9}[. ])|\d{1,2}:\d\d|[\w.+-]+@[\w-]+\.\w")
@@ -24,7 +24,13 @@ _HEADER = re.compile(r"\*?([^\W\d_][\w \-’'\u0300-\u036f\u0900-\u0dff\u0e30-\u
 """Vowels and tones of the scripts of India and of Thai are signs of their own."""
 
 _SEPARATOR = re.compile(
-    r"\s*(?:[-_=*]{2,}\s?[^\W_][^\n]{2,50}?\s?[-_=*]{2,}|_{10,}|-{10,}|Begin forwarded message:)\s*$"
+    r"\s*(?:[-_=*]{2,}\s?[^\W_][^\n]{2,50}?\s?[-_=*]{2,}|_{10,}|-{10,}"
+    r"|(?:Begin forwarded message|Début du message réexpédié|Anfang der weitergeleiteten Nachricht"
+    r"|Inizio messaggio inoltrato|Inicio del mensaje reenviado|Início da mensagem re?encaminhada"
+    r"|Begin doorgestuurd bericht)\s?:)\s*$"
+)
+_ORIGINAL = re.compile(
+    r"original|m[eo]s+ag|nachricht|mensa[jg]|bericht|wiadomo|сообщен|meddelande|forward", re.IGNORECASE
 )
 _FORWARD = re.compile(
     r"forward|weitergeleitet|transfér|transmis|reenviad|inoltrat|encaminhad|doorgestuurd|vidarebefordra|videresend"
@@ -38,16 +44,17 @@ _DEVICE = re.compile(
     r" |Diese Nachricht wurde von meinem|Envoyé (?:de|depuis|à partir d)|Enviado (?:desde|do|de) (?:mi|meu) "
     r"|Inviato da|Verzonden (?:vanaf|met|via) |Skickat från (?:min|mitt) |Sendt fra min |Wysłane z "
     r"|Отправлено (?:с|из) |Lähetetty |Odesláno z "
-    r"|iPhoneから送信|从我的 ?.{2,20}发送|나의 iPhone에서 보냄|发自我的|發自我的|從我的 ?.{2,20}傳送|Verstuurd vanaf "
-    r"|Στάλθηκε από |נשלח מה|تم الإرسال من |أُ?رسلت من |Надіслано з |Trimis de pe |Poslano s |Enviat des d"
-    r"|Đã gửi từ |ส่งจาก |Dikirim dari |(?:iPhone|iPad).{0,6} gönderildi|Az (?:iPhone|iPad).{0,8} küldve"
+    r"|iPhoneから送信|从我的 ?.{2,20}发送|나의 iPhone에서 보냄|发自我的|發自我的|從我的 ?.{2,20}傳送"
+    r"|(?:Verstuurd vanaf|Στάλθηκε από|נשלח מה|تم الإرسال من|أُ?رسلت من|Надіслано з|Trimis de pe|Poslano s|Enviat des d"
+    r"|Đã gửi từ|ส่งจาก|Dikirim dari) ?[^\n]{0,20}(?:iPhone|iPad|Android|Samsung|Galaxy|Huawei|Xiaomi)"
     r"|(?:Holen Sie sich|Obtenir|Obtener|Obter|Obter o|Ottieni|Scarica|Hämta|Hent|Pobierz|Download) Outlook "
+    r"(?:for|für|para|pour|per|för|til|dla) (?:iOS|Android|Mac|Windows)|(?:iPhone|iPad)['’]\w{2,8} gönderildi"
     r"|Outlook für \w+ beziehen|(?:Mit|Von) (?:Proton|Yahoo) ?Mail .{2,40}gesendet)[^\n]{0,60}$",
     re.IGNORECASE,
 )
 _SIGNED = re.compile(r"-----BEGIN PGP SIGNATURE-----.*?(?:-----END PGP SIGNATURE-----|\Z)", re.DOTALL)
 _SIGNED_HEAD = re.compile(r"^-----BEGIN PGP SIGNED MESSAGE-----\n(?:[A-Za-z]+: .*\n)*\n?", re.MULTILINE)
-_LEAD_LINES, _LONGEST_LEAD_IN, _LONGEST_INTRODUCTION = 3, 300, 60
+_LEAD_LINES, _LONGEST_LEAD_IN = 3, 300
 _EDGES = " \t\r\u00a0\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
 
 
@@ -119,7 +126,8 @@ def _drop_lead_in(kept: list[str]) -> int:
             }
             if found[first]:
                 above = next((at for at in range(begin - 1, -1, -1) if kept[at].strip()), begin)
-                begin = above if _SEPARATOR.match(kept[above]) else begin
+                if _SEPARATOR.match(kept[above]) and _ORIGINAL.search(kept[above]):
+                    begin = above
                 removed = _length(kept[begin:])
                 del kept[begin:]
                 return removed
@@ -144,9 +152,6 @@ def _begins_another(lines: list[str], place: int, forwarded: bool) -> str | None
         if following and (_headers(lines, place + 1) or _leads_in(lines, following)):
             return FORWARDED if forwarded or _FORWARD.search(line) else QUOTED
         return None
-    introduces = line.endswith((":", "：")) and len(line) < _LONGEST_INTRODUCTION and _FORWARD.search(line)
-    if introduces and _headers(lines, place + 1):
-        return FORWARDED
     if _headers(lines, place):
         return FORWARDED if forwarded else QUOTED
     if _leads_in(lines, place):
@@ -163,8 +168,9 @@ def _leads_in(lines: list[str], place: int) -> bool:
 
 def _is_lead_in(lines: list[str]) -> bool:
     lead = " ".join(each.strip(_EDGES) for each in lines)
-    names = _ADDRESSED.search(lead) or _LEAD_IN.search(lead)
-    return lead.endswith((":", "：")) and bool(names and _DATED.search(lead)) and len(lead) < _LONGEST_LEAD_IN
+    if len(lead) >= _LONGEST_LEAD_IN or not lead.endswith((":", "：")):
+        return False
+    return bool((_ADDRESSED.search(lead) or _LEAD_IN.search(lead)) and _DATED.search(lead))
 
 
 def _quote_follows(lines: list[str]) -> bool:

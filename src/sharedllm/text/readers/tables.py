@@ -229,7 +229,7 @@ def tables_of(rows: Sequence[dict[str, str]], source: str) -> list[Document]:
     for row in said:
         which = row.get(chat, "") if chat else ""
         titles.setdefault(which, (row.get(title, "").strip() if title else "") or which)
-        text, quote = parted_quotes(row[column])
+        text, quote = parted_quotes(row[column], to_the_end=False)
         quoted += len(quote)
         if text.strip():
             turn = Turn(text, wrote(row), _moment(row.get(when)) if when else None)

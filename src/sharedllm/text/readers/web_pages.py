@@ -3,6 +3,7 @@
 import re
 from collections import Counter
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, BinaryIO
 
 from sharedllm.extras import need
@@ -67,17 +68,20 @@ _CLASSES_OF_CHATS = (
     ({"hChatLog"}, "Google Voice", _OWN_ALONE),
     ({"outer-cell", "mdl-cell"}, "Google (My Activity)", _OWN_ALONE),
     ({"message_part"}, "imessage-exporter", "Export it again as text (txt), and give that."),
-    ({"message__header"}, "VK", _OWN_ALONE),
+    ({"message", "message__header"}, "VK", _OWN_ALONE),
 )
 """Classes of elements that all are on a chat's page."""
 
 _IS_SNAPCHAT = "//*[self::h1 or self::h2 or self::h3][starts-with(normalize-space(.), 'Chat History with ')]"
 _NAMES_SOMEBODY = re.compile(
-    r"(?:\S*[-_])?(?:sender|author|nick|(?:user|nick|from|sender|author)[-_]?name|\S+[-_]displayname)", re.IGNORECASE
+    r"(?:(?:message|msg|comment|chat|post|reply|user|c)[-_]{1,2})?"
+    r"(?:sender|author|nick|(?:user|nick|from|sender|author)[-_]?name)|\S{1,60}[-_]displayname",
+    re.IGNORECASE,
 )
 """What pages call what holds the name of whoever wrote a message or a comment."""
 
-_LONGEST_NAME = 60
+_BESIDE = "//*[@class and not(ancestor-or-self::aside or ancestor-or-self::nav or ancestor-or-self::footer)]"
+_FIRST_WORDS, _LONGEST_CLASS, _LONGEST_NAME = 20, 80, 60
 _WHITE = re.compile(r"[ \t\n\f\r]+")
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 
@@ -110,20 +114,24 @@ def _check_authors(page: str) -> None:
     if not page.strip():
         return
     root = _parsed(page)
-    classed = [(each, (each.get("class") or "").split()) for each in root.xpath("//*[@class]")]
+    classed = [(each, (each.get("class") or "").split()) for each in root.xpath(_BESIDE)]
     known = {name for _, classes in classed for name in classes}
     for signs, program, remedy in _CLASSES_OF_CHATS:
         if signs <= known:
             raise _chat(program, remedy)
     if root.xpath(_IS_SNAPCHAT):
         raise _chat("Snapchat", _OWN_ALONE)
-    naming = {name for name in known if _NAMES_SOMEBODY.fullmatch(name)}
-    firsts = (
-        next((text for text in map(shown_name, each.itertext()) if text), "")
-        for each, classes in classed
-        if not naming.isdisjoint(classes)
-    )
-    people = [name for name in dict.fromkeys(firsts) if len(name) <= _LONGEST_NAME and any(map(str.isalnum, name))]
+    naming = {name for name in known if len(name) <= _LONGEST_CLASS and _NAMES_SOMEBODY.fullmatch(name)}
+    people: list[str] = []
+    for each, classes in classed:
+        if naming.isdisjoint(classes):
+            continue
+        words = (shown_name(text[: 2 * _LONGEST_NAME]) for text in islice(each.itertext(), _FIRST_WORDS))
+        name = next((text for text in words if text), "").removeprefix("By ").removeprefix("by ")
+        is_name = len(name) <= _LONGEST_NAME and any(map(str.isalnum, name))
+        # Who is called so at one place and in full at another is one.
+        if is_name and not any(name in other or other in name for other in people):
+            people.append(name)
     if len(people) > 1:
         raise Unreadable(
             f"is a page on which several write, like {people[0]!r} and {people[1]!r}, and whose words are whose is not"
