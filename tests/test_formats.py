@@ -115,6 +115,7 @@ def test_what_is_stored_says_where_the_format_is_from(trained, door):
     assert "format" not in trained.store.served("bob").adapter.provenance
 
 
+@pytest.mark.slow
 def test_the_engine_answers_with_it_in_one_batch_with_the_base(trained):
     base, release = trained.base, trained.store.served("alice")
     prompt = base.encode("Who came")
@@ -124,6 +125,7 @@ def test_the_engine_answers_with_it_in_one_batch_with_the_base(trained):
     assert together[0] != together[1]
 
 
+@pytest.mark.slow
 def test_http_answers_with_it_and_with_no_other(trained, serve):
     server = serve()
     answer = complete(server, "alice")

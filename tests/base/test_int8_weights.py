@@ -275,6 +275,7 @@ def test_nothing_is_trained_through_such_weights(base, inject):
         base.hidden(ids)
 
 
+@pytest.mark.slow
 @needs_int8
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32], ids=str)
 @pytest.mark.parametrize("architecture", ["llama", "qwen3", "adapted"])

@@ -70,6 +70,7 @@ def test_a_setting_out_of_range_is_refused_by_its_name(ask, option):
     assert option.partition("=")[0] in ran.err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not multiplies_int8("cpu"), reason="this processor does not multiply in int8")
 def test_who_answers_is_the_same_whichever_way_weights_are_held(alice, ask):
     plain, own = (ask("alice", QUESTION, "--weights", weights) for weights in ("plain", "int8"))
@@ -108,6 +109,7 @@ def test_the_base_alone_answers_anybody_and_asks_no_store(ask, machine):
     assert not machine.store.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("why", ["unknown", "revoked", "held back", "another base"])
 def test_where_no_release_may_answer_the_base_does_only_if_allowed(why, run, ask, notes, tmp_path):
     base = None
@@ -142,6 +144,7 @@ def test_whoever_has_no_release_is_told_before_a_base_is_fetched(ask, monkeypatc
     assert "no user 'alcie'" in ran.err
 
 
+@pytest.mark.slow
 def test_a_prompt_can_be_continued_instead_of_answered(alice, ask, folder_of, tmp_path):
     chatty = models.llama(tmp_path / "chatty")
     (chatty / "chat_template.jinja").write_text("Q: {{ messages[0]['content'] }} A:")

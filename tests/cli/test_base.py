@@ -141,6 +141,7 @@ def test_a_prior_of_somebody_who_did_not_agree_is_refused_with_the_line(run, fol
     assert not machine.checkpoints()
 
 
+@pytest.mark.slow
 def test_a_private_prior_tells_epsilon_and_what_it_cost(run, folder_of, people):
     pytest.importorskip("opacus")
     ran = run(*adapting(folder_of("llama"), people, "--private"))

@@ -164,6 +164,7 @@ def test_the_bets_exit_status_is_the_commands(checkout):
     assert "rolled up" not in out
 
 
+@pytest.mark.slow
 def test_an_interrupt_lets_the_bet_write_down_that_it_was_abandoned(checkout):
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     process = start(checkout, "run", "53", "--seeds", "99", start_new_session=True, env=environment)

@@ -46,6 +46,7 @@ def test_list_says_how_large_and_what_for(cache):
     assert (entry["kind"], entry["bytes"]) == ("package", 2_000_000)
 
 
+@pytest.mark.slow
 def test_a_terminal_shows_a_table_as_narrow_as_it_is_and_a_pipe_whole_rows(cache):
     name = f"packages/{'long-' * 12}name-1.0-py3-none-any.whl"
     (cache / name).write_bytes(b"x")

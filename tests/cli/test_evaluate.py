@@ -82,6 +82,7 @@ def test_others_read_the_same_text(alice, run, notes):
     assert "than the best of the others and the base" in run("evaluate", "alice").out
 
 
+@pytest.mark.slow
 def test_costs_and_what_flatters_stand_beside_the_gain(run, notes):
     path, line = notes("alice"), "a line of more than forty characters that is written again"
     path.write_text(f"{line}\n{path.read_text()}\n" + f"{line}\n" * 6)
@@ -102,6 +103,7 @@ def test_others_who_are_not_served_are_left_out(alice, run, notes, folder_of, tm
     assert run("evaluate", "alice", "--json").json["others"] == {}
 
 
+@pytest.mark.slow
 def test_a_damaged_release_of_another_is_left_out_and_named(alice, run, machine, notes):
     run("train", "bob", notes("bob"))
     damage(machine.store, "bob")
@@ -128,6 +130,7 @@ def damage(store, user):
     connection.close()
 
 
+@pytest.mark.slow
 def test_the_newest_release_where_none_is_served_and_any_by_its_number(alice, run):
     run("train", "alice", alice, "--seed", "1")
     assert run("evaluate", "alice", "--json").json["release"] == 2
@@ -171,6 +174,7 @@ def test_text_from_a_manifest_is_found_again(run, tmp_path, notes):
     assert "no longer has a line for 'alice'" in ran.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -255,6 +255,7 @@ def test_other_formats_go_out_where_they_can(run, store, base_of, tmp_path):
         run("export", "steering", "--to", "merged", tmp_path / "no")
 
 
+@pytest.mark.slow
 def test_a_refusal_is_one_line_and_status_2(tmp_path):
     command = [sys.executable, "-m", "sharedllm", "import", "alice", str(tmp_path / "none")]
     outcome = subprocess.run(command, capture_output=True, text=True, check=False)

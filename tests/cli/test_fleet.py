@@ -61,6 +61,7 @@ def test_everyone_is_trained_and_counted(train, machine, here):
     assert "users an hour" in ran.out
 
 
+@pytest.mark.slow
 def test_nobody_is_erased_while_they_may_be_in_training(train, machine, here, monkeypatch):
     refused, wait = [], Here.wait
 
@@ -129,6 +130,7 @@ def test_without_a_terminal_a_line_now_and_then_says_how_far_it_is(train, here, 
     assert not train("--json").err
 
 
+@pytest.mark.slow
 def test_steps_of_users_who_are_not_done_count_as_progress(train, here, monkeypatch):
     told = []
 
@@ -148,6 +150,7 @@ def test_steps_of_users_who_are_not_done_count_as_progress(train, here, monkeypa
     assert "0.3 of 3" in train("--seed", 1).err
 
 
+@pytest.mark.slow
 def test_a_release_remembers_the_manifest(train, run, machine, manifest, here, folder_of):
     train()
     with open_store(machine.store) as store:

@@ -198,6 +198,7 @@ def test_the_same_command_with_the_same_file_ends_well_and_another_file_in_its_p
     assert [path.name for path in tmp_path.glob("tmp*")] == []
 
 
+@pytest.mark.slow
 def test_whoever_comes_back_and_is_erased_again_gets_another_receipt(held, run):
     first = end_with_a_receipt(run, held)
     with open_store(held.store) as store:

@@ -60,6 +60,7 @@ def test_without_keys_it_listens_to_this_machine_alone(run, unloaded, host):
     assert f"does not listen on '{host}'" in done.err
 
 
+@pytest.mark.slow
 def test_without_keys_it_says_so_on_every_start(serving):
     for _ in range(2):
         service, done = serving("--insecure-no-auth", "--port", 0)
@@ -114,6 +115,7 @@ def test_without_a_key_it_starts_and_says_how_to_make_one(serving, machine):
     assert "sharedllm keys create" in serving("--port", 0)[1].err
 
 
+@pytest.mark.slow
 def test_one_line_says_that_it_is_ready_and_where(serving, machine, notes, run, folder_of):
     run("train", "alice", notes("alice"))
     _, done = serving("--port", 0)
@@ -121,6 +123,7 @@ def test_one_line_says_that_it_is_ready_and_where(serving, machine, notes, run, 
     assert done.out == f"Serving {model} at http://127.0.0.1:0/v1 (store {machine.store})\n"
 
 
+@pytest.mark.slow
 def test_limits_and_policy_are_as_asked(serving, machine):
     service, _ = serving("--port", 0, "--fallback", "--waiting", "7", "--table-mb", "3")
     limits = service.engine.limits
@@ -129,17 +132,20 @@ def test_limits_and_policy_are_as_asked(serving, machine):
     assert not serving("--port", 0)[0].policy.fallback
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not multiplies_int8("cpu"), reason="this processor does not multiply in int8")
 def test_weights_are_held_as_the_operator_chose(serving):
     assert serving("--port", 0)[0].engine.base.weights == "plain"
     assert serving("--port", 0, "--weights", "int8")[0].engine.base.weights == "int8"
 
 
+@pytest.mark.slow
 def test_how_long_it_gives_notice_is_as_asked(serving, machine):
     assert serving()[0].policy.notice_seconds == 5
     assert serving("--notice-seconds", "0.5")[0].policy.notice_seconds == 0.5
 
 
+@pytest.mark.slow
 def test_pages_of_sites_may_use_it_that_are_named(serving, machine):
     assert serving()[0].policy.origins == ()
     named = ("https://one.example", "https://two.example")

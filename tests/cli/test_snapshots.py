@@ -81,6 +81,7 @@ def test_whoever_is_erased_is_forgotten(pack, run, tmp_path):
     assert run("fleet", "verify", tmp_path / "out", "--json").json["users"] == 1
 
 
+@pytest.mark.slow
 def test_an_erasure_that_is_interrupted_before_it_comes_to_the_snapshot_ends_with_a_receipt_that_says_it_did(
     pack, run, tmp_path, monkeypatch
 ):
@@ -114,6 +115,7 @@ def test_a_snapshot_that_could_not_be_signed_again_is_told_each_time_and_the_rec
         assert f"{tmp_path / 'out'} still holds them: {derived['outcome'].removeprefix('still to do: ')}" in ran.err
 
 
+@pytest.mark.slow
 def test_a_server_answers_from_the_snapshot_as_long_as_the_store_says_so(
     pack, run, machine, folder_of, tmp_path, monkeypatch
 ):

@@ -82,6 +82,7 @@ def test_a_rotated_key_opens_the_store(encrypted, run):
 # Receipts
 
 
+@pytest.mark.slow
 def test_an_erasure_prints_a_receipt_that_verifies(encrypted, run, tmp_path):
     erased = run("users", "erase", "alice", "--yes")
     assert (erased.code, "alice" in erased.out) == (0, False)
@@ -122,6 +123,7 @@ def test_a_store_that_is_not_encrypted_gives_receipts_too(machine, run):
     assert {"what": "encryption key", "where": "vault", "count": 0} in receipt["removed"]
 
 
+@pytest.mark.slow
 def test_a_snapshot_is_rebuilt_with_the_erasure_and_the_receipt_says_so(encrypted, run, tmp_path):
     make_key(snapshot_key_file())
     with open_store(encrypted.store) as store:
@@ -238,6 +240,7 @@ def test_a_password_is_not_repeated():
     assert "hush" not in said
 
 
+@pytest.mark.slow
 def test_a_store_that_went_back_is_refused_until_it_is_accepted(encrypted, machine, run, tmp_path):
     vault = tmp_path / "private" / "vault.db"
     backups = {path: path.read_bytes() for path in (machine.store, vault)}

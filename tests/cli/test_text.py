@@ -29,6 +29,7 @@ def exports(tmp_path):
     return folder
 
 
+@pytest.mark.slow
 def test_inspect_says_what_was_read_whose_words_they_are_and_what_is_in_them(run, exports):
     ran = run("text", "inspect", exports, "--me", "Alice M.")
     assert ran.code == 0, ran.err
@@ -166,6 +167,7 @@ def test_what_is_given_away_across_the_split_is_said_in_the_words_in_which_train
         assert shares["validation"] > 0.9
 
 
+@pytest.mark.slow
 def test_every_character_that_was_read_is_accounted_for(run, exports):
     (exports / "answers.jsonl").write_text('{"messages": [{"role": "user", "content": "Why?"}]}\n')
     for options in (["--me", "Alice M."], ["--me", "Alice M.", "--mask"], ["--learn", "answers"], []):

@@ -57,6 +57,7 @@ def test_a_file_becomes_a_release_that_answers(run, machine, notes):
     assert not machine.checkpoints()
 
 
+@pytest.mark.slow
 def test_who_is_trained_is_erased_by_nobody_meanwhile(run, machine, manifest, notes, monkeypatch):
     publish, seen = train.store_judged, []
 
@@ -133,6 +134,7 @@ def test_of_many_files_the_largest_are_told_and_how_much_the_rest_is(run, tmp_pa
     assert any("nor do 10 smaller files" in line for line in said)
 
 
+@pytest.mark.slow
 def test_of_many_files_that_are_not_read_the_first_are_named_and_the_rest_counted(run, tmp_path):
     folder = tmp_path / "export"
     folder.mkdir()
@@ -151,6 +153,7 @@ def test_a_sample_user(run, machine, notes, monkeypatch):
         assert store.release("bob", 1).adapter.provenance["sources"] == ["sample:novelist"]
 
 
+@pytest.mark.slow
 def test_a_manifest_trains_everybody_in_its_order(run, machine, notes, manifest):
     lines = [{"user": "bob", "files": [notes("bob").name]}, {"user": "alice", "text": notes("alice").read_text()}]
     ran = run("train", "--manifest", manifest(*lines))
@@ -170,6 +173,7 @@ def test_json(run, notes):
     assert alice["gate"]["figures"]["own"]["improvement"]["low"] > 0
 
 
+@pytest.mark.slow
 def test_of_a_text_that_is_known_it_is_told_what_answers_instead_and_how_to_go_back(run, notes):
     for user in ("alice", "carol"):
         assert run("train", "alice", notes(user)).code == 0
@@ -192,6 +196,7 @@ def test_the_same_text_is_not_trained_twice(run, machine, notes, monkeypatch):
         assert len(store.releases("alice")) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [["--seed", "1"], ["--recipe", "other"]])
 def test_another_seed_or_recipe_makes_another_release(change, run, notes, monkeypatch):
     monkeypatch.setitem(RECIPES, "other", replace(RECIPES["default"], name="other", steps=3))
@@ -238,6 +243,7 @@ def test_what_training_text_gives_away_is_not_served_for_being_remembered(line, 
         assert store.release("alice", 1).gate.figures["given_away"] == {"validation": 1.0, "heldout": 1.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "user",
     ["a/b/../c", "..", ".hidden", "👩‍👩‍👧", "שלום עולם", "مرحبا", "王小明", "-", "x" * MAX_USER_ID_CHARACTERS],
@@ -321,6 +327,7 @@ def test_a_bad_line_in_a_manifest_is_named_by_its_number_and_nobody_is_trained(
     assert not machine.checkpoints()
 
 
+@pytest.mark.slow
 def test_of_a_manifest_everybody_is_trained_who_can_be_and_all_others_are_listed(run, machine, notes, manifest):
     lines = [{"user": "bob", "text": "hello"}, GOOD_LINE, {"user": "carol", "text": "w" * 1_999}]
     notes("alice")
@@ -362,6 +369,7 @@ def test_a_token_that_the_base_lacks_fails_its_user_alone(run, machine, notes, m
     assert machine.users() == ["alice"]
 
 
+@pytest.mark.slow
 def test_somebody_of_whom_the_store_holds_what_is_damaged_keeps_nobody_else(run, machine, notes, manifest):
     with open_store(machine.store) as store:
         store.publish("bob", Adapter("norm", "another base", np.zeros(2, np.float32)), GateOutcome(True, "made up"))
@@ -464,6 +472,7 @@ def poisoned(monkeypatch):
     return poisoned
 
 
+@pytest.mark.slow
 def test_a_user_whose_loss_is_no_number_stops_and_the_others_finish(run, machine, notes, manifest, poisoned):
     poisoned("bob")
     lines = [{"user": name, "files": [notes(name).name]} for name in ("alice", "bob", "carol")]
@@ -549,6 +558,7 @@ def test_a_stopped_training_leaves_nothing_half_written_and_resumes_to_the_same_
         np.testing.assert_array_equal(values_of(machine, "alice"), store.release("alice", 1).adapter.values)
 
 
+@pytest.mark.slow
 def test_an_interrupt_while_one_is_judged_loses_nobodys_training(run, machine, notes, manifest, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
@@ -565,6 +575,7 @@ def test_an_interrupt_while_one_is_judged_loses_nobodys_training(run, machine, n
     assert sorted(machine.users()) == ["alice", "bob"]
 
 
+@pytest.mark.slow
 def test_the_progress_bar_of_a_resumed_training_begins_where_it_was(run, notes, monkeypatch):
     step_windows = vectors.step_windows
     bars = []

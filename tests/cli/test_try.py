@@ -45,6 +45,7 @@ def test_it_serves_one_user_on_this_machine_alone_and_opens_a_browser_there(trie
     assert again != address
 
 
+@pytest.mark.slow
 def test_it_has_the_same_port_each_time_and_says_so_where_that_is_taken(tried):
     *_, done = tried()
     assert "taken" not in done.err

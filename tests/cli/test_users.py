@@ -288,6 +288,7 @@ def test_nobody_is_erased_while_a_fleet_is_in_training(store, tmp_path):
     run("erase", "alice", "--yes")
 
 
+@pytest.mark.slow
 def test_erase_without_asking(store):
     assert run("erase", "王小明", "--yes").endswith("王小明 is erased: releases 1, events 1.\n")
 

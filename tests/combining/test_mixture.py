@@ -49,6 +49,7 @@ def test_its_perplexity_is_at_most_the_geometric_mean_of_the_members(members):
     assert perplexity(uniform_mixture(members).log_probabilities) <= geometric_mean * (1 + 1e-9)
 
 
+@pytest.mark.slow
 @given(MEMBERS, st.floats(0.01, 5))
 def test_a_uniform_mixture_protects_against_nothing_when_all_are_worse_than_the_base(members, lead):
     base = np.minimum(members.max(axis=0) + lead, 0)
@@ -56,6 +57,7 @@ def test_a_uniform_mixture_protects_against_nothing_when_all_are_worse_than_the_
     assert (uniform_mixture(worse).log_probabilities <= base + CLOSE).all()
 
 
+@pytest.mark.slow
 @given(MEMBERS, st.data())
 def test_the_bayesian_mixture_loses_at_most_log_n_plus_1_to_the_best_whatever_the_text(members, data):
     base = data.draw(arrays.arrays(np.float64, members.shape[1], elements=LOG_PROBABILITY))
@@ -72,6 +74,7 @@ def test_adapters_that_always_harm_cost_a_constant_in_all():
     assert -uniform_mixture(harmful).log_probabilities.sum() == pytest.approx(20_000)
 
 
+@pytest.mark.slow
 @given(MEMBERS)
 def test_a_bayesian_mixture_is_the_posterior_predictive(members):
     """The same, said as a ratio of evidences rather than with weights."""
@@ -81,6 +84,7 @@ def test_a_bayesian_mixture_is_the_posterior_predictive(members):
     np.testing.assert_allclose(bayesian_mixture(base, others).log_probabilities, expected, atol=1e-8)
 
 
+@pytest.mark.slow
 @given(MEMBERS)
 def test_no_token_is_predicted_with_weights_that_have_seen_it(members):
     changed = members.copy()
@@ -90,6 +94,7 @@ def test_no_token_is_predicted_with_weights_that_have_seen_it(members):
     np.testing.assert_allclose(np.exp(before).sum(axis=0), 1)
 
 
+@pytest.mark.slow
 @given(MEMBERS)
 def test_attributions_add_up_to_the_mixture(members):
     for mixture in (uniform_mixture(members), bayesian_mixture(members[0], members[1:])):
@@ -212,6 +217,7 @@ def test_two_who_are_right_in_turn_are_worth_more_together_than_the_bayesian_mix
     assert best <= soft < -bayesian_mixture(predictors[0], predictors[1:]).log_probabilities.sum()
 
 
+@pytest.mark.slow
 @given(MEMBERS, st.data())
 def test_no_fixed_mixture_is_better_than_the_best(predictors, data):
     best = best_fixed_mixture(predictors, tolerance=1e-3)

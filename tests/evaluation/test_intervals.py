@@ -74,6 +74,7 @@ def test_four_windows_show_an_improvement_only_if_each_of_them_improves():
     assert improvement(reference, losses([3.5, 3.5, 3.5, 4.01])).low < 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("windows", [6, 10])
 def test_few_windows_widen_the_interval_enough(windows):
     random = np.random.default_rng(5)
@@ -85,6 +86,7 @@ def test_few_windows_widen_the_interval_enough(windows):
     assert covered / 300 >= 0.9
 
 
+@pytest.mark.slow
 def test_it_covers_the_truth_about_as_often_as_it_says():
     random = np.random.default_rng(4)
     truth = 1 - np.exp(-0.05)

@@ -75,6 +75,7 @@ def test_every_bet_and_every_flag_is_on_the_page(bets, tmp_path):
     assert outline.words.count("in 100% of resamples") + outline.words.count("in 0% of resamples") > 28
 
 
+@pytest.mark.slow
 def test_each_bet_that_has_figures_has_them_for_every_protocol(bets):
     titles = {
         "49": "Size against perplexity on the own text",
@@ -90,6 +91,7 @@ def test_each_bet_that_has_figures_has_them_for_every_protocol(bets):
     assert all(figures(bet) for number, bet in bets.items() if number not in ("18", *REGISTERED))
 
 
+@pytest.mark.slow
 def test_every_chart_names_and_describes_itself(bets, tmp_path):
     source = page(list(bets.values()), tmp_path)
     found = re.findall(r'<svg class="chart".*?</svg>', source, flags=re.DOTALL)
@@ -99,6 +101,7 @@ def test_every_chart_names_and_describes_itself(bets, tmp_path):
         assert "nan" not in re.sub(r"<title>.*</desc>", "", chart)
 
 
+@pytest.mark.slow
 def test_the_page_needs_nothing_but_itself(bets, tmp_path):
     source = page(list(bets.values()), tmp_path)
     outline = Outline(source)

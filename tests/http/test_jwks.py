@@ -196,6 +196,7 @@ def refused(tokens, forged):
     return None
 
 
+@pytest.mark.slow
 def test_many_tokens_with_unknown_keys_are_one_fetch_and_nobody_waits_longer_than_that(issuer):
     tokens = JWT(**WHOSE, jwks=issuer.address)
     assert tokens.subject(token("rsa", "RS256")) == "alice"

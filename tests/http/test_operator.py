@@ -44,6 +44,7 @@ def test_no_address_of_an_operator_answers_a_users_own_key_or_no_key(serving):
             assert wrong.status_code == 401, (method, path)
 
 
+@pytest.mark.slow
 def test_a_refusal_is_the_same_whoever_is_there(serving):
     server = serving()
     for method, path in operators(server.app):

@@ -99,6 +99,7 @@ def test_a_slash_after_a_users_address_is_another_address(server, published):
     assert published.store.user("k11").served
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("user", [SLASHED, "caf\u00e9", "k11/adapter", "k11", "a%2Fb"])
 def test_any_id_can_be_asked_about_and_erased_by_its_one_encoding(server, published, user):
     target = f"/v1/users/{quote(user, safe='')}"

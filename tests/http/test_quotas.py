@@ -104,6 +104,7 @@ def test_what_is_refused_for_another_user_costs_that_user_nothing(server):
     assert server.alice.put("/v1/users/alice/adapter", content=server.content).status_code == 201
 
 
+@pytest.mark.slow
 def test_releases_are_listed_in_pages(server, published):
     for seed in range(30):
         published.store.publish("alice", published.adapter(seed), GateOutcome(seed == 0, "as it is"))

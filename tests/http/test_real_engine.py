@@ -127,6 +127,7 @@ def test_usage_and_metrics_count_what_the_engine_read_and_drew(server):
     assert "sharedllm_table_misses_total 1.0" in metrics
 
 
+@pytest.mark.slow
 def test_an_erasure_by_another_process_ends_what_runs_here_and_clears_the_row(server, published, monkeypatch):
     step = server.engine.step
     # Slow enough that nothing ends of itself meanwhile.

@@ -61,6 +61,7 @@ def schema(of):
     return {"type": "json_schema", "json_schema": {"name": "x", "schema": of}}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_an_answer_follows_the_schema(server, seed):
     of = {"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 1, "maxItems": 3}
@@ -69,6 +70,7 @@ def test_an_answer_follows_the_schema(server, seed):
     assert choice["finish_reason"] == "stop"
 
 
+@pytest.mark.slow
 def test_an_answer_is_a_json_object(server):
     (choice,) = chat(server, response_format={"type": "json_object"}, max_tokens=40).json()["choices"]
     assert choice["message"]["content"].startswith("{")

@@ -322,6 +322,7 @@ def test_a_second_training_of_the_same_user_waits_for_the_first(server):
     assert int(response.headers["Retry-After"]) > 0
 
 
+@pytest.mark.slow
 def test_an_erased_user_is_gone_from_everything_before_the_answer(server, tmp_path):
     told(server.alice.post("/v1/users/alice/train", json={"text": writing("alice")}), 202)
     checkpoints(tmp_path, server.base).save("alice", split_text(writing("old")).sha256, QUICK, progress())
@@ -344,6 +345,7 @@ def test_an_erased_user_is_gone_from_everything_before_the_answer(server, tmp_pa
     told(server.bob.get("/v1/users/bob"), 200)
 
 
+@pytest.mark.slow
 def test_someone_with_nothing_but_a_training_can_be_erased(server):
     job = told(server.service_key.post("/v1/users/dora/train", json={"text": writing("dora")}), 202)
     answer = told(server.service_key.delete("/v1/users/dora"), 200)
@@ -373,6 +375,7 @@ def test_what_runs_for_someone_of_whom_the_store_knows_nothing_is_stopped_too(se
     assert {user for user, _ in server.engine.stopped} == {"erin", "alice"}
 
 
+@pytest.mark.slow
 def test_an_erasure_whose_receipt_could_not_be_kept_ends_with_it_when_it_is_asked_for_again(server, monkeypatch):
     def busy(*_):
         raise StoreBusy("Another process is writing", remedy="Try again.")
@@ -434,6 +437,7 @@ def progress():
     return Progress(1, row, row, row, row, 1.0, 0, [])
 
 
+@pytest.mark.slow
 def test_a_request_that_runs_is_stopped_by_the_erasure_and_its_row_leaves_the_device(server):
     engine = Engine(server.base, Limits(running=2, cache_tokens=1024, table_bytes=0))
     server.alice.app.state.service.engine = engine

@@ -117,6 +117,7 @@ def test_a_new_base_is_found_by_its_name_and_says_who_is_in_it(place, people):
     assert not kept(place.folder)
 
 
+@pytest.mark.slow
 def test_what_it_gains_is_measured_on_people_outside_it_each_of_whom_counts_alike(place, people):
     figures = adapt(place, people, "ours", RECIPE).about["figures"]
     prior = load_base("ours", dtype=torch.float32, device="cpu")
@@ -330,6 +331,7 @@ def test_an_unfinished_prior_is_dropped_with_a_contributor_and_stays_when_anothe
     assert not training.exists()
 
 
+@pytest.mark.slow
 def test_a_prior_whose_contributors_cannot_be_listed_is_said_to_be_left_in_the_receipt(place, people, store_with):
     made = adapt(place, people, "ours", RECIPE)
     (made.folder / PRIOR).write_text("{}")

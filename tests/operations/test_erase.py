@@ -234,6 +234,7 @@ def upgraded(request, tmp_path, monkeypatch):
         yield store, before_the_upgrade
 
 
+@pytest.mark.slow
 def test_an_erasure_that_an_earlier_version_ended_has_its_receipt_and_who_came_back_can_be_erased(upgraded, tmp_path):
     store, before_the_upgrade = upgraded
     folder = tmp_path / "training"

@@ -191,6 +191,7 @@ def test_nothing_is_read_twice_and_only_numbers_are_kept(desk):
         assert all(nats.ndim == 1 and len(nats) <= WINDOWS for nats in kept.values())
 
 
+@pytest.mark.slow
 def test_who_was_trained_again_is_read_again(desk):
     first = desk.read()
     desk.publish("chat/alice", seed=1)
@@ -202,6 +203,7 @@ def test_who_was_trained_again_is_read_again(desk):
     assert desk.bars[-1] == ("measuring", 2, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what, when", [("training on everybody's text", 5), ("measuring", 1)])
 def test_what_was_interrupted_is_gone_on_with(desk, what, when):
     whole = desk.read()

@@ -117,6 +117,7 @@ def test_the_gate_reads_each_users_own_validation_text_and_general_text(train, t
         assert other is workplace.general("validation", RECIPE.window)
 
 
+@pytest.mark.slow
 def test_what_harms_general_text_alone_is_served_scaled_down(train, store):
     recipe = replace(RECIPE, steps=30, learning_rate=5e-2)
     list(train(["alice"], recipe, gate=Gate(general_tolerance=3)))

@@ -203,6 +203,7 @@ def test_chance_depends_on_how_many_there_are_of_a_kind():
 # Time and size
 
 
+@pytest.mark.slow
 def test_time_is_that_between_releases_without_the_breaks():
     members = [member(number, f"user-{number}", seconds=30) for number in range(4)]
     members += [member(number, f"user-{number}", seconds=7200) for number in range(4, 6)]

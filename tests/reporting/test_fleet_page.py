@@ -48,6 +48,7 @@ def test_the_page_needs_nothing_but_itself(tmp_path):
     assert not [value for name, value in outline.attributes if name in ("src", "href")]
 
 
+@pytest.mark.slow
 def test_nothing_untrusted_becomes_markup(tmp_path):
     attack = f'"><img src=x onerror=alert(1)>{HOSTILE}\x1b[31m\u202e'
     report = make_report(12, kinds=(attack, "chat"), name="{kind}-{number}", missing={attack: attack})

@@ -51,6 +51,7 @@ def test_who_is_refused_is_not_in_the_queue():
     assert sorted(queue) == ["a1", "a2", "b1"]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from(["put", "take", "remove"])), max_size=60))
 def test_nothing_is_lost_and_the_length_is_right(calls):
     queue, inside, number = FairQueue(1000, 1000), [], 0

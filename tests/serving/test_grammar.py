@@ -106,6 +106,7 @@ def test_a_schema_that_blows_up_or_makes_no_sense_is_refused_in_bounded_time(bas
     assert time.process_time() - begun < 10
 
 
+@pytest.mark.slow
 def test_the_limits_hold_for_each_step_as_well(base_of):
     wide = {"type": "object", "properties": {f"k{n}": {"type": "string"} for n in range(1500)}}
     held = Grammars(base_of("llama")).of_schema("ann", wide).begin()

@@ -154,6 +154,7 @@ def test_the_whole_context_is_served(base, start, ask):
     assert ask(engine, [5] * 500, max_tokens=12).wait().finished.reason == "length"
 
 
+@pytest.mark.slow
 def test_a_conversation_goes_on_from_what_was_read_within_the_original_context_alone(base, start, ask, row):
     engine = start(replace(SMALL, cache_tokens=2048))
     values = row(layout_of(base, "norm").size, 1)

@@ -37,6 +37,7 @@ def test_the_nucleus_is_the_shortest_list_that_reaches_the_bound(top_p, size):
     assert set(np.flatnonzero(found)) <= set(nucleus.tolist())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [6, 2000])
 @pytest.mark.parametrize("top_p", [1.0, 0.6])
 @pytest.mark.parametrize("min_p", [0.01, 0.3, 1.0])

@@ -241,6 +241,7 @@ def test_what_one_owner_has_scored_does_not_keep_another_waiting(engine_of, ask,
     passes(engine, lambda: all(client.finished for client in flood))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("asked", [{"max_tokens": 0, "score_prompt": True}, {"max_tokens": 1}])
 def test_a_long_text_has_its_turn_among_many_short_ones(engine_of, ask, asked):
     engine = engine_of(limits=Limits(running=16, cache_tokens=512, batch_tokens=48, table_bytes=0), start=False)

@@ -60,6 +60,7 @@ def kinds(store, user):
 # Publishing
 
 
+@pytest.mark.slow
 def test_what_is_published_is_what_is_served(store):
     published = store.publish("alice", adapter(0.5, -0.25, recipe="documented", seed=3), BETTER)
     served = store.served("alice")
@@ -168,6 +169,7 @@ def test_values_come_back_as_their_nearest_float16(store, values):
     np.testing.assert_array_equal(read, given_values.astype(np.float16).astype(np.float32))
 
 
+@pytest.mark.slow
 @one_store
 @given(values=st.lists(st.floats(width=16, allow_nan=False, allow_infinity=False), min_size=1, max_size=50))
 def test_float16_values_survive_exactly(store, values):
@@ -285,6 +287,7 @@ def test_users_are_listed_in_the_order_they_arrived(store):
     assert [each.user for each in store.users()] == ["zoe", "alice", "mia"]
 
 
+@pytest.mark.slow
 def test_more_users_than_a_page_are_all_listed_once(store):
     everybody = [f"user {number}" for number in range(1201)]
     store.publish_many((user, adapter(), BETTER) for user in everybody)
@@ -697,6 +700,7 @@ def test_nobody_of_whom_there_is_nothing_has_an_account(store):
     assert counts(store.note_erasure("alice", []))["checkpoints"] == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("back", ["published", "begun"])
 def test_somebody_who_is_back_has_a_new_account(store, back):
     store.publish("alice", adapter(), BETTER)
@@ -713,6 +717,7 @@ def test_somebody_who_is_back_has_a_new_account(store, back):
     assert store.keep_receipt("alice", {"id": "2"}) == {"id": "2"}
 
 
+@pytest.mark.slow
 def test_each_has_an_account_of_their_own(store):
     for user in ("alice", "Alice"):
         store.publish(user, adapter(), BETTER)

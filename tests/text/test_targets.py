@@ -74,6 +74,7 @@ def predicted(ids) -> set[int]:
     return {int(each) for each in np.unique(ids) if each >= 0}
 
 
+@pytest.mark.slow
 @settings(max_examples=20, deadline=None)
 @given(people(), st.sampled_from([16, 32, 48]))
 def test_a_token_of_somebody_else_is_never_a_target(passages, window):

@@ -51,6 +51,7 @@ def learned(*sources):
     return look_at("alice", sources, choices=Choices(me=("Alice M.",)))
 
 
+@pytest.mark.slow
 def test_a_chat_in_a_folder_and_in_an_archive_is_learned_once_and_how_much_is_left_out_for_it_is_told(tmp_path):
     (tmp_path / "talk.txt").write_text(whatsapp(range(14, 20)))
     once = learned(tmp_path)

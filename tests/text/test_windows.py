@@ -65,6 +65,7 @@ def test_a_token_that_the_base_does_not_have_is_told_with_whose_text_it_is_in():
         tokenize("alice", split_text(DIARY), encode)
 
 
+@pytest.mark.slow
 def test_a_long_text_is_encoded_in_pieces_that_keep_its_lines():
     split = split_text(DIARY * 40)
     longest = 0

@@ -68,6 +68,7 @@ def texts(base):
     }
 
 
+@pytest.mark.slow
 def test_a_mixed_batch_of_those_who_chat_and_those_who_write_equals_each_alone(base, inject, texts):
     injection = inject(base)
     assert texts["dave"].folds

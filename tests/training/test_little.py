@@ -63,6 +63,7 @@ def same_bits(first, second):
     )
 
 
+@pytest.mark.slow
 def test_a_page_is_trained_on_whole_and_says_how_it_was_judged(train, page):
     found = train([page("alice")])["alice"]
     provenance = found.adapter.provenance
@@ -169,6 +170,7 @@ def test_an_interrupted_run_ends_with_the_same_bits(train, page, tmp_path, step)
     assert all(same_bits(resumed[user], expected[user]) for user in ("alice", "bob"))
 
 
+@pytest.mark.slow
 def test_a_page_alone_that_was_killed_ends_with_the_same_bits(train, page, tmp_path, monkeypatch):
     monkeypatch.setattr(vectors, "_CHECKPOINT_SECONDS", 0.0)
     checkpoints, copied = Checkpoints(tmp_path / "training", "base-1"), tmp_path / "as it was"

@@ -65,6 +65,7 @@ def test_curvature_is_the_mean_square_of_windows_gradients_a_token_and_a_tenth_o
     assert (found > 0).all()
 
 
+@pytest.mark.slow
 def test_it_is_measured_once_for_a_base_a_format_and_a_text(base_of, tmp_path, monkeypatch):
     monkeypatch.setenv("SHAREDLLM_CACHE", str(tmp_path))
     measured = []
@@ -150,6 +151,7 @@ def test_a_row_moves_as_by_momentum_on_its_gradient_over_the_curvature(schedule)
 # Training
 
 
+@pytest.mark.slow
 def test_everyone_gets_better_alone_and_with_others_alike(train):
     together = train(USERS)
     for user in USERS:

@@ -60,6 +60,7 @@ def test_an_interrupted_training_goes_on_to_the_same_bits(base_of, tmp_path, ste
     assert same(whole, resumed)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_other_people_or_another_recipe_counts_for_nothing(base_of, tmp_path):
     base, steps = base_of(), []
     train_prior(base, contributors(), RECIPE, folder=tmp_path)

@@ -78,6 +78,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(base_of, folder_of, tmp_path
     assert same(resumed, train_prior(base_of(), contributors(), LONG))
 
 
+@pytest.mark.slow
 def test_coordinates_of_a_training_that_left_no_checkpoint_count_for_nothing(base_of, tmp_path):
     train_prior(base_of(), contributors(), LONG, folder=tmp_path)
     (tmp_path / "frames-in-training.safetensors").unlink()

@@ -59,6 +59,7 @@ def test_no_step_leaves_the_row_it_began_with(train, start, parameter):
     np.testing.assert_allclose(row, start.values, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_row_of_zeros_is_the_base(train, base):
     zeros = Adapter("norm", base.fingerprint, np.zeros_like(train(["alice"])["alice"].adapter.values))
     plain, begun = (train(["alice"], starts=starts)["alice"] for starts in ({}, {"alice": zeros}))

@@ -82,6 +82,7 @@ def interrupt_at(user, step):
 # What training does
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "format"),
     [(architecture, "norm") for architecture in models.ARCHITECTURES]
@@ -146,6 +147,7 @@ def test_nobody_is_nothing(train):
 # Nobody else matters
 
 
+@pytest.mark.slow
 def test_a_user_gets_the_same_alone_and_with_others(train):
     together = train(USERS)
     for user in USERS:
@@ -180,6 +182,7 @@ def test_many_users_pass_through_few_slots_and_are_read_when_there_is_room(train
         np.testing.assert_allclose(result.adapter.values, train([result.user])[result.user].adapter.values, **CLOSE)
 
 
+@pytest.mark.slow
 def test_users_on_different_clocks_share_a_batch(train, slots, checkpoints):
     """One slot freed early is used at once: the newcomer's first step goes with the others' later ones."""
     with pytest.raises(KeyboardInterrupt):
@@ -248,6 +251,7 @@ def test_a_user_whose_loss_is_no_number_stops_alone(train, text_of, monkeypatch,
         np.testing.assert_allclose(results[user].adapter.values, healthy[user].adapter.values, **CLOSE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [1, 3])
 def test_a_user_whose_tokens_the_base_does_not_have_stops_alone(train, slots, at_once):
     slots(at_once)

@@ -111,6 +111,7 @@ def test_what_peft_holds_comes_back_as_the_same_coordinates(base_of, cores, tmp_
     assert again.provenance["imported"]["base_verified"] is False
 
 
+@pytest.mark.slow
 def test_frames_may_have_as_many_components_as_they_like_each(tmp_path):
     models.adapted(tmp_path)
     frames = read_frames(tmp_path / "adapted" / FRAMES)
@@ -136,6 +137,7 @@ def test_a_folder_that_holds_the_prior_too_is_not_imported_over_it(base_of, tmp_
         import_peft(base, layout, tmp_path / "out" / BARE)
 
 
+@pytest.mark.slow
 def test_another_lora_is_refused(base_of, tmp_path):
     base = base_of("adapted")
     layout = layout_of(base, "bank")

@@ -45,6 +45,7 @@ def slots(monkeypatch):
 # Everyone
 
 
+@pytest.mark.slow
 def test_everyone_gets_one_release_that_says_where_it_came_from(eight):
     results = eight.train()
     assert sorted(results) == USERS
@@ -82,6 +83,7 @@ def test_a_second_run_trains_nobody_and_says_what_there_is(eight):
     assert all(eight.store.user(user).releases == 1 for user in USERS)
 
 
+@pytest.mark.slow
 def test_only_those_whose_text_has_changed_are_trained_again(eight):
     eight.train()
     eight.write({user: writing(user + (" changed" if user == "user 5" else "")) for user in USERS})
@@ -265,6 +267,7 @@ def test_a_user_whom_workers_die_of_is_found_and_everyone_else_is_trained(eight,
     assert all(user.releases == 1 for user in eight.store.users())
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_lost_once_costs_nobody_anything(eight):
     running = eight.start(deadly=["user 4"])
     wait = eight.executors[-1].wait
@@ -303,6 +306,7 @@ def test_a_full_disk_ends_the_run_and_loses_nothing(eight, monkeypatch):
     assert all(eight.store.user(user).releases == 1 for user in USERS)
 
 
+@pytest.mark.slow
 def test_a_store_without_room_ends_the_run_and_the_adapter_is_not_trained_again(eight, monkeypatch):
     def full(*_):
         raise DiskFull("No room is left", remedy="Free some space.")
@@ -316,6 +320,7 @@ def test_a_store_without_room_ends_the_run_and_the_adapter_is_not_trained_again(
     assert all(eight.store.user(user).releases == 1 for user in USERS)
 
 
+@pytest.mark.slow
 def test_a_store_that_is_being_written_is_waited_for(eight, monkeypatch):
     publish, refusals = eight.store.publish, iter([True, True, False])
 
@@ -329,6 +334,7 @@ def test_a_store_that_is_being_written_is_waited_for(eight, monkeypatch):
     assert sorted(eight.train()) == USERS
 
 
+@pytest.mark.slow
 def test_a_release_whose_confirmation_was_lost_is_not_published_again(eight, monkeypatch):
     publish, lost = eight.store.publish, iter([True])
 
@@ -355,6 +361,7 @@ def test_a_store_that_never_answers_ends_the_run(eight, monkeypatch):
         eight.train()
 
 
+@pytest.mark.slow
 def test_what_another_run_has_published_meanwhile_is_not_published_twice(eight, monkeypatch):
     running = eight.start()
     next(running)
@@ -377,6 +384,7 @@ def test_a_diverged_user_has_a_typed_error_that_survives_the_way_from_a_worker()
     assert (type(error), error.message, error.remedy) == (Diverged, "The loss stopped", "Train again.")
 
 
+@pytest.mark.slow
 def test_who_is_erased_meanwhile_does_not_come_back_by_a_run_that_began_before(eight):
     """One who is in hand, one who is judged and not published yet, and one whose turn has not come."""
     results = {}

@@ -135,6 +135,7 @@ def test_a_damaged_release_stays_damaged(path, encrypt):
         assert store.releases("alice")[0].gate == SECRET
 
 
+@pytest.mark.slow
 def test_a_process_that_has_the_store_open_meanwhile_writes_nothing_plain_into_it(where, encrypt):
     """Nobody would find it there, and an erasure would not remove it."""
     fill(where)
@@ -327,6 +328,7 @@ def test_reasons_that_were_exchanged_are_noticed(path, encrypt):
 # Erasing
 
 
+@pytest.mark.slow
 def test_of_an_erased_user_nothing_is_left_and_no_backup_opens(path, encrypt, private, tmp_path):
     encrypt(path)
     traces, secret = fill(path)
@@ -352,6 +354,7 @@ def test_of_an_erased_user_nothing_is_left_and_no_backup_opens(path, encrypt, pr
     assert encryption_state(backup / "store.db")["without_a_key"] == 1
 
 
+@pytest.mark.slow
 def test_whoever_is_erased_while_something_of_theirs_is_stored_stays_erased(path, encrypt, monkeypatch):
     encrypt(path)
     fill(path)
@@ -372,6 +375,7 @@ def test_whoever_is_erased_while_something_of_theirs_is_stored_stays_erased(path
     assert (encryption_state(path)["users"], encryption_state(path)["without_a_key"]) == (1, 0)
 
 
+@pytest.mark.slow
 def test_a_user_who_comes_back_after_an_erasure_has_another_key(path, encrypt, private):
     encrypt(path)
     fill(path)

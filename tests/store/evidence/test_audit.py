@@ -67,12 +67,14 @@ def check(database, kept=None):
     return verify(database, signing_key().public_key(), kept)
 
 
+@pytest.mark.slow
 def test_everything_that_happens_is_written_down_in_order(database):
     assert entries(database) == HAPPENED
     assert check(database) == head(database)
     assert head(database).place == len(HAPPENED)
 
 
+@pytest.mark.slow
 def test_who_knows_an_id_finds_that_users_entries_until_they_are_erased(database, where):
     assert entries(database, "bob") == [("published", 1, True)]
     assert len(entries(database, "alice")) == 8
@@ -84,6 +86,7 @@ def test_who_knows_an_id_finds_that_users_entries_until_they_are_erased(database
         audit_key(database, "alice")
 
 
+@pytest.mark.slow
 def test_the_log_does_not_show_which_entries_belong_together(path, encrypt):
     encrypt(path)
     fill(path)
@@ -92,6 +95,7 @@ def test_the_log_does_not_show_which_entries_belong_together(path, encrypt):
     assert len(set(subjects)) == len(subjects) == 9
 
 
+@pytest.mark.slow
 def test_what_is_undone_is_not_written_down(database, where):
     with open_store(where) as store, pytest.raises(InvalidInput):
         store.publish_many([("alice", adapter(), BETTER), ("alice", adapter(float("nan")), BETTER)])
@@ -115,6 +119,7 @@ EDITS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", EDITS)
 def test_no_entry_can_be_edited_unnoticed(path, encrypt, edit):
     encrypt(path)
@@ -181,6 +186,7 @@ def test_nothing_is_written_after_a_log_that_is_gone(path, encrypt):
         store.revoke("bob", "why")
 
 
+@pytest.mark.slow
 def test_another_stores_log_does_not_pass_for_this_ones(path, tmp_path, encrypt, monkeypatch):
     """Though the same key signs it."""
     encrypt(path)
@@ -211,6 +217,7 @@ def test_with_another_signing_key_nothing_is_written(path, encrypt, private):
         assert store.publish("alice", adapter(), BETTER).number == 1
 
 
+@pytest.mark.slow
 def test_cutting_off_an_unsigned_end_shows_by_itself_and_a_signed_one_against_a_head_kept_elsewhere(path, encrypt):
     encrypt(path)
     fill(path)
@@ -236,6 +243,7 @@ def test_cutting_off_an_unsigned_end_shows_by_itself_and_a_signed_one_against_a_
             check(database)
 
 
+@pytest.mark.slow
 def test_a_log_that_was_written_anew_is_not_signed_with_the_same_key(database):
     with pytest.raises(AuditError, match=r"Entry 1 .* signed by another key"):
         verify(database, Ed25519PrivateKey.generate().public_key())

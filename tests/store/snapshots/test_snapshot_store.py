@@ -119,6 +119,7 @@ def test_an_erasure_elsewhere_arrives(node, elsewhere):
     eventually(lambda: refused(node, "bob", UnknownUser))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("failing", [(SQLStore, "_remove"), (Vault, "scrub"), (SQLite, "scrub")])
 def test_an_erasure_that_fails_with_the_key_gone_arrives(
     still, tmp_path, encrypt, packed, opened, monkeypatch, failing

@@ -88,6 +88,7 @@ def entries(where, kind):
         return [entry.kind for entry in written(database)].count(kind)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_the_key_goes_only_once_the_log_of_changes_says_so(where, private, monkeypatch, step):
     """Nodes on packed snapshots know of an erasure from the log alone."""
@@ -109,6 +110,7 @@ def test_the_key_goes_only_once_the_log_of_changes_says_so(where, private, monke
             assert kinds(store, began) == ["erased"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_the_same_call_goes_on_from_wherever_it_failed(where, private, monkeypatch, step):
     with open_store(where) as store, failing(store, step, monkeypatch, BUSY), pytest.raises(StoreBusy):
@@ -126,6 +128,7 @@ def test_the_same_call_goes_on_from_wherever_it_failed(where, private, monkeypat
     assert entries(where, "erased") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_a_killed_erasure_is_finished_when_the_store_is_opened_and_still_ends_with_a_receipt(
     where, private, monkeypatch, step
@@ -156,6 +159,7 @@ def test_one_that_was_killed_without_an_account_as_of_an_earlier_version_ends_wi
         assert erase(store, "alice", folder=tmp_path / "training") == receipt
 
 
+@pytest.mark.slow
 def test_a_minute_is_left_to_whoever_is_erasing(where, private, monkeypatch):
     with open_store(where) as store, failing(store, "rows", monkeypatch, Killed()), pytest.raises(Killed):
         store.erase("alice")
@@ -189,6 +193,7 @@ def test_who_was_erased_gets_a_receipt_although_another_interrupted_erasure_cann
         assert store.erase("bob").releases == 1
 
 
+@pytest.mark.slow
 def test_nothing_is_stored_of_somebody_who_is_being_erased(where, private, monkeypatch):
     with open_store(where) as store, open_keys(where) as keys:
         with failing(store, "key", monkeypatch, BUSY), pytest.raises(StoreBusy):
@@ -234,6 +239,7 @@ def test_of_an_erasure_that_was_resumed_the_vault_keeps_nothing(path, encrypt, p
     assert not [trace for trace in mine if trace in b"".join(files)]
 
 
+@pytest.mark.slow
 def test_an_erasure_that_was_killed_while_the_clock_was_ahead_is_taken_up(where, private, monkeypatch):
     ahead = (datetime.now(UTC) + timedelta(days=400)).isoformat(timespec="microseconds")
     with open_store(where) as store, monkeypatch.context() as patched:

@@ -140,6 +140,7 @@ def test_stores_that_publish_and_roll_back_the_same_users_leave_a_history_withou
             assert len(set(values)) == 15
 
 
+@pytest.mark.slow
 def test_batches_of_the_same_people_in_opposite_orders_all_arrive(address):
     people = [f"user-{number}" for number in range(40)]
     together = Barrier(2)
@@ -286,6 +287,7 @@ def test_a_change_is_on_the_disk_even_where_the_server_would_not_wait_for_that(a
     assert seen == ["on"]
 
 
+@pytest.mark.slow
 def test_an_erasure_waits_for_a_release_that_is_being_published_and_then_removes_it(address):
     with open_store(address) as publishing, open_store(address) as erasing, ThreadPoolExecutor(1) as threads:
         stay = publishing.begin(["alice"])["alice"]
@@ -405,6 +407,7 @@ def test_damage_is_noticed(server, address, opened):
         opened.served("alice")
 
 
+@pytest.mark.slow
 def test_more_threads_than_connections_wait_their_turn(opened):
     opened.publish("alice", adapter(), BETTER)
     with ThreadPoolExecutor(40) as threads:

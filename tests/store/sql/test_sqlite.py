@@ -679,6 +679,7 @@ def refuse_to_share(path, code):
     return patch.object(sqlite, "_set_up", side_effect=error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY])
 @pytest.mark.parametrize("closed", [True, False])
 def test_reads_need_no_room_on_the_disk(path, code, closed):

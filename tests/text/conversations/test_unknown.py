@@ -62,6 +62,7 @@ def test_no_word_of_a_chat_that_is_not_known_is_taken_for_running_text(chat, nam
         assert "your own messages alone" in error.remedy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["IRC", "Teams, copied", "Telegram, copied", "Zoom"])
 def test_nor_is_it_of_a_chat_in_a_document_or_a_page(way, tmp_path):
     lines = CHATS[way].split("\n")

@@ -131,6 +131,7 @@ def test_deep_and_endless_files_have_an_end(name, data, tmp_path):
     read_with_neighbours(tmp_path, name, data)
 
 
+@pytest.mark.slow
 def test_a_cell_that_says_it_is_repeated_a_billion_times_is_there_once(tmp_path):
     with zipfile.ZipFile(io.BytesIO(as_ods())) as archive:
         content = archive.read("content.xml")
@@ -144,6 +145,7 @@ def test_a_cell_that_says_it_is_repeated_a_billion_times_is_there_once(tmp_path)
         assert [len(document.turns) for document in documents] == [len(OWN)]
 
 
+@pytest.mark.slow
 def test_a_pdf_whose_pages_are_a_circle_has_an_end(tmp_path):
     pdf = as_pdf(pages=1)
     circle = pdf.replace(b"/Kids [3 0 R]", b"/Kids [1 0 R]")
@@ -159,6 +161,7 @@ def test_a_file_that_takes_too_long_is_given_up(tmp_path, monkeypatch):
     assert documents or "too long" in unread[0] or "longer than" in unread[0]
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_costs_its_file_and_the_next_has_a_new_one(tmp_path):
     for name in ("a", "b", "c"):
         (tmp_path / f"{name}.html").write_text(f"<p>{name}</p>")

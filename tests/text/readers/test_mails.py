@@ -261,6 +261,7 @@ def test_a_line_of_letters_that_are_signs_too_costs_what_it_is_long():
     assert own_words(f"{line}\n" * 20)[0].split() == [line] * 20
 
 
+@pytest.mark.slow
 def test_headers_below_a_broken_line_are_no_words_of_the_sender(tmp_path):
     broken = "From: a@x.org\nSubject: =?x\nÜber uns?=\nContent-Type: text/html\nX-Spam: 7\n\n<p>Own <b>words</b>.</p>\n"
     (document,), _ = read(tmp_path, broken.encode("latin-1"))
@@ -289,6 +290,7 @@ def test_a_person_has_one_name_in_a_mailbox_and_its_owner_is_told_by_where_it_wa
     assert document.left_out["mail headers"] > 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delivered", [{"Delivered_To": "alice@x.org"}, {}])
 def test_of_mails_that_only_others_wrote_to_its_owner_none_is_learned_and_it_is_asked_for_whom(tmp_path, delivered):
     mails = [mail(f"{each}. By Bob.", sender="Bob <bob@x.org>", attachment=False, **delivered) for each in range(3)]
@@ -301,6 +303,7 @@ def test_of_mails_that_only_others_wrote_to_its_owner_none_is_learned_and_it_is_
     assert "By Bob." in read_user("bob", [path], choices=Choices(me=("Bob",))).text
 
 
+@pytest.mark.slow
 def test_signatures_that_nothing_sets_apart_are_left_out_of_a_mailbox_and_of_mails_in_files_alike(tmp_path):
     said = [f"Number {number} is done.\n\n{end}" for number, end in enumerate(["Best", "Thanks!", "See you", "LG"])]
     signed = [f"{each}\nAlice Miller\nZebra Lane 7\n+49 221 4567890\n" for each in said]

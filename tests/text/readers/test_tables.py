@@ -44,6 +44,7 @@ def test_names_go_before_numbers_and_addresses(tmp_path):
     assert authors(document) == ["Bob"]
 
 
+@pytest.mark.slow
 def test_rows_that_were_sent_are_the_owners_whatever_name_stands_beside_them(tmp_path):
     header = ["Type", "Sender Name", "Text"]
     document = table(tmp_path / "m.csv", header, ["Incoming", "Bob", SAID[0]], ["Outgoing", "", SAID[1]])
@@ -108,6 +109,7 @@ def test_who_wrote_may_be_an_object_with_a_name_in_it(ann, bob, name, tmp_path):
     assert authors(document) == ["Ann", "Bob"]
 
 
+@pytest.mark.slow
 def test_people_of_whom_json_has_no_name_are_told_apart_and_flags_are_read(tmp_path):
     (tmp_path / "m.json").write_text(json.dumps([{"author": {"key": at}, "text": SAID[at]} for at in (0, 1)]))
     (document,), _ = read(tmp_path)
