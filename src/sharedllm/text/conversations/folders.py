@@ -107,12 +107,11 @@ def _discord_package(members: Mapping[str, Read]) -> tuple[list[Document], set[s
             value = _value(path, members, discord.KIND)
             rows = value if discord.holds(value) and isinstance(value, list) else [] if value == [] else None
         if rows is not None:
-            documents.append(discord.package_document(path.rpartition("/")[0], list(rows), owner))
-            taken.add(path)
             folder = path.rpartition("/")[0]
-            below = folder.rpartition("/")[0]
-            readme = "/".join([*below.split("/")[:-1], "README.txt"])
-            taken |= {f"{folder}/channel.json", f"{below}/index.json", readme} & members.keys()
+            documents.append(discord.package_document(folder, list(rows), owner))
+            above = folder.rpartition("/")[0]
+            readme = "/".join([*above.split("/")[:-1], "README.txt"])
+            taken |= {path, f"{folder}/channel.json", f"{above}/index.json", readme} & members.keys()
     return documents, taken | profile if taken else set()
 
 

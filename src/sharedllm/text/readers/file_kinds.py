@@ -113,12 +113,9 @@ _IS_HTML = re.compile(
     rb"\s*(?:<\?xml[^>]*>\s*|" + _COMMENT + rb")*<(?:!doctype html|html)[\s>]", re.IGNORECASE | re.DOTALL
 )
 _IS_SETTINGS = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!DOCTYPE plist[^>]*>\s*)?<plist[\s>]")
-_IS_SMS = re.compile(
-    rb"\s*(?:<\?xml[^>]*>\s*)?(?:" + _COMMENT + rb")*(?:<\?xml-stylesheet[^>]*>\s*)?<smses[\s>]", re.DOTALL
-)
-_IS_CALLS = re.compile(
-    rb"\s*(?:<\?xml[^>]*>\s*)?(?:" + _COMMENT + rb")*(?:<\?xml-stylesheet[^>]*>\s*)?<calls[\s>]", re.DOTALL
-)
+_BACKUP = rb"\s*(?:<\?xml[^>]*>\s*)?(?:" + _COMMENT + rb")*(?:<\?xml-stylesheet[^>]*>\s*)?"
+_IS_SMS = re.compile(_BACKUP + rb"<smses[\s>]", re.DOTALL)
+_IS_CALLS = re.compile(_BACKUP + rb"<calls[\s>]", re.DOTALL)
 _IS_SUBTITLES = re.compile(rb"WEBVTT\b|\s*\d+\r?\n\d\d:\d\d:\d\d,\d{3} --> \d\d:\d\d:\d\d,\d{3}")
 _IS_JAPANESE = re.compile(rb"\x1b\$[@B][!-~]+\x1b\([BJ]")
 """ISO-2022-JP, whose bytes are all ASCII."""

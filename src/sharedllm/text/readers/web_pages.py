@@ -94,8 +94,9 @@ def read(file: BinaryIO, source: str) -> Iterator[Document]:
         if sign.search(data):
             raise _chat(program, remedy)
     page = _decoded(data)
-    _check_authors(page)
-    text, left_out = words_of(page)
+    root = _parsed(page)
+    _check_authors(root)
+    text, left_out = _words_in(root, page)
     yield Document(source, "HTML page", (Turn(text),), left_out=left_out)
 
 
@@ -105,15 +106,12 @@ def _chat(program: str, remedy: str) -> Unreadable:
     )
 
 
-def _check_authors(page: str) -> None:
+def _check_authors(root: Any) -> None:
     """Refuse a page that names several beside what they wrote, as chats and comments do, or that is known for a chat's.
 
     Raises:
         Unreadable: it is such a page.
     """
-    if not page.strip():
-        return
-    root = _parsed(page)
     classed = [(each, (each.get("class") or "").split()) for each in root.xpath(_BESIDE)]
     known = {name for _, classes in classed for name in classes}
     for signs, program, remedy in _CLASSES_OF_CHATS:
@@ -150,10 +148,13 @@ def words_of(page: str, quotes: str | None = None) -> tuple[str, Counter[str]]:
     Raises:
         Unreadable: it is nested more than 256 deep.
     """
+    return _words_in(_parsed(page), page, quotes)
+
+
+def _words_in(root: Any, page: str, quotes: str | None = None) -> tuple[str, Counter[str]]:
     left_out: Counter[str] = Counter()
     if not page.strip():
         return "", left_out
-    root = _parsed(page)
     for each in root.xpath(quotes) if quotes else ():
         left_out["quoted mail"] += len("".join(each.itertext()))
         tail, each.tail = each.tail, None
@@ -170,7 +171,7 @@ def _parsed(page: str) -> Any:
     # A declaration that the text came with is of its bytes, which these are no more.
     page = re.sub(r"^\s*<\?xml[^>]*>", "", page)
     parser = html.HTMLParser(remove_comments=True, remove_pis=True, no_network=True)
-    root = html.document_fromstring(page or "<p></p>", parser=parser)
+    root = html.document_fromstring(page if page.strip() else "<p></p>", parser=parser)
     if any("depth" in error.message for error in parser.error_log):
         raise Unreadable("is nested too deeply", remedy="Open it in a browser, and save what stands there as text.")
     return root
